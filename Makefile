@@ -1,0 +1,77 @@
+# `make demo` and `make test` need nothing but Python >= 3.10 and make: they install into .venv.
+
+PYTHON ?= python3
+# pytest processes, one torch thread each: on few cores faster than one process with all threads
+WORKERS ?= 2
+# passed on to pytest, for instance: make test ARGS="-k focal"
+ARGS ?=
+OUT ?= demo_output
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+TORCH := $(shell sed -n 's/^\(torch==[^ ;]*\).*/\1/p' constraints.txt)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint typecheck bench clean distclean
+
+help:
+	@echo "make demo       compare losses and SMOTE on real imbalanced data; figures in $(OUT)/"
+	@echo "make test       lint, type check, run the tests (ARGS=... goes to pytest)"
+	@echo "make lint       ruff: rules and formatting"
+	@echo "make typecheck  mypy, strict"
+	@echo "make bench      speed of fit and predict_proba against the peers"
+	@echo "make clean      remove caches, builds and $(OUT)/; make distclean removes $(VENV)/ too"
+
+demo: $(VENV)/.stamp-demo
+	@echo "==> losses and SMOTE compared on imbalanced data"
+	@$(BIN)/python examples/compare_with_smote.py --out $(OUT)
+	@echo "==> shape of the focal loss"
+	@$(BIN)/python examples/focal_loss_shape.py --out $(OUT)
+	@echo "==> figures:"
+	@ls $(OUT)/*.png
+
+test: lint typecheck
+	@echo "==> pytest, $(WORKERS) processes"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal $(ARGS)
+
+lint: $(VENV)/.stamp-dev
+	@echo "==> ruff check"
+	@$(BIN)/ruff check --quiet .
+	@echo "==> ruff format --check"
+	@$(BIN)/ruff format --quiet --diff .
+
+typecheck: $(VENV)/.stamp-dev
+	@echo "==> mypy"
+	@$(BIN)/mypy
+
+bench: $(VENV)/.stamp-demo
+	@echo "==> speed of fit"
+	@$(BIN)/python benchmarks/bench_fit.py
+	@echo "==> speed of predict_proba"
+	@$(BIN)/python benchmarks/bench_predict.py
+
+$(VENV)/.stamp-venv:
+	@echo "==> creating $(VENV) with $(PYTHON)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+		|| { echo "imbtorch needs Python >= 3.10; choose one with make PYTHON=..."; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+# torch by itself and first, so that a build of exactly this version that is at hand is taken
+$(VENV)/.stamp-torch: $(VENV)/.stamp-venv constraints.txt
+	@echo "==> installing $(TORCH)"
+	@$(INSTALL) '$(TORCH)'
+	@touch $@
+
+$(VENV)/.stamp-%: pyproject.toml constraints.txt $(VENV)/.stamp-torch
+	@echo "==> installing imbtorch[$*]"
+	@$(INSTALL) -e '.[$*]'
+	@touch $@
+
+clean:
+	@rm -rf $(OUT) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find imbtorch tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+distclean: clean
+	@rm -rf $(VENV)

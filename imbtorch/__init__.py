@@ -1,0 +1,17 @@
+"""imbtorch: scikit-learn-compatible neural networks for imbalanced data."""
+
+from __future__ import annotations
+
+from imbtorch.classifier import ImbalancedNetClassifier
+from imbtorch.exceptions import DivergenceError, DoubleCorrectionWarning
+from imbtorch.modules import MLP
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "MLP",
+    "DivergenceError",
+    "DoubleCorrectionWarning",
+    "ImbalancedNetClassifier",
+    "__version__",
+]

@@ -1,0 +1,316 @@
+"""What the estimators share: parameters, input checks, the net's life, and publishing it."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import validate_data
+from torch import nn
+
+from imbtorch._params import NamedComponentsMixin
+from imbtorch._seed import private_torch_rng
+from imbtorch._sklearn import (
+    CallbackSupportMixin,
+    HasMethods,
+    Interval,
+    StrOptions,
+    _check_sample_weight,
+)
+from imbtorch._training_part import TrainingPart
+from imbtorch.losses import BaseLoss, get_loss
+from imbtorch.modules import build_module, get_module, set_output_bias
+from imbtorch.samplers import get_sampler
+from imbtorch.training.batches import Rows, as_features
+from imbtorch.training.callbacks import (
+    BestEpoch,
+    DivergenceGuard,
+    EpochCallbacks,
+    Monitor,
+    ProgressBar,
+)
+from imbtorch.training.device import resolve_device
+from imbtorch.training.net import _Net, check_width, logits_of
+from imbtorch.training.optimizers import LR_SCHEDULES, OPTIMIZERS
+
+__all__ = ["BaseNetEstimator"]
+
+Attributes = dict[str, Any]
+
+
+class BaseNetEstimator(NamedComponentsMixin, CallbackSupportMixin, BaseEstimator):
+    """Common ground of the estimators: they hold a skorch net, they are not one."""
+
+    _components: ClassVar[dict[str, Callable[[str], Any]]] = {
+        "loss": get_loss,
+        "module": get_module,
+        "sampler": get_sampler,
+    }
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "module": [str, HasMethods("build"), nn.Module, callable],
+        "loss": [str, BaseLoss, nn.Module, callable],
+        "sampler": [None, str, HasMethods("fit_resample")],
+        "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
+        "lr": [Interval(Real, 0, None, closed="neither")],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "lr_schedule": [StrOptions(set(LR_SCHEDULES)), callable],
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither"), None],
+        "early_stopping": ["boolean"],
+        "patience": [Interval(Integral, 1, None, closed="left")],
+        "scoring": [None, str, callable],
+        "device": [str, torch.device],
+        "dtype": [StrOptions({"float32", "float64"})],
+        "random_state": ["random_state"],
+        "warm_start": ["boolean"],
+        "callbacks": [None, "array-like"],
+        "on_divergence": [StrOptions({"raise", "restore", "warn"})],
+        "on_interrupt": [StrOptions({"raise", "keep"})],
+        "verbose": ["verbose"],
+    }
+
+    net_: _Net
+
+    # -- what a fitted net shows -----------------------------------------------------------
+
+    @property
+    def module_(self) -> nn.Module:
+        """The trained module, on ``device_``."""
+        module: nn.Module = self.net_.module_
+        return module
+
+    @property
+    def loss_(self) -> BaseLoss:
+        """The loss as prepared for the training data."""
+        loss: BaseLoss = self.net_.criterion_
+        return loss
+
+    @property
+    def history_(self) -> Any:
+        """Skorch's history: one record per epoch."""
+        return self.net_.history_
+
+    @property
+    def n_iter_(self) -> int:
+        """Number of epochs trained."""
+        return len(self.net_.history_)
+
+    @property
+    def device_(self) -> str:
+        """Where the module lies."""
+        return str(self.net_.device)
+
+    # -- input -----------------------------------------------------------------------------
+
+    def _check_X(self, X: Any, *, reset: bool, y: Any = "no_validation") -> Any:
+        """Validate features (and target); they may have more than two dimensions."""
+        try:
+            checked = validate_data(
+                self,
+                X,
+                y,
+                reset=reset,
+                accept_sparse="csr",
+                allow_nd=True,
+                dtype="numeric",
+                ensure_all_finite=True,
+                accept_large_sparse=True,
+            )
+        except (ValueError, TypeError) as error:
+            columns = _columns_without_numbers(X)
+            if not columns:
+                raise
+            raise ValueError(
+                f"X has columns that are not numbers: {columns}. Encode them first, for example "
+                "with make_pipeline(ColumnTransformer([('categories', OneHotEncoder("
+                f"handle_unknown='ignore'), {columns})], remainder='passthrough'), {self!r})."
+            ) from error
+        features = checked if isinstance(y, str) and y == "no_validation" else checked[0]
+        shape = tuple(features.shape[1:])
+        if reset:
+            self._input_shape = shape
+        elif shape != self._input_shape:
+            raise ValueError(
+                f"X has rows of shape {shape}, but {type(self).__name__} was fitted on rows of "
+                f"shape {self._input_shape}."
+            )
+        return checked
+
+    def _check_weights(self, sample_weight: Any, X: Any) -> NDArray[np.float64] | None:
+        if sample_weight is None:
+            return None
+        weights = _check_sample_weight(sample_weight, X, dtype=np.float64)
+        if (weights < 0).any():
+            raise ValueError(f"sample_weight must be >= 0; its smallest value is {weights.min()}.")
+        if not weights.any():
+            raise ValueError("sample_weight is zero for every row; at least one row must weigh.")
+        return np.asarray(weights)
+
+    @property
+    def _torch_dtype(self) -> torch.dtype:
+        return torch.float64 if self.dtype == "float64" else torch.float32
+
+    # -- the net ---------------------------------------------------------------------------
+
+    def _resolved_batch_size(self, n_rows: int) -> int:
+        # Steps per epoch matter more than rows per step: small tables get small batches.
+        if self.batch_size != "auto":
+            return int(self.batch_size)
+        return int(np.clip(2 ** round(np.log2(max(n_rows, 1) / 256)), 64, 1024))
+
+    def _build_net(
+        self, X: Any, loss: BaseLoss, n_outputs: int, bias: torch.Tensor | None, seed: int
+    ) -> _Net:
+        """Build and try out a net for rows like those of ``X``, under a private seed."""
+        dtype = self._torch_dtype
+        device = resolve_device(self.device, dtype)
+        with private_torch_rng(seed, device):
+            module = build_module(self.module, tuple(X.shape[1:]), n_outputs).to(dtype)
+            if bias is not None:
+                set_output_bias(self.module, module, bias)
+            module.to(device).train(False)
+            with torch.no_grad():  # also lets lazy layers find their sizes
+                few = as_features(X[:2], dtype, device, resident=False).slice(0, 2)
+                output = module(few)
+                check_width(output, len(few), n_outputs, module)
+                loss.to(device, dtype).per_sample(
+                    logits_of(output), torch.zeros(len(few), dtype=torch.long, device=device)
+                )
+            net = _Net(
+                module,
+                loss,
+                optimizer=self.optimizer,
+                lr=self.lr,
+                weight_decay=self.weight_decay,
+                batch_size=self._resolved_batch_size(X.shape[0]),
+                max_epochs=self.max_epochs,
+                dtype=dtype,
+                device=device,
+                n_classes=n_outputs,
+                callbacks=self.callbacks,
+            )
+            net.initialize()
+        return net
+
+    def _resume_net(self, loss: BaseLoss, n_rows: int) -> _Net:
+        """Copy the fitted net, so that a failure cannot harm it, under the present parameters."""
+        net: _Net = copy.deepcopy(self.net_)
+        net.swap_loss(loss.to(torch.device(net.device), net.dtype))
+        net.batch_size = self._resolved_batch_size(n_rows)
+        for group in net.optimizer_.param_groups:
+            group.update(lr=self.lr, weight_decay=self.weight_decay)
+        return net
+
+    def _monitors(
+        self,
+        score: Callable[[], float] | None,
+        attributes: Attributes,
+        X: Any,
+        y: Any,
+        weights: Any,
+    ) -> list[Monitor]:
+        monitors: list[Monitor] = []
+        if score is not None:
+            monitors.append(BestEpoch(score, self.patience if self.early_stopping else None))
+        if self.verbose:
+            monitors.append(ProgressBar())
+        if getattr(self, "_skl_callbacks", None):
+            metadata = {} if weights is None else {"sample_weight": weights}
+            monitors.append(EpochCallbacks(self, lambda: attributes, X, y, metadata))
+        return monitors
+
+    def _learn(
+        self,
+        net: _Net,
+        part: TrainingPart,
+        row_weights: NDArray[Any] | None,
+        attributes: Attributes,
+        seeds: tuple[int, int],
+        *,
+        epochs: int,
+        lr_schedule: str | Callable[[float], float],
+        monitors: list[Monitor],
+        datasets: dict[str, Any],
+    ) -> bool:
+        """Train and publish whatever came out; tell whether Ctrl-C cut it short."""
+        device = torch.device(net.device)
+        features = as_features(part.X, net.dtype, device)
+        rows = Rows(features, part.codes, row_weights, net.dtype, device)
+        interrupted = False
+        try:
+            with private_torch_rng(seeds[0], device):
+                net.train(
+                    rows,
+                    part.index,
+                    epochs,
+                    lr_schedule=lr_schedule,
+                    shuffle_seed=seeds[1],
+                    guard=DivergenceGuard(self.on_divergence),
+                    monitors=monitors,
+                    datasets=datasets,
+                )
+        except KeyboardInterrupt:
+            interrupted = True
+        self.__dict__.update(attributes, interrupted_=interrupted)
+        return interrupted
+
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """Undo whatever a failed fit has set, so that no half-fitted object is left."""
+        before = {key: value for key, value in vars(self).items() if _is_fitted_state(key)}
+        try:
+            yield
+        except BaseException:
+            for key in [key for key in vars(self) if _is_fitted_state(key)]:
+                del self.__dict__[key]
+            self.__dict__.update(before)
+            raise
+
+    def _pass_on(self, interrupted: bool) -> None:
+        """Re-raise an interruption, now that the model of that moment is published."""
+        if not interrupted:
+            return
+        if self.on_interrupt == "raise":
+            raise KeyboardInterrupt
+        warnings.warn(
+            f"Training was interrupted in epoch {self.n_iter_}; the model of that moment is kept.",
+            UserWarning,
+            stacklevel=4,
+        )
+
+    def __sklearn_tags__(self) -> Any:
+        """Say what this estimator accepts: sparse and n-dimensional ``X``."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.input_tags.three_d_array = True
+        return tags
+
+
+def _is_fitted_state(key: str) -> bool:
+    return (key.endswith("_") and not key.startswith("__")) or key in {
+        "_input_shape",
+        "_n_rows_seen",
+    }
+
+
+def _columns_without_numbers(X: Any) -> list[str]:
+    """Names of the columns of a data frame that do not convert to float."""
+    names = getattr(X, "columns", None)
+    if names is None:
+        return []
+    wrong = []
+    for name in names:
+        try:
+            np.asarray(X[name], dtype=np.float64)
+        except (ValueError, TypeError):
+            wrong.append(str(name))
+    return wrong

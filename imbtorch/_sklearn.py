@@ -1,0 +1,46 @@
+"""Every private name of scikit-learn that imbtorch leans on, in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from sklearn.base import _fit_context
+from sklearn.utils._param_validation import (
+    HasMethods,
+    Interval,
+    InvalidParameterError,
+    StrOptions,
+    validate_parameter_constraints,
+)
+from sklearn.utils.multiclass import _check_partial_fit_first_call
+from sklearn.utils.validation import _check_sample_weight
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def fit_context(method: Method) -> Method:
+    """Validate the parameters before ``fit`` or ``partial_fit``, and tear callbacks down after."""
+    decorated: Method = _fit_context(prefer_skip_nested_validation=False)(method)
+    return decorated
+
+
+try:  # scikit-learn >= 1.9; experimental there, so its absence must cost nothing
+    from sklearn.callback import CallbackSupportMixin
+except ImportError:  # pragma: no cover - depends on the installed scikit-learn
+
+    class CallbackSupportMixin:  # type: ignore[no-redef]
+        """Stand-in for scikit-learn before 1.9, which has no callbacks."""
+
+
+__all__ = [
+    "CallbackSupportMixin",
+    "HasMethods",
+    "Interval",
+    "InvalidParameterError",
+    "StrOptions",
+    "_check_partial_fit_first_call",
+    "_check_sample_weight",
+    "fit_context",
+    "validate_parameter_constraints",
+]

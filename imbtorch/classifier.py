@@ -1,0 +1,393 @@
+"""The classifier: labels, class weights and priors around a net."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import ClassifierMixin
+from sklearn.metrics import check_scoring
+
+from imbtorch._balance import ClassBalance
+from imbtorch._estimator import BaseNetEstimator
+from imbtorch._posterior import PosteriorMixin
+from imbtorch._seed import draw_seeds
+from imbtorch._sklearn import StrOptions, _check_partial_fit_first_call, fit_context
+from imbtorch._training_part import TrainingPart
+from imbtorch.metrics import mean_average_precision
+from imbtorch.targets import encode_known_labels, encode_labels
+from imbtorch.training.net import _Net, skorch_datasets
+from imbtorch.weights import depends_on_counts
+
+__all__ = ["ImbalancedNetClassifier"]
+
+Floats = NDArray[np.float64]
+Attributes = dict[str, Any]
+
+
+class ImbalancedNetClassifier(ClassifierMixin, PosteriorMixin, BaseNetEstimator):
+    """Neural network classifier for imbalanced data, binary or multiclass.
+
+    Wraps any torch module. Class weights, sample weights and samplers act on every loss, and
+    ``predict_proba`` can describe a stated population whatever the net was trained with.
+
+    Parameters
+    ----------
+    module : str, builder, callable, torch.nn.Module class or instance, default="mlp"
+        The network, which returns logits of shape ``(n, n_classes)``, or ``(n, 1)`` for two
+        classes. ``"mlp"`` is :class:`imbtorch.MLP` with its defaults, so that
+        ``module__hidden_sizes`` works. A builder has ``build(input_shape, n_outputs)``, a callable
+        takes the same two arguments, a class is called with those of the two that its constructor
+        names. An instance is deep-copied.
+    loss : str, BaseLoss or torch loss, default="logit_adjusted"
+        What to minimise: a name from :func:`imbtorch.losses.all_losses`, such as ``"focal"``
+        (``loss__gamma`` works), an object from :mod:`imbtorch.losses`, or one of torch's losses
+        such as ``torch.nn.L1Loss()``.
+    class_weight : None, str, dict, array-like or callable, default=None
+        Weight of each class: ``"balanced"``, ``"sqrt"``, ``"effective_number"`` or ``"log"``; a
+        dict keyed by labels; an array in the order of ``classes_``; a callable of the class
+        counts. It multiplies ``sample_weight``.
+    sampler : object with ``fit_resample`` or None, default=None
+        An imbalanced-learn sampler, applied to the training part only.
+    target_prior : {None, "train", "uniform"}, dict or array-like, default=None
+        The population that probabilities and predictions describe: None is what the training
+        amounted to (``effective_prior_``), ``"train"`` the training data as they came,
+        ``"uniform"`` equally frequent classes, or the frequency of each class. It acts at
+        prediction and may be changed without refitting.
+    optimizer : {"adam", "adamw", "sgd"} or callable, default="adamw"
+        A callable gets ``(params, lr=..., weight_decay=...)``, as torch's optimizer classes do.
+    lr : float, default=3e-3
+        Learning rate; the peak, under a schedule.
+    weight_decay : float, default=1e-4
+        Weight decay.
+    lr_schedule : {"constant", "cosine", "one_cycle"} or callable, default="one_cycle"
+        Factor on ``lr``; a callable gets the share of the training that is done, in [0, 1].
+    max_epochs : int, default=20
+        Passes over the training data.
+    batch_size : int or "auto", default="auto"
+        Rows per step; ``"auto"`` is about 1/256 of the rows, as a power of 2 from 64 to 1024.
+    validation_fraction : float or None, default=None
+        Share of each class to hold out and score after every epoch. None holds out nothing, or
+        0.1 with ``early_stopping``.
+    early_stopping : bool, default=False
+        Stop after ``patience`` epochs without a better validation score, and keep the best epoch.
+    patience : int, default=5
+        See ``early_stopping``.
+    scoring : str, callable or None, default=None
+        scikit-learn scorer for the validation part; None is average precision, averaged over
+        classes where there are more than two.
+    device : str or torch.device, default="auto"
+        ``"auto"`` takes cuda, then mps, then cpu.
+    dtype : {"float32", "float64"}, default="float32"
+        Type to compute in.
+    random_state : int, RandomState or None, default=None
+        Seed of everything random. The global generators are neither used nor changed.
+    warm_start : bool, default=False
+        Whether ``fit`` continues from the previous fit.
+    callbacks : list of skorch callbacks or None, default=None
+        Passed through to the skorch net.
+    on_divergence : {"raise", "restore", "warn"}, default="raise"
+        When the loss or a weight is not finite: raise :class:`imbtorch.DivergenceError`, go back
+        to the last finite epoch with a warning, or stop with a warning.
+    on_interrupt : {"raise", "keep"}, default="raise"
+        On Ctrl-C: pass it on, after leaving a usable model with ``interrupted_ = True``; or keep
+        that model with a warning.
+    verbose : int, default=0
+        1 shows a progress bar.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The labels.
+    class_counts_ : ndarray of shape (n_classes,)
+        Rows of each class in the training part, weighted by ``sample_weight``.
+    class_prior_ : ndarray of shape (n_classes,)
+        ``class_counts_`` as frequencies.
+    effective_prior_ : ndarray of shape (n_classes,)
+        The population that the raw posterior describes: training prior x sampler x weights x loss.
+    class_weight_ : ndarray of shape (n_classes,)
+        Weight of each class, as computed.
+    module_ : torch.nn.Module
+        The trained module.
+    loss_ : BaseLoss
+        The loss, prepared.
+    net_ : skorch.NeuralNet
+        The net, for experts.
+    history_ : skorch.history.History
+        One record per epoch: ``train_loss``, ``valid_score``, ``lr``, ``dur`` (seconds).
+    n_iter_ : int
+        Epochs trained.
+    n_features_in_ : int
+        Columns of ``X``.
+    feature_names_in_ : ndarray of str
+        Names of the columns, where ``X`` has them.
+    device_ : str
+        Where the module lies.
+    interrupted_ : bool
+        Whether the last training was cut short by Ctrl-C.
+
+    References
+    ----------
+    .. [1] Menon et al. (2021). "Long-tail learning via logit adjustment". :arxiv:`2007.07314`
+           (the default loss)
+    .. [2] Saerens et al. (2002). "Adjusting the Outputs of a Classifier to New a Priori
+           Probabilities". :doi:`10.1162/089976602753284446` (``target_prior``)
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_classification
+    >>> from imbtorch import ImbalancedNetClassifier
+    >>> X, y = make_classification(1000, weights=[0.95], class_sep=2, random_state=0)
+    >>> clf = ImbalancedNetClassifier(loss="focal", class_weight="balanced", random_state=0)
+    >>> clf.set_params(loss__gamma=1.0).fit(X, y).predict(X[:3])
+    array([0, 0, 0])
+    >>> clf.set_params(target_prior="train").predict_proba(X).mean(axis=0).round(1)
+    array([0.9, 0.1], dtype=float32)
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **BaseNetEstimator._parameter_constraints,
+        "class_weight": [None, str, dict, "array-like", callable],
+        "target_prior": [None, StrOptions({"train", "uniform"}), dict, "array-like"],
+    }
+
+    def __init__(
+        self,
+        module: Any = "mlp",
+        *,
+        loss: Any = "logit_adjusted",
+        class_weight: Any = None,
+        sampler: Any = None,
+        target_prior: str | Mapping[Any, float] | ArrayLike | None = None,
+        optimizer: str | Callable[..., torch.optim.Optimizer] = "adamw",
+        lr: float = 3e-3,
+        weight_decay: float = 1e-4,
+        lr_schedule: str | Callable[[float], float] = "one_cycle",
+        max_epochs: int = 20,
+        batch_size: int | str = "auto",
+        validation_fraction: float | None = None,
+        early_stopping: bool = False,
+        patience: int = 5,
+        scoring: str | Callable[..., float] | None = None,
+        device: str | torch.device = "auto",
+        dtype: str = "float32",
+        random_state: int | np.random.RandomState | None = None,
+        warm_start: bool = False,
+        callbacks: Sequence[Any] | None = None,
+        on_divergence: str = "raise",
+        on_interrupt: str = "raise",
+        verbose: int = 0,
+    ) -> None:
+        self.module = module
+        self.loss = loss
+        self.class_weight = class_weight
+        self.sampler = sampler
+        self.target_prior = target_prior
+        self.optimizer = optimizer
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.lr_schedule = lr_schedule
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.validation_fraction = validation_fraction
+        self.early_stopping = early_stopping
+        self.patience = patience
+        self.scoring = scoring
+        self.device = device
+        self.dtype = dtype
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.callbacks = callbacks
+        self.on_divergence = on_divergence
+        self.on_interrupt = on_interrupt
+        self.verbose = verbose
+
+    # -- training --------------------------------------------------------------------------
+
+    @fit_context
+    def fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> ImbalancedNetClassifier:
+        """Train the net.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features, ...)
+            Finite features; more dimensions for sequences and images. CSR matrices are made dense
+            batch by batch.
+        y : array-like of shape (n_samples,)
+            Labels of any type.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Finite weights >= 0. A weight of 2 is a row given twice, 0 a row left out.
+
+        Returns
+        -------
+        ImbalancedNetClassifier
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data are invalid. The estimator stays as it was.
+        DivergenceError
+            If the loss or a weight is not finite and ``on_divergence="raise"``.
+        """
+        with self._all_or_nothing():
+            interrupted = self._fit(X, y, sample_weight)
+        self._pass_on(interrupted)
+        return self
+
+    @fit_context
+    def partial_fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        classes: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> ImbalancedNetClassifier:
+        """Train for one epoch on a chunk of a larger data set.
+
+        The class prior is that of all chunks so far, and row weights are scaled by their mean over
+        all chunks so far. ``lr_schedule``, ``early_stopping`` and ``sampler`` belong to ``fit``.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features, ...)
+            Features.
+        y : array-like of shape (n_samples,)
+            Labels; a chunk may lack some of the classes.
+        classes : array-like of shape (n_classes,) or None, default=None
+            Every label that will ever come; required on the first call.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Finite weights >= 0.
+
+        Returns
+        -------
+        ImbalancedNetClassifier
+            The estimator.
+
+        Raises
+        ------
+        ValueError
+            If ``classes`` is missing on the first call or differs later, ``y`` holds another
+            label, or ``class_weight`` needs the counts of the whole data set.
+        """
+        with self._all_or_nothing():
+            interrupted = self._partial_fit(X, y, classes, sample_weight)
+        self._pass_on(interrupted)
+        return self
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any) -> bool:
+        resumed = self.warm_start and hasattr(self, "net_")
+        X, y = self._check_X(X, reset=not resumed, y=y)
+        sample_weight = self._check_weights(sample_weight, X)
+        classes, codes = encode_labels(y)
+        if resumed and not np.array_equal(classes, self.classes_):
+            raise ValueError(
+                f"warm_start=True continues with the classes {self.classes_.tolist()}, but y has "
+                f"{classes.tolist()}. Use warm_start=False to start anew."
+            )
+        seeds = draw_seeds(self.random_state, 5)
+        part = TrainingPart(X, codes, sample_weight)
+        valid = None
+        if self.early_stopping or self.validation_fraction is not None:
+            valid = part.hold_out(self.validation_fraction or 0.1, classes, seeds[0])
+        counts = part.counts(len(classes))
+        trained = part.resampled(self.sampler, seeds[1])
+        balance = ClassBalance.of(
+            classes, counts, trained.counts(len(classes)), self.class_weight, self.loss
+        )
+        balance.check_double_correction(self.sampler, self.class_weight)
+        row_weights = trained.weigh(balance.class_weight)
+        net = self._net_for(X, balance, part.n_rows, seeds[2], resumed=resumed)
+        attributes = self._attributes(net, balance, part.n_rows)
+        score = None if valid is None else self._scorer(attributes, X, y, sample_weight, valid)
+        return self._learn(
+            net,
+            trained,
+            row_weights,
+            attributes,
+            (seeds[3], seeds[4]),
+            epochs=self.max_epochs,
+            lr_schedule=self.lr_schedule,
+            monitors=self._monitors(score, attributes, X, y, sample_weight),
+            datasets=skorch_datasets(X, codes, part.index, valid) if self.callbacks else {},
+        )
+
+    def _partial_fit(self, X: Any, y: Any, classes: Any, sample_weight: Any) -> bool:
+        if depends_on_counts(self.class_weight):
+            raise ValueError(
+                f"class_weight={self.class_weight!r} needs the class counts of the whole data set, "
+                "which partial_fit never sees. Compute the weights once, for example with "
+                "imbtorch.weights.class_weights('balanced', counts, classes), and give them as an "
+                "array or dict."
+            )
+        if self.sampler is not None:
+            raise ValueError("sampler needs the whole data set: use fit, or sample each chunk.")
+        first = not hasattr(self, "net_")
+        _check_partial_fit_first_call(self, classes)
+        X, y = self._check_X(X, reset=first, y=y)
+        sample_weight = self._check_weights(sample_weight, X)
+        codes = encode_known_labels(y, self.classes_)
+        part = TrainingPart(X, codes, sample_weight)
+        seeds = draw_seeds(self.random_state, 5)
+        before = np.zeros(len(self.classes_)) if first else self.class_counts_
+        counts = before + part.counts(len(self.classes_))
+        weight = np.ones(len(counts)) if self.class_weight is None else self.class_weight
+        balance = ClassBalance.of(self.classes_, counts, counts, weight, self.loss, at_least=1)
+        # The scale of the weights is that of the stream, not of one chunk: a chunk without
+        # positives must not count as much as one full of them.
+        n_rows = part.n_rows + (0 if first else self._n_rows_seen)
+        mean = float(counts @ balance.class_weight) / n_rows
+        row_weights = part.weigh(balance.class_weight, mean)
+        net = self._net_for(X, balance, n_rows, seeds[2], resumed=not first)
+        attributes = self._attributes(net, balance, n_rows)
+        return self._learn(
+            net,
+            part,
+            row_weights,
+            attributes,
+            (seeds[3], seeds[4] + len(net.history)),  # another order every time
+            epochs=1,
+            lr_schedule="constant",
+            monitors=self._monitors(None, attributes, X, y, sample_weight),
+            datasets=skorch_datasets(X, codes, None, None) if self.callbacks else {},
+        )
+
+    def _net_for(
+        self, X: Any, balance: ClassBalance, n_rows: int, seed: int, *, resumed: bool
+    ) -> _Net:
+        if resumed:
+            return self._resume_net(balance.loss, n_rows)
+        return self._build_net(X, balance.loss, len(balance.classes), balance.initial_bias, seed)
+
+    def _scorer(
+        self, attributes: Attributes, X: Any, y: Any, sample_weight: Any, valid: NDArray[Any]
+    ) -> Callable[[], float]:
+        """Score the present weights on the validation rows."""
+        view = copy.copy(self)
+        view.__dict__.update(attributes)
+        X, y = X[valid], y[valid]
+        if self.scoring is not None:
+            scorer = check_scoring(view, scoring=self.scoring)
+            return lambda: float(scorer(view, X, y))
+        codes = encode_known_labels(y, view.classes_)
+        weights = None if sample_weight is None else sample_weight[valid]
+        return lambda: mean_average_precision(codes, view.decision_function(X), weights)
+
+    def _attributes(self, net: _Net, balance: ClassBalance, n_rows: int) -> Attributes:
+        attributes = {
+            "classes_": balance.classes,
+            "class_counts_": balance.counts,
+            "class_prior_": balance.prior,
+            "effective_prior_": balance.effective_prior,
+            "class_weight_": balance.class_weight,
+            "net_": net,
+            "_n_rows_seen": n_rows,
+        }
+        self._log_target_shift(attributes)  # complain now rather than at prediction
+        return attributes

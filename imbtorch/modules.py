@@ -1,0 +1,238 @@
+"""Networks sized from the data, and whatever else may stand for one."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Sequence
+from math import prod
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import torch
+from sklearn.base import BaseEstimator
+from torch import Tensor, nn
+
+from imbtorch._sklearn import Interval, StrOptions, validate_parameter_constraints
+
+__all__ = ["MLP", "build_module", "get_module", "set_output_bias"]
+
+_ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "leaky_relu": nn.LeakyReLU,
+    "relu": nn.ReLU,
+    "selu": nn.SELU,
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+}
+_NORMALIZATIONS: dict[str, type[nn.Module]] = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
+
+
+class MLP(BaseEstimator):
+    """Builder of a multilayer perceptron for tables.
+
+    Parameters
+    ----------
+    hidden_sizes : sequence of int, default=(128, 64)
+        Width of each hidden layer. ``()`` is a linear model.
+    activation : {"silu", "relu", "gelu", "elu", "selu", "leaky_relu", "tanh"}, default="silu"
+        Non-linearity after each hidden layer.
+    dropout : float in [0, 1), default=0.0
+        Probability of zeroing a hidden unit during training.
+    normalization : {"batch", "layer"} or None, default=None
+        Normalisation before each activation.
+
+    Examples
+    --------
+    >>> from imbtorch import MLP
+    >>> MLP(hidden_sizes=(8,), activation="relu").build(input_shape=(3,), n_outputs=2)
+    Sequential(
+      (0): Linear(in_features=3, out_features=8, bias=True)
+      (1): ReLU()
+      (2): Linear(in_features=8, out_features=2, bias=True)
+    )
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "hidden_sizes": ["array-like"],
+        "activation": [StrOptions(set(_ACTIVATIONS))],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+        "normalization": [StrOptions(set(_NORMALIZATIONS)), None],
+    }
+
+    def __init__(
+        self,
+        hidden_sizes: Sequence[int] = (128, 64),
+        *,
+        activation: str = "silu",
+        dropout: float = 0.0,
+        normalization: str | None = None,
+    ) -> None:
+        self.hidden_sizes = hidden_sizes
+        self.activation = activation
+        self.dropout = dropout
+        self.normalization = normalization
+
+    def build(self, input_shape: tuple[int, ...], n_outputs: int) -> nn.Sequential:
+        """Build the network, randomly initialised from torch's current state.
+
+        Parameters
+        ----------
+        input_shape : tuple of int
+            Shape of one row of ``X``; must have one dimension.
+        n_outputs : int
+            Number of logits.
+
+        Returns
+        -------
+        torch.nn.Sequential
+            Maps ``(n, n_features)`` to ``(n, n_outputs)``.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range, or a row has more than one dimension.
+        """
+        self._validate()
+        if len(input_shape) != 1:
+            raise ValueError(
+                f"MLP works on tables of shape (n, features), but a row of X has shape "
+                f"{tuple(input_shape)}. Flatten X with X.reshape(len(X), {prod(input_shape)}), or "
+                "give a module for sequences or images."
+            )
+        layers: list[nn.Module] = []
+        width = input_shape[0]
+        for size in self.hidden_sizes:
+            layers.append(nn.Linear(width, size))
+            if self.normalization is not None:
+                layers.append(_NORMALIZATIONS[self.normalization](size))
+            layers.append(_ACTIVATIONS[self.activation]())
+            if self.dropout > 0:
+                layers.append(nn.Dropout(self.dropout))
+            width = size
+        layers.append(nn.Linear(width, n_outputs))
+        return nn.Sequential(*layers)
+
+    def _validate(self) -> None:
+        validate_parameter_constraints(
+            self._parameter_constraints, self.get_params(deep=False), caller_name="MLP"
+        )
+        for size in self.hidden_sizes:
+            if not isinstance(size, Integral) or size < 1:
+                raise ValueError(
+                    f"hidden_sizes must be positive integers, one per layer; got "
+                    f"{self.hidden_sizes!r}."
+                )
+
+
+_MODULES: dict[str, type[MLP]] = {"mlp": MLP}
+
+
+def get_module(name: str) -> MLP:
+    """Build the module builder of this name with its defaults.
+
+    Parameters
+    ----------
+    name : str
+        ``"mlp"``.
+
+    Returns
+    -------
+    MLP
+        A new builder.
+
+    Raises
+    ------
+    ValueError
+        If there is no such builder; the message lists those that exist.
+    """
+    if name not in _MODULES:
+        raise ValueError(
+            f"Unknown module {name!r}. Known names: {', '.join(map(repr, _MODULES))}; or give a "
+            "builder, a callable(input_shape, n_outputs), a torch.nn.Module class or an instance."
+        )
+    return _MODULES[name]()
+
+
+def build_module(module: Any, input_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
+    """Turn whatever stands for a module into one of the right size.
+
+    Parameters
+    ----------
+    module : str, builder, callable, torch.nn.Module class or torch.nn.Module
+        A builder has ``build(input_shape, n_outputs)``; a callable takes the same two arguments; a
+        class is called with those of ``input_shape`` and ``n_outputs`` that its constructor
+        names; an instance is deep-copied.
+    input_shape : tuple of int
+        Shape of one row of ``X``.
+    n_outputs : int
+        Number of logits wanted.
+
+    Returns
+    -------
+    torch.nn.Module
+        Nobody else's object: training it changes nothing of the user's.
+
+    Raises
+    ------
+    TypeError
+        If no module comes out of it.
+    """
+    if isinstance(module, str):
+        module = get_module(module)
+    if isinstance(module, nn.Module):
+        return copy.deepcopy(module)
+    if isinstance(module, type) and issubclass(module, nn.Module):
+        built = _instantiate(module, input_shape, n_outputs)
+    elif hasattr(module, "build"):
+        built = module.build(input_shape, n_outputs)
+    elif callable(module):
+        built = module(input_shape, n_outputs)
+    else:
+        built = module
+    if not isinstance(built, nn.Module):
+        raise TypeError(
+            "module must be a name, a builder with build(input_shape, n_outputs), a callable of "
+            f"these two arguments, a torch.nn.Module class or instance; {module!r} gave "
+            f"{type(built).__name__}."
+        )
+    return built
+
+
+def _instantiate(cls: type[nn.Module], input_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
+    sizes = {"input_shape": input_shape, "n_outputs": n_outputs}
+    parameters = inspect.signature(cls).parameters.values()
+    wanted = {p.name: sizes[p.name] for p in parameters if p.name in sizes}
+    named = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
+    missing = [
+        p.name
+        for p in parameters
+        if p.default is p.empty and p.kind in named and p.name not in wanted
+    ]
+    if missing:
+        raise TypeError(
+            f"{cls.__name__} needs the arguments {missing}, but only input_shape and n_outputs "
+            f"can be filled in. Give an instance, or a callable such as lambda input_shape, "
+            f"n_outputs: {cls.__name__}(...)."
+        )
+    return cls(**wanted)
+
+
+def set_output_bias(builder: Any, module: nn.Module, bias: Tensor) -> None:
+    """Start the output layer of a network of ours at ``bias``, shape ``(n_outputs,)``.
+
+    Parameters
+    ----------
+    builder : str, MLP or other
+        What the module was built from. Modules of the user's making are left as they made them.
+    module : torch.nn.Module
+        The built module.
+    bias : Tensor of shape (n_outputs,)
+        New bias; not finite entries are left at 0.
+    """
+    if not isinstance(builder, str | MLP):
+        return
+    output = module[-1]  # type: ignore[index]
+    with torch.no_grad():
+        output.bias.copy_(torch.nan_to_num(bias - bias.mean(), posinf=0.0, neginf=0.0))

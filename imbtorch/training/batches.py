@@ -1,0 +1,259 @@
+"""Whole-batch iteration: a batch is a slice of a block, a block is one index operation.
+
+Rows are gathered in blocks of many batches, because one large index operation is several times
+cheaper than many small ones, while a shuffled copy of all of ``X`` would double the memory.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from torch import Tensor
+
+__all__ = ["Features", "Rows", "as_features"]
+
+_BLOCK_BYTES = 4 * 2**20
+_RESIDENT_SHARE = 0.5  # of the accelerator's free memory that X may take
+_NUMPY_DTYPES: dict[torch.dtype, type[np.floating[Any]]] = {
+    torch.float32: np.float32,
+    torch.float64: np.float64,
+}
+
+
+class _Block(Protocol):
+    """Gathered rows that split into batches, as tensors do."""
+
+    def split(self, sizes: Any) -> Iterable[Tensor]: ...
+
+
+class Features(Protocol):
+    """Rows of ``X``, on demand."""
+
+    row_bytes: int
+
+    def __len__(self) -> int:
+        """Count the rows."""
+
+    def gather(self, index: Tensor) -> _Block:
+        """Rows at these positions, on the device."""
+
+    def slice(self, start: int, stop: int) -> Tensor:
+        """Neighbouring rows, on the device."""
+
+
+class _TensorFeatures:
+    """``X`` as one tensor that lies on the device."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+        self.row_bytes = tensor[0].numel() * tensor.element_size()
+
+    def __len__(self) -> int:
+        return len(self.tensor)
+
+    def gather(self, index: Tensor) -> Tensor:
+        return self.tensor.index_select(0, index)
+
+    def slice(self, start: int, stop: int) -> Tensor:
+        return self.tensor[start:stop]
+
+
+class _HostFeatures:
+    """``X`` as an array that stays where it is: in memory, or on disk behind a memmap."""
+
+    def __init__(self, array: NDArray[Any], dtype: torch.dtype, device: torch.device) -> None:
+        self.array, self.dtype, self.device = array, dtype, device
+        self.row_bytes = array[0].size * dtype.itemsize
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def gather(self, index: Tensor) -> Tensor:
+        return self._send(self.array[index.cpu().numpy()])
+
+    def slice(self, start: int, stop: int) -> Tensor:
+        return self._send(self.array[start:stop])
+
+    def _send(self, rows: NDArray[Any]) -> Tensor:
+        tensor = _wrap(_cast(rows, _NUMPY_DTYPES[self.dtype]))
+        if self.device.type == "cuda":
+            return tensor.pin_memory().to(self.device, non_blocking=True)
+        return tensor.to(self.device)
+
+
+class _SparseFeatures:
+    """A CSR matrix; only a batch is ever dense."""
+
+    def __init__(self, matrix: Any, dtype: torch.dtype, device: torch.device) -> None:
+        self.matrix, self.dtype, self.device = matrix, dtype, device
+        self.row_bytes = matrix.shape[1] * dtype.itemsize
+
+    def __len__(self) -> int:
+        return int(self.matrix.shape[0])
+
+    def gather(self, index: Tensor) -> _SparseFeatures:
+        return _SparseFeatures(self.matrix[index.cpu().numpy()], self.dtype, self.device)
+
+    def slice(self, start: int, stop: int) -> Tensor:
+        dense = self.matrix[start:stop].toarray()
+        return torch.from_numpy(dense.astype(_NUMPY_DTYPES[self.dtype], copy=False)).to(self.device)
+
+    def split(self, sizes: int | list[int]) -> Iterator[Tensor]:
+        n = len(self)
+        steps = [sizes] * -(-n // sizes) if isinstance(sizes, int) else sizes
+        start = 0
+        for size in steps:
+            yield self.slice(start, start + size)
+            start += size
+
+
+def _is_on_disk(array: Any) -> bool:
+    while array is not None:
+        if isinstance(array, np.memmap):
+            return True
+        array = getattr(array, "base", None)
+    return False
+
+
+def _wrap(array: NDArray[Any]) -> Tensor:
+    with warnings.catch_warnings():  # read-only input is fine: nothing here writes to X
+        warnings.filterwarnings("ignore", message=".*not writable.*")
+        return torch.from_numpy(array)
+
+
+def _cast(array: NDArray[Any], kind: type[np.floating[Any]]) -> NDArray[Any]:
+    """C-contiguous copy in another dtype, or the array itself where it fits already."""
+    if array.dtype == kind:
+        return np.ascontiguousarray(array)
+    with np.errstate(over="ignore"):
+        cast = np.ascontiguousarray(array, dtype=kind)
+    if not np.isfinite(cast.sum(dtype=np.float64)):
+        raise ValueError(
+            f"X has values too large for dtype {np.dtype(kind).name}: they became infinity. Scale "
+            'X (StandardScaler), or use dtype="float64".'
+        )
+    return cast
+
+
+def _free_bytes(device: torch.device) -> float:
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else float("inf")
+
+
+def as_features(
+    X: Any, dtype: torch.dtype, device: torch.device, *, resident: bool = True
+) -> Features:
+    """Choose how rows of ``X`` get to the device.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, ...) or CSR matrix
+        Validated features. A C-contiguous array of ``dtype`` on the CPU is never copied.
+    dtype : torch.dtype
+        Type to compute in.
+    device : torch.device
+        Where to compute.
+    resident : bool, default=True
+        Whether to cast and move all of ``X`` once, where it fits and does not lie on a disk. False
+        does it chunk by chunk, for a single pass.
+
+    Returns
+    -------
+    Features
+        Rows on demand.
+
+    Raises
+    ------
+    ValueError
+        If a finite value is too large for ``dtype``.
+    """
+    if sparse.issparse(X):
+        return _SparseFeatures(sparse.csr_array(X), dtype, device)
+    kind = _NUMPY_DTYPES[dtype]
+    if device.type == "cpu" and X.dtype == kind and X.flags.c_contiguous:
+        return _TensorFeatures(_wrap(X))
+    n_bytes = X.size * dtype.itemsize
+    if not resident or _is_on_disk(X) or n_bytes > _RESIDENT_SHARE * _free_bytes(device):
+        return _HostFeatures(X, dtype, device)
+    return _TensorFeatures(_wrap(_cast(X, kind)).to(device))
+
+
+def _sizes(n: int, step: int) -> list[int]:
+    """Cut ``n`` rows into steps; a last single row joins its neighbour.
+
+    Batch normalisation cannot train on one row.
+    """
+    sizes = [step] * (n // step)
+    rest = n % step
+    if rest == 1 and sizes:
+        sizes[-1] += 1
+    elif rest:
+        sizes.append(rest)
+    return sizes
+
+
+class Rows:
+    """Training rows: features, codes and weights, cut into batches in any order.
+
+    Parameters
+    ----------
+    features : Features
+        Rows of ``X``.
+    codes : ndarray of int, shape (n,)
+        Class of each row.
+    weights : ndarray of shape (n,) or None
+        Row weights, scaled so that 1 is the mean of the rows that are trained on.
+    dtype : torch.dtype
+        Type to compute in.
+    device : torch.device
+        Where to compute.
+    """
+
+    def __init__(
+        self,
+        features: Features,
+        codes: NDArray[Any],
+        weights: NDArray[Any] | None,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        self.features, self.dtype, self.device = features, dtype, device
+        self.codes = torch.from_numpy(codes).to(device)
+        self.weights = None if weights is None else torch.as_tensor(weights, dtype=dtype).to(device)
+
+    def batches(self, order: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yield ``(x, codes, share)`` for rows in this order.
+
+        Parameters
+        ----------
+        order : Tensor of int, shape (m,)
+            Row numbers, on the device.
+        batch_size : int
+            Rows of a batch.
+
+        Yields
+        ------
+        x : Tensor of shape (b, ...)
+        codes : Tensor of int64, shape (b,)
+        share : Tensor of shape (b,)
+            Row weight divided by ``b``: the batch loss is the dot product with it.
+        """
+        even = torch.full((batch_size,), 1 / batch_size, dtype=self.dtype, device=self.device)
+        per_block = batch_size * max(1, _BLOCK_BYTES // (self.features.row_bytes * batch_size))
+        for block in order.split(_sizes(len(order), per_block)):
+            sizes = _sizes(len(block), batch_size)
+            codes = self.codes.index_select(0, block).long().split(sizes)
+            if self.weights is None:
+                shares = [
+                    even if size == batch_size else even.new_full((size,), 1 / size)
+                    for size in sizes
+                ]
+            else:
+                weights = self.weights.index_select(0, block).split(sizes)
+                shares = [w / size for w, size in zip(weights, sizes, strict=True)]
+            yield from zip(self.features.gather(block).split(sizes), codes, shares, strict=True)

@@ -1,0 +1,195 @@
+"""What happens between epochs: each monitor sees the epoch's record and may end the training."""
+
+from __future__ import annotations
+
+import copy
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from imbtorch.exceptions import DivergenceError
+
+__all__ = ["BestEpoch", "DivergenceGuard", "EpochCallbacks", "Monitor", "ProgressBar"]
+
+Record = dict[str, Any]
+State = dict[str, Tensor]
+
+
+class Monitor:
+    """Something that looks at every epoch; a subclass overrides what it needs."""
+
+    def begin(self, net: Any, epochs: int, n_rows: int) -> None:
+        """See that training of ``epochs`` epochs of ``n_rows`` rows is about to start."""
+
+    def epoch_begin(self, net: Any) -> None:
+        """See that an epoch is about to start."""
+
+    def epoch_end(self, net: Any, record: Record) -> bool:
+        """See the epoch, add to its record; True ends the training."""
+        return False
+
+    def end(self, net: Any) -> None:
+        """See that training has ended, for whatever reason."""
+
+
+def _snapshot(module: nn.Module) -> State:
+    return {key: value.detach().clone() for key, value in module.state_dict().items()}
+
+
+class DivergenceGuard(Monitor):
+    """Notice a loss or weights that are not finite, once per epoch.
+
+    Parameters
+    ----------
+    action : {"raise", "restore", "warn"}
+        Raise :class:`DivergenceError`; go back to the last finite epoch with a warning; or stop
+        with a warning and leave the weights as they are.
+    """
+
+    def __init__(self, action: str) -> None:
+        self.action = action
+        self.finite: State | None = None
+
+    def begin(self, net: Any, epochs: int, n_rows: int) -> None:
+        """Remember the weights to go back to."""
+        self._remember(net)
+
+    def _remember(self, net: Any) -> None:
+        if self.action == "restore":
+            self.finite = _snapshot(net.module_)
+
+    def epoch_end(self, net: Any, record: Record) -> bool:
+        """Look at loss and weights; act if one of them is not finite."""
+        weights = [p.detach() for p in net.module_.parameters() if p.is_floating_point()]
+        norms = torch.stack([w.norm() for w in weights]) if weights else torch.zeros(1)
+        if math.isfinite(record["train_loss"]) and bool(torch.isfinite(norms).all()):
+            self._remember(net)
+            return False
+        message = self._describe(net, record)
+        if self.action == "raise":
+            raise DivergenceError(message)
+        if self.finite is not None:
+            net.module_.load_state_dict(self.finite)
+            message += " The weights of the last finite epoch were restored."
+        warnings.warn(message, UserWarning, stacklevel=2)
+        return True
+
+    def _describe(self, net: Any, record: Record) -> str:
+        gradients = [p.grad for p in net.module_.parameters() if p.grad is not None]
+        largest = max((float(g.abs().max()) for g in gradients), default=math.nan)
+        return (
+            f"Training diverged in epoch {record['epoch']}: train loss {record['train_loss']}, "
+            f"learning rate {record['lr']:g}, largest gradient {largest:g} in the last batch. "
+            "Lower lr, scale X (StandardScaler), or look for a module or loss that returns NaN."
+        )
+
+
+class BestEpoch(Monitor):
+    """Score every epoch on the validation part; keep the best weights, stop when patience ends.
+
+    Parameters
+    ----------
+    score : callable() -> float
+        Score of the present weights; greater is better. NaN never wins.
+    patience : int or None
+        Epochs without improvement after which to stop; None scores but neither stops nor restores.
+    """
+
+    def __init__(self, score: Callable[[], float], patience: int | None) -> None:
+        self.score = score
+        self.patience = patience
+        self.best = -math.inf
+        self.best_epoch = 0
+        self.weights: State | None = None
+
+    def epoch_end(self, net: Any, record: Record) -> bool:
+        """Score, remember the best weights, stop when patience ends."""
+        score = self.score()
+        record["valid_score"] = score
+        record["valid_score_best"] = score > self.best
+        if score > self.best:
+            self.best, self.best_epoch = score, record["epoch"]
+            if self.patience is not None:
+                self.weights = _snapshot(net.module_)
+        return self.patience is not None and record["epoch"] - self.best_epoch >= self.patience
+
+    def end(self, net: Any) -> None:
+        """Put the best weights back."""
+        if self.weights is not None:
+            net.module_.load_state_dict(self.weights)
+
+
+class ProgressBar(Monitor):
+    """One bar over the epochs, with loss, validation score, rows per second and time left."""
+
+    def begin(self, net: Any, epochs: int, n_rows: int) -> None:
+        """Show the bar."""
+        self.n_rows = n_rows
+        self.bar = tqdm(total=epochs, unit="epoch", leave=True)
+
+    def epoch_end(self, net: Any, record: Record) -> bool:
+        """Move the bar by one epoch."""
+        shown = {"loss": f"{record['train_loss']:.4f}"}
+        if "valid_score" in record:
+            shown["score"] = f"{record['valid_score']:.4f}"
+        shown["rows/s"] = f"{self.n_rows / max(record['dur'], 1e-9):,.0f}"
+        self.bar.set_postfix(shown, refresh=False)
+        self.bar.update()
+        return False
+
+    def end(self, net: Any) -> None:
+        """Leave the bar as it is."""
+        self.bar.close()
+
+
+class EpochCallbacks(Monitor):
+    """Tell scikit-learn's callbacks (1.9 and later) about each epoch.
+
+    Parameters
+    ----------
+    estimator : estimator instance
+        Being fitted.
+    attributes : callable() -> dict
+        Fitted attributes as of now, for callbacks that want a fitted estimator.
+    X, y : array-like
+        Training data.
+    metadata : dict
+        ``sample_weight``, where given.
+    """
+
+    def __init__(
+        self, estimator: Any, attributes: Callable[[], Record], X: Any, y: Any, metadata: Any
+    ) -> None:
+        self.estimator, self.attributes = estimator, attributes
+        self.data = {"X": X, "y": y, "metadata": metadata}
+
+    def begin(self, net: Any, epochs: int, n_rows: int) -> None:
+        """Open the task of the whole fit."""
+        self.fit = self.estimator._init_callback_context(max_subtasks=epochs)
+        self.fit.call_on_fit_task_begin(estimator=self.estimator, **self.data)
+
+    def epoch_begin(self, net: Any) -> None:
+        """Open the task of one epoch."""
+        self.epoch = self.fit.subcontext(task_name="epoch")
+        self.epoch.call_on_fit_task_begin(estimator=self.estimator, **self.data)
+
+    def epoch_end(self, net: Any, record: dict[str, Any]) -> bool:
+        """Close the task of the epoch; a callback may ask to stop."""
+        return bool(
+            self.epoch.call_on_fit_task_end(
+                estimator=self.estimator,
+                reconstruction_attributes=lambda: copy.deepcopy(self.attributes()),
+                **self.data,
+            )
+        )
+
+    def end(self, net: Any) -> None:
+        """Close the task of the whole fit."""
+        self.fit.call_on_fit_task_end(
+            estimator=self.estimator, reconstruction_attributes=self.attributes, **self.data
+        )

@@ -1,0 +1,178 @@
+"""Back-propagation through a plain chain of layers, without a graph.
+
+For a small net most of a training step is autograd's own work: building a node per operation,
+walking them, accumulating. A ``torch.nn.Sequential`` of linear layers, activations and dropout
+needs none of it, because its backward pass is its forward pass read from the end. Values and
+gradients are those of autograd; anything that is not such a chain goes through autograd.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol, cast
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Chain"]
+
+_aten = torch.ops.aten
+_SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
+
+# backward of each activation: (gradient, input, output, layer) -> gradient
+_ACTIVATIONS: dict[type[nn.Module], Callable[[Tensor, Tensor, Tensor, Any], Tensor]] = {
+    nn.ReLU: lambda g, x, y, _: _aten.threshold_backward.default(g, y, 0),
+    nn.SiLU: lambda g, x, y, _: _aten.silu_backward.default(g, x),
+    nn.Tanh: lambda g, x, y, _: _aten.tanh_backward.default(g, y),
+    nn.GELU: lambda g, x, y, m: _aten.gelu_backward.default(g, x, approximate=m.approximate),
+    nn.ELU: lambda g, x, y, m: _aten.elu_backward.default(g, m.alpha, 1, 1, False, x),
+    nn.SELU: lambda g, x, y, _: _aten.elu_backward.default(
+        g, _SELU_ALPHA, _SELU_SCALE, 1, False, x
+    ),
+    nn.LeakyReLU: lambda g, x, y, m: _aten.leaky_relu_backward.default(
+        g, x, m.negative_slope, False
+    ),
+}
+
+
+class _Layer(Protocol):
+    def forward(self, x: Tensor) -> Tensor: ...
+    def backward(self, gradient: Tensor, first: bool) -> Tensor: ...
+
+
+class _Linear:
+    """``y = x W^T + b``; gradients are written straight into ``weight.grad`` and ``bias.grad``."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        self.weight, self.bias = layer.weight.detach(), layer.bias.detach()
+        self.transposed = self.weight.t()
+        layer.weight.grad = self.weight_grad = torch.zeros_like(self.weight)
+        layer.bias.grad = self.bias_grad = torch.zeros_like(self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.x = x
+        return torch.addmm(self.bias, x, self.transposed)
+
+    def backward(self, gradient: Tensor, first: bool) -> Tensor:
+        torch.mm(gradient.t(), self.x, out=self.weight_grad)
+        torch.sum(gradient, 0, out=self.bias_grad)
+        return gradient if first else torch.mm(gradient, self.weight)
+
+
+class _Activation:
+    """A non-linearity and its derivative."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        self.layer, self.derivative = layer, _ACTIVATIONS[type(layer)]
+        self.apply = layer.forward
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.x = x
+        self.y = cast(Tensor, self.apply(x))
+        return self.y
+
+    def backward(self, gradient: Tensor, first: bool) -> Tensor:
+        return self.derivative(gradient, self.x, self.y, self.layer)
+
+
+class _Dropout:
+    """Zero units at random, scale up the others."""
+
+    def __init__(self, layer: nn.Dropout) -> None:
+        self.p = layer.p
+
+    def forward(self, x: Tensor) -> Tensor:
+        y, self.mask = _aten.native_dropout.default(x, self.p, True)
+        return cast(Tensor, y)
+
+    def backward(self, gradient: Tensor, first: bool) -> Tensor:
+        return cast(
+            Tensor,
+            _aten.native_dropout_backward.default(gradient, self.mask, 1 / (1 - self.p)),
+        )
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    return bool(
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+    )
+
+
+def _is_plain(layer: nn.Module) -> bool:
+    if _has_hooks(layer) or not all(p.requires_grad for p in layer.parameters()):
+        return False
+    if type(layer) is nn.Linear:
+        return layer.bias is not None
+    if type(layer) is nn.Dropout:
+        return not layer.inplace and layer.p < 1
+    return type(layer) in _ACTIVATIONS and not getattr(layer, "inplace", False)
+
+
+class Chain:
+    """A ``torch.nn.Sequential`` in training mode, run layer by layer.
+
+    Parameters
+    ----------
+    layers : list of _Layer
+        In forward order; made by :meth:`of`.
+    """
+
+    def __init__(self, layers: list[_Layer]) -> None:
+        self.layers = layers
+
+    @classmethod
+    def of(cls, module: nn.Module) -> Chain | None:
+        """Take a module apart, or return None where it is not a plain chain."""
+        parts = list(module) if type(module) is nn.Sequential else []
+        plain = (
+            parts
+            and not _has_hooks(module)
+            and all(map(_is_plain, parts))
+            and len({id(part) for part in parts}) == len(parts)  # a shared layer accumulates
+            and type(parts[0]) is nn.Linear
+        )
+        if not plain:
+            return None
+        layers: list[_Layer] = []
+        for part in parts:
+            if isinstance(part, nn.Linear):
+                layers.append(_Linear(part))
+            elif isinstance(part, nn.Dropout):
+                layers.append(_Dropout(part))
+            else:
+                layers.append(_Activation(part))
+        return cls(layers)
+
+    def gradients(self, x: Tensor, losses: Callable[[Tensor], Tensor], share: Tensor) -> Tensor:
+        """Write the gradients of ``(losses(chain(x)) * share).sum()`` into the parameters.
+
+        Parameters
+        ----------
+        x : Tensor of shape (b, n_features)
+            A batch.
+        losses : callable(output) -> Tensor of shape (b,)
+            Loss of each row; autograd differentiates it, so that it may be any.
+        share : Tensor of shape (b,)
+            Factor of each row.
+
+        Returns
+        -------
+        Tensor of shape (b,)
+            The losses, detached.
+        """
+        with torch.no_grad():
+            for layer in self.layers:
+                x = layer.forward(x)
+        output = x.requires_grad_()
+        values = losses(output)
+        values.backward(share)
+        gradient = output.grad
+        assert gradient is not None
+        first = self.layers[0]
+        with torch.no_grad():
+            for layer in reversed(self.layers):
+                gradient = layer.backward(gradient, layer is first)
+        return values.detach()

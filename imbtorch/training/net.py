@@ -1,0 +1,389 @@
+"""The training loop, on skorch's net: its history and callbacks, without its per-row work."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from skorch import NeuralNet
+from skorch.callbacks import Callback, EarlyStopping
+from skorch.dataset import Dataset, unpack_data
+from skorch.utils import to_tensor
+from torch import Tensor, nn
+from torch.utils.data import Subset
+
+from imbtorch.losses import BaseLoss
+from imbtorch.training.batches import Features, Rows
+from imbtorch.training.callbacks import DivergenceGuard, Monitor
+from imbtorch.training.chain import Chain
+from imbtorch.training.optimizers import LR_SCHEDULES, build_optimizer, lean_step
+
+__all__ = ["check_width", "logits_of", "skorch_datasets"]
+
+_PREDICT_BYTES = 8 * 2**20  # of input rows per forward pass: the activations stay in the cache
+_PREDICT_ROWS = 16_384
+_BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_grad_computed")
+
+
+class _StopTraining(Exception):  # noqa: N818 - a signal, not an error
+    """A skorch callback asked for an orderly end."""
+
+
+def check_width(output: Any, n_rows: int, n_classes: int, module: nn.Module) -> None:
+    """Check that a module returned one row of logits per row, of a width that fits the classes.
+
+    Parameters
+    ----------
+    output : object
+        What ``module`` returned for ``n_rows`` rows.
+    n_rows : int
+        Rows that it was given.
+    n_classes : int
+        Number of classes: as many columns, or one column for two classes.
+    module : torch.nn.Module
+        For the message.
+
+    Raises
+    ------
+    ValueError
+        If the output is not a tensor of one of these shapes.
+    """
+    got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+    wanted = [(n_rows, n_classes)] + ([(n_rows, 1)] if n_classes == 2 else [])
+    if got not in wanted:
+        raise ValueError(
+            f"{type(module).__name__} returned {got} for {n_rows} rows; y has {n_classes} classes, "
+            f"so its logits must have shape {' or '.join(map(str, wanted))}."
+        )
+
+
+def logits_of(output: Tensor) -> Tensor:
+    """Read one column as the logits ``[0, z]`` of two classes."""
+    if output.shape[1] == 1:
+        return torch.cat([torch.zeros_like(output), output], dim=1)
+    return output
+
+
+def _losses(
+    per_sample: Callable[[Tensor, Tensor], Tensor], codes: Tensor, output: Tensor
+) -> Tensor:
+    return per_sample(logits_of(output), codes)
+
+
+class _Net(NeuralNet):
+    """A skorch net that trains on :class:`Rows` and reports to monitors.
+
+    Parameters are skorch's; ``module`` and ``criterion`` are instances. ``weight_decay`` and
+    ``optimizer`` are those of the estimator.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        criterion: BaseLoss,
+        *,
+        optimizer: Any,
+        lr: float,
+        weight_decay: float,
+        batch_size: int,
+        max_epochs: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        n_classes: int,
+        callbacks: Any,
+    ) -> None:
+        super().__init__(
+            module,
+            criterion,
+            optimizer=optimizer,
+            lr=lr,
+            max_epochs=max_epochs,
+            batch_size=batch_size,
+            train_split=None,
+            callbacks=copy.deepcopy(callbacks),
+            verbose=0,
+            device=str(device),
+        )
+        self.weight_decay = weight_decay
+        self.dtype = dtype
+        self.n_classes = n_classes
+
+    # -- skorch's hooks --------------------------------------------------------------------
+
+    @property
+    def _default_callbacks(self) -> list[Any]:
+        return []  # they work per batch; the loop below records loss and duration itself
+
+    def initialize_optimizer(self, triggered_directly: Any = None) -> _Net:
+        """Build the optimizer from the estimator's own three parameters."""
+        params = [p for _, p in self.get_all_learnable_params() if p.requires_grad]
+        self.optimizer_ = build_optimizer(self.optimizer, params, self.lr, self.weight_decay)
+        return self
+
+    def infer(self, x: Any, **fit_params: Any) -> Tensor:
+        """Compute the logits of a batch, as skorch's callbacks ask for them."""
+        x = to_tensor(x, device=self.device).to(self.dtype)
+        return logits_of(self.module_(x, **fit_params))
+
+    def _get_predict_nonlinearity(self) -> Callable[[Tensor], Tensor]:
+        return lambda logits: self.criterion_.log_posterior(logits).exp()
+
+    def get_loss(self, y_pred: Tensor, y_true: Any, X: Any = None, training: bool = False) -> Any:
+        """Unweighted mean loss of a batch, for skorch's own validation step."""
+        return self.criterion_.per_sample(
+            y_pred, to_tensor(y_true, device=self.device).long()
+        ).mean()
+
+    @property
+    def classes_(self) -> NDArray[np.intp]:
+        """Class codes, for scikit-learn scorers inside skorch callbacks."""
+        return np.arange(self.n_classes)
+
+    def predict(self, X: Any) -> NDArray[np.intp]:
+        """Class codes, for scikit-learn scorers inside skorch callbacks."""
+        return np.asarray(self.predict_proba(X).argmax(axis=1))
+
+    def notify(self, method_name: str, **cb_kwargs: Any) -> None:
+        """Call the callbacks; skorch's EarlyStopping ends the training, Ctrl-C is not swallowed."""
+        getattr(self, method_name)(self, **cb_kwargs)
+        for _, callback in self.callbacks_:
+            try:
+                getattr(callback, method_name)(self, **cb_kwargs)
+            except KeyboardInterrupt:
+                if isinstance(callback, EarlyStopping):  # this is how it says stop
+                    raise _StopTraining from None
+                raise
+
+    def swap_loss(self, loss: BaseLoss) -> None:
+        """Replace the loss of a net that is trained further."""
+        with self._current_init_context("criterion"):
+            self.criterion_ = loss
+
+    # -- the loop --------------------------------------------------------------------------
+
+    def train(
+        self,
+        rows: Rows,
+        index: NDArray[np.integer[Any]] | None,
+        epochs: int,
+        *,
+        lr_schedule: str | Callable[[float], float],
+        shuffle_seed: int,
+        guard: DivergenceGuard,
+        monitors: list[Monitor],
+        datasets: dict[str, Any],
+    ) -> None:
+        """Train on the rows at ``index`` for at most ``epochs`` epochs.
+
+        Parameters
+        ----------
+        rows : Rows
+            Features, codes and weights.
+        index : ndarray of int, shape (m,), or None
+            Positions of the training rows; None for all.
+        epochs : int
+            How many more epochs.
+        lr_schedule : str or callable(progress) -> factor
+            Factor on the learning rate, for the share of the training that is done.
+        shuffle_seed : int
+            Seed of the order of the rows.
+        guard : DivergenceGuard
+            Sees each epoch first; when it ends the training, the monitors do not see that epoch.
+        monitors : list of Monitor
+            Called in this order after each epoch.
+        datasets : dict
+            ``dataset_train`` and ``dataset_valid`` for skorch callbacks.
+        """
+        schedule = LR_SCHEDULES[lr_schedule] if isinstance(lr_schedule, str) else lr_schedule
+        n_rows = len(rows.codes) if index is None else len(index)
+        small = torch.int32 if n_rows < 2**31 else torch.int64
+        positions = None if index is None else torch.from_numpy(index).to(self.device, small)
+        generator = torch.Generator().manual_seed(shuffle_seed)
+        self._find_requested_hooks()
+        watchers = [guard, *monitors]
+        for monitor in watchers:
+            monitor.begin(self, epochs, n_rows)
+        try:
+            self.notify("on_train_begin", X=datasets.get("dataset_train"), y=None)
+            rate = _LearningRate(self.optimizer_, schedule, epochs, n_rows, self.batch_size)
+            step = lean_step(self.optimizer_)
+            for _ in range(epochs):
+                order = torch.randperm(n_rows, generator=generator, dtype=small).to(self.device)
+                order = order if positions is None else positions[order]
+                if self._epoch(rows, order, rate, step, watchers, datasets):
+                    break
+            rate.reset()
+        except _StopTraining:
+            rate.reset()
+        finally:
+            self.module_.train(False)
+            for monitor in watchers:
+                monitor.end(self)
+        self.notify("on_train_end", X=datasets.get("dataset_train"), y=None)
+
+    def _find_requested_hooks(self) -> None:
+        """Find the batch hooks that some callback really implements: only those cost."""
+        self._hooks = {
+            hook
+            for hook in _BATCH_HOOKS
+            for _, callback in self.callbacks_
+            if getattr(type(callback), hook) is not getattr(Callback, hook)
+        }
+
+    def _epoch(
+        self,
+        rows: Rows,
+        order: Tensor,
+        rate: _LearningRate,
+        step: Callable[[], Any],
+        watchers: list[Monitor],
+        datasets: dict[str, Any],
+    ) -> bool:
+        start = time.perf_counter()
+        for watcher in watchers:
+            watcher.epoch_begin(self)
+        self.notify("on_epoch_begin", **datasets)  # skorch opens the epoch's history record here
+        self.module_.train(True)
+        batches = rows.batches(order, self.batch_size)
+        run = self._hooked if self._hooks else self._lean
+        total = run(batches, step, rate)
+        self.module_.train(False)
+        record = {"epoch": len(self.history), "lr": self.optimizer_.param_groups[0]["lr"]}
+        record["train_loss"] = float(total) / len(order)  # the one sync of the epoch
+        record["dur"] = time.perf_counter() - start
+        guard, *monitors = watchers
+        stop = guard.epoch_end(self, record)
+        if not stop:
+            votes = [monitor.epoch_end(self, record) for monitor in monitors]  # all see the epoch
+            stop = any(votes)
+        for key, value in record.items():
+            self.history.record(key, value)
+        if datasets.get("dataset_valid") is not None and self._hooks:
+            self._validate(datasets["dataset_valid"])
+        self.notify("on_epoch_end", **datasets)
+        return stop
+
+    def _lean(
+        self,
+        batches: Iterator[tuple[Tensor, Tensor, Tensor]],
+        step: Callable[[], Any],
+        rate: _LearningRate,
+    ) -> Tensor:
+        module, per_sample = self.module_, self.criterion_.per_sample
+        params = [p for group in self.optimizer_.param_groups for p in group["params"]]
+        learns = any(True for _ in self.criterion_.parameters())
+        chain = None if learns else Chain.of(module)
+
+        total = torch.zeros((), dtype=self.dtype, device=self.device)
+        for x, codes, share in batches:
+            rate()
+            if chain is not None:
+                values = chain.gradients(x, partial(_losses, per_sample, codes), share)
+            else:
+                for param in params:
+                    param.grad = None
+                values = _losses(per_sample, codes, module(x)).to(share.dtype)
+                values.backward(share)  # the gradient of their weighted sum
+                values = values.detach()
+            step()
+            total.add_(torch.dot(values, share), alpha=len(x))
+        return total
+
+    def _hooked(
+        self,
+        batches: Iterator[tuple[Tensor, Tensor, Tensor]],
+        step: Callable[[], Any],
+        rate: _LearningRate,
+    ) -> Tensor:
+        """Do the same as ``_lean``, telling skorch's callbacks about every batch."""
+        total = torch.zeros((), dtype=self.dtype, device=self.device)
+        for x, codes, share in batches:
+            rate()
+            self.optimizer_.zero_grad()
+            self.notify("on_batch_begin", batch=(x, codes), training=True)
+            logits = logits_of(self.module_(x))
+            loss = torch.dot(self.criterion_.per_sample(logits, codes), share)
+            loss.backward()
+            named = list(self.get_all_learnable_params())
+            self.notify("on_grad_computed", named_parameters=named, batch=(x, codes), training=True)
+            step()
+            total.add_(loss.detach(), alpha=len(x))
+            self.history.record_batch("train_loss", float(loss.detach()))
+            self.history.record_batch("train_batch_size", len(x))
+            self.notify(
+                "on_batch_end", batch=(x, codes), training=True, loss=loss, y_pred=logits.detach()
+            )
+        return total
+
+    def _validate(self, dataset: Any) -> None:
+        """Show the validation batches to skorch's callbacks."""
+        for batch in self.get_iterator(dataset, training=False):
+            self.notify("on_batch_begin", batch=batch, training=False)
+            outcome = self.validation_step(unpack_data(batch))
+            self.history.record_batch("valid_loss", float(outcome["loss"]))
+            self.history.record_batch("valid_batch_size", len(batch[1]))
+            self.notify("on_batch_end", batch=batch, training=False, **outcome)
+
+    # -- prediction ------------------------------------------------------------------------
+
+    def log_posterior_chunks(self, features: Features) -> Iterator[Tensor]:
+        """Yield log-probabilities before any prior shift, ``(chunk, n_classes)``, row by row."""
+        stop = len(features)
+        step = max(1, min(_PREDICT_ROWS, _PREDICT_BYTES // max(1, features.row_bytes)))
+        self.module_.train(False)
+        with torch.inference_mode():
+            for first in range(0, stop, step):
+                x = features.slice(first, min(first + step, stop))
+                output = self.module_(x)
+                check_width(output, len(x), self.n_classes, self.module_)
+                yield self.criterion_.log_posterior(logits_of(output))
+
+
+class _LearningRate:
+    """Set the learning rate before each batch."""
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        schedule: Callable[[float], float] | None,
+        epochs: int,
+        n_rows: int,
+        batch_size: int,
+    ) -> None:
+        self.groups = [(group, group["lr"]) for group in optimizer.param_groups]
+        constant = schedule is None or schedule is LR_SCHEDULES["constant"]
+        self.schedule = None if constant else schedule
+        self.steps = epochs * math.ceil(n_rows / batch_size)
+        self.done = 0
+
+    def __call__(self) -> None:
+        if self.schedule is None:
+            return
+        factor = self.schedule(min(1.0, self.done / self.steps))
+        for group, lr in self.groups:
+            group["lr"] = lr * factor
+        self.done += 1
+
+    def reset(self) -> None:
+        """Put the rates back, so that training can be continued."""
+        if self.schedule is not None:
+            for group, lr in self.groups:
+                group["lr"] = lr
+
+
+def skorch_datasets(
+    X: Any, codes: NDArray[Any], train: NDArray[Any] | None, valid: NDArray[Any] | None
+) -> dict[str, Any]:
+    """Wrap the training and the validation rows (None: all, none) for skorch's callbacks."""
+    whole = Dataset(X, codes.astype(np.int64))
+    return {
+        "dataset_train": whole if train is None else Subset(whole, train.tolist()),
+        "dataset_valid": None if valid is None else Subset(whole, valid.tolist()),
+    }

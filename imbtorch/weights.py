@@ -1,0 +1,168 @@
+"""From ``class_weight`` to one factor per class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["CLASS_WEIGHT_STRATEGIES", "class_weights", "depends_on_counts"]
+
+Floats = NDArray[np.float64]
+
+
+def _balanced(counts: Floats) -> Floats:
+    weights: Floats = counts.sum() / (len(counts) * counts)
+    return weights
+
+
+def _sum_to_n_classes(weights: Floats) -> Floats:
+    scaled: Floats = weights * len(weights) / weights.sum()
+    return scaled
+
+
+def _sqrt(counts: Floats) -> Floats:
+    return _sum_to_n_classes(1 / np.sqrt(counts))
+
+
+def _effective_number(counts: Floats, beta: float = 0.9999) -> Floats:
+    # Cui et al. (2019), arXiv:1901.05555; expm1 keeps 1 - beta**n exact for small n
+    return _sum_to_n_classes((1 - beta) / -np.expm1(counts * np.log(beta)))
+
+
+def _log(counts: Floats) -> Floats:
+    # Paszke et al. (2016), arXiv:1606.02147
+    weights: Floats = 1 / np.log(1.02 + counts / counts.sum())
+    return weights
+
+
+CLASS_WEIGHT_STRATEGIES: dict[str, Callable[[Floats], Floats]] = {
+    "balanced": _balanced,
+    "effective_number": _effective_number,
+    "log": _log,
+    "sqrt": _sqrt,
+}
+
+
+def depends_on_counts(class_weight: Any) -> bool:
+    """Whether this ``class_weight`` can only be computed from the whole training set."""
+    return isinstance(class_weight, str) or callable(class_weight)
+
+
+def class_weights(class_weight: Any, counts: ArrayLike, classes: ArrayLike) -> Floats:
+    """Compute the weight of each class.
+
+    Parameters
+    ----------
+    class_weight : None, str, mapping, array-like of shape (n_classes,) or callable
+        ``"balanced"`` is ``n / (n_classes * n_c)``; ``"sqrt"`` the inverse square root of the
+        counts and ``"effective_number"`` the inverse effective number of rows (``beta`` 0.9999),
+        both scaled to sum to ``n_classes``; ``"log"`` is ``1 / log(1.02 + n_c / n)``. A mapping is
+        keyed by the user's labels, missing labels weigh 1. A callable receives the counts.
+    counts : array-like of shape (n_classes,)
+        Rows, or total ``sample_weight``, of each class. Classes without rows get weight 0 from
+        the named strategies.
+    classes : array-like of shape (n_classes,)
+        The labels, in the order of ``counts``.
+
+    Returns
+    -------
+    ndarray of shape (n_classes,)
+        Finite, non-negative, not all zero.
+
+    Raises
+    ------
+    ValueError
+        If the strategy or a label is unknown, or a weight is negative, NaN or infinite.
+
+    References
+    ----------
+    .. [1] King & Zeng (2001). "Logistic Regression in Rare Events Data".
+           :doi:`10.1093/oxfordjournals.pan.a004868` ("balanced")
+    .. [2] Cui et al. (2019). "Class-Balanced Loss Based on Effective Number of Samples".
+           :arxiv:`1901.05555` ("effective_number")
+    .. [3] Paszke et al. (2016). "ENet". :arxiv:`1606.02147` ("log")
+
+    Examples
+    --------
+    >>> from imbtorch.weights import class_weights
+    >>> class_weights("balanced", counts=[90, 10], classes=["no", "yes"]).round(3)
+    array([0.556, 5.   ])
+    >>> class_weights({"yes": 10}, counts=[90, 10], classes=["no", "yes"])
+    array([ 1., 10.])
+    """
+    counts = np.asarray(counts, dtype=np.float64)
+    labels = np.asarray(classes).tolist()
+    if class_weight is None:
+        return np.ones(len(labels))
+    if isinstance(class_weight, str):
+        weights = _from_strategy(class_weight, counts)
+    elif isinstance(class_weight, Mapping):
+        weights = _from_mapping(class_weight, labels)
+    else:
+        weights = _from_array(class_weight, counts, labels)
+    for label, weight in zip(labels, weights, strict=True):
+        if not (np.isfinite(weight) and weight >= 0):
+            raise ValueError(
+                f"class_weight of class {label!r} is {weight}; weights must be finite and >= 0."
+            )
+    if not weights.any():
+        raise ValueError(
+            f"class_weight is zero for every class ({labels}); at least one class must weigh."
+        )
+    return weights
+
+
+def _from_strategy(name: str, counts: Floats) -> Floats:
+    if name not in CLASS_WEIGHT_STRATEGIES:
+        known = ", ".join(map(repr, CLASS_WEIGHT_STRATEGIES))
+        raise ValueError(
+            f"Unknown class_weight {name!r}. Known strategies: {known}; or give a dict keyed by "
+            "your labels, an array, or a callable of the class counts."
+        )
+    seen = counts > 0
+    weights = np.zeros(len(counts))
+    weights[seen] = CLASS_WEIGHT_STRATEGIES[name](counts[seen])
+    return weights
+
+
+def _from_mapping(class_weight: Mapping[Any, float], labels: list[Any]) -> Floats:
+    weights = np.ones(len(labels))
+    unused = set(class_weight)
+    for i, label in enumerate(labels):
+        key = next((key for key in _spellings(label) if key in class_weight), None)
+        if key is not None:
+            weights[i] = class_weight[key]
+            unused.discard(key)
+    if unused:
+        raise ValueError(
+            f"class_weight names {sorted(map(repr, unused))}, which are not among the classes "
+            f"{labels}. Key it by the labels that y holds."
+        )
+    return weights
+
+
+def _spellings(label: Any) -> list[Any]:
+    """Give the label itself, then the number it spells: scikit-learn matches 1 with "1" too."""
+    try:
+        return [label, int(label)] if isinstance(label, str) else [label]
+    except ValueError:
+        return [label]
+
+
+def _from_array(class_weight: Any, counts: Floats, labels: list[Any]) -> Floats:
+    given = class_weight(counts.copy()) if callable(class_weight) else class_weight
+    if isinstance(given, list | tuple) and any(isinstance(item, Mapping) for item in given):
+        raise ValueError(
+            "A list of dicts is a class_weight for several labels, but y holds one label per row; "
+            "give one dict keyed by the labels."
+        )
+    weights = np.asarray(given, dtype=np.float64)
+    if weights.shape != (len(labels),):
+        raise ValueError(
+            f"class_weight has shape {weights.shape}, expected ({len(labels)},): one weight for "
+            f"each of the classes {labels}."
+        )
+    return weights

@@ -1,0 +1,65 @@
+"""The Python blocks of the README and of the pages in docs/ run as they stand."""
+
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^[ \t]*```python[ \t]*\n(.*?)^[ \t]*```[ \t]*$", re.MULTILINE | re.DOTALL)
+
+
+def python_blocks(text):
+    """Return ``(line of the first statement, code)`` of each fenced Python block."""
+    return [
+        (text.count("\n", 0, match.start(1)) + 1, textwrap.dedent(match[1]))
+        for match in BLOCK.finditer(text)
+    ]
+
+
+def run_page(path):
+    """Execute the blocks of a page in order, in one namespace; return how many there are."""
+    namespace = {"__name__": "__main__"}
+    blocks = python_blocks(path.read_text("utf-8")) if path.exists() else []
+    for line, code in blocks:
+        # the empty lines in front make tracebacks point into the page
+        exec(compile("\n" * (line - 1) + code, str(path), "exec"), namespace)
+    return len(blocks)
+
+
+@pytest.fixture
+def quiet_plots(monkeypatch):
+    matplotlib = pytest.importorskip("matplotlib")
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    yield
+    plt.close("all")
+
+
+@pytest.mark.usefixtures("quiet_plots")
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_blocks_of_page_run(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if run_page(path) == 0:
+        pytest.skip(f"{path.name} has no Python block")
+
+
+def test_blocks_are_found_and_share_a_namespace(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# A\n```python\nx = 1\n```\n```console\n$ y\n```\n- b\n  ```python\n  x + 1\n  ```\n"
+    )
+    assert python_blocks(page.read_text()) == [(3, "x = 1\n"), (10, "x + 1\n")]
+    assert run_page(page) == 2
+
+
+def test_a_broken_block_fails_at_its_line(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("text\n\n```python\nx = 1\n1 / 0\n```\n")
+    with pytest.raises(ZeroDivisionError) as caught:
+        run_page(page)
+    assert (caught.traceback[-1].lineno + 1, caught.traceback[-1].path) == (5, page)

@@ -1,0 +1,102 @@
+"""Inventory of the public names: a change here is a change for users."""
+
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+import imbtorch
+import imbtorch.losses
+
+PUBLIC = {
+    "DivergenceError",
+    "DoubleCorrectionWarning",
+    "ImbalancedNetClassifier",
+    "MLP",
+    "__version__",
+}
+# a subset: new losses come without a line here, none goes
+PUBLIC_LOSSES = {
+    "BalancedSoftmaxLoss",
+    "BaseLoss",
+    "CrossEntropyLoss",
+    "FocalLoss",
+    "LogitAdjustedLoss",
+    "all_losses",
+    "get_loss",
+}
+CLASSIFIER_PARAMETERS = [
+    "module",
+    "loss",
+    "class_weight",
+    "sampler",
+    "target_prior",
+    "optimizer",
+    "lr",
+    "weight_decay",
+    "lr_schedule",
+    "max_epochs",
+    "batch_size",
+    "validation_fraction",
+    "early_stopping",
+    "patience",
+    "scoring",
+    "device",
+    "dtype",
+    "random_state",
+    "warm_start",
+    "callbacks",
+    "on_divergence",
+    "on_interrupt",
+    "verbose",
+]
+OPTIONAL = ["matplotlib", "pandas", "polars", "imblearn", "tensorboard"]
+
+
+def run_python(code):
+    """Run ``code`` in a new interpreter and return what it prints."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_names_of_the_package():
+    assert set(imbtorch.__all__) == PUBLIC
+
+
+def test_names_of_the_losses():
+    gone = PUBLIC_LOSSES - set(imbtorch.losses.__all__)
+    assert not gone, f"gone from imbtorch.losses: {sorted(gone)}"
+
+
+@pytest.mark.parametrize("package", [imbtorch, imbtorch.losses], ids=lambda module: module.__name__)
+def test_every_public_name_exists_once(package):
+    missing = [name for name in package.__all__ if not hasattr(package, name)]
+    assert not missing
+    assert len(package.__all__) == len(set(package.__all__))
+
+
+def test_parameters_of_the_classifier():
+    parameters = list(inspect.signature(imbtorch.ImbalancedNetClassifier).parameters.values())
+    assert [parameter.name for parameter in parameters] == CLASSIFIER_PARAMETERS
+    assert parameters[0].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+    assert {parameter.kind for parameter in parameters[1:]} == {inspect.Parameter.KEYWORD_ONLY}
+
+
+def test_import_loads_no_optional_package():
+    # scikit-learn, which skorch imports, may load pandas by itself
+    loaded = run_python(
+        "import sys, skorch; before = set(sys.modules); import imbtorch\n"
+        f"print(*(set({OPTIONAL}) & (set(sys.modules) - before)))"
+    )
+    assert loaded == ""
+
+
+def test_import_needs_no_optional_package():
+    absent = [name for name in OPTIONAL if name != "imblearn"]
+    version = run_python(
+        f"import sys; sys.modules.update(dict.fromkeys({absent}))\n"
+        "import imbtorch; print(imbtorch.__version__)"
+    )
+    assert version == imbtorch.__version__
