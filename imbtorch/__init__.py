@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from imbtorch._version import __version__
 from imbtorch.classifier import ImbalancedNetClassifier
 from imbtorch.exceptions import DivergenceError, DoubleCorrectionWarning
 from imbtorch.modules import MLP
-
-__version__ = "0.1.0"
 
 __all__ = [
     "MLP",

@@ -36,7 +36,7 @@ class ClassBalance:
     seen : ndarray of shape (n_classes,)
         The same as the loss sees them, after the sampler.
     class_weight : ndarray of shape (n_classes,)
-        Weight of each class, those of the loss included.
+        Weight of each class, that of ``loss.weight`` included.
     loss : BaseLoss
         Prepared for ``seen``.
     """
@@ -71,9 +71,7 @@ class ClassBalance:
         """
         weights = class_weights(class_weight, counts, classes)
         prepared = as_loss(loss).prepare(seen)
-        if prepared.weight is not None:
-            own = prepared.weight.double().cpu().numpy()
-            weights = weights * class_weights(own, counts, classes)
+        weights = weights * class_weights(prepared.class_weight, counts, classes)
         present = classes[seen * weights > 0].tolist()
         if len(present) < at_least:
             raise ValueError(
@@ -113,10 +111,12 @@ class ClassBalance:
 
     def check_double_correction(self, sampler: Any, class_weight: Any) -> None:
         """Warn if sampler, weights and loss correct the same imbalance more than once."""
-        with np.errstate(divide="ignore"):
+        own = class_weights(self.loss.class_weight, self.counts, self.classes)
+        with np.errstate(divide="ignore", invalid="ignore"):
             log_effects = {
                 f"sampler={type(sampler).__name__}": np.log(normalize(self.seen) / self.prior),
-                f"class_weight={class_weight!r}": np.log(self.class_weight),
+                f"class_weight={class_weight!r}": np.log(self.class_weight / own),
+                f"weight of {self.loss}": np.log(own),
                 f"loss={self.loss}": self._log_shift,
             }
         check_double_correction(self.prior, log_effects)

@@ -10,6 +10,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
+import sklearn
 import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
@@ -26,6 +27,7 @@ from imbtorch._sklearn import (
     _check_sample_weight,
 )
 from imbtorch._training_part import TrainingPart
+from imbtorch._version import __version__
 from imbtorch.losses import BaseLoss, get_loss
 from imbtorch.modules import build_module, get_module, set_output_bias
 from imbtorch.samplers import get_sampler
@@ -38,8 +40,9 @@ from imbtorch.training.callbacks import (
     ProgressBar,
 )
 from imbtorch.training.device import resolve_device
-from imbtorch.training.net import _Net, check_width, logits_of
+from imbtorch.training.net import SKORCH_VERSION, _Net, check_width, logits_of
 from imbtorch.training.optimizers import LR_SCHEDULES, OPTIMIZERS
+from imbtorch.training.validation import Validation
 
 __all__ = ["BaseNetEstimator"]
 
@@ -132,7 +135,8 @@ class BaseNetEstimator(NamedComponentsMixin, CallbackSupportMixin, BaseEstimator
             raise ValueError(
                 f"X has columns that are not numbers: {columns}. Encode them first, for example "
                 "with make_pipeline(ColumnTransformer([('categories', OneHotEncoder("
-                f"handle_unknown='ignore'), {columns})], remainder='passthrough'), {self!r})."
+                f"handle_unknown='ignore'), {columns})], remainder='passthrough'), "
+                f"{type(self).__name__}())."
             ) from error
         features = checked if isinstance(y, str) and y == "no_validation" else checked[0]
         shape = tuple(features.shape[1:])
@@ -204,7 +208,7 @@ class BaseNetEstimator(NamedComponentsMixin, CallbackSupportMixin, BaseEstimator
     def _resume_net(self, loss: BaseLoss, n_rows: int) -> _Net:
         """Copy the fitted net, so that a failure cannot harm it, under the present parameters."""
         net: _Net = copy.deepcopy(self.net_)
-        net.swap_loss(loss.to(torch.device(net.device), net.dtype))
+        net.resume(loss.to(torch.device(net.device), net.dtype), self.callbacks)
         net.batch_size = self._resolved_batch_size(n_rows)
         for group in net.optimizer_.param_groups:
             group.update(lr=self.lr, weight_decay=self.weight_decay)
@@ -239,9 +243,12 @@ class BaseNetEstimator(NamedComponentsMixin, CallbackSupportMixin, BaseEstimator
         epochs: int,
         lr_schedule: str | Callable[[float], float],
         monitors: list[Monitor],
-        datasets: dict[str, Any],
+        shown: tuple[Any, Any, Any, Any] | None,
     ) -> bool:
-        """Train and publish whatever came out; tell whether Ctrl-C cut it short."""
+        """Train and publish whatever came out; tell whether Ctrl-C cut it short.
+
+        ``shown`` is what skorch's callbacks see: ``X``, codes, training and validation positions.
+        """
         device = torch.device(net.device)
         features = as_features(part.X, net.dtype, device)
         rows = Rows(features, part.codes, row_weights, net.dtype, device)
@@ -256,7 +263,7 @@ class BaseNetEstimator(NamedComponentsMixin, CallbackSupportMixin, BaseEstimator
                     shuffle_seed=seeds[1],
                     guard=DivergenceGuard(self.on_divergence),
                     monitors=monitors,
-                    datasets=datasets,
+                    validation=None if shown is None else Validation(*shown, net.dtype, device),
                 )
         except KeyboardInterrupt:
             interrupted = True
@@ -287,12 +294,43 @@ class BaseNetEstimator(NamedComponentsMixin, CallbackSupportMixin, BaseEstimator
             stacklevel=4,
         )
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Stamp the state with the versions that made it."""
+        return {**super().__getstate__(), "_versions": _versions()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore the state; warn where another minor version made it."""
+        made_with = state.pop("_versions", {})
+        super().__setstate__(state)
+        here = _versions()
+        changed = [
+            f"{name} {version} (here {here.get(name)})"
+            for name, version in made_with.items()
+            if version.split(".")[:2] != here.get(name, "").split(".")[:2]
+        ]
+        if changed:
+            warnings.warn(
+                f"This {type(self).__name__} was pickled with {', '.join(changed)}. Predictions "
+                "may differ or fail; fit it again with the versions that are here.",
+                UserWarning,
+                stacklevel=2,
+            )
+
     def __sklearn_tags__(self) -> Any:
         """Say what this estimator accepts: sparse and n-dimensional ``X``."""
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         tags.input_tags.three_d_array = True
         return tags
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "imbtorch": __version__,
+        "torch": torch.__version__,
+        "scikit-learn": sklearn.__version__,
+        "skorch": SKORCH_VERSION,
+    }
 
 
 def _is_fitted_state(key: str) -> bool:

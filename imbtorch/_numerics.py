@@ -29,7 +29,8 @@ def log_not_each(log_proba: Tensor) -> Tensor:
     """``log(1 - p_c)`` for every class, shape ``(n, c) -> (n, c)``."""
     if log_proba.shape[1] == 2:
         return log_proba.flip(1)
-    # Only the largest probability of a row can be close to 1; for the rest log1p is exact.
+    # Only the largest probability of a row can be close to 1; for the rest log1p is exact. It is
+    # taken out before, not after: the gradient of log1p at -1 is infinite, and 0 times it NaN.
     top = log_proba.argmax(dim=1)
-    rest = torch.log1p(-log_proba.exp())
+    rest = torch.log1p(-log_proba.scatter(1, top.unsqueeze(1), -1.0).exp())
     return rest.scatter(1, top.unsqueeze(1), log_not_target(log_proba, top).unsqueeze(1))

@@ -81,23 +81,27 @@ class TrainingPart:
         )
         return valid
 
-    def resampled(self, sampler: Any, seed: int) -> TrainingPart:
+    def resampled(self, sampler: Any, classes: NDArray[Any], seed: int) -> TrainingPart:
         """Let an imbalanced-learn sampler make a new part; None leaves this one."""
         if sampler is None:
             return self
         if isinstance(sampler, str):
             sampler = get_sampler(sampler)
         weights = None if self.sample_weight is None else self.sample_weight[self.chosen]
-        rows = resample(sampler, self.X[self.chosen], self.codes[self.chosen], weights, seed)
-        return TrainingPart(*rows)
+        X, codes = self.X[self.chosen], self.codes[self.chosen]
+        return TrainingPart(*resample(sampler, X, codes, weights, classes, seed))
 
-    def weigh(self, class_weight: Floats, mean: float | None = None) -> Floats | None:
+    def weigh(
+        self, class_weight: Floats, dtype: str, mean: float | None = None
+    ) -> NDArray[Any] | None:
         """Combine class and sample weights into one weight per row, shape ``(n,)``.
 
         Parameters
         ----------
         class_weight : ndarray of shape (n_classes,)
             Weight of each class. Rows of classes with weight 0 leave the part.
+        dtype : {"float32", "float64"}
+            Type of the result.
         mean : float or None, default=None
             What to divide by; None is the mean over the part.
 
@@ -115,4 +119,4 @@ class TrainingPart:
             rows = np.arange(len(weights)) if self.index is None else self.index
             self.index = rows[weights[rows] > 0]
         weights /= weights[self.chosen].mean() if mean is None else mean
-        return weights
+        return weights.astype(dtype, copy=False)

@@ -20,7 +20,7 @@ from imbtorch._sklearn import StrOptions, _check_partial_fit_first_call, fit_con
 from imbtorch._training_part import TrainingPart
 from imbtorch.metrics import mean_average_precision
 from imbtorch.targets import encode_known_labels, encode_labels
-from imbtorch.training.net import _Net, skorch_datasets
+from imbtorch.training.net import _Net
 from imbtorch.weights import depends_on_counts
 
 __all__ = ["ImbalancedNetClassifier"]
@@ -65,7 +65,8 @@ class ImbalancedNetClassifier(ClassifierMixin, PosteriorMixin, BaseNetEstimator)
     weight_decay : float, default=1e-4
         Weight decay.
     lr_schedule : {"constant", "cosine", "one_cycle"} or callable, default="one_cycle"
-        Factor on ``lr``; a callable gets the share of the training that is done, in [0, 1].
+        Factor on ``lr``; a callable gets the share of the training that is done, in [0, 1]. A
+        skorch ``LRScheduler`` among ``callbacks`` takes its place.
     max_epochs : int, default=20
         Passes over the training data.
     batch_size : int or "auto", default="auto"
@@ -143,8 +144,8 @@ class ImbalancedNetClassifier(ClassifierMixin, PosteriorMixin, BaseNetEstimator)
     >>> from imbtorch import ImbalancedNetClassifier
     >>> X, y = make_classification(1000, weights=[0.95], class_sep=2, random_state=0)
     >>> clf = ImbalancedNetClassifier(loss="focal", class_weight="balanced", random_state=0)
-    >>> clf.set_params(loss__gamma=1.0).fit(X, y).predict(X[:3])
-    array([0, 0, 0])
+    >>> clf.set_params(loss__gamma=1.0).fit(X, y).n_iter_
+    20
     >>> clf.set_params(target_prior="train").predict_proba(X).mean(axis=0).round(1)
     array([0.9, 0.1], dtype=float32)
     """
@@ -297,13 +298,13 @@ class ImbalancedNetClassifier(ClassifierMixin, PosteriorMixin, BaseNetEstimator)
         if self.early_stopping or self.validation_fraction is not None:
             valid = part.hold_out(self.validation_fraction or 0.1, classes, seeds[0])
         counts = part.counts(len(classes))
-        trained = part.resampled(self.sampler, seeds[1])
+        trained = part.resampled(self.sampler, classes, seeds[1])
         balance = ClassBalance.of(
             classes, counts, trained.counts(len(classes)), self.class_weight, self.loss
         )
         balance.check_double_correction(self.sampler, self.class_weight)
-        row_weights = trained.weigh(balance.class_weight)
-        net = self._net_for(X, balance, part.n_rows, seeds[2], resumed=resumed)
+        row_weights = trained.weigh(balance.class_weight, self.dtype)
+        net = self._net_for(X, balance, seeds[2], resumed=resumed)
         attributes = self._attributes(net, balance, part.n_rows)
         score = None if valid is None else self._scorer(attributes, X, y, sample_weight, valid)
         return self._learn(
@@ -315,7 +316,7 @@ class ImbalancedNetClassifier(ClassifierMixin, PosteriorMixin, BaseNetEstimator)
             epochs=self.max_epochs,
             lr_schedule=self.lr_schedule,
             monitors=self._monitors(score, attributes, X, y, sample_weight),
-            datasets=skorch_datasets(X, codes, part.index, valid) if self.callbacks else {},
+            shown=(X, codes, part.index, valid) if self.callbacks else None,
         )
 
     def _partial_fit(self, X: Any, y: Any, classes: Any, sample_weight: Any) -> bool:
@@ -343,8 +344,8 @@ class ImbalancedNetClassifier(ClassifierMixin, PosteriorMixin, BaseNetEstimator)
         # positives must not count as much as one full of them.
         n_rows = part.n_rows + (0 if first else self._n_rows_seen)
         mean = float(counts @ balance.class_weight) / n_rows
-        row_weights = part.weigh(balance.class_weight, mean)
-        net = self._net_for(X, balance, n_rows, seeds[2], resumed=not first)
+        row_weights = part.weigh(balance.class_weight, self.dtype, mean)
+        net = self._net_for(X, balance, seeds[2], resumed=not first)
         attributes = self._attributes(net, balance, n_rows)
         return self._learn(
             net,
@@ -355,14 +356,12 @@ class ImbalancedNetClassifier(ClassifierMixin, PosteriorMixin, BaseNetEstimator)
             epochs=1,
             lr_schedule="constant",
             monitors=self._monitors(None, attributes, X, y, sample_weight),
-            datasets=skorch_datasets(X, codes, None, None) if self.callbacks else {},
+            shown=(X, codes, None, None) if self.callbacks else None,
         )
 
-    def _net_for(
-        self, X: Any, balance: ClassBalance, n_rows: int, seed: int, *, resumed: bool
-    ) -> _Net:
+    def _net_for(self, X: Any, balance: ClassBalance, seed: int, *, resumed: bool) -> _Net:
         if resumed:
-            return self._resume_net(balance.loss, n_rows)
+            return self._resume_net(balance.loss, X.shape[0])
         return self._build_net(X, balance.loss, len(balance.classes), balance.initial_bias, seed)
 
     def _scorer(
@@ -371,6 +370,7 @@ class ImbalancedNetClassifier(ClassifierMixin, PosteriorMixin, BaseNetEstimator)
         """Score the present weights on the validation rows."""
         view = copy.copy(self)
         view.__dict__.update(attributes)
+        view.__dict__.pop("feature_names_in_", None)  # X is an array by now
         X, y = X[valid], y[valid]
         if self.scoring is not None:
             scorer = check_scoring(view, scoring=self.scoring)

@@ -14,7 +14,7 @@ __all__ = ["mean_average_precision"]
 def mean_average_precision(
     codes: NDArray[Any], scores: NDArray[Any], sample_weight: NDArray[Any] | None = None
 ) -> float:
-    """Average precision of the rare class, or its mean over the classes that occur.
+    """Average precision of the rarer class of two, or its mean over the classes that occur.
 
     Parameters
     ----------
@@ -37,7 +37,10 @@ def mean_average_precision(
     >>> round(mean_average_precision(np.array([0, 0, 1, 1]), np.array([0.1, 0.4, 0.35, 0.8])), 4)
     0.8333
     """
-    columns = {1: scores} if scores.ndim == 1 else dict(enumerate(scores.T))
+    columns = dict(enumerate(scores.T))
+    if scores.ndim == 1:
+        rarer = int(2 * np.count_nonzero(codes) <= len(codes))
+        columns = {rarer: scores if rarer else -scores}
     values = [
         average_precision_score(codes == code, column, sample_weight=sample_weight)
         for code, column in columns.items()

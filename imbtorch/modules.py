@@ -181,6 +181,8 @@ def build_module(module: Any, input_shape: tuple[int, ...], n_outputs: int) -> n
     """
     if isinstance(module, str):
         module = get_module(module)
+    if isinstance(module, type) and hasattr(module, "build"):
+        module = module()  # MLP stands for MLP()
     if isinstance(module, nn.Module):
         return copy.deepcopy(module)
     if isinstance(module, type) and issubclass(module, nn.Module):

@@ -19,6 +19,7 @@ from imbtorch.exceptions import DoubleCorrectionWarning
 __all__ = ["check_double_correction", "log_prior_ratio", "normalize", "resolve_target_prior"]
 
 Floats = NDArray[np.float64]
+_IMBALANCED = 1.5  # classes closer to each other than 1.5 : 1 count as balanced
 
 
 def normalize(masses: Floats) -> Floats:
@@ -105,10 +106,10 @@ def check_double_correction(class_prior: Floats, log_effects: Mapping[str, Float
     for effect in log_effects.values():
         seen &= np.isfinite(effect)  # a class of weight 0 is left out, not made rarer
     rarity = -np.log(class_prior[seen])
+    if not seen.any() or np.ptp(rarity) < np.log(_IMBALANCED):  # there is nothing to correct
+        return
     rarity -= rarity.mean()
     spread = float(rarity @ rarity)
-    if spread < 1e-6:  # balanced data: there is nothing to correct
-        return
     strengths = {
         name: float(effect[seen] @ rarity) / spread for name, effect in log_effects.items()
     }

@@ -31,7 +31,12 @@ def get_sampler(name: str) -> Any:
 
 
 def resample(
-    sampler: Any, X: Any, codes: NDArray[Any], weights: NDArray[Any] | None, seed: int
+    sampler: Any,
+    X: Any,
+    codes: NDArray[Any],
+    weights: NDArray[Any] | None,
+    classes: NDArray[Any],
+    seed: int,
 ) -> tuple[Any, NDArray[Any], NDArray[Any] | None]:
     """Apply an imbalanced-learn sampler to the training part.
 
@@ -45,6 +50,8 @@ def resample(
         Class of each row.
     weights : ndarray of shape (n,) or None
         ``sample_weight`` of each row.
+    classes : ndarray of shape (n_classes,)
+        The labels: a ``sampling_strategy`` is keyed by them.
     seed : int
         Seed for a sampler that has none.
 
@@ -64,12 +71,13 @@ def resample(
         sampler.set_params(random_state=seed)
     shape = X.shape[1:]
     flat = X if len(shape) == 1 else X.reshape(len(X), -1)
-    X_new, codes_new = sampler.fit_resample(flat, codes.astype(np.intp))
+    X_new, y_new = sampler.fit_resample(flat, classes[codes])
+    codes_new = np.searchsorted(classes, y_new)
     lost = np.setdiff1d(codes, codes_new)
     if lost.size:
         raise ValueError(
-            f"sampler {sampler!r} removed every row of {lost.size} of the classes; training needs "
-            "rows of each."
+            f"sampler {sampler!r} removed every row of the classes {classes[lost].tolist()}; "
+            "training needs rows of each."
         )
     if weights is not None:
         source = getattr(sampler, "sample_indices_", None)

@@ -134,7 +134,7 @@ def _from_mapping(class_weight: Mapping[Any, float], labels: list[Any]) -> Float
     for i, label in enumerate(labels):
         key = next((key for key in _spellings(label) if key in class_weight), None)
         if key is not None:
-            weights[i] = class_weight[key]
+            weights[i] = _number(class_weight[key], label)
             unused.discard(key)
     if unused:
         raise ValueError(
@@ -142,6 +142,15 @@ def _from_mapping(class_weight: Mapping[Any, float], labels: list[Any]) -> Float
             f"{labels}. Key it by the labels that y holds."
         )
     return weights
+
+
+def _number(weight: Any, label: Any) -> float:
+    try:
+        return float(weight)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"class_weight of class {label!r} must be a number; got {weight!r}."
+        ) from None
 
 
 def _spellings(label: Any) -> list[Any]:

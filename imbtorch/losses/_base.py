@@ -92,6 +92,11 @@ class BaseLoss(nn.Module, ABC):
             if isinstance(value, Tensor) or value != defaults[key]
         )
 
+    @property
+    def class_weight(self) -> np.ndarray[Any, np.dtype[np.float64]] | None:
+        """``weight`` as an array of shape ``(c,)``, or None."""
+        return None if self.weight is None else self.weight.double().cpu().numpy()
+
     # -- what a subclass writes ------------------------------------------------------------
 
     def per_sample(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -162,8 +167,19 @@ class BaseLoss(nn.Module, ABC):
                 "class_counts must be a vector of finite, non-negative numbers that are not all "
                 f"zero; got {class_counts!r}."
             )
+        if self.weight is not None:
+            self._check_weight(len(counts))
         self._prepare(counts)
         return self
+
+    def _check_weight(self, n_classes: int) -> None:
+        weight = self.class_weight
+        assert weight is not None
+        if weight.shape != (n_classes,) or not (np.isfinite(weight).all() and (weight >= 0).all()):
+            raise ValueError(
+                f"weight must be {n_classes} finite numbers >= 0, one per class; got "
+                f"{weight.tolist()} of length {weight.size}."
+            )
 
     def forward(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """Reduce the loss over rows.
@@ -174,7 +190,7 @@ class BaseLoss(nn.Module, ABC):
             Raw outputs of a module.
         target : Tensor of shape (n,), (n, d1, ...), or of the logits' shape
             Class indices (softmax form), or zeros and ones of the logits' shape (sigmoid form).
-        weight : Tensor of the shape of ``target``, or one that broadcasts to it, optional
+        weight : Tensor of the shape of ``target``, of shape (n,) or a scalar, optional
             Row weights, as given.
 
         Returns
@@ -188,21 +204,28 @@ class BaseLoss(nn.Module, ABC):
             If shapes do not fit, or a class index is out of range.
         """
         if target.shape == logits.shape:
-            values, weights = self._sigmoid_form(logits, target)
+            values, weights, n_terms = self._sigmoid_form(logits, target)
         else:
-            values, weights = self._softmax_form(logits, target)
+            values, weights, n_terms = self._softmax_form(logits, target)
         if weight is not None:
-            weights = weights * weight.to(weights.dtype)
-        return self._reduce(values, weights, target)
+            weights = weights * _row_weights(weight, target).to(weights.dtype)
+        return self._reduce(values * weights, weights, n_terms)
 
-    def _sigmoid_form(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        flat = (logits.shape[0], -1) if logits.ndim > 1 else (-1, 1)
-        values = self.per_label(logits.reshape(flat), target.reshape(flat).to(logits.dtype))
-        values = values.reshape(logits.shape)
-        weights = torch.ones_like(values)
-        return values, weights if self.weight is None else weights * self.weight.to(values.dtype)
+    def _sigmoid_form(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, int]:
+        n_labels = logits.shape[1] if logits.ndim > 1 else 1
+        rows, labels = (
+            (values if values.ndim > 1 else values.unsqueeze(1)).movedim(1, -1)
+            for values in (logits, target.to(logits.dtype))
+        )
+        values = self.per_label(rows.reshape(-1, n_labels), labels.reshape(-1, n_labels))
+        weights = torch.ones_like(values) * self._class_factors(n_labels, values)
+        values, weights = (
+            flat.reshape(rows.shape).movedim(-1, 1).reshape(logits.shape)
+            for flat in (values, weights)
+        )
+        return values, weights, target.numel()
 
-    def _softmax_form(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def _softmax_form(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Any]:
         expected = (logits.shape[0], *logits.shape[2:])
         if logits.ndim < 2 or tuple(target.shape) != expected:
             raise ValueError(
@@ -220,33 +243,61 @@ class BaseLoss(nn.Module, ABC):
         index = target.reshape(-1).long()
         kept = index != self.ignore_index
         index = torch.where(kept, index, 0)
-        if index.device.type == "cpu" and index.numel() and not torch.compiler.is_compiling():
-            low, high = index.aminmax()  # on an accelerator this would wait for the device
-            if low < 0 or high >= n_classes:
-                wrong = int(low if low < 0 else high)
-                raise ValueError(
-                    f"Target has class {wrong}, but the logits have {n_classes} columns "
-                    f"(classes 0 to {n_classes - 1})."
-                )
+        _check_range(index, n_classes)
         values = self.per_sample(rows, index)
         weights = kept.to(values.dtype)
-        if self.weight is not None:
-            weights = weights * self.weight.to(values.dtype)[index]
-        return values.reshape(target.shape), weights.reshape(target.shape)
+        factors = self._class_factors(n_classes, values)
+        if isinstance(factors, Tensor):
+            weights = weights * factors[index]
+        return values.reshape(target.shape), weights.reshape(target.shape), kept.sum()
 
-    def _reduce(self, values: Tensor, weights: Tensor, target: Tensor) -> Tensor:
-        weighted = values * weights
+    def _class_factors(self, n_classes: int, values: Tensor) -> Tensor | float:
+        if self.weight is None:
+            return 1.0
+        if tuple(self.weight.shape) != (n_classes,):
+            raise ValueError(
+                f"weight has shape {tuple(self.weight.shape)}, but the logits have {n_classes} "
+                "columns: give one weight per class."
+            )
+        return self.weight.to(values.dtype)
+
+    def _reduce(self, weighted: Tensor, weights: Tensor, n_terms: Any) -> Tensor:
         if self.reduction == "none":
             return weighted
         if self.reduction == "sum":
             return weighted.sum()
+        if self.reduction == "mean":
+            mean: Tensor = weighted.sum() / n_terms
+            return mean
         if self.reduction == "weighted_mean":
             return weighted.sum() / weights.sum()
-        if self.reduction != "mean":
-            raise ValueError(
-                f"reduction must be 'mean', 'sum', 'none' or 'weighted_mean'; got "
-                f"{self.reduction!r}."
-            )
-        if target.is_floating_point():
-            return weighted.mean()
-        return weighted.sum() / (target != self.ignore_index).sum()
+        raise ValueError(
+            f"reduction must be 'mean', 'sum', 'none' or 'weighted_mean'; got {self.reduction!r}."
+        )
+
+
+def _row_weights(weight: Tensor, target: Tensor) -> Tensor:
+    """One weight for all, per row, or per element of the target; nothing else broadcasts."""
+    pairs = zip(weight.shape, target.shape, strict=False)
+    fits = weight.ndim == target.ndim and all(w in (1, t) for w, t in pairs)
+    if weight.ndim == 0 or fits:
+        return weight
+    if weight.shape == target.shape[:1]:
+        return weight.reshape(-1, *[1] * (target.ndim - 1))
+    raise ValueError(
+        f"weight has shape {tuple(weight.shape)}, but the target has shape {tuple(target.shape)}: "
+        "give one weight per row, or one per element of the target."
+    )
+
+
+def _check_range(index: Tensor, n_classes: int) -> None:
+    """Find class indices out of range, where looking costs no wait for a device."""
+    if index.device.type != "cpu" or not index.numel() or torch.compiler.is_compiling():
+        return
+    low, high = index.aminmax()
+    if low < 0 or high >= n_classes:
+        wrong = int(low if low < 0 else high)
+        raise ValueError(
+            f"Target has class {wrong}, but the logits have {n_classes} columns (classes 0 to "
+            f"{n_classes - 1})."
+        )

@@ -15,6 +15,8 @@ from imbtorch.losses._base import BaseLoss
 
 __all__ = ["CrossEntropyLoss", "FocalLoss"]
 
+_LINK_STEPS = 60
+
 
 class CrossEntropyLoss(BaseLoss):
     r"""Cross-entropy, with label smoothing that does not mix with class weights.
@@ -72,9 +74,11 @@ class CrossEntropyLoss(BaseLoss):
 
     def per_sample(self, logits: Tensor, target: Tensor) -> Tensor:
         """Loss of each row: ``(n, c), (n,) -> (n,)``."""
-        return F.cross_entropy(
-            logits, target, reduction="none", label_smoothing=self.label_smoothing
-        )
+        smoothing = self.label_smoothing
+        if not isinstance(smoothing, Tensor):  # torch's kernel takes numbers only
+            return F.cross_entropy(logits, target, reduction="none", label_smoothing=smoothing)
+        log_proba = torch.log_softmax(logits, dim=1)
+        return (smoothing - 1) * pick(log_proba, target) - smoothing * log_proba.mean(dim=1)
 
     def per_label(self, logits: Tensor, target: Tensor) -> Tensor:
         """Binary cross-entropy of each label: ``(n, l), (n, l) -> (n, l)``."""
@@ -90,12 +94,17 @@ class CrossEntropyLoss(BaseLoss):
         log_proba = torch.log_softmax(logits, dim=1)
         if self.label_smoothing == 0:
             return log_proba
-        floor = 1e-4
         spread = self.label_smoothing / logits.shape[1]
+        floor = 0.1 * spread
         eta = (log_proba.exp() - spread) / (1 - self.label_smoothing)
         line = eta.clamp_min(floor).log()
         tail = (eta.clamp_max(floor) / floor - 1).clamp_max(0)
         return torch.log_softmax(line + tail, dim=1)
+
+    def initial_bias(self, log_prior: Tensor) -> Tensor | None:
+        """Output bias whose smoothed prediction is the class prior."""
+        spread = self.label_smoothing / len(log_prior)
+        return ((1 - self.label_smoothing) * torch.softmax(log_prior, dim=0) + spread).log()
 
 
 class FocalLoss(BaseLoss):
@@ -184,3 +193,13 @@ class FocalLoss(BaseLoss):
         return torch.log_softmax(
             log_q - self.gamma * log_rest - torch.log1p(self.gamma * ratio), dim=1
         )
+
+    def initial_bias(self, log_prior: Tensor) -> Tensor | None:
+        """Output bias that minimises the focal loss of a net without inputs."""
+        # The link has no closed form in this direction; its slope is at most 1 + gamma.
+        target = torch.log_softmax(log_prior, dim=0)
+        bias = target
+        for _ in range(_LINK_STEPS):
+            error = target - self.log_posterior(bias.unsqueeze(0)).squeeze(0)
+            bias = bias + error / (1 + self.gamma)
+        return bias

@@ -26,6 +26,15 @@ class _PriorMixin:
         counts = class_counts.clamp_min(float(rarest) / 2)
         self.log_prior = (counts / counts.sum()).log()
 
+    def _adjustment(self, logits: Tensor) -> Tensor:
+        log_prior = self._prepared_log_prior()
+        if len(log_prior) != logits.shape[1]:
+            raise ValueError(
+                f"{type(self).__name__} was prepared for {len(log_prior)} classes, but the logits "
+                f"have {logits.shape[1]} columns."
+            )
+        return log_prior.to(logits.dtype)
+
     def _prepared_log_prior(self) -> Tensor:
         if self.log_prior is None:
             raise ValueError(
@@ -89,8 +98,8 @@ class LogitAdjustedLoss(_PriorMixin, BaseLoss):
 
     def per_sample(self, logits: Tensor, target: Tensor) -> Tensor:
         """Loss of each row: ``(n, c), (n,) -> (n,)``."""
-        shift = (self.tau * self._prepared_log_prior()).to(logits.dtype)
-        return F.cross_entropy(logits + shift, target, reduction="none")
+        adjusted = logits + self.tau * self._adjustment(logits)
+        return F.cross_entropy(adjusted, target, reduction="none")
 
     def log_prior_shift(self) -> Tensor | None:
         r"""Raw logits describe the training prior divided by :math:`\pi^\tau`."""
@@ -138,9 +147,7 @@ class BalancedSoftmaxLoss(_PriorMixin, BaseLoss):
 
     def per_sample(self, logits: Tensor, target: Tensor) -> Tensor:
         """Loss of each row: ``(n, c), (n,) -> (n,)``."""
-        return F.cross_entropy(
-            logits + self._prepared_log_prior().to(logits.dtype), target, reduction="none"
-        )
+        return F.cross_entropy(logits + self._adjustment(logits), target, reduction="none")
 
     def log_prior_shift(self) -> Tensor | None:
         r"""Raw logits describe the training prior divided by itself."""

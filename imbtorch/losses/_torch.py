@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from imbtorch._numerics import log_not_each
 from imbtorch.losses._base import BaseLoss
 from imbtorch.losses._cross_entropy import CrossEntropyLoss
 
@@ -64,6 +65,19 @@ _INPUTS: dict[type[nn.Module], Inputs] = {
 }
 
 
+def _evaluate(loss: nn.Module, logits: Tensor, target: Tensor) -> Tensor:
+    """Give ``loss`` what it expects; two of torch's are computed from logits, where they hold."""
+    if type(loss) is nn.BCELoss:  # on probabilities it has no gradient once they round to 0 or 1
+        log_proba, hot = _log_probabilities(logits, target)
+        return -(hot * log_proba + (1 - hot) * log_not_each(log_proba))
+    if type(loss) is nn.SoftMarginLoss:  # torch takes the logarithm of an exponential
+        scores, signs = _one_vs_rest_signs(logits, target)
+        return F.softplus(-signs * scores)
+    inputs = next((_INPUTS[cls] for cls in type(loss).mro() if cls in _INPUTS), _logits_index)
+    values: Tensor = loss(*inputs(logits, target))
+    return values
+
+
 class TorchLoss(BaseLoss):
     """One of torch's own losses (or any module like them), evaluated per row.
 
@@ -105,6 +119,7 @@ class TorchLoss(BaseLoss):
         self.loss = loss
 
     def _prepare(self, class_counts: Tensor) -> None:
+        self._elementwise()
         if isinstance(self.loss, nn.KLDivLoss) and self.loss.log_target:
             raise ValueError(
                 "KLDivLoss(log_target=True) has no finite value for a one-hot target; use "
@@ -114,8 +129,7 @@ class TorchLoss(BaseLoss):
     def per_sample(self, logits: Tensor, target: Tensor) -> Tensor:
         """Loss of each row: ``(n, c), (n,) -> (n,)``."""
         inner = self._elementwise()
-        inputs = _INPUTS.get(type(inner), _logits_index)
-        values: Tensor = inner(*inputs(logits, target))
+        values: Tensor = _evaluate(inner, logits, target)
         if values.shape[:1] != target.shape:
             raise ValueError(
                 f"{type(inner).__name__} must return one value per row, shape "
@@ -144,6 +158,8 @@ class TorchLoss(BaseLoss):
         loss = self.loss
         if isinstance(loss, nn.SmoothL1Loss | nn.HuberLoss):  # quadratic up to beta: Brier score
             return float(getattr(loss, "beta", getattr(loss, "delta", 0.0))) >= 1
+        if getattr(loss, "pos_weight", None) is not None:
+            return False  # a factor inside the loss, unlike class weights outside the books
         proper = nn.MSELoss | nn.BCELoss | nn.KLDivLoss | nn.NLLLoss
         return isinstance(loss, proper | nn.BCEWithLogitsLoss | nn.SoftMarginLoss)
 
@@ -172,5 +188,7 @@ def adapt(loss: nn.Module) -> BaseLoss:
     per_class = isinstance(loss, nn.NLLLoss | nn.MultiMarginLoss)
     if per_class and weight is not None:
         loss.weight = None  # type: ignore[assignment]
-        return TorchLoss(loss, weight=weight)
-    return TorchLoss(loss)
+    else:
+        weight = None
+    ignore_index = loss.ignore_index if isinstance(loss, nn.NLLLoss) else -100
+    return TorchLoss(loss, weight=weight, ignore_index=ignore_index)

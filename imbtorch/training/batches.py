@@ -101,8 +101,7 @@ class _SparseFeatures:
         return _SparseFeatures(self.matrix[index.cpu().numpy()], self.dtype, self.device)
 
     def slice(self, start: int, stop: int) -> Tensor:
-        dense = self.matrix[start:stop].toarray()
-        return torch.from_numpy(dense.astype(_NUMPY_DTYPES[self.dtype], copy=False)).to(self.device)
+        return torch.from_numpy(self.matrix[start:stop].toarray()).to(self.device)
 
     def split(self, sizes: int | list[int]) -> Iterator[Tensor]:
         n = len(self)
@@ -173,7 +172,8 @@ def as_features(
         If a finite value is too large for ``dtype``.
     """
     if sparse.issparse(X):
-        return _SparseFeatures(sparse.csr_array(X), dtype, device)
+        parts = (_cast(X.data, _NUMPY_DTYPES[dtype]), X.indices, X.indptr)
+        return _SparseFeatures(sparse.csr_array(parts, shape=X.shape), dtype, device)
     kind = _NUMPY_DTYPES[dtype]
     if device.type == "cpu" and X.dtype == kind and X.flags.c_contiguous:
         return _TensorFeatures(_wrap(X))

@@ -53,7 +53,7 @@ class DivergenceGuard(Monitor):
 
     def __init__(self, action: str) -> None:
         self.action = action
-        self.finite: State | None = None
+        self.finite: tuple[State, Any] | None = None
 
     def begin(self, net: Any, epochs: int, n_rows: int) -> None:
         """Remember the weights to go back to."""
@@ -61,7 +61,7 @@ class DivergenceGuard(Monitor):
 
     def _remember(self, net: Any) -> None:
         if self.action == "restore":
-            self.finite = _snapshot(net.module_)
+            self.finite = _snapshot(net.module_), copy.deepcopy(net.optimizer_.state_dict())
 
     def epoch_end(self, net: Any, record: Record) -> bool:
         """Look at loss and weights; act if one of them is not finite."""
@@ -74,7 +74,8 @@ class DivergenceGuard(Monitor):
         if self.action == "raise":
             raise DivergenceError(message)
         if self.finite is not None:
-            net.module_.load_state_dict(self.finite)
+            net.module_.load_state_dict(self.finite[0])
+            net.optimizer_.load_state_dict(self.finite[1])
             message += " The weights of the last finite epoch were restored."
         warnings.warn(message, UserWarning, stacklevel=2)
         return True

@@ -101,8 +101,13 @@ def _has_hooks(module: nn.Module) -> bool:
     )
 
 
+def _is_trained_plainly(parameter: nn.Parameter) -> bool:
+    hooked = parameter._backward_hooks or parameter._post_accumulate_grad_hooks
+    return parameter.requires_grad and not hooked
+
+
 def _is_plain(layer: nn.Module) -> bool:
-    if _has_hooks(layer) or not all(p.requires_grad for p in layer.parameters()):
+    if _has_hooks(layer) or not all(map(_is_trained_plainly, layer.parameters())):
         return False
     if type(layer) is nn.Linear:
         return layer.bias is not None
@@ -127,11 +132,12 @@ class Chain:
     def of(cls, module: nn.Module) -> Chain | None:
         """Take a module apart, or return None where it is not a plain chain."""
         parts = list(module) if type(module) is nn.Sequential else []
+        tensors = [p for part in parts for p in part.parameters()]
         plain = (
             parts
             and not _has_hooks(module)
             and all(map(_is_plain, parts))
-            and len({id(part) for part in parts}) == len(parts)  # a shared layer accumulates
+            and len({id(p) for p in tensors}) == len(tensors)  # a shared one accumulates
             and type(parts[0]) is nn.Linear
         )
         if not plain:

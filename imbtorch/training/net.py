@@ -10,25 +10,28 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import skorch
 import torch
 from numpy.typing import NDArray
+from sklearn.base import ClassifierMixin
 from skorch import NeuralNet
-from skorch.callbacks import Callback, EarlyStopping
-from skorch.dataset import Dataset, unpack_data
+from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 from skorch.utils import to_tensor
 from torch import Tensor, nn
-from torch.utils.data import Subset
 
 from imbtorch.losses import BaseLoss
 from imbtorch.training.batches import Features, Rows
 from imbtorch.training.callbacks import DivergenceGuard, Monitor
 from imbtorch.training.chain import Chain
-from imbtorch.training.optimizers import LR_SCHEDULES, build_optimizer, lean_step
+from imbtorch.training.optimizers import LearningRate, build_optimizer, lean_step
+from imbtorch.training.validation import Validation
 
-__all__ = ["check_width", "logits_of", "skorch_datasets"]
+__all__ = ["SKORCH_VERSION", "check_width", "logits_of"]
 
 _PREDICT_BYTES = 8 * 2**20  # of input rows per forward pass: the activations stay in the cache
 _PREDICT_ROWS = 16_384
+SKORCH_VERSION: str = skorch.__version__
+_TRAINED = ("module_", "criterion_", "optimizer_", "history_")
 _BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_grad_computed")
 
 
@@ -72,12 +75,15 @@ def logits_of(output: Tensor) -> Tensor:
 
 
 def _losses(
-    per_sample: Callable[[Tensor, Tensor], Tensor], codes: Tensor, output: Tensor
+    per_sample: Callable[[Tensor, Tensor], Tensor],
+    codes: Tensor,
+    dtype: torch.dtype,
+    output: Tensor,
 ) -> Tensor:
-    return per_sample(logits_of(output), codes)
+    return per_sample(logits_of(output), codes).to(dtype)
 
 
-class _Net(NeuralNet):
+class _Net(ClassifierMixin, NeuralNet):
     """A skorch net that trains on :class:`Rows` and reports to monitors.
 
     Parameters are skorch's; ``module`` and ``criterion`` are instances. ``weight_decay`` and
@@ -107,7 +113,7 @@ class _Net(NeuralNet):
             max_epochs=max_epochs,
             batch_size=batch_size,
             train_split=None,
-            callbacks=copy.deepcopy(callbacks),
+            callbacks=callbacks,
             verbose=0,
             device=str(device),
         )
@@ -126,6 +132,22 @@ class _Net(NeuralNet):
         params = [p for _, p in self.get_all_learnable_params() if p.requires_grad]
         self.optimizer_ = build_optimizer(self.optimizer, params, self.lr, self.weight_decay)
         return self
+
+    def initialize(self) -> _Net:
+        """Build everything; drop the parameters that are instances, which are fitted now."""
+        super().initialize()
+        # skorch pickles module_ and criterion_ so that they load on a machine without the device,
+        # but their parameters plainly: a second copy, tied to the device.
+        self.module = self.criterion = None
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Net:
+        """Copy what training changes; skorch's own way pickles, which local classes cannot."""
+        fork = object.__new__(type(self))
+        fork.__dict__.update(self.__dict__)
+        trained = {name: vars(self)[name] for name in _TRAINED}
+        fork.__dict__.update(copy.deepcopy(trained, memo))
+        return fork
 
     def infer(self, x: Any, **fit_params: Any) -> Tensor:
         """Compute the logits of a batch, as skorch's callbacks ask for them."""
@@ -161,10 +183,12 @@ class _Net(NeuralNet):
                     raise _StopTraining from None
                 raise
 
-    def swap_loss(self, loss: BaseLoss) -> None:
-        """Replace the loss of a net that is trained further."""
+    def resume(self, loss: BaseLoss, callbacks: Any) -> None:
+        """Take the present loss and callbacks of a net that is trained further."""
         with self._current_init_context("criterion"):
             self.criterion_ = loss
+        self.callbacks = callbacks
+        self.initialize_callbacks()
 
     # -- the loop --------------------------------------------------------------------------
 
@@ -178,7 +202,7 @@ class _Net(NeuralNet):
         shuffle_seed: int,
         guard: DivergenceGuard,
         monitors: list[Monitor],
-        datasets: dict[str, Any],
+        validation: Validation | None,
     ) -> None:
         """Train on the rows at ``index`` for at most ``epochs`` epochs.
 
@@ -198,35 +222,44 @@ class _Net(NeuralNet):
             Sees each epoch first; when it ends the training, the monitors do not see that epoch.
         monitors : list of Monitor
             Called in this order after each epoch.
-        datasets : dict
-            ``dataset_train`` and ``dataset_valid`` for skorch callbacks.
+        validation : Validation or None
+            What skorch's callbacks see of the data; None where there are none.
         """
-        schedule = LR_SCHEDULES[lr_schedule] if isinstance(lr_schedule, str) else lr_schedule
         n_rows = len(rows.codes) if index is None else len(index)
         small = torch.int32 if n_rows < 2**31 else torch.int64
         positions = None if index is None else torch.from_numpy(index).to(self.device, small)
         generator = torch.Generator().manual_seed(shuffle_seed)
         self._find_requested_hooks()
         watchers = [guard, *monitors]
+        given = {"X": None, "y": None} if validation is None else validation.given
         for monitor in watchers:
             monitor.begin(self, epochs, n_rows)
+        if any(isinstance(callback, LRScheduler) for _, callback in self.callbacks_):
+            lr_schedule = "constant"  # the callback is in charge
+        rate = LearningRate(
+            self.optimizer_, lr_schedule, epochs * math.ceil(n_rows / self.batch_size)
+        )
         try:
-            self.notify("on_train_begin", X=datasets.get("dataset_train"), y=None)
-            rate = _LearningRate(self.optimizer_, schedule, epochs, n_rows, self.batch_size)
+            self.notify("on_train_begin", **given)
             step = lean_step(self.optimizer_)
             for _ in range(epochs):
                 order = torch.randperm(n_rows, generator=generator, dtype=small).to(self.device)
                 order = order if positions is None else positions[order]
-                if self._epoch(rows, order, rate, step, watchers, datasets):
+                if self._epoch(rows, order, rate, step, watchers, validation):
                     break
-            rate.reset()
         except _StopTraining:
-            rate.reset()
+            pass
+        except KeyboardInterrupt:
+            if self.history and "train_loss" not in self.history[-1]:
+                del self.history[-1]  # this epoch never ended
+            raise
         finally:
             self.module_.train(False)
+            rate.reset()
             for monitor in watchers:
                 monitor.end(self)
-        self.notify("on_train_end", X=datasets.get("dataset_train"), y=None)
+        self.optimizer_.zero_grad()  # frees the gradients
+        self.notify("on_train_end", **given)
 
     def _find_requested_hooks(self) -> None:
         """Find the batch hooks that some callback really implements: only those cost."""
@@ -241,14 +274,15 @@ class _Net(NeuralNet):
         self,
         rows: Rows,
         order: Tensor,
-        rate: _LearningRate,
+        rate: LearningRate,
         step: Callable[[], Any],
         watchers: list[Monitor],
-        datasets: dict[str, Any],
+        validation: Validation | None,
     ) -> bool:
         start = time.perf_counter()
         for watcher in watchers:
             watcher.epoch_begin(self)
+        datasets = {} if validation is None else validation.datasets
         self.notify("on_epoch_begin", **datasets)  # skorch opens the epoch's history record here
         self.module_.train(True)
         batches = rows.batches(order, self.batch_size)
@@ -265,8 +299,8 @@ class _Net(NeuralNet):
             stop = any(votes)
         for key, value in record.items():
             self.history.record(key, value)
-        if datasets.get("dataset_valid") is not None and self._hooks:
-            self._validate(datasets["dataset_valid"])
+        if validation is not None and validation.rows is not None:
+            self._validate(validation.rows)
         self.notify("on_epoch_end", **datasets)
         return stop
 
@@ -274,7 +308,7 @@ class _Net(NeuralNet):
         self,
         batches: Iterator[tuple[Tensor, Tensor, Tensor]],
         step: Callable[[], Any],
-        rate: _LearningRate,
+        rate: LearningRate,
     ) -> Tensor:
         module, per_sample = self.module_, self.criterion_.per_sample
         params = [p for group in self.optimizer_.param_groups for p in group["params"]]
@@ -285,11 +319,11 @@ class _Net(NeuralNet):
         for x, codes, share in batches:
             rate()
             if chain is not None:
-                values = chain.gradients(x, partial(_losses, per_sample, codes), share)
+                values = chain.gradients(x, partial(_losses, per_sample, codes, self.dtype), share)
             else:
                 for param in params:
                     param.grad = None
-                values = _losses(per_sample, codes, module(x)).to(share.dtype)
+                values = _losses(per_sample, codes, self.dtype, module(x))
                 values.backward(share)  # the gradient of their weighted sum
                 values = values.detach()
             step()
@@ -300,7 +334,7 @@ class _Net(NeuralNet):
         self,
         batches: Iterator[tuple[Tensor, Tensor, Tensor]],
         step: Callable[[], Any],
-        rate: _LearningRate,
+        rate: LearningRate,
     ) -> Tensor:
         """Do the same as ``_lean``, telling skorch's callbacks about every batch."""
         total = torch.zeros((), dtype=self.dtype, device=self.device)
@@ -309,7 +343,7 @@ class _Net(NeuralNet):
             self.optimizer_.zero_grad()
             self.notify("on_batch_begin", batch=(x, codes), training=True)
             logits = logits_of(self.module_(x))
-            loss = torch.dot(self.criterion_.per_sample(logits, codes), share)
+            loss = torch.dot(_losses(self.criterion_.per_sample, codes, self.dtype, logits), share)
             loss.backward()
             named = list(self.get_all_learnable_params())
             self.notify("on_grad_computed", named_parameters=named, batch=(x, codes), training=True)
@@ -322,14 +356,22 @@ class _Net(NeuralNet):
             )
         return total
 
-    def _validate(self, dataset: Any) -> None:
-        """Show the validation batches to skorch's callbacks."""
-        for batch in self.get_iterator(dataset, training=False):
-            self.notify("on_batch_begin", batch=batch, training=False)
-            outcome = self.validation_step(unpack_data(batch))
-            self.history.record_batch("valid_loss", float(outcome["loss"]))
-            self.history.record_batch("valid_batch_size", len(batch[1]))
-            self.notify("on_batch_end", batch=batch, training=False, **outcome)
+    def _validate(self, rows: Rows) -> None:
+        """Record ``valid_loss``, and show the validation batches to the callbacks that ask."""
+        total = 0.0
+        order = torch.arange(len(rows.codes), device=self.device)
+        for x, codes, _ in rows.batches(order, self.batch_size):
+            if self._hooks:
+                self.notify("on_batch_begin", batch=(x, codes), training=False)
+            with torch.no_grad():
+                logits = logits_of(self.module_(x))
+                loss = self.criterion_.per_sample(logits, codes).mean()
+            total += float(loss) * len(x)
+            if self._hooks:
+                self.notify(
+                    "on_batch_end", batch=(x, codes), training=False, loss=loss, y_pred=logits
+                )
+        self.history.record("valid_loss", total / len(rows.codes))
 
     # -- prediction ------------------------------------------------------------------------
 
@@ -338,52 +380,10 @@ class _Net(NeuralNet):
         stop = len(features)
         step = max(1, min(_PREDICT_ROWS, _PREDICT_BYTES // max(1, features.row_bytes)))
         self.module_.train(False)
-        with torch.inference_mode():
-            for first in range(0, stop, step):
+        for first in range(0, stop, step):
+            with torch.inference_mode():  # inside the loop: a generator must not leak the mode
                 x = features.slice(first, min(first + step, stop))
                 output = self.module_(x)
                 check_width(output, len(x), self.n_classes, self.module_)
-                yield self.criterion_.log_posterior(logits_of(output))
-
-
-class _LearningRate:
-    """Set the learning rate before each batch."""
-
-    def __init__(
-        self,
-        optimizer: torch.optim.Optimizer,
-        schedule: Callable[[float], float] | None,
-        epochs: int,
-        n_rows: int,
-        batch_size: int,
-    ) -> None:
-        self.groups = [(group, group["lr"]) for group in optimizer.param_groups]
-        constant = schedule is None or schedule is LR_SCHEDULES["constant"]
-        self.schedule = None if constant else schedule
-        self.steps = epochs * math.ceil(n_rows / batch_size)
-        self.done = 0
-
-    def __call__(self) -> None:
-        if self.schedule is None:
-            return
-        factor = self.schedule(min(1.0, self.done / self.steps))
-        for group, lr in self.groups:
-            group["lr"] = lr * factor
-        self.done += 1
-
-    def reset(self) -> None:
-        """Put the rates back, so that training can be continued."""
-        if self.schedule is not None:
-            for group, lr in self.groups:
-                group["lr"] = lr
-
-
-def skorch_datasets(
-    X: Any, codes: NDArray[Any], train: NDArray[Any] | None, valid: NDArray[Any] | None
-) -> dict[str, Any]:
-    """Wrap the training and the validation rows (None: all, none) for skorch's callbacks."""
-    whole = Dataset(X, codes.astype(np.int64))
-    return {
-        "dataset_train": whole if train is None else Subset(whole, train.tolist()),
-        "dataset_valid": None if valid is None else Subset(whole, valid.tolist()),
-    }
+                log_posterior = self.criterion_.log_posterior(logits_of(output))
+            yield log_posterior

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-__all__ = ["LR_SCHEDULES", "OPTIMIZERS", "build_optimizer", "lean_step"]
+__all__ = ["LR_SCHEDULES", "OPTIMIZERS", "LearningRate", "build_optimizer", "lean_step"]
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adam": Adam, "adamw": AdamW, "sgd": SGD}
 _WARMUP = 0.3  # share of the training that one_cycle spends on rising
@@ -144,3 +144,34 @@ class _FusedStep:
             self.steps = list(self.counter.unbind())
             for p, step in zip(params, self.steps, strict=True):
                 state[p]["step"] = step
+
+
+class LearningRate:
+    """Set the learning rate before each batch."""
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        schedule: str | Callable[[float], float],
+        steps: int,
+    ) -> None:
+        self.groups = [(group, group["lr"]) for group in optimizer.param_groups]
+        self.schedule = LR_SCHEDULES[schedule] if isinstance(schedule, str) else schedule
+        self.varies = schedule != "constant"
+        self.steps = steps
+        self.done = 0
+
+    def __call__(self) -> None:
+        """Set the rate of the next batch."""
+        if not self.varies:
+            return
+        factor = self.schedule(min(1.0, self.done / self.steps))
+        for group, lr in self.groups:
+            group["lr"] = lr * factor
+        self.done += 1
+
+    def reset(self) -> None:
+        """Put the rates back, so that training can be continued."""
+        if self.varies:
+            for group, lr in self.groups:
+                group["lr"] = lr

@@ -1,0 +1,95 @@
+"""Figures of the comparison."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from evaluation import Outcome
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from sklearn.metrics import confusion_matrix, precision_recall_curve
+
+# Okabe and Ito's palette: told apart also with colour vision deficiency
+COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#D55E00", "#CC79A7")
+STYLES = ("-", "-", "-", "-", "--", "--")
+FEW = 4  # classes: above that the matrices are drawn denser
+
+
+def precision_recall(title: str, labels: list[str], pooled: dict[str, Outcome]) -> Figure:
+    """Draw precision against recall of the rarest class, one curve per strategy.
+
+    Parameters
+    ----------
+    title : str
+        Title of the figure.
+    labels : list of str
+        Names of the classes, the rarest one last.
+    pooled : dict of Outcome
+        The test rows of all folds, by strategy.
+    """
+    figure = Figure(figsize=(7.5, 5), layout="constrained")
+    axes = figure.subplots()
+    for (name, outcome), colour, style in zip(pooled.items(), COLOURS, STYLES, strict=True):
+        is_rare = outcome.truth == len(labels) - 1
+        precision, recall, _ = precision_recall_curve(is_rare, outcome.score)
+        axes.step(recall, precision, style, where="post", color=colour, label=name, linewidth=1.6)
+    share = float(is_rare.mean())
+    axes.axhline(share, color="0.5", linewidth=1, linestyle=":", label=f"chance, {share:.3f}")
+    axes.set(xlim=(0, 1), ylim=(0, 1.02))
+    axes.set(xlabel=f"recall of class {labels[-1]}", ylabel=f"precision of class {labels[-1]}")
+    axes.grid(color="0.9")
+    axes.legend(fontsize=9)
+    axes.set_title(title, fontsize=11)
+    return figure
+
+
+def confusion_matrices(title: str, labels: list[str], pooled: dict[str, Outcome]) -> Figure:
+    """Draw one confusion matrix per strategy, in per cent of the true class.
+
+    Parameters
+    ----------
+    title : str
+        Title of the figure.
+    labels : list of str
+        Names of the classes.
+    pooled : dict of Outcome
+        The test rows of all folds, by strategy.
+    """
+    side, n_columns = (2.6 if len(labels) <= FEW else 3.4), 3
+    n_lines = -(-len(pooled) // n_columns)
+    size = (n_columns * side + 1.2, n_lines * (side + 0.4) + 0.5)
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(n_lines, n_columns, squeeze=False, sharex=True, sharey=True)
+    for (name, outcome), axes in zip(pooled.items(), panels.flat, strict=True):
+        matrix = confusion_matrix(outcome.truth, outcome.predicted, normalize="true")
+        image = _draw_matrix(axes, 100 * matrix, labels)
+        mean = outcome.measures["balanced_accuracy"]
+        axes.set_title(f"{name}\nbalanced accuracy {mean:.3f}", fontsize=10)
+    for axes in panels[:, 0]:
+        axes.set_ylabel("true class")
+    for axes in panels[-1]:
+        axes.set_xlabel("predicted class")
+    figure.colorbar(image, ax=panels, label="% of the true class", shrink=0.6)
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def _draw_matrix(axes: Axes, per_cent: NDArray[Any], labels: list[str]) -> Any:
+    few = len(labels) <= FEW
+    image = axes.imshow(per_cent, cmap="cividis", vmin=0, vmax=100)
+    for (line, column), value in np.ndenumerate(per_cent):
+        if few or value >= 0.5:
+            axes.text(
+                column,
+                line,
+                f"{value:.1f}" if few else f"{value:.0f}",
+                ha="center",
+                va="center",
+                color="black" if value > 50 else "white",
+                fontsize=11 if few else 7,
+            )
+    axes.set_xticks(range(len(labels)), labels)
+    axes.set_yticks(range(len(labels)), labels)
+    return image

@@ -1,0 +1,58 @@
+"""What skorch's callbacks see of the data: built only where there are callbacks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from skorch.dataset import Dataset
+from torch.utils.data import Subset
+
+from imbtorch.training.batches import Rows, as_features
+
+__all__ = ["Validation"]
+
+
+class Validation:
+    """The data as skorch datasets, and the validation part as rows.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n, ...)
+        All rows.
+    codes : ndarray of int, shape (n,)
+        Class of each row.
+    train, valid : ndarray of int or None
+        Positions of the two parts; None for all, and for none.
+    dtype : torch.dtype
+        Type to compute in.
+    device : torch.device
+        Where to compute.
+    """
+
+    def __init__(
+        self,
+        X: Any,
+        codes: NDArray[Any],
+        train: NDArray[Any] | None,
+        valid: NDArray[Any] | None,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        # skorch's dataset indexes rows as sparse matrices do, not as sparse arrays do
+        self.given = {
+            "X": sparse.csr_matrix(X) if sparse.issparse(X) else X,
+            "y": codes.astype(np.int64),
+        }
+        whole = Dataset(self.given["X"], self.given["y"])
+        self.datasets = {
+            "dataset_train": whole if train is None else Subset(whole, train.tolist()),
+            "dataset_valid": None if valid is None else Subset(whole, valid.tolist()),
+        }
+        self.rows = None
+        if valid is not None:
+            features = as_features(X[valid], dtype, device)
+            self.rows = Rows(features, codes[valid], None, dtype, device)

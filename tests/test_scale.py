@@ -1,0 +1,77 @@
+"""Memory of large inputs, measured in processes of their own."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+PEAK = """
+import resource
+import numpy as np
+import torch
+from imbtorch import MLP, ImbalancedNetClassifier
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # MiB
+
+def warm_up():
+    X = np.random.default_rng(0).normal(size=(4096, 15)).astype(np.float32)
+    y = (X[:, 0] > 1).astype(int)
+    ImbalancedNetClassifier(max_epochs=1).fit(X, y).predict_proba(X)
+"""
+
+
+def run(code):
+    env = dict(os.environ, OMP_NUM_THREADS="1")
+    script = PEAK + textwrap.dedent(code)
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=env, capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stderr
+    return [float(word) for word in done.stdout.split()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_fit_needs_little_more_than_one_float32_copy(dtype):
+    extra, copy = run(f"""
+        warm_up()
+        X = np.random.default_rng(0).random((1_000_000, 24), dtype=np.float32).astype("{dtype}")
+        y = (X[:, 0] > 0.97).astype(np.uint8)
+        before = peak()
+        ImbalancedNetClassifier(max_epochs=1, batch_size=1024).fit(X, y)
+        copied = X.size * 4 / 2**20
+        print(peak() - before, copied)
+    """)
+    allowed = 1.2 * copy if dtype == "float64" else 0.5 * copy  # float32 is not copied at all
+    assert extra < allowed
+
+
+@pytest.mark.slow
+def test_predict_proba_needs_a_quarter_of_X_at_most():
+    extra, size = run("""
+        X = np.random.default_rng(0).random((1_000_000, 24))
+        y = (X[:, 0] > 0.97).astype(np.uint8)
+        clf = ImbalancedNetClassifier(max_epochs=1).fit(X[:50_000].astype("float32"), y[:50_000])
+        before = peak()
+        clf.predict_proba(X)
+        print(peak() - before, X.nbytes / 2**20)
+    """)
+    assert extra < 0.25 * size
+
+
+@pytest.mark.slow
+def test_wide_sparse_X_is_never_dense():
+    extra, dense = run("""
+        from scipy import sparse
+        warm_up()
+        X = sparse.random(100_000, 50_000, density=2e-4, format="csr", random_state=0)
+        y = (np.asarray(X.sum(axis=1)).ravel() > 6.5).astype(int)
+        before = peak()
+        clf = ImbalancedNetClassifier(MLP((8,)), max_epochs=1, batch_size=64)
+        clf.fit(X, y).predict_proba(X)
+        print(peak() - before, 100_000 * 50_000 * 4 / 2**20)
+    """)
+    assert extra < 0.03 * dense  # about 19 GiB if it were dense

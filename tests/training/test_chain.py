@@ -1,0 +1,221 @@
+"""Back-propagation without a graph gives autograd's numbers, or steps aside."""
+
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import nn
+
+from imbtorch import MLP
+from imbtorch.training.chain import Chain
+from tests.toy import parameters_of, small, table
+
+ACTIVATIONS = ["elu", "gelu", "leaky_relu", "relu", "selu", "silu", "tanh"]
+LAYERS = [nn.ELU(0.7), nn.GELU(approximate="tanh"), nn.LeakyReLU(0.3)]
+
+
+@pytest.fixture(autouse=True)
+def own_seed():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
+
+
+def batch(width=5, n_classes=3, n=16, dtype=torch.float64):
+    x = torch.randn(n, width, dtype=dtype)
+    share = torch.rand(n, dtype=dtype)
+    return x, torch.randint(n_classes, (n,)), share
+
+
+def losses_of(codes):
+    return lambda output: F.cross_entropy(output, codes, reduction="none")
+
+
+def of_autograd(module, x, codes, share):
+    module.zero_grad(set_to_none=True)
+    values = losses_of(codes)(module(x))
+    (values * share).sum().backward()
+    return values.detach(), [p.grad.clone() for p in module.parameters()]
+
+
+def of_chain(module, x, codes, share):
+    module.zero_grad(set_to_none=True)
+    values = Chain.of(module).gradients(x, losses_of(codes), share)
+    return values, [p.grad.clone() for p in module.parameters()]
+
+
+def assert_same(module, *data):
+    module = module.double().train()
+    values, gradients = of_chain(module, *data)
+    expected, expected_gradients = of_autograd(module, *data)
+    torch.testing.assert_close(values, expected, rtol=1e-12, atol=1e-12)
+    for gradient, wanted in zip(gradients, expected_gradients, strict=True):
+        torch.testing.assert_close(gradient, wanted, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_gradients_of_the_mlp_are_those_of_autograd(activation):
+    assert_same(MLP((7, 4), activation=activation).build((5,), 3), *batch())
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=repr)
+def test_gradients_of_a_layer_with_its_own_settings_are_those_of_autograd(layer):
+    assert_same(nn.Sequential(nn.Linear(5, 7), layer, nn.Linear(7, 3)), *batch())
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        lambda: [nn.Linear(5, 3)],
+        lambda: [nn.Linear(5, 4), nn.Linear(4, 3)],
+        lambda: [nn.Linear(5, 3), nn.Tanh()],
+        lambda: [nn.Linear(5, 4), nn.ReLU(), nn.Tanh(), nn.Linear(4, 3), nn.SiLU()],
+        lambda: [nn.Linear(5, 4), nn.Dropout(0.0), nn.Linear(4, 3)],
+    ],
+)
+def test_gradients_of_any_chain_are_those_of_autograd(layers):
+    assert_same(nn.Sequential(*layers()), *batch())
+
+
+def test_gradients_are_those_of_the_latest_batch_alone():
+    module = MLP((7,)).build((5,), 3).double()
+    chain = Chain.of(module)
+    for data in (batch(), batch(n=9)):
+        chain.gradients(data[0], losses_of(data[1]), data[2])
+    gradients = [p.grad.clone() for p in module.parameters()]
+    for gradient, wanted in zip(gradients, of_autograd(module, *data)[1], strict=True):
+        torch.testing.assert_close(gradient, wanted, rtol=1e-12, atol=1e-12)
+
+
+def test_gradients_follow_weights_that_change_in_place():
+    module = MLP((7,)).build((5,), 3).double()
+    chain, data = Chain.of(module), batch()
+    chain.gradients(data[0], losses_of(data[1]), data[2])
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.mul_(-0.5)
+    chain.gradients(data[0], losses_of(data[1]), data[2])
+    gradients = [p.grad.clone() for p in module.parameters()]
+    for gradient, wanted in zip(gradients, of_autograd(module, *data)[1], strict=True):
+        torch.testing.assert_close(gradient, wanted, rtol=1e-12, atol=1e-12)
+
+
+def test_losses_in_another_precision_are_accepted():
+    x, codes, share = batch(dtype=torch.float32)
+    module = MLP((7,)).build((5,), 3)
+
+    def in_double(output):
+        return F.cross_entropy(output.double(), codes, reduction="none")
+
+    values = Chain.of(module).gradients(x, in_double, share)
+    expected, gradients = of_autograd(module, x, codes, share)
+    torch.testing.assert_close(values.float(), expected)
+
+
+def test_input_is_not_changed():
+    x, codes, share = batch()
+    before = x.clone()
+    of_chain(nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3)).double(), x, codes, share)
+    assert torch.equal(x, before)
+    assert not x.requires_grad
+
+
+def test_dropout_zeroes_a_share_of_p_and_scales_up_the_rest():
+    n, p = 20_000, 0.3
+    module = nn.Sequential(nn.Linear(1, 1), nn.Dropout(p)).double()
+    with torch.no_grad():
+        module[0].weight.fill_(0.0)
+        module[0].bias.fill_(1.0)
+    seen = []
+
+    def identity(output):
+        seen.append(output.detach().clone())
+        return output[:, 0]
+
+    x = torch.ones(n, 1, dtype=torch.float64)
+    Chain.of(module).gradients(x, identity, torch.ones(n, dtype=torch.float64))
+    (output,) = seen
+    kept = output[output != 0]
+    torch.testing.assert_close(kept, torch.full_like(kept, 1 / (1 - p)))
+    assert len(kept) / n == pytest.approx(1 - p, abs=0.02)
+    # each kept row passes its gradient on, scaled alike; the others pass none
+    assert module[0].bias.grad.item() == pytest.approx(len(kept) / (1 - p))
+
+
+def tied():
+    first, second = nn.Linear(5, 5), nn.Linear(5, 5)
+    second.weight = first.weight
+    return nn.Sequential(first, nn.Tanh(), second, nn.Tanh(), nn.Linear(5, 3))
+
+
+def shared():
+    layer = nn.Linear(5, 5)
+    return nn.Sequential(layer, nn.Tanh(), layer, nn.Linear(5, 3))
+
+
+def frozen():
+    module = MLP((7,)).build((5,), 3)
+    module[0].weight.requires_grad_(False)
+    return module
+
+
+def hooked(register, where=slice(None)):
+    def build():
+        module = MLP((7,)).build((5,), 3)
+        register(module if where == slice(None) else module[where])
+        return module
+
+    return build
+
+
+class Residual(nn.Sequential):
+    def forward(self, x):
+        return super().forward(x) + x[:, :3]
+
+
+OTHERS = {
+    "one module": lambda: nn.Linear(5, 3),
+    "a subclass with its own forward": lambda: Residual(nn.Linear(5, 3)),
+    "starts with an activation": lambda: nn.Sequential(nn.Tanh(), nn.Linear(5, 3)),
+    "empty": nn.Sequential,
+    "nested": lambda: nn.Sequential(nn.Sequential(nn.Linear(5, 4)), nn.Linear(4, 3)),
+    "normalization": lambda: MLP((4,), normalization="batch").build((5,), 3),
+    "no bias": lambda: nn.Sequential(nn.Linear(5, 3, bias=False)),
+    "in place": lambda: nn.Sequential(nn.Linear(5, 4), nn.ReLU(inplace=True), nn.Linear(4, 3)),
+    "in place dropout": lambda: nn.Sequential(
+        nn.Linear(5, 4), nn.Dropout(0.1, inplace=True), nn.Linear(4, 3)
+    ),
+    "unknown activation": lambda: nn.Sequential(nn.Linear(5, 4), nn.Mish(), nn.Linear(4, 3)),
+    "weight norm": lambda: nn.Sequential(
+        nn.utils.parametrizations.weight_norm(nn.Linear(5, 4)), nn.Linear(4, 3)
+    ),
+    "shared layer": shared,
+    "tied parameters": tied,
+    "frozen parameter": frozen,
+    "forward hook": hooked(lambda m: m.register_forward_hook(lambda *a: None), 0),
+    "forward pre-hook": hooked(lambda m: m.register_forward_pre_hook(lambda *a: None), 1),
+    "backward hook": hooked(lambda m: m.register_full_backward_hook(lambda *a: None), 0),
+    "backward pre-hook": hooked(lambda m: m.register_full_backward_pre_hook(lambda *a: None), 2),
+    "hook on the whole": hooked(lambda m: m.register_forward_hook(lambda *a: None)),
+    "hook on a parameter": hooked(lambda m: m.weight.register_hook(lambda g: 2 * g), 0),
+    "hook after accumulation": hooked(
+        lambda m: m.weight.register_post_accumulate_grad_hook(lambda p: None), 0
+    ),
+}
+
+
+@pytest.mark.parametrize("name", sorted(OTHERS))
+def test_what_is_not_a_plain_chain_goes_through_autograd(name):
+    assert Chain.of(OTHERS[name]()) is None
+
+
+@pytest.mark.parametrize("normalization", [None, "layer"])
+def test_mlp_without_batch_norm_trains_alike_with_and_without_chain(monkeypatch, normalization):
+    X, y = table()
+
+    def train():
+        module = MLP((8, 4), normalization=normalization)
+        return parameters_of(small(module, dtype="float64", loss="focal").fit(X, y))
+
+    with_chain = train()
+    monkeypatch.setattr(Chain, "of", classmethod(lambda cls, module: None))
+    torch.testing.assert_close(with_chain, train(), rtol=1e-10, atol=1e-12)
