@@ -31,7 +31,7 @@ def resolve_device(name: str | torch.device, dtype: torch.dtype) -> torch.device
     Raises
     ------
     ValueError
-        If the device does not exist here; the message lists those that do.
+        If the device does not exist here (the message lists those that do) or lacks the dtype.
     """
     here = _available()
     if name == "auto":
@@ -43,6 +43,8 @@ def resolve_device(name: str | torch.device, dtype: torch.dtype) -> torch.device
         raise ValueError(
             f"device {name!r} is not a device. Available here: auto, {', '.join(here)}."
         ) from error
+    if device.type == "mps" and dtype == torch.float64:
+        raise ValueError('device "mps" cannot compute in float64; use dtype="float32" or another.')
     spelled = "cuda:0" if str(device) == "cuda" else str(device)
     if device.type == "cpu" or spelled in here:
         return device

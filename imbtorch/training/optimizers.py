@@ -109,8 +109,9 @@ class _FusedStep:
 
     def __init__(self, optimizer: Optimizer) -> None:
         self.optimizer = optimizer
-        self.kernel = torch._fused_adamw_ if type(optimizer) is AdamW else torch._fused_adam_
         self.group = optimizer.param_groups[0]
+        decoupled = self.group.get("decoupled_weight_decay", type(optimizer) is AdamW)
+        self.kernel = torch._fused_adamw_ if decoupled else torch._fused_adam_
         self.params: list[Tensor] = []
 
     def __call__(self) -> None:
