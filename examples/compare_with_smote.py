@@ -43,13 +43,13 @@ from imbtorch import ImbalancedNetClassifier
 GAMMAS = (0.0, 1.0, 2.0, 5.0)
 
 
-def strategies(n_neighbors: int = 5, **parameters: Any) -> dict[str, Any]:
+def strategies(data: DataSet, **parameters: Any) -> dict[str, Any]:
     """List the contestants: one network, several ways to treat the imbalance.
 
     Parameters
     ----------
-    n_neighbors : int, default=5
-        Neighbours that SMOTE interpolates between.
+    data : DataSet
+        Its size decides how thorough the search is and how many neighbours SMOTE looks at.
     **parameters
         Of every :class:`imbtorch.ImbalancedNetClassifier`.
 
@@ -62,13 +62,14 @@ def strategies(n_neighbors: int = 5, **parameters: Any) -> dict[str, Any]:
     def net(loss: str, **more: Any) -> ImbalancedNetClassifier:
         return ImbalancedNetClassifier(loss=loss, random_state=0, **more, **parameters)
 
+    n_neighbors = min(5, data.smallest_training_class - 1)
     smote = SMOTE(k_neighbors=n_neighbors, random_state=0)
     contestants = {
         "cross-entropy": [net("cross_entropy")],
         "balanced weights": [net("cross_entropy", class_weight="balanced")],
         "focal, gamma searched": [net("focal")],
         "logit adjustment": [net("logit_adjusted")],
-        "SMOTE, then the net": [smote, net("cross_entropy")],
+        "SMOTE before the net": [smote, net("cross_entropy")],
         "SMOTE inside the net": [net("cross_entropy", sampler=smote)],
     }
     pipelines = {
@@ -78,7 +79,7 @@ def strategies(n_neighbors: int = 5, **parameters: Any) -> dict[str, Any]:
         pipelines["focal, gamma searched"],
         {f"{NET}__loss__gamma": GAMMAS},
         scoring="average_precision",
-        cv=3,
+        cv=3 if len(data.y) < 20_000 else 2,
     )
     return pipelines
 
@@ -88,7 +89,7 @@ def sources(args: argparse.Namespace) -> list[Callable[[], DataSet]]:
     if args.data is not None:
         return [lambda: from_csv(args.data, args.target, header=not args.no_header)]
     if args.quick:
-        return [rare_tumours]
+        return [lambda: rare_tumours().first_folds(3)]
     fraud = find_fraud()
     if fraud is None:
         print("The card fraud data are not here; the bundled data alone are compared.\n")
@@ -115,9 +116,9 @@ def compare(data: DataSet, jobs: int, out: Path, **parameters: Any) -> Table:
     dict
         The table.
     """
-    print(f"{data.name}: {data.summary}, {data.X.shape[1]} features; {data.protocol}", flush=True)
-    n_neighbors = min(5, data.smallest_training_class - 1)
-    results = run(data, strategies(n_neighbors, **parameters), jobs)
+    print(f"{data.name}: {data.summary}, {data.X.shape[1]} features")
+    print(f"{data.protocol}", flush=True)
+    results = run(data, strategies(data, **parameters), jobs)
     table = {name: _by_measure(outcomes) for name, outcomes in results.items()}
     print(format_table(table))
     gammas = [outcome.gamma for outcomes in results.values() for outcome in outcomes]
@@ -152,7 +153,9 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.ArgumentParser, argparse
         "--jobs", type=int, default=min(4, os.cpu_count() or 1), help="processes (%(default)s)"
     )
     parser.add_argument(
-        "--quick", action="store_true", help="few epochs, one small data set: only to try it out"
+        "--quick",
+        action="store_true",
+        help="few epochs, and one small data set: only to try it out",
     )
     args = parser.parse_args(argv)
     if (args.data is None) != (args.target is None):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,10 @@ class DataSet:
         """Rows of the rarest class in the fold that has fewest of them."""
         return min(int(np.bincount(self.y[train]).min()) for train, _ in self.folds)
 
+    def first_folds(self, n: int) -> DataSet:
+        """Use only the first ``n`` folds."""
+        return replace(self, folds=self.folds[:n], protocol=f"{n} of {self.protocol}")
+
 
 def from_arrays(name: str, key: str, X: NDArray[Any], labels: ArrayLike) -> DataSet:
     """Order the classes by frequency and draw stratified folds.
@@ -86,7 +90,9 @@ def from_arrays(name: str, key: str, X: NDArray[Any], labels: ArrayLike) -> Data
     """
     classes, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
     if len(classes) < 2:
-        raise DataError(f"the target has one class only, {classes[0]!r}; two or more are needed.")
+        raise DataError(
+            f"the target has one class only, {str(classes[0])!r}; two or more are needed."
+        )
     if counts.min() < N_FOLDS:
         raise DataError(
             f"class {str(classes[counts.argmin()])!r} has {counts.min()} rows, fewer than the "
@@ -119,14 +125,14 @@ def one_digit() -> DataSet:
     X, digit = load_digits(return_X_y=True)
     labels = np.where(digit == 8, "8", "other")
     rows = keep(labels, {"8": 33})
-    return from_arrays("Digits: 8 against the rest", "digit_8", X[rows], labels[rows])
+    return from_arrays("Digits, 8 or not", "digit_8", X[rows], labels[rows])
 
 
 def long_tailed_digits() -> DataSet:
     """Images of the ten digits, each one rarer than the one before it."""
     X, digit = load_digits(return_X_y=True)
     rows = keep(digit, {label: round(170 * 17 ** (-label / 9)) for label in range(10)})
-    return from_arrays("Digits: long tail of ten", "digits_long_tail", X[rows], digit[rows])
+    return from_arrays("Digits, long tail", "digits_long_tail", X[rows], digit[rows])
 
 
 def rare_tumours() -> DataSet:
@@ -229,7 +235,7 @@ def _read_table(path: Path, header: bool) -> Any:
     try:
         table = pd.read_csv(path, header=0 if header else None, skipinitialspace=True)
     except (ValueError, OSError) as error:  # pandas' own errors are ValueErrors
-        raise DataError(f"{path} is not readable as CSV: {error}") from error
+        raise DataError(f"{path} is not readable as CSV: {str(error).strip()}") from error
     if table.empty:
         raise DataError(f"{path} has no rows.")
     return table

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-# measure, title of its column, whether greater (+1) or smaller (-1) is better
+# measure, title of its column, whether greater (+1) or smaller (-1) is better, decimals
 COLUMNS = (
-    ("roc_auc", "AUC\nROC", 1),
-    ("average_precision", "average\nprecision", 1),
-    ("balanced_accuracy", "balanced\naccuracy", 1),
-    ("brier", "Brier\nscore", -1),
-    ("brier_as_trained", "Brier,\nas trained", -1),
-    ("seconds", "seconds\nto fit", -1),
+    ("roc_auc", "AUC\nROC", 1, 3),
+    ("average_precision", "average\nprecision", 1, 3),
+    ("balanced_accuracy", "balanced\naccuracy", 1, 3),
+    ("brier", "Brier\nscore", -1, 4),
+    ("brier_as_trained", "Brier,\nas trained", -1, 4),
+    ("seconds", "seconds\nto fit", -1, 2),
 )
 NOTES = """\
 Mean ± standard deviation over the folds; * marks the best mean of a column.
@@ -39,26 +39,29 @@ def format_table(table: Table) -> str:
         Strategy -> measure -> values.
     """
     width = max(map(len, table))
-    titles = zip(*(title.split("\n") for _, title, _ in COLUMNS), strict=True)
+    titles = zip(*(title.split("\n") for _, title, *_ in COLUMNS), strict=True)
     lines = [" " * width + "".join(f"{word:>12} " for word in words) for words in titles]
-    best = {key: max(sign * _shown(row, key) for row in table.values()) for key, _, sign in COLUMNS}
-    for strategy, row in table.items():
-        cells = [f"{strategy:<{width}}"]
-        for key, _, sign in COLUMNS:
-            mark = "*" if sign * _shown(row, key) == best[key] else " "
-            deviation = f"±{row[key].std():.3f}".replace("±0.", "±.")
-            cells.append(f"{row[key].mean():.3f} {deviation}".rjust(12) + mark)
-        lines.append("".join(cells).rstrip())
-    return "\n".join(lines)
+    lines += [f"{strategy:<{width}}" for strategy in table]
+    for key, _, sign, decimals in COLUMNS:
+        means = {
+            name: round(sign * float(row[key].mean()), decimals) for name, row in table.items()
+        }
+        best = max(means.values())  # what looks equal is equally good
+        for line, (name, row) in enumerate(table.items(), start=2):
+            mean, deviation = (_number(f(row[key]), decimals) for f in (np.mean, np.std))
+            mark = "*" if means[name] == best else " "
+            lines[line] += f"{mean} ±{deviation}".rjust(12) + mark
+    return "\n".join(line.rstrip() for line in lines)
 
 
-def _shown(row: Row, key: str) -> float:
-    return round(float(row[key].mean()), 3)  # what looks equal is equally good
+def _number(value: float, decimals: int) -> str:
+    text = f"{value:.{decimals}f}"
+    return text[1:] if text.startswith("0.") else text
 
 
 def write_csv(tables: dict[str, Table], path: Path) -> None:
     """Write one line per data set, strategy and fold."""
-    keys = [key for key, _, _ in COLUMNS]
+    keys = [key for key, *_ in COLUMNS]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["data", "strategy", "fold", *keys])
@@ -84,18 +87,18 @@ def reading_guide(tables: dict[str, Table], baseline: str) -> str:
 
 
 def _ranking(tables: dict[str, Table]) -> str:
-    key, winners, between, within = "average_precision", [], [], []
+    key = "average_precision"
+    winners, between, within = [], [], []
     for data, table in tables.items():
-        means = {strategy: _shown(row, key) for strategy, row in table.items()}
+        means = {strategy: round(float(row[key].mean()), 3) for strategy, row in table.items()}
         best = max(means.values())
-        names = [strategy for strategy, mean in means.items() if mean == best]
-        winners.append(f"{data}: {' and '.join(names)} ({best:.3f})")
+        names = " = ".join(strategy for strategy, mean in means.items() if mean == best)
+        winners.append(f"{names} ({data}: {best:.3f})")
         between.append(best - min(means.values()))
         within.append(np.mean([row[key].std() for row in table.values()]))
     return (
-        f"Ranking: best average precision on {'; '.join(winners)}. Between the best and the worst "
-        f"strategy lie {np.median(between):.3f}, the folds vary by ±{np.median(within):.3f} "
-        "(medians over the data)."
+        f"Ranking: best average precision by {'; '.join(winners)}. Medians over the data: best and "
+        f"worst strategy differ by {np.median(between):.3f}, folds vary by ±{np.median(within):.3f}."
     )
 
 
@@ -112,7 +115,9 @@ def _decisions(tables: dict[str, Table], baseline: str) -> str:
         f"{strategy} {np.mean(gain):+.3f} (better on {sum(g > 0 for g in gain)} of {len(gain)})"
         for strategy, gain in ranked
     ]
-    return f"Decisions: balanced accuracy against plain {baseline}: {', '.join(words)}."
+    return (
+        f"Decisions: balanced accuracy against {baseline}, mean over the data: {'; '.join(words)}."
+    )
 
 
 def _probabilities(tables: dict[str, Table]) -> str:
@@ -127,6 +132,6 @@ def _probabilities(tables: dict[str, Table]) -> str:
     ratio, strategy, data = max(cases)
     lower = sum(ratio > 1 for ratio, _, _ in cases)
     return (
-        f'Probabilities: target_prior="train" lowers the Brier score in {lower} of the {len(cases)} '
+        f'Probabilities: target_prior="train" lowers the Brier score in {lower} of {len(cases)} '
         f"cases that it changes, most on {data} with {strategy}: to 1/{ratio:.1f}."
     )

@@ -116,6 +116,7 @@ class BaseNetEstimator(NamedComponentsMixin, CallbackSupportMixin, BaseEstimator
 
     def _check_X(self, X: Any, *, reset: bool, y: Any = "no_validation") -> Any:
         """Validate features (and target); they may have more than two dimensions."""
+        has_y = not (isinstance(y, str) and y == "no_validation")
         try:
             checked = validate_data(
                 self,
@@ -128,6 +129,9 @@ class BaseNetEstimator(NamedComponentsMixin, CallbackSupportMixin, BaseEstimator
                 ensure_all_finite=True,
                 accept_large_sparse=True,
             )
+            features = checked[0] if has_y else checked
+            if features.dtype.kind not in "fiub":  # frames of mixed columns pass as objects
+                features = features.astype(np.float64)
         except (ValueError, TypeError) as error:
             columns = _columns_without_numbers(X)
             if not columns:
@@ -138,7 +142,6 @@ class BaseNetEstimator(NamedComponentsMixin, CallbackSupportMixin, BaseEstimator
                 f"handle_unknown='ignore'), {columns})], remainder='passthrough'), "
                 f"{type(self).__name__}())."
             ) from error
-        features = checked if isinstance(y, str) and y == "no_validation" else checked[0]
         shape = tuple(features.shape[1:])
         if reset:
             self._input_shape = shape
@@ -147,7 +150,7 @@ class BaseNetEstimator(NamedComponentsMixin, CallbackSupportMixin, BaseEstimator
                 f"X has rows of shape {shape}, but {type(self).__name__} was fitted on rows of "
                 f"shape {self._input_shape}."
             )
-        return checked
+        return (features, checked[1]) if has_y else features
 
     def _check_weights(self, sample_weight: Any, X: Any) -> NDArray[np.float64] | None:
         if sample_weight is None:
@@ -348,7 +351,10 @@ def _columns_without_numbers(X: Any) -> list[str]:
     wrong = []
     for name in names:
         try:
+            is_number = np.asarray(X[name]).dtype.kind not in "mM"  # dates would convert silently
             np.asarray(X[name], dtype=np.float64)
         except (ValueError, TypeError):
+            is_number = False
+        if not is_number:
             wrong.append(str(name))
     return wrong

@@ -50,7 +50,8 @@ def test_seed_stands_in_for_a_missing_random_state():
 def test_random_state_of_the_user_goes_before_the_seed():
     sampler = RandomUnderSampler(random_state=3)
     np.testing.assert_array_equal(
-        resample(sampler, X, CODES, None, CLASSES, 1)[0], resample(sampler, X, CODES, None, CLASSES, 2)[0]
+        resample(sampler, X, CODES, None, CLASSES, 1)[0],
+        resample(sampler, X, CODES, None, CLASSES, 2)[0],
     )
 
 

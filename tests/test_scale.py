@@ -67,10 +67,13 @@ def test_wide_sparse_X_is_never_dense():
     extra, dense = run("""
         from scipy import sparse
         warm_up()
-        X = sparse.random(100_000, 50_000, density=2e-4, format="csr", random_state=0)
+        rng = np.random.default_rng(0)
+        columns = rng.integers(50_000, size=1_000_000)
+        parts = (rng.random(1_000_000), columns, np.arange(0, 1_000_001, 10))
+        X = sparse.csr_array(parts, shape=(100_000, 50_000))
         y = (np.asarray(X.sum(axis=1)).ravel() > 6.5).astype(int)
         before = peak()
-        clf = ImbalancedNetClassifier(MLP((8,)), max_epochs=1, batch_size=64)
+        clf = ImbalancedNetClassifier(MLP((4,)), max_epochs=1, batch_size=256)
         clf.fit(X, y).predict_proba(X)
         print(peak() - before, 100_000 * 50_000 * 4 / 2**20)
     """)

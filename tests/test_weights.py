@@ -65,7 +65,9 @@ def test_effective_number_of_few_rows_keeps_its_precision():
 @pytest.mark.parametrize("strategy", sorted(CATALOGUE))
 def test_class_without_rows_weighs_nothing_and_changes_nothing(strategy):
     with_empty = class_weights(strategy, [100, 0, 20, 5], ["a", "e", "b", "c"])
-    np.testing.assert_allclose(with_empty, np.insert(class_weights(strategy, COUNTS, CLASSES), 1, 0))
+    np.testing.assert_allclose(
+        with_empty, np.insert(class_weights(strategy, COUNTS, CLASSES), 1, 0)
+    )
 
 
 def test_mapping_is_keyed_by_the_labels_and_a_missing_label_weighs_one():

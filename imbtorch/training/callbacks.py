@@ -105,7 +105,7 @@ class BestEpoch(Monitor):
         self.score = score
         self.patience = patience
         self.best = -math.inf
-        self.best_epoch = 0
+        self.improved_in = 0  # epoch
         self.weights: State | None = None
 
     def epoch_end(self, net: Any, record: Record) -> bool:
@@ -113,11 +113,13 @@ class BestEpoch(Monitor):
         score = self.score()
         record["valid_score"] = score
         record["valid_score_best"] = score > self.best
+        # A ranking may be perfect long before the probabilities are right: of epochs that score
+        # the same the latest is kept, while patience counts from the first.
+        if score >= self.best and self.patience is not None:
+            self.weights = _snapshot(net.module_)
         if score > self.best:
-            self.best, self.best_epoch = score, record["epoch"]
-            if self.patience is not None:
-                self.weights = _snapshot(net.module_)
-        return self.patience is not None and record["epoch"] - self.best_epoch >= self.patience
+            self.best, self.improved_in = score, record["epoch"]
+        return self.patience is not None and record["epoch"] - self.improved_in >= self.patience
 
     def end(self, net: Any) -> None:
         """Put the best weights back."""

@@ -338,3 +338,23 @@ def test_label_smoothing_lets_no_row_reach_zero():
     for shift in (0.5, -0.5):
         moved = smoothed.log() + f64([shift, 0, 0])
         assert CrossEntropyLoss(0.1)(moved.unsqueeze(0), torch.tensor([0])) > entropy + 1e-3
+
+
+# -- bad input -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gamma", [-1, -0.1, float("nan"), float("inf"), "2", None])
+def test_bad_gamma(gamma):
+    with pytest.raises(ValueError, match="'gamma' parameter of FocalLoss must be a float"):
+        FocalLoss(gamma).prepare([3, 2, 1])
+
+
+@pytest.mark.parametrize("share", [-0.1, 1, 1.0, 1.5, float("nan"), "0.1", None])
+def test_bad_label_smoothing(share):
+    with pytest.raises(ValueError, match="'label_smoothing' parameter of CrossEntropyLoss must be"):
+        CrossEntropyLoss(share).prepare([3, 2, 1])
+
+
+def test_hyper_parameters_at_the_edge_are_good():
+    for loss in (FocalLoss(0), FocalLoss(100.0), CrossEntropyLoss(0), CrossEntropyLoss(0.999)):
+        assert loss.prepare([3, 2, 1])(*batch()).isfinite()

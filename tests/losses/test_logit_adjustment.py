@@ -171,7 +171,7 @@ def test_counts_of_another_number_of_classes(loss, counts):
         fresh(loss).prepare(counts)(Z3, Y3)
 
 
-@pytest.mark.parametrize("tau", [-0.1, float("nan"), "1"])
+@pytest.mark.parametrize("tau", [-0.1, float("nan"), float("inf"), "1"])
 def test_bad_tau(tau):
     with pytest.raises(ValueError, match="'tau' parameter of LogitAdjustedLoss"):
         LogitAdjustedLoss(tau).prepare(N3)

@@ -238,6 +238,15 @@ def test_focal_posterior_rises_with_the_logit(gamma, dtype):
     assert_close(odds, -odds.flip(0), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("gamma", GAMMAS)
+def test_focal_posterior_tends_to_its_asymptote(gamma, dtype):
+    # q -> 1: phi -> (1 - q)^gamma (1 + gamma), where 1 - q is far below the rounding of q
+    logit = torch.tensor([40, 60, 80, 1000], dtype=dtype)
+    expected = (1 + gamma) * logit - np.log1p(gamma)
+    assert_close(log_odds(FocalLoss(gamma), logit), expected, rtol=1e-6, atol=0)
+
+
 @pytest.mark.parametrize("gamma", GAMMAS)
 def test_focal_posterior_has_no_seam(gamma):
     # rest = 1 - q is .45 and .5 at these log-odds

@@ -212,9 +212,7 @@ def test_number_too_large_for_float32_is_an_error(kind, resident, tmp_path):
     X = whole_numbers()
     X[20, 3] = 1e300
     with pytest.raises(ValueError, match='float32.*StandardScaler.*dtype="float64"'):
-        list(
-            rows_of(stored_as(kind, X, tmp_path), resident=resident).batches(torch.arange(37), 8)
-        )
+        list(rows_of(stored_as(kind, X, tmp_path), resident=resident).batches(torch.arange(37), 8))
 
 
 def test_large_number_that_fits_is_no_error():

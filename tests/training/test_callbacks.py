@@ -178,12 +178,18 @@ def test_score_in_the_history_is_that_of_the_model_returned():
     assert clf.score(data["X"], data["y"]) == max(clf.history_[:, "valid_score"])
 
 
-def test_ties_and_nan_do_not_win():
-    nan = float("nan")
-    clf = small(
-        early_stopping=True, scoring=scores_in_turn([0.5, nan, 0.5, 0.5]), patience=3, max_epochs=9
-    ).fit(X, Y)
+def test_nan_does_not_win():
+    nan, seen = float("nan"), []
+    scoring = scores_in_turn([0.5, nan, 0.4, nan], seen)
+    clf = small(early_stopping=True, scoring=scoring, patience=3, max_epochs=9).fit(X, Y)
     assert clf.history_[:, "valid_score_best"] == [True, False, False, False]
+    np.testing.assert_array_equal(parameters_of(clf), seen[0][0])
+
+
+def test_equal_scores_do_not_renew_the_patience():
+    scoring = scores_in_turn([0.5] * 20)
+    clf = small(early_stopping=True, scoring=scoring, patience=3, max_epochs=20).fit(X, Y)
+    assert clf.n_iter_ == 4
 
 
 def test_score_that_is_always_nan_still_stops_and_keeps_a_model():

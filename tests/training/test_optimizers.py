@@ -193,9 +193,7 @@ OTHERS = {
         params, lr=0.01, weight_decay=0.1, decoupled_weight_decay=True, fused=True
     ),
     "subclass": lambda params: type("Mine", (torch.optim.AdamW,), {})(params, fused=True),
-    "rate as a tensor": lambda params: torch.optim.AdamW(
-        params, lr=torch.tensor(0.01), fused=True
-    ),
+    "rate as a tensor": lambda params: torch.optim.AdamW(params, lr=torch.tensor(0.01), fused=True),
 }
 
 
