@@ -155,7 +155,7 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.ArgumentParser, argparse
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="few epochs, and one small data set: only to try it out",
+        help="few epochs and one small data set, to try it out",
     )
     args = parser.parse_args(argv)
     if (args.data is None) != (args.target is None):

@@ -91,7 +91,7 @@ def from_arrays(name: str, key: str, X: NDArray[Any], labels: ArrayLike) -> Data
     classes, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
     if len(classes) < 2:
         raise DataError(
-            f"the target has one class only, {str(classes[0])!r}; two or more are needed."
+            f"the target has one class only, {str(classes[0])!r}; it needs two or more."
         )
     if counts.min() < N_FOLDS:
         raise DataError(

@@ -97,8 +97,8 @@ def _ranking(tables: dict[str, Table]) -> str:
         between.append(best - min(means.values()))
         within.append(np.mean([row[key].std() for row in table.values()]))
     return (
-        f"Ranking: best average precision by {'; '.join(winners)}. Medians over the data: best and "
-        f"worst strategy differ by {np.median(between):.3f}, folds vary by ±{np.median(within):.3f}."
+        f"Ranking: best average precision by {'; '.join(winners)}. Medians over the data: best "
+        f"and worst differ by {np.median(between):.3f}, folds vary by ±{np.median(within):.3f}."
     )
 
 

@@ -5,11 +5,13 @@ import pickle
 
 import numpy as np
 import pytest
+from imblearn.over_sampling import SMOTE
 from scipy import sparse
 from torch import nn
 
 import imbtorch._estimator
 from imbtorch import MLP
+from imbtorch.weights import class_weights
 from tests.toy import overlapping, parameters_of, small, table
 
 X, Y = table()
@@ -68,7 +70,7 @@ def test_prior_is_that_of_all_chunks_so_far():
 def test_chunk_of_a_single_class_is_no_error(params):
     clf = small(**params)
     for label in (0, 1, 0):
-        clf.partial_fit(X[Y == label], NAMES[Y[Y == label]], classes=NAMES)
+        clf.partial_fit(X[label == Y], NAMES[Y[label == Y]], classes=NAMES)
     assert clf.classes_.tolist() == ["no", "yes"]
     assert np.isfinite(clf.predict_proba(X)).all()
 
@@ -180,9 +182,7 @@ ERRORS = {
         "class counts of the whole data set",
     ),
     "sampler": (
-        lambda c: c.set_params(sampler=__import__("imblearn").over_sampling.SMOTE()).partial_fit(
-            X, NAMES[Y]
-        ),
+        lambda c: c.set_params(sampler=SMOTE()).partial_fit(X, NAMES[Y]),
         "sampler",
     ),
     "other width": (lambda c: c.partial_fit(X[:, :3], NAMES[Y]), "3 features.*5 features"),
@@ -226,8 +226,6 @@ def test_failed_first_call_leaves_the_object_unfitted(kwargs, message):
 
 
 def test_hint_for_balanced_weights_works():
-    from imbtorch.weights import class_weights
-
     weights = class_weights("balanced", np.bincount(Y), [0, 1])
     clf = small(class_weight=weights, loss="cross_entropy").partial_fit(X, Y, classes=[0, 1])
     np.testing.assert_allclose(clf.effective_prior_, [0.5, 0.5])

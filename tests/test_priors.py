@@ -61,6 +61,12 @@ def test_class_the_source_has_never_seen_is_left_alone():
     assert np.isfinite(ratio).all()
 
 
+@pytest.mark.filterwarnings("error")
+def test_class_that_neither_population_has_is_left_alone_in_silence():
+    prior = np.array([0.9, 0.1, 0.0])
+    np.testing.assert_array_equal(log_prior_ratio(prior, prior), [0, 0, 0])
+
+
 def test_class_that_the_target_lacks_becomes_impossible():
     assert shifted([0.5], 0.5, 0.0) == 0
 

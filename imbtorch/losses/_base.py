@@ -244,7 +244,7 @@ class BaseLoss(nn.Module, ABC):
         kept = index != self.ignore_index
         index = torch.where(kept, index, 0)
         _check_range(index, n_classes)
-        values = self.per_sample(rows, index)
+        values = torch.where(kept, self.per_sample(rows, index), 0)
         weights = kept.to(values.dtype)
         factors = self._class_factors(n_classes, values)
         if isinstance(factors, Tensor):

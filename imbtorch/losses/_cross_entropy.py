@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from numbers import Real
 from typing import Any, ClassVar
 
@@ -88,17 +89,18 @@ class CrossEntropyLoss(BaseLoss):
     def log_posterior(self, logits: Tensor) -> Tensor:
         r"""Undo the smoothing: :math:`\eta = (p - \varepsilon / c) / (1 - \varepsilon)`.
 
-        Below a floor the line is continued by an exponential, so that a net's scores under
-        :math:`\varepsilon / c` keep their order instead of all becoming 0.
+        Exact down to 1e-4. Below, the logarithm goes on with the slope of :math:`\log p`, so that
+        scores under :math:`\varepsilon / c` keep their order instead of all becoming 0.
         """
         log_proba = torch.log_softmax(logits, dim=1)
         if self.label_smoothing == 0:
             return log_proba
         spread = self.label_smoothing / logits.shape[1]
-        floor = 0.1 * spread
+        floor = 1e-4
         eta = (log_proba.exp() - spread) / (1 - self.label_smoothing)
         line = eta.clamp_min(floor).log()
-        tail = (eta.clamp_max(floor) / floor - 1).clamp_max(0)
+        knee = math.log(spread + (1 - self.label_smoothing) * floor)
+        tail = (log_proba - knee).clamp_max(0)
         return torch.log_softmax(line + tail, dim=1)
 
     def initial_bias(self, log_prior: Tensor) -> Tensor | None:

@@ -120,11 +120,6 @@ class TorchLoss(BaseLoss):
 
     def _prepare(self, class_counts: Tensor) -> None:
         self._elementwise()
-        if isinstance(self.loss, nn.KLDivLoss) and self.loss.log_target:
-            raise ValueError(
-                "KLDivLoss(log_target=True) has no finite value for a one-hot target; use "
-                "KLDivLoss(log_target=False)."
-            )
 
     def per_sample(self, logits: Tensor, target: Tensor) -> Tensor:
         """Loss of each row: ``(n, c), (n,) -> (n,)``."""
@@ -143,6 +138,11 @@ class TorchLoss(BaseLoss):
     def _elementwise(self) -> nn.Module:
         if not isinstance(self.loss, nn.Module):
             raise ValueError(f"TorchLoss wraps a torch loss such as nn.L1Loss(); got {self.loss!r}")
+        if isinstance(self.loss, nn.KLDivLoss) and self.loss.log_target:
+            raise ValueError(
+                "KLDivLoss(log_target=True) has no finite value for a one-hot target; use "
+                "KLDivLoss(log_target=False)."
+            )
         if getattr(self.loss, "reduction", "none") == "none":
             return self.loss
         inner = copy.copy(self.loss)

@@ -129,6 +129,16 @@ def test_row_weights_of_wrong_shape(shape):
     assert str(shape) in str(caught.value)
 
 
+def test_one_weight_per_row_of_labels_or_pixels():
+    # as many labels as rows: a weight that broadcast would fall on the labels
+    logits, target = Z3[:3], torch.eye(3).double()
+    weight = f64([1, 2, 5])
+    rows = CrossEntropyLoss(reduction="none")
+    assert_close(rows(logits, target, weight), rows(logits, target) * weight.unsqueeze(1))
+    pixels, classes = Z3.expand(3, 4, 3).movedim(-1, 1)[:, :, :3], Y3[:3].expand(3, 3)
+    assert_close(rows(pixels, classes, weight), rows(pixels, classes) * weight.unsqueeze(1))
+
+
 def test_one_row_weight_serves_all_rows():
     assert_close(CrossEntropyLoss()(Z3, Y3, f64(2.0)), 2 * CrossEntropyLoss()(Z3, Y3))
 

@@ -370,7 +370,11 @@ def test_kl_divergence_with_log_target():
         as_loss(nn.KLDivLoss(log_target=True)).prepare(N3)
 
 
-@pytest.mark.parametrize("given", [F.l1_loss, 3, None, 0.5, ["focal"], np.float64(2)], ids=repr)
+@pytest.mark.parametrize(
+    "given",
+    [F.l1_loss, 3, None, 0.5, ["focal"], np.float64(2)],
+    ids=lambda given: type(given).__name__,
+)
 def test_what_is_no_loss(given):
     with pytest.raises(TypeError, match="loss must be a name") as caught:
         as_loss(given)

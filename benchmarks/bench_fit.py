@@ -1,0 +1,149 @@
+"""Speed of ``fit`` against skorch, a DataLoader loop, a bare loop and scikit-learn.
+
+All train the same network (15-100-100-2, ReLU) on the same rows with Adam at a learning rate of
+1e-3 on cross-entropy, for the same number of epochs and rows per batch::
+
+    python benchmarks/bench_fit.py
+    python benchmarks/bench_fit.py --rounds 3 --batch-sizes 256 --loss focal logit_adjusted
+
+Rows per second are rows of ``X`` given to ``fit`` times epochs. skorch's defaults hold 20 % of
+them out for validation and score them after each epoch; without that it trains on all of them.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from common import make_parser, network, print_ratios, timed_rounds, training_rows, write_json
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.neural_network import MLPClassifier
+from skorch import NeuralNetClassifier
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from imbtorch import ImbalancedNetClassifier
+
+Array = NDArray[Any]
+LR = 1e-3
+
+
+def imbtorch(X: Array, y: Array, batch_size: int, epochs: int, loss: str = "cross_entropy") -> None:
+    ImbalancedNetClassifier(
+        network(),
+        loss=loss,
+        optimizer="adam",
+        lr=LR,
+        weight_decay=0,
+        lr_schedule="constant",
+        batch_size=batch_size,
+        max_epochs=epochs,
+        device="cpu",
+        random_state=0,
+    ).fit(X, y)
+
+
+def skorch(X: Array, y: Array, batch_size: int, epochs: int, **parameters: Any) -> None:
+    NeuralNetClassifier(
+        network(),
+        criterion=nn.CrossEntropyLoss,
+        optimizer=torch.optim.Adam,
+        lr=LR,
+        batch_size=batch_size,
+        max_epochs=epochs,
+        verbose=0,
+        **parameters,
+    ).fit(X, y)
+
+
+def data_loader_loop(X: Array, y: Array, batch_size: int, epochs: int) -> None:
+    """Train as tutorials do."""
+    module = network()
+    optimizer = torch.optim.Adam(module.parameters(), lr=LR)
+    loader = DataLoader(
+        TensorDataset(torch.from_numpy(X), torch.from_numpy(y)),
+        batch_size=batch_size,
+        shuffle=True,
+    )
+    for _ in range(epochs):
+        total = 0.0
+        for features, codes in loader:
+            optimizer.zero_grad()
+            loss = F.cross_entropy(module(features), codes)
+            loss.backward()
+            optimizer.step()
+            total += loss.item()
+
+
+def bare_loop(X: Array, y: Array, batch_size: int, epochs: int) -> None:
+    """Do nothing but what training takes: slices of shuffled tensors, a fused optimizer."""
+    module = network()
+    optimizer = torch.optim.Adam(module.parameters(), lr=LR, fused=True)
+    features, codes = torch.from_numpy(X), torch.from_numpy(y)
+    for _ in range(epochs):
+        order = torch.randperm(len(codes))
+        x_shuffled, y_shuffled = features[order], codes[order]
+        for first in range(0, len(codes), batch_size):
+            batch = slice(first, first + batch_size)
+            optimizer.zero_grad()
+            F.cross_entropy(module(x_shuffled[batch]), y_shuffled[batch]).backward()
+            optimizer.step()
+
+
+def scikit_learn(X: Array, y: Array, batch_size: int, epochs: int) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # that few epochs do not converge
+        MLPClassifier(
+            (100, 100),
+            learning_rate_init=LR,
+            alpha=0.0,
+            batch_size=batch_size,
+            max_iter=epochs,
+            random_state=0,
+        ).fit(X, y)
+
+
+def contestants(losses: Sequence[str]) -> dict[str, Callable[..., None]]:
+    """List whom to measure."""
+    return {
+        "imbtorch": imbtorch,
+        **{f"imbtorch, {loss}": partial(imbtorch, loss=loss) for loss in losses},
+        "bare loop, fused Adam": bare_loop,
+        "scikit-learn MLPClassifier": scikit_learn,
+        "DataLoader loop": data_loader_loop,
+        "skorch, train_split=None": partial(skorch, train_split=None),
+        "skorch, defaults": skorch,
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    parser = make_parser(__doc__, rounds=5)
+    parser.add_argument("--epochs", type=int, default=2, help="passes over the rows (%(default)s)")
+    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[64, 256, 1024], metavar="N")
+    parser.add_argument("--loss", nargs="*", default=[], metavar="NAME", help="imbtorch's, as well")
+    parser.add_argument("--rows", type=int, help="use the first so many rows only")
+    args = parser.parse_args(argv)
+    X, y = (array[: args.rows] for array in training_rows())
+    print(
+        f"{args.epochs} epochs, median of {args.rounds} rounds, {torch.get_num_threads()} threads"
+    )
+    seconds = {}
+    for batch_size in args.batch_sizes:
+        tasks = {}
+        for name, train in contestants(args.loss).items():
+            train(X[::8], y[::8], batch_size, 1)  # first calls are slower
+            tasks[name] = partial(train, X, y, batch_size, args.epochs)
+        seconds[batch_size] = timed_rounds(tasks, args.rounds)
+        title = f"fit, {batch_size} rows a batch; ratio: seconds / seconds of imbtorch"
+        print_ratios(title, seconds[batch_size], "imbtorch", rows=len(X) * args.epochs)
+    write_json(args.json, {"epochs": args.epochs, "rounds": args.rounds, "seconds": seconds})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,216 @@
+"""What the benchmarks share: data, fair timing, peak memory, tables."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+FRAUD_FILE = "fraud_transactions.npz"
+N_ROWS, N_FEATURES, FRAUD_SHARE = 1_754_155, 15, 0.0084
+FIT_DAY, FIT_ROWS, FIT_FRAUDS = 115, 67_240, 598
+
+
+def fraud_file() -> Path | None:
+    """Look in ``$IMBTORCH_DATA``, or in ``../shared/data`` beside the checkout."""
+    named = os.environ.get("IMBTORCH_DATA")
+    checkout = Path(__file__).resolve().parents[1]
+    path = (Path(named) if named else checkout.parent / "shared" / "data") / FRAUD_FILE
+    return path if path.is_file() else None
+
+
+def training_rows() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Load one week of transactions, standardised: 67 240 x 15 with 598 frauds.
+
+    Returns
+    -------
+    X : ndarray of float32, shape (67240, 15)
+    y : ndarray of int64, shape (67240,)
+        A synthetic stand-in of this shape and imbalance where the data are not found.
+    """
+    path = fraud_file()
+    if path is None:
+        print("Data: synthetic stand-in; the fraud data are not here.")
+        return synthetic(FIT_ROWS, FIT_FRAUDS)
+    with np.load(path) as data:
+        week = (data["day"] >= FIT_DAY) & (data["day"] < FIT_DAY + 7)
+        X, y = data["X"][week], data["y"][week].astype(np.int64)
+    print(f"Data: fraud transactions, {X.shape[0]:,} x {X.shape[1]}, {y.sum()} frauds.")
+    return standardized(X), y
+
+
+def all_rows() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Load all transactions, standardised: 1 754 155 x 15; or a synthetic stand-in."""
+    path = fraud_file()
+    if path is None:
+        print("Data: synthetic stand-in; the fraud data are not here.")
+        return synthetic(N_ROWS, round(N_ROWS * FRAUD_SHARE))
+    with np.load(path) as data:
+        X, y = data["X"], data["y"].astype(np.int64)
+    print(f"Data: fraud transactions, {X.shape[0]:,} x {X.shape[1]}, {y.sum():,} frauds.")
+    return standardized(X), y
+
+
+def standardized(X: NDArray[Any]) -> NDArray[np.float32]:
+    """Scale columns to mean 0 and variance 1."""
+    mean, deviation = X.mean(axis=0, dtype=np.float64), X.std(axis=0, dtype=np.float64)
+    return np.ascontiguousarray((X - mean) / deviation, dtype=np.float32)
+
+
+def synthetic(n: int, n_rare: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Draw normal features, moved by half a deviation in the ``n_rare`` rare rows."""
+    rng = np.random.default_rng(0)
+    y = np.zeros(n, dtype=np.int64)
+    y[rng.choice(n, n_rare, replace=False)] = 1
+    X = rng.standard_normal((n, N_FEATURES), dtype=np.float32)
+    X[y == 1] += np.float32(0.5)
+    return X, y
+
+
+def network() -> nn.Sequential:
+    """Build the network of all contestants: two hidden layers of 100, ReLU, two logits."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Linear(N_FEATURES, 100),
+        nn.ReLU(),
+        nn.Linear(100, 100),
+        nn.ReLU(),
+        nn.Linear(100, 2),
+    )
+
+
+def timed_rounds(
+    contestants: dict[str, Callable[[], object]], rounds: int, seed: int = 0
+) -> dict[str, float]:
+    """Measure every contestant once a round, in an order drawn anew for each round.
+
+    The thread pools of numpy and torch stay awake for a while after use and slow down whoever
+    comes next; hence the shuffling, and the pause before each measurement.
+
+    Parameters
+    ----------
+    contestants : dict of callable
+        What to measure.
+    rounds : int
+        How often.
+    seed : int, default=0
+        Of the order.
+
+    Returns
+    -------
+    dict of float
+        Median seconds.
+    """
+    rng = np.random.default_rng(seed)
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(rounds):
+        for name in rng.permutation(list(contestants)).tolist():
+            gc.collect()
+            time.sleep(0.3)
+            start = time.perf_counter()
+            contestants[name]()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: float(np.median(values)) for name, values in seconds.items()}
+
+
+def print_ratios(title: str, seconds: dict[str, float], reference: str, rows: int) -> None:
+    """Print seconds, rows per second, and seconds as a multiple of the reference's.
+
+    Parameters
+    ----------
+    title : str
+        Heading.
+    seconds : dict of float
+        Seconds of each contestant.
+    reference : str
+        The contestant that the others are compared with.
+    rows : int
+        Rows that were worked on, counted alike for everybody.
+    """
+    width = max(map(len, seconds))
+    print(f"\n{title}\n{'':<{width}}{'seconds':>10}{'rows/s':>14}{'ratio':>9}")
+    for name, value in seconds.items():
+        ratio = value / seconds[reference]
+        print(f"{name:<{width}}{value:>10.3f}{rows / value:>14,.0f}{ratio:>9.2f}", flush=True)
+
+
+def current_memory() -> int:
+    """Return the memory that this process occupies, in bytes; its peak where that is unknown."""
+    return _memory("VmRSS")
+
+
+def peak_memory() -> int:
+    """Return the most memory that this process has occupied so far, in bytes."""
+    return _memory("VmHWM")
+
+
+def _memory(field: str) -> int:
+    # getrusage would do, but on Linux a process inherits the peak of the one that started it
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith(field))
+        return int(line.split()[1]) * 1024
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def in_fresh_process(script: str, *arguments: str) -> dict[str, Any]:
+    """Run a script of this folder in a process of its own.
+
+    Parameters
+    ----------
+    script : str
+        Path.
+    *arguments : str
+        Of its command line.
+
+    Returns
+    -------
+    dict
+        What it printed as JSON on its last line.
+    """
+    done = subprocess.run(
+        [sys.executable, script, *arguments], check=True, stdout=subprocess.PIPE, text=True
+    )
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def write_json(path: Path | None, results: dict[str, Any]) -> None:
+    """Write results and what they were measured with."""
+    if path is None:
+        return
+    machine = {
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "torch": torch.__version__,
+        "cpus": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+    }
+    path.write_text(json.dumps({"machine": machine, **results}, indent=2) + "\n")
+
+
+def make_parser(description: str, rounds: int | None = None) -> argparse.ArgumentParser:
+    """Start a command line with the options that the benchmarks share."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    if rounds is not None:
+        parser.add_argument("--rounds", type=int, default=rounds, help="measurements (%(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results there")
+    return parser
