@@ -19,7 +19,14 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from common import make_parser, network, print_ratios, timed_rounds, training_rows, write_json
+from common import (
+    make_parser,
+    network,
+    print_ratios,
+    timed_rounds,
+    training_rows,
+    write_json,
+)
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier

@@ -16,7 +16,15 @@ from typing import Any
 import numpy as np
 import torch
 from bench_memory import MB, memory_beyond
-from common import all_rows, make_parser, network, print_ratios, timed_rounds, write_json
+from common import (
+    all_rows,
+    limit_threads,
+    make_parser,
+    network,
+    print_ratios,
+    timed_rounds,
+    write_json,
+)
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
@@ -70,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--rows", type=int, help="use the first so many rows only")
     args = parser.parse_args(argv)
     X, y = (array[: args.rows] for array in all_rows())
-    print(f"median of {args.rounds} rounds, {torch.get_num_threads()} threads")
+    print(f"median of {args.rounds} rounds, {limit_threads(args.threads)} threads")
     predictors = contestants(X, y)
     expected = predictors["imbtorch"](X[:1000])
     for name, predict in predictors.items():  # first calls are slower

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 from torch import nn
 
 FRAUD_FILE = "fraud_transactions.npz"
@@ -90,6 +91,14 @@ def network() -> nn.Sequential:
         nn.ReLU(),
         nn.Linear(100, 2),
     )
+
+
+def limit_threads(n: int | None) -> int:
+    """Limit the threads of torch and of numpy, and return how many torch uses."""
+    if n is not None:
+        torch.set_num_threads(n)
+        threadpool_limits(n)
+    return torch.get_num_threads()
 
 
 def timed_rounds(
@@ -212,5 +221,6 @@ def make_parser(description: str, rounds: int | None = None) -> argparse.Argumen
     )
     if rounds is not None:
         parser.add_argument("--rounds", type=int, default=rounds, help="measurements (%(default)s)")
+        parser.add_argument("--threads", type=int, help="of torch and of numpy (default: theirs)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results there")
     return parser

@@ -221,8 +221,7 @@ class BaseNetEstimator(NamedComponentsMixin, CallbackSupportMixin, BaseEstimator
         self,
         score: Callable[[], float] | None,
         attributes: Attributes,
-        X: Any,
-        y: Any,
+        given: tuple[Any, Any],
         weights: Any,
     ) -> list[Monitor]:
         monitors: list[Monitor] = []
@@ -232,7 +231,7 @@ class BaseNetEstimator(NamedComponentsMixin, CallbackSupportMixin, BaseEstimator
             monitors.append(ProgressBar())
         if getattr(self, "_skl_callbacks", None):
             metadata = {} if weights is None else {"sample_weight": weights}
-            monitors.append(EpochCallbacks(self, lambda: attributes, X, y, metadata))
+            monitors.append(EpochCallbacks(self, lambda: attributes, *given, metadata))
         return monitors
 
     def _learn(

@@ -62,4 +62,9 @@ class NamedComponentsMixin:
             nested = any(name.startswith(f"{key}__") for name in params)
             if nested and isinstance(component, str):
                 params[key] = resolve(component)
+            elif nested and not hasattr(component, "set_params"):
+                raise ValueError(
+                    f"{key}={component!r} has no parameters to set; give an object of ours or a "
+                    f"name as {key!r} to use {key}__<parameter>."
+                )
         return super().set_params(**params)  # type: ignore[misc]

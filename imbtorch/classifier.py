@@ -284,6 +284,7 @@ class ImbalancedNetClassifier(ClassifierMixin, PosteriorMixin, BaseNetEstimator)
 
     def _fit(self, X: Any, y: Any, sample_weight: Any) -> bool:
         resumed = self.warm_start and hasattr(self, "net_")
+        given = X, y
         X, y = self._check_X(X, reset=not resumed, y=y)
         sample_weight = self._check_weights(sample_weight, X)
         classes, codes = encode_labels(y)
@@ -315,7 +316,7 @@ class ImbalancedNetClassifier(ClassifierMixin, PosteriorMixin, BaseNetEstimator)
             (seeds[3], seeds[4]),
             epochs=self.max_epochs,
             lr_schedule=self.lr_schedule,
-            monitors=self._monitors(score, attributes, X, y, sample_weight),
+            monitors=self._monitors(score, attributes, given, sample_weight),
             shown=(X, codes, part.index, valid) if self.callbacks else None,
         )
 
@@ -329,7 +330,9 @@ class ImbalancedNetClassifier(ClassifierMixin, PosteriorMixin, BaseNetEstimator)
             )
         if self.sampler is not None:
             raise ValueError("sampler needs the whole data set: use fit, or sample each chunk.")
+        self._validate_params()  # scikit-learn does it on the first call only
         first = not hasattr(self, "net_")
+        given = X, y
         _check_partial_fit_first_call(self, classes)
         X, y = self._check_X(X, reset=first, y=y)
         sample_weight = self._check_weights(sample_weight, X)
@@ -355,7 +358,7 @@ class ImbalancedNetClassifier(ClassifierMixin, PosteriorMixin, BaseNetEstimator)
             (seeds[3], seeds[4] + len(net.history)),  # another order every time
             epochs=1,
             lr_schedule="constant",
-            monitors=self._monitors(None, attributes, X, y, sample_weight),
+            monitors=self._monitors(None, attributes, given, sample_weight),
             shown=(X, codes, None, None) if self.callbacks else None,
         )
 

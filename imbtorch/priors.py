@@ -78,7 +78,7 @@ def resolve_target_prior(target_prior: Any, classes: NDArray[Any], class_prior: 
 
 def log_prior_ratio(source: Floats, target: Floats) -> Floats:
     """Compute ``log(target / source)`` per class, 0 for classes the source has never seen."""
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.log(target) - np.log(source)
     return np.where(source > 0, ratio, 0.0)
 

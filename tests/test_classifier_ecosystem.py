@@ -20,8 +20,9 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
+from torch import nn
 
-from imbtorch import MLP, ImbalancedNetClassifier
+from imbtorch import MLP, DivergenceError, ImbalancedNetClassifier
 from tests.toy import overlapping, parameters_of, small, table
 
 X, Y = table()
@@ -83,8 +84,6 @@ def test_cross_val_predict_gives_probabilities():
 
 
 def test_calibrated_classifier_wraps_a_loss_without_posterior():
-    from torch import nn
-
     X, y = overlapping(1200, 0.1)
     raw = small(loss=nn.MultiMarginLoss(), class_weight="balanced", max_epochs=5)
     calibrated = CalibratedClassifierCV(raw, method="sigmoid", cv=3).fit(X, y)
@@ -123,7 +122,11 @@ def test_pipeline_with_scaler_weighs_by_step_parameter():
 
 def test_one_grid_compares_losses_and_smote():
     pipeline = ImblearnPipeline(
-        [("scale", StandardScaler()), ("sample", "passthrough"), ("net", small())]
+        [
+            ("scale", StandardScaler()),
+            ("sample", "passthrough"),
+            ("net", small(max_epochs=15, lr=0.02)),
+        ]
     )
     grid = [
         {"net__loss": ["cross_entropy", "focal"], "net__class_weight": [None, "balanced"]},
@@ -166,8 +169,9 @@ def test_sample_weight_is_routed_through_a_search_of_a_pipeline(monkeypatch):
     monkeypatch.setattr(ImbalancedNetClassifier, "_fit", record)
     weights = np.linspace(1, 2, len(Y))
     clf = small().set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
+    scaler = StandardScaler().set_fit_request(sample_weight=False)
     cross_validate(
-        make_pipeline(StandardScaler(), clf), X, Y, cv=2, params={"sample_weight": weights},
+        make_pipeline(scaler, clf), X, Y, cv=2, params={"sample_weight": weights},
         error_score="raise",
     )  # fmt: skip
     assert [len(part) for part in seen] == [150, 150]
@@ -240,6 +244,7 @@ def test_callback_is_torn_down_after_an_error():
 
 
 @needs_callbacks
+@pytest.mark.filterwarnings("error::UserWarning")
 @pytest.mark.parametrize("frame", [False, True])
 def test_scoring_monitor_scores_every_epoch(frame):
     from sklearn.callback import ScoringMonitor
@@ -250,6 +255,14 @@ def test_scoring_monitor_scores_every_epoch(frame):
     rows = [row for row in monitor.get_logs().data if row["task_name"] == "epoch"]
     assert len(rows) == 3
     assert rows[-1]["roc_auc"] == pytest.approx(roc_auc_score(Y, clf.decision_function(data)))
+
+
+@needs_callbacks
+def test_divergence_is_reported_past_a_scoring_monitor():
+    from sklearn.callback import ScoringMonitor
+
+    with pytest.raises(DivergenceError):
+        small(lr=1e25).set_callbacks(ScoringMonitor(scoring="roc_auc")).fit(X, Y)
 
 
 @needs_callbacks

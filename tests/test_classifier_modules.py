@@ -229,6 +229,12 @@ def test_every_loss_learns_with_a_class_of_very_few_rows(loss, n):
     assert np.isfinite(clf.predict_proba(X)).all()
 
 
+@pytest.mark.parametrize("n", [33, 65, 32])
+def test_batch_norm_trains_whatever_the_last_batch_holds(n):
+    clf = small(MLP((4,), normalization="batch"), batch_size=32).fit(X[:n], np.arange(n) % 2)
+    assert np.isfinite(clf.predict_proba(X)).all()
+
+
 def test_batches_without_some_class_are_no_error():
     y = np.repeat([0, 1], [290, 10])
     assert small(batch_size=2, max_epochs=1, class_weight="balanced", loss="focal").fit(X, y)

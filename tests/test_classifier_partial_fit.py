@@ -20,7 +20,7 @@ NAMES = np.array(["no", "yes"])
 
 def state_of(clf):
     """Everything that a failed call must leave alone, as bytes."""
-    return pickle.dumps({key: value for key, value in sorted(vars(clf).items())})
+    return pickle.dumps(dict(sorted(vars(clf).items())))
 
 
 @pytest.fixture

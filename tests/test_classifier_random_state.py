@@ -126,6 +126,7 @@ print(one == two, one, two)
 """
 
 
+@pytest.mark.slow
 def test_two_processes_train_the_nets_that_one_trains():
     # in a process of its own: a hang after a fork must end, and threads per worker must be equal
     env = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}

@@ -5,6 +5,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from torch import nn
 
 from imbtorch import MLP, ImbalancedNetClassifier
 from imbtorch.losses import FocalLoss, LogitAdjustedLoss
@@ -80,6 +81,19 @@ def test_typo_lists_the_valid_names(wrong, valid):
 def test_parameter_of_another_loss_is_a_typo_too():
     with pytest.raises(ValueError, match="gamma.*'label_smoothing'"):
         ImbalancedNetClassifier(loss="cross_entropy").set_params(loss__gamma=1)
+
+
+@pytest.mark.parametrize(
+    ("params", "name"),
+    [
+        ({"loss": nn.L1Loss()}, "loss__gamma"),
+        ({"module": nn.Linear(5, 2)}, "module__hidden_sizes"),
+        ({"sampler": None}, "sampler__k_neighbors"),
+    ],
+)
+def test_parameter_of_an_object_without_parameters_is_a_clear_error(params, name):
+    with pytest.raises(ValueError, match=name.split("__")[0]):
+        ImbalancedNetClassifier(**params).set_params(**{name: 1})
 
 
 def test_unknown_name_can_be_printed_and_is_reported_by_fit():

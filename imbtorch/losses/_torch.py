@@ -118,6 +118,10 @@ class TorchLoss(BaseLoss):
         super().__init__(weight=weight, ignore_index=ignore_index, reduction=reduction)
         self.loss = loss
 
+    def __repr__(self) -> str:
+        """Show the inner loss, in one line."""
+        return f"TorchLoss({self.loss!r})"
+
     def _prepare(self, class_counts: Tensor) -> None:
         self._elementwise()
 
@@ -184,7 +188,12 @@ def adapt(loss: nn.Module) -> BaseLoss:
     loss = copy.deepcopy(loss)
     weight = getattr(loss, "weight", None)
     if isinstance(loss, nn.CrossEntropyLoss):
-        return CrossEntropyLoss(loss.label_smoothing, weight=weight, ignore_index=loss.ignore_index)
+        return CrossEntropyLoss(
+            loss.label_smoothing,
+            weight=weight,
+            ignore_index=loss.ignore_index,
+            reduction=loss.reduction,
+        )
     per_class = isinstance(loss, nn.NLLLoss | nn.MultiMarginLoss)
     if per_class and weight is not None:
         loss.weight = None  # type: ignore[assignment]

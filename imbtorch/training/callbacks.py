@@ -33,8 +33,8 @@ class Monitor:
         """See the epoch, add to its record; True ends the training."""
         return False
 
-    def end(self, net: Any) -> None:
-        """See that training has ended, for whatever reason."""
+    def end(self, net: Any, completed: bool) -> None:
+        """See that training has ended, in good order or not."""
 
 
 def _snapshot(module: nn.Module) -> State:
@@ -119,12 +119,22 @@ class BestEpoch(Monitor):
             self.weights = _snapshot(net.module_)
         if score > self.best:
             self.best, self.improved_in = score, record["epoch"]
-        return self.patience is not None and record["epoch"] - self.improved_in >= self.patience
+        if self.patience is None or self.best == -math.inf:
+            return False
+        return bool(record["epoch"] - self.improved_in >= self.patience)
 
-    def end(self, net: Any) -> None:
+    def end(self, net: Any, completed: bool) -> None:
         """Put the best weights back."""
         if self.weights is not None:
             net.module_.load_state_dict(self.weights)
+        elif completed and self.patience is not None:
+            warnings.warn(
+                "Early stopping had nothing to compare: the validation score was NaN in every "
+                "epoch, so training went on to the end. Hold out more rows (validation_fraction), "
+                "or choose another scoring.",
+                UserWarning,
+                stacklevel=2,
+            )
 
 
 class ProgressBar(Monitor):
@@ -145,7 +155,7 @@ class ProgressBar(Monitor):
         self.bar.update()
         return False
 
-    def end(self, net: Any) -> None:
+    def end(self, net: Any, completed: bool) -> None:
         """Leave the bar as it is."""
         self.bar.close()
 
@@ -191,8 +201,10 @@ class EpochCallbacks(Monitor):
             )
         )
 
-    def end(self, net: Any) -> None:
-        """Close the task of the whole fit."""
+    def end(self, net: Any, completed: bool) -> None:
+        """Close the task of the whole fit, unless an error cut it short."""
+        if not completed:
+            return
         self.fit.call_on_fit_task_end(
             estimator=self.estimator, reconstruction_attributes=self.attributes, **self.data
         )

@@ -239,6 +239,7 @@ class _Net(ClassifierMixin, NeuralNet):
         rate = LearningRate(
             self.optimizer_, lr_schedule, epochs * math.ceil(n_rows / self.batch_size)
         )
+        completed = False
         try:
             self.notify("on_train_begin", **given)
             step = lean_step(self.optimizer_)
@@ -247,8 +248,9 @@ class _Net(ClassifierMixin, NeuralNet):
                 order = order if positions is None else positions[order]
                 if self._epoch(rows, order, rate, step, watchers, validation):
                     break
+            completed = True
         except _StopTraining:
-            pass
+            completed = True
         except KeyboardInterrupt:
             if self.history and "train_loss" not in self.history[-1]:
                 del self.history[-1]  # this epoch never ended
@@ -257,7 +259,7 @@ class _Net(ClassifierMixin, NeuralNet):
             self.module_.train(False)
             rate.reset()
             for monitor in watchers:
-                monitor.end(self)
+                monitor.end(self, completed)
         self.optimizer_.zero_grad()  # frees the gradients
         self.notify("on_train_end", **given)
 
@@ -299,6 +301,7 @@ class _Net(ClassifierMixin, NeuralNet):
             stop = any(votes)
         for key, value in record.items():
             self.history.record(key, value)
+        self._record_loss("train_loss", record["train_loss"])
         if validation is not None and validation.rows is not None:
             self._validate(validation.rows)
         self.notify("on_epoch_end", **datasets)
@@ -368,10 +371,18 @@ class _Net(ClassifierMixin, NeuralNet):
                 loss = self.criterion_.per_sample(logits, codes).mean()
             total += float(loss) * len(x)
             if self._hooks:
+                self.history.record_batch("valid_loss", float(loss))
+                self.history.record_batch("valid_batch_size", len(x))
                 self.notify(
                     "on_batch_end", batch=(x, codes), training=False, loss=loss, y_pred=logits
                 )
-        self.history.record("valid_loss", total / len(rows.codes))
+        self._record_loss("valid_loss", total / len(rows.codes))
+
+    def _record_loss(self, name: str, value: float) -> None:
+        """Record a loss and, for skorch's checkpoints, whether it is the lowest so far."""
+        earlier = [row[name] for row in self.history[:-1] if name in row]
+        self.history.record(name, value)
+        self.history.record(f"{name}_best", value < min(earlier, default=math.inf))
 
     # -- prediction ------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any
@@ -62,7 +63,7 @@ def build_optimizer(
     Raises
     ------
     TypeError
-        If the callable returns something else.
+        If the callable returns something else, or an optimizer that needs a closure.
     """
     if isinstance(optimizer, str):
         fused = all(p.is_floating_point() and p.device.type in {"cpu", "cuda"} for p in params)
@@ -75,6 +76,12 @@ def build_optimizer(
         raise TypeError(
             f"optimizer must build a torch.optim.Optimizer; {optimizer!r} returned "
             f"{type(built).__name__}."
+        )
+    closure = inspect.signature(type(built).step).parameters.get("closure")
+    if closure is not None and closure.default is closure.empty:
+        raise TypeError(
+            f"{type(built).__name__} needs a closure that evaluates the loss again, which batches "
+            "do not offer; choose an optimizer whose step takes none, such as torch.optim.AdamW."
         )
     return built
 

@@ -200,6 +200,40 @@ def test_score_that_is_always_nan_still_stops_and_keeps_a_model():
     assert np.isfinite(clf.predict_proba(X)).all()
 
 
+def test_score_that_is_always_nan_is_not_silent():
+    clf = small(early_stopping=True, scoring=scores_in_turn([float("nan")] * 30), patience=3)
+    with pytest.warns(UserWarning, match="(?i)nan"):
+        clf.fit(X, Y)
+
+
+def test_class_with_a_single_row_stays_in_the_training_part_with_a_warning():
+    y = np.where(Y == 1, "yes", "no").astype(object)
+    y[0] = "one"
+    with pytest.warns(UserWarning, match=r"\['one'\].*training part"):
+        clf = small(early_stopping=True).fit(X, y)
+    assert clf.class_counts_[clf.classes_.tolist().index("one")] == 1
+    assert np.isfinite(clf.history_[:, "valid_score"]).all()
+
+
+@pytest.mark.filterwarnings("ignore:The classes")
+def test_nothing_to_validate_on_is_a_clear_error():
+    with pytest.raises(ValueError, match=r"two rows.*early_stopping=False"):
+        small(early_stopping=True).fit(X[:3], ["a", "b", "c"])
+
+
+@pytest.mark.parametrize("fraction", [1e-9, 0.5, 1 - 1e-9])
+def test_every_class_is_on_both_sides_whatever_the_fraction(fraction):
+    labels = set()
+
+    def score(estimator, X, y):
+        labels.update(y.tolist())
+        return 0.5
+
+    clf = small(validation_fraction=fraction, scoring=score).fit(X, Y)
+    assert (clf.class_counts_ >= 1).all()
+    assert labels == {0, 1}
+
+
 def test_validation_without_early_stopping_scores_but_neither_stops_nor_restores():
     seen = []
     scoring = scores_in_turn([0.9, 0.1, 0.1, 0.1], seen)

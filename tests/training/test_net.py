@@ -5,47 +5,19 @@ import os
 import pickle
 import subprocess
 import sys
-import threading
 
 import numpy as np
 import pytest
-import skorch.callbacks as sc
 import torch
 from scipy import sparse
-from sklearn.metrics import accuracy_score, roc_auc_score
 from torch import nn
 
 from imbtorch import MLP
 from imbtorch.training.net import check_width, logits_of
 from tests.toy import parameters_of, small, table
+from tests.training.helpers import Plain, WatchBatches
 
 X, Y = table()
-
-
-class Plain(nn.Module):
-    """Not a chain, so that autograd does the work."""
-
-    def __init__(self, input_shape, n_outputs):
-        super().__init__()
-        self.layer = nn.Linear(input_shape[0], n_outputs)
-
-    def forward(self, x):
-        return torch.tanh(self.layer(x))
-
-
-class WatchBatches(sc.Callback):
-    def initialize(self):
-        self.seen = []
-        return self
-
-    def on_batch_end(self, net, batch=None, training=None, loss=None, y_pred=None, **kwargs):
-        self.seen.append((training, len(batch[0]), tuple(y_pred.shape), loss.item()))
-
-
-def watched(clf):
-    """Return what WatchBatches saw in the last fit."""
-    (seen,) = [cb.seen for _, cb in clf.net_.callbacks_ if isinstance(cb, WatchBatches)]
-    return seen
 
 
 # -- outputs ---------------------------------------------------------------------------------------
@@ -160,136 +132,18 @@ def test_loss_that_computes_in_another_precision_works(module, callbacks):
     assert np.isfinite(clf.history_[-1, "train_loss"])
 
 
-# -- skorch's callbacks ----------------------------------------------------------------------------
+# -- for experts ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("loss", ["focal", "logit_adjusted"])
-@pytest.mark.parametrize(
-    "module", [MLP((8,)), MLP((8,), dropout=0.3, normalization="batch"), Plain],
-    ids=["chain", "dropout", "autograd"],
-)  # fmt: skip
-def test_batch_hooks_do_not_change_the_training(module, loss):
-    params = {"loss": loss, "dtype": "float64", "class_weight": {0: 3}, "batch_size": 32}
-    lean = small(module, **params).fit(X, Y)
-    hooked = small(module, callbacks=[WatchBatches()], **params).fit(X, Y)
-    np.testing.assert_allclose(parameters_of(hooked), parameters_of(lean), rtol=1e-9, atol=1e-12)
-    assert hooked.history_[:, "train_loss"] == pytest.approx(lean.history_[:, "train_loss"])
+def test_net_predicts_codes_and_raw_probabilities():
+    clf = small(target_prior=None).fit(X, np.array(["no", "yes"])[Y])
+    proba = clf.net_.predict_proba(X)
+    np.testing.assert_allclose(proba, clf.predict_proba(X), rtol=1e-5)
+    np.testing.assert_array_equal(clf.classes_[clf.net_.predict(X)], clf.predict(X))
 
 
-def test_batch_hooks_see_every_batch_of_both_parts():
-    clf = small(
-        callbacks=[WatchBatches()], batch_size=50, max_epochs=2, validation_fraction=0.2
-    ).fit(X, Y)
-    seen = watched(clf)
-    n_train = sum(n for training, n, *_ in seen if training)
-    n_valid = sum(n for training, n, *_ in seen if not training)
-    assert (n_train, n_valid) == (2 * 240, 2 * 60)
-    assert all(shape == (n, 2) for _, n, shape, _ in seen)
-
-
-def test_gradient_clipping_clips():
-    params = {"optimizer": "sgd", "lr": 1.0, "weight_decay": 0.0, "max_epochs": 1}
-    free = small(batch_size=1000, **params)
-    clipped = small(batch_size=1000, callbacks=[sc.GradientNormClipping(1e-3)], **params)
-    start = small(lr_schedule=lambda progress: 0.0, batch_size=1000, **params).fit(X, Y)
-    steps = [
-        np.linalg.norm(parameters_of(clf.set_params(lr_schedule="constant").fit(X, Y))
-                       - parameters_of(start))
-        for clf in (free, clipped)
-    ]  # fmt: skip
-    assert steps[0] > 1e-2
-    assert steps[1] == pytest.approx(1e-3, rel=1e-3)
-
-
-def test_learning_rate_scheduler_is_in_charge():
-    scheduler = sc.LRScheduler("StepLR", step_size=1, gamma=0.1)
-    clf = small(callbacks=[scheduler], lr=0.01, max_epochs=3).fit(X, Y)  # default: one_cycle
-    assert clf.history_[:, "lr"] == pytest.approx([0.01, 0.001, 0.0001])
-
-
-@pytest.mark.parametrize("caching", [True, False])
-@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_array, sparse.csr_matrix])
-def test_epoch_scoring_on_the_validation_part(kind, caching):
-    seen = []
-
-    def score(net, X, y=None):
-        proba, y = net.predict_proba(X)[:, 1], np.asarray(y)
-        seen.append((proba, y))
-        return roc_auc_score(y, proba)
-
-    options = {"lower_is_better": False, "use_caching": caching}
-    clf = small(
-        callbacks=[
-            sc.EpochScoring("roc_auc", name="auc", **options),
-            sc.EpochScoring(score, name="own", **options),
-        ],
-        validation_fraction=0.2,
-        dtype="float64",
-    ).fit(kind(X), Y)
-    assert clf.history_[:, "auc"] == pytest.approx(clf.history_[:, "own"])
-    proba, y = seen[-1]
-    assert np.bincount(y).tolist() == [round(0.2 * n) for n in np.bincount(Y)]
-    expected = clf.predict_proba(X)[:, 1]
-    assert np.isclose(proba[:, None], expected[None], rtol=1e-9).any(axis=1).all()
-
-
-@pytest.mark.parametrize("caching", [True, False])
-def test_epoch_scoring_on_the_training_part(caching):
-    scoring = sc.EpochScoring(
-        "roc_auc", name="auc", lower_is_better=False, on_train=True, use_caching=caching
-    )
-    clf = small(callbacks=[scoring], lr_schedule=lambda progress: 0.0, dtype="float64").fit(X, Y)
-    expected = roc_auc_score(Y, clf.decision_function(X))  # the net stands still
-    assert clf.history_[:, "auc"] == pytest.approx([expected, expected])
-
-
-def test_epoch_scoring_of_labels_that_are_strings():
-    y = np.where(Y == 1, "yes", "no")
-    scoring = sc.EpochScoring(
-        "accuracy", name="accuracy", lower_is_better=False, on_train=True, use_caching=False
-    )
-    clf = small(callbacks=[scoring]).fit(X, y)
-    assert clf.history_[-1, "accuracy"] == pytest.approx(accuracy_score(y, clf.predict(X)))
-
-
-def test_early_stopping_of_skorch_ends_the_training_in_order():
-    stop = sc.EarlyStopping(monitor="train_loss", patience=3, lower_is_better=False)
-    clf = small(callbacks=[stop], max_epochs=50, loss="cross_entropy").fit(X, Y)
-    assert 3 <= clf.n_iter_ < 20
-    assert clf.interrupted_ is False
-    assert clf.predict(X).shape == Y.shape
-
-
-def test_early_stopping_of_skorch_with_its_default_monitor():
-    stop = sc.EarlyStopping(patience=2, threshold=10.0)
-    clf = small(callbacks=[stop], validation_fraction=0.2, max_epochs=50).fit(X, Y)
-    assert clf.n_iter_ == 3
-    assert all(np.isfinite(clf.history_[:, "valid_loss"]))
-
-
-def test_callbacks_set_between_warm_starts_are_called():
-    clf = small(warm_start=True).fit(X, Y).set_params(callbacks=[WatchBatches()]).fit(X, Y)
-    assert watched(clf)
-
-
-class Locked(sc.Callback):
-    """Holds what cannot be copied, as a callback with an open file does."""
-
-    def __init__(self):
-        self.lock = threading.Lock()
-
-
-def test_callback_that_cannot_be_copied_is_passed_through():
-    assert small(callbacks=[Locked()]).fit(X, Y).n_iter_ == 2
-
-
-def test_error_in_a_callback_reaches_the_user():
-    class Broken(sc.Callback):
-        def on_epoch_end(self, net, **kwargs):
-            raise RuntimeError("from the callback")
-
-    with pytest.raises(RuntimeError, match="from the callback"):
-        small(callbacks=[Broken()]).fit(X, Y)
+def test_net_can_be_printed():
+    assert "Linear" in repr(small().fit(X, Y).net_)
 
 
 # -- copies ----------------------------------------------------------------------------------------

@@ -1,0 +1,190 @@
+"""The protocol of the Fraud Detection Handbook, on the default estimator.
+
+Train on 7 days of card transactions, skip 7 days in which frauds come to light, test on 7 days;
+four times. Choose parameters on the validation folds; look at the test folds once::
+
+    python benchmarks/handbook.py
+    python benchmarks/handbook.py --set loss="'focal'" --set loss__gamma=1.0
+    python benchmarks/handbook.py --folds test
+
+Needs ``fraud_transactions.npz`` in the folder named by ``IMBTORCH_DATA``, or in ``../shared/data``
+beside the checkout.
+"""
+
+from __future__ import annotations
+
+import ast
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from common import fraud_file, make_parser, write_json
+from numpy.typing import NDArray
+from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from imbtorch import ImbalancedNetClassifier
+
+FOLDS = {"validation": (80, 87, 94, 101), "test": (136, 129, 122, 115)}  # first training day
+KNOWN_START, KNOWN_NUMBERS = 115, (67_240, 598, 58_264, 385)
+PUBLISHED = {  # four test folds, chapters 5 to 7: AUC ROC, average precision, CP@100
+    "logistic regression": (0.868, 0.623, 0.297),
+    "random forest": (0.870, 0.678, 0.299),
+    "XGBoost": (0.869, 0.687, 0.303),
+    "feed-forward net, best of 162": (0.876, 0.675, 0.303),
+}
+
+
+@dataclass(frozen=True)
+class Transactions:
+    """The columns of the data set, one row per transaction."""
+
+    X: NDArray[np.float32]
+    y: NDArray[np.int64]
+    day: NDArray[Any]
+    customer: NDArray[Any]
+
+    @classmethod
+    def load(cls, path: Path) -> Transactions:
+        """Read the file."""
+        with np.load(path) as data:
+            return cls(data["X"], data["y"].astype(np.int64), data["day"], data["customer"])
+
+    def fold(self, start: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Split off the fold that trains from day ``start``.
+
+        Parameters
+        ----------
+        start : int
+            First of the 7 training days; test days are ``start + 14`` to ``start + 20``.
+
+        Returns
+        -------
+        train, test : ndarray of int
+            Positions of the rows. On each test day customers are left out whose card is by then
+            known to be compromised: all frauds up to 8 days before have come to light.
+        """
+        tests = []
+        for shift in range(7):
+            to_light = (self.y == 1) & (self.day >= start) & (self.day <= start + 6 + shift)
+            today = np.flatnonzero(self.day == start + 14 + shift)
+            known = np.isin(self.customer[today], self.customer[to_light])
+            tests.append(today[~known])
+        train = np.flatnonzero((self.day >= start) & (self.day < start + 7))
+        return train, np.concatenate(tests)
+
+
+def card_precision(
+    y: NDArray[Any], score: NDArray[Any], day: NDArray[Any], customer: NDArray[Any], top: int = 100
+) -> float:
+    """Share of compromised cards among the ``top`` most suspicious ones, mean over days.
+
+    A card is as suspicious as its most suspicious transaction of the day. A card that was found
+    out on one day is left out on the following days.
+
+    Parameters
+    ----------
+    y, score, day, customer : ndarray of shape (n,)
+        Of each transaction.
+    top : int, default=100
+        Cards that can be checked a day.
+    """
+    found: NDArray[Any] = np.array([], dtype=customer.dtype)
+    precisions = []
+    for today in np.unique(day):
+        rows = np.flatnonzero((day == today) & ~np.isin(customer, found))
+        cards, card = np.unique(customer[rows], return_inverse=True)
+        suspicion = np.full(len(cards), -np.inf)
+        np.maximum.at(suspicion, card, score[rows])
+        compromised = np.zeros(len(cards), dtype=bool)
+        np.logical_or.at(compromised, card, y[rows] == 1)
+        checked = np.argsort(-suspicion, kind="stable")[:top]
+        hits = checked[compromised[checked]]
+        precisions.append(len(hits) / top)
+        found = np.concatenate([found, cards[hits]])
+    return float(np.mean(precisions))
+
+
+def check_split(data: Transactions) -> None:
+    """Compare one fold with the published numbers of rows and frauds."""
+    train, test = data.fold(KNOWN_START)
+    numbers = (len(train), data.y[train].sum(), len(test), data.y[test].sum())
+    if numbers != KNOWN_NUMBERS:
+        raise SystemExit(f"the fold of day {KNOWN_START} has {numbers}, expected {KNOWN_NUMBERS}")
+    print("fold of day {}: {:,} rows with {} frauds, {:,} with {}".format(KNOWN_START, *numbers))
+
+
+def evaluate(data: Transactions, start: int, parameters: dict[str, Any]) -> tuple[float, ...]:
+    """Fit on a fold; return AUC ROC, average precision, CP@100 and seconds to fit."""
+    train, test = data.fold(start)
+    net = ImbalancedNetClassifier(random_state=0).set_params(**parameters)
+    model = make_pipeline(StandardScaler(), net)
+    began = time.perf_counter()
+    model.fit(data.X[train], data.y[train])
+    seconds = time.perf_counter() - began
+    y, score = data.y[test], model.decision_function(data.X[test])
+    return (
+        float(roc_auc_score(y, score)),
+        float(average_precision_score(y, score)),
+        card_precision(y, score, data.day[test], data.customer[test]),
+        seconds,
+    )
+
+
+def assignment(text: str) -> tuple[str, Any]:
+    """Read ``name=value``; a value that is no Python literal is taken as a string."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(text)
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    parser = make_parser(__doc__)
+    parser.add_argument("--folds", choices=list(FOLDS), default="validation")
+    parser.add_argument(
+        "--set",
+        type=assignment,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="parameter of the estimator, may be repeated",
+    )
+    args = parser.parse_args(argv)
+    path = fraud_file()
+    if path is None:
+        parser.error("the fraud data are not here; IMBTORCH_DATA can name their folder")
+    data = Transactions.load(path)
+    check_split(data)
+    parameters = dict(args.set)
+    print(f"{args.folds} folds; {parameters or 'default parameters'}\n")
+    print(f"{'':<30}{'AUC ROC':>9}{'AP':>8}{'CP@100':>9}{'seconds':>9}")
+    rows = {}
+    for start in FOLDS[args.folds]:
+        rows[start] = evaluate(data, start, parameters)
+        print_row(f"from day {start}", rows[start])
+    print_row("mean", np.mean(list(rows.values()), axis=0))
+    if args.folds == "test":
+        print("\nPublished, on these folds:")
+        for name, values in PUBLISHED.items():
+            print_row(name, values)
+    write_json(args.json, {"folds": args.folds, "parameters": repr(parameters), "rows": rows})
+
+
+def print_row(name: str, values: Sequence[float]) -> None:
+    """Print one line of the table."""
+    auc, precision, cards, *seconds = values
+    end = f"{seconds[0]:>9.1f}" if seconds else ""
+    print(f"{name:<30}{auc:>9.3f}{precision:>8.3f}{cards:>9.3f}{end}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
