@@ -162,9 +162,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     path = fraud_file()
     if path is None:
         parser.error("the fraud data are not here; IMBTORCH_DATA can name their folder")
+    parameters = dict(args.set)
+    try:
+        ImbalancedNetClassifier().set_params(**parameters)
+    except ValueError as error:
+        parser.error(str(error))
     data = Transactions.load(path)
     check_split(data)
-    parameters = dict(args.set)
     print(f"{args.folds} folds; {parameters or 'default parameters'}\n")
     print(f"{'':<30}{'AUC ROC':>9}{'AP':>8}{'CP@100':>9}{'seconds':>9}")
     rows = {}

@@ -192,11 +192,12 @@ def test_equal_scores_do_not_renew_the_patience():
     assert clf.n_iter_ == 4
 
 
-def test_score_that_is_always_nan_still_stops_and_keeps_a_model():
+@pytest.mark.filterwarnings("ignore:Early stopping had nothing to compare")
+def test_score_that_is_always_nan_trains_to_the_end():
     clf = small(
         early_stopping=True, scoring=scores_in_turn([float("nan")] * 30), patience=3, max_epochs=9
     ).fit(X, Y)
-    assert clf.n_iter_ == 3
+    assert clf.n_iter_ == 9
     assert np.isfinite(clf.predict_proba(X)).all()
 
 
@@ -291,7 +292,8 @@ def test_scoring_of_a_data_frame_is_silent(scoring):
 def test_best_epoch_without_improvement_restores_nothing():
     monitor = BestEpoch(lambda: -float("inf"), 2)
     net = nn.Linear(1, 1)
-    monitor.end(net)
+    with pytest.warns(UserWarning, match="nothing to compare"):
+        monitor.end(net, completed=True)
     assert monitor.weights is None
 
 

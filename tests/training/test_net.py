@@ -76,7 +76,9 @@ def test_history_has_one_record_per_epoch():
     assert clf.n_iter_ == len(clf.history_) == 3
     assert clf.history_[:, "epoch"] == [1, 2, 3]
     assert all(dur > 0 for dur in clf.history_[:, "dur"])
-    assert set(clf.history_[0]) == {"batches", "epoch", "train_loss", "lr", "dur"}
+    assert set(clf.history_[0]) == {
+        "batches", "epoch", "train_loss", "train_loss_best", "lr", "dur"
+    }  # fmt: skip
 
 
 def test_history_of_a_validated_fit_tells_the_score_and_whether_it_is_the_best():
