@@ -63,7 +63,7 @@ class BaseNetEstimator(NamedComponentsMixin, CallbackSupportMixin, BaseEstimator
         "sampler": [None, str, HasMethods("fit_resample")],
         "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
         "lr": [Interval(Real, 0, None, closed="neither")],
-        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "weight_decay": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
         "lr_schedule": [StrOptions(set(LR_SCHEDULES)), callable],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
@@ -174,6 +174,14 @@ class BaseNetEstimator(NamedComponentsMixin, CallbackSupportMixin, BaseEstimator
             return int(self.batch_size)
         return int(np.clip(2 ** round(np.log2(max(n_rows, 1) / 256)), 64, 1024))
 
+    @property
+    def _resolved_weight_decay(self) -> float:
+        if self.weight_decay != "auto":
+            return float(self.weight_decay)
+        # Decoupled decay is a mild prior on the weights at any learning rate; added to the
+        # gradient, the same number would drown it.
+        return 0.1 if self.optimizer == "adamw" else 0.0
+
     def _build_net(
         self, X: Any, loss: BaseLoss, n_outputs: int, bias: torch.Tensor | None, seed: int
     ) -> _Net:
@@ -197,7 +205,7 @@ class BaseNetEstimator(NamedComponentsMixin, CallbackSupportMixin, BaseEstimator
                 loss,
                 optimizer=self.optimizer,
                 lr=self.lr,
-                weight_decay=self.weight_decay,
+                weight_decay=self._resolved_weight_decay,
                 batch_size=self._resolved_batch_size(X.shape[0]),
                 max_epochs=self.max_epochs,
                 dtype=dtype,
@@ -214,7 +222,7 @@ class BaseNetEstimator(NamedComponentsMixin, CallbackSupportMixin, BaseEstimator
         net.resume(loss.to(torch.device(net.device), net.dtype), self.callbacks)
         net.batch_size = self._resolved_batch_size(n_rows)
         for group in net.optimizer_.param_groups:
-            group.update(lr=self.lr, weight_decay=self.weight_decay)
+            group.update(lr=self.lr, weight_decay=self._resolved_weight_decay)
         return net
 
     def _monitors(

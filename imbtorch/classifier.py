@@ -62,8 +62,9 @@ class ImbalancedNetClassifier(ClassifierMixin, PosteriorMixin, BaseNetEstimator)
         A callable gets ``(params, lr=..., weight_decay=...)``, as torch's optimizer classes do.
     lr : float, default=3e-3
         Learning rate; the peak, under a schedule.
-    weight_decay : float, default=1e-4
-        Weight decay.
+    weight_decay : float or "auto", default="auto"
+        Weight decay; ``"auto"`` is 0.1 for ``"adamw"``, where it is decoupled from the gradient,
+        and 0 for every other optimizer.
     lr_schedule : {"constant", "cosine", "one_cycle"} or callable, default="one_cycle"
         Factor on ``lr``; a callable gets the share of the training that is done, in [0, 1]. A
         skorch ``LRScheduler`` among ``callbacks`` takes its place.
@@ -166,7 +167,7 @@ class ImbalancedNetClassifier(ClassifierMixin, PosteriorMixin, BaseNetEstimator)
         target_prior: str | Mapping[Any, float] | ArrayLike | None = None,
         optimizer: str | Callable[..., torch.optim.Optimizer] = "adamw",
         lr: float = 3e-3,
-        weight_decay: float = 1e-4,
+        weight_decay: float | str = "auto",
         lr_schedule: str | Callable[[float], float] = "one_cycle",
         max_epochs: int = 20,
         batch_size: int | str = "auto",
