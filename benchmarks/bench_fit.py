@@ -20,6 +20,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F  # noqa: N812
 from common import (
+    limit_threads,
     make_parser,
     network,
     print_ratios,
@@ -137,9 +138,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--rows", type=int, help="use the first so many rows only")
     args = parser.parse_args(argv)
     X, y = (array[: args.rows] for array in training_rows())
-    print(
-        f"{args.epochs} epochs, median of {args.rounds} rounds, {torch.get_num_threads()} threads"
-    )
+    threads = limit_threads(args.threads)
+    print(f"{args.epochs} epochs, median of {args.rounds} rounds, {threads} threads")
     seconds = {}
     for batch_size in args.batch_sizes:
         tasks = {}

@@ -56,10 +56,8 @@ class DataSet:
     @property
     def summary(self) -> str:
         """Rows and rare rows, in words."""
-        rare = np.count_nonzero(self.y == self.y.max())
-        return (
-            f"{len(self.y):,} rows, {rare:,} of class {self.labels[-1]} ({rare / len(self.y):.1%})"
-        )
+        n, rare = len(self.y), np.count_nonzero(self.y == self.y.max())
+        return f"{n:,} rows, {rare:,} of class {self.labels[-1]} ({rare / n:.1%})"
 
     @property
     def smallest_training_class(self) -> int:
@@ -90,9 +88,7 @@ def from_arrays(name: str, key: str, X: NDArray[Any], labels: ArrayLike) -> Data
     """
     classes, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
     if len(classes) < 2:
-        raise DataError(
-            f"the target has one class only, {str(classes[0])!r}; it needs two or more."
-        )
+        raise DataError(f"the target has one class only, {str(classes[0])!r}; two are the least.")
     if counts.min() < N_FOLDS:
         raise DataError(
             f"class {str(classes[counts.argmin()])!r} has {counts.min()} rows, fewer than the "
@@ -105,9 +101,8 @@ def from_arrays(name: str, key: str, X: NDArray[Any], labels: ArrayLike) -> Data
     protocol = f"{N_FOLDS} stratified folds" + (", drawn twice" if repeats == 2 else "")
     if len(y) > 50_000:
         cv, protocol = StratifiedKFold(3, shuffle=True, random_state=0), "3 stratified folds"
-    return DataSet(
-        name, key, X, y, [str(c) for c in classes[order]], list(cv.split(X, y)), protocol
-    )
+    names = [str(label) for label in classes[order]]
+    return DataSet(name, key, X, y, names, list(cv.split(X, y)), protocol)
 
 
 def keep(labels: NDArray[Any], counts: dict[Any, int], seed: int = 0) -> NDArray[np.intp]:

@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator
 from torch import nn
 
 from imbtorch import MLP, DoubleCorrectionWarning, ImbalancedNetClassifier
-from imbtorch.losses import CrossEntropyLoss, LogitAdjustedLoss
+from imbtorch.losses import CrossEntropyLoss, LogitAdjustedLoss, all_losses
 from tests.toy import overlapping, parameters_of, small, table
 
 X, Y = table()
@@ -193,6 +193,25 @@ def test_loss_without_posterior_cannot_have_a_target_prior(loss):
 def test_invalid_target_prior_is_found_by_fit(wrong):
     with pytest.raises(ValueError, match="target_prior"):
         small(target_prior=wrong).fit(X, Y)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        *({"loss": name} for name in sorted(all_losses())),
+        {"loss": "cross_entropy", "class_weight": "balanced"},
+        {"loss": "logit_adjusted", "class_weight": {0: 3}},
+        {"loss": CrossEntropyLoss(label_smoothing=0.02)},
+        {"loss": nn.MSELoss()},
+        {"loss": nn.BCEWithLogitsLoss()},
+    ],
+    ids=str,
+)
+def test_net_starts_at_the_prior(params):
+    X, y = overlapping(400, RATE)
+    clf = small(MLP(()), lr_schedule=lambda progress: 0.0, weight_decay=0.0, **params)
+    clf.fit(np.zeros_like(X), y)  # of rows without information only the output bias is left
+    np.testing.assert_allclose(clf.predict_proba(X[:1] * 0)[0], clf.effective_prior_, rtol=1e-4)
 
 
 # -- calibration -----------------------------------------------------------------------------------

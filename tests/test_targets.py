@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imbtorch.targets import encode_known_labels, encode_labels, stratified_holdout
+from tests.toy import steady
 
 LABELS = {
     "strings": ["b", "a", "b", "c"],
@@ -80,6 +81,7 @@ code_lists = st.lists(st.integers(0, 4), min_size=1, max_size=60)
 fractions = st.floats(0.01, 0.99)
 
 
+@steady
 @given(code_lists, fractions)
 def test_parts_are_disjoint_complete_and_sorted(codes, fraction):
     train, valid = split(codes, fraction)
@@ -88,6 +90,7 @@ def test_parts_are_disjoint_complete_and_sorted(codes, fraction):
     assert (np.diff(valid) > 0).all()
 
 
+@steady
 @given(code_lists, fractions)
 def test_class_with_two_rows_or_more_is_on_both_sides(codes, fraction):
     train, valid = split(codes, fraction)
@@ -97,6 +100,7 @@ def test_class_with_two_rows_or_more_is_on_both_sides(codes, fraction):
         assert code in codes[valid]
 
 
+@steady
 @given(code_lists, fractions)
 def test_class_with_a_single_row_stays_in_the_training_part(codes, fraction):
     _, valid = split(codes, fraction)

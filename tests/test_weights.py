@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
 
 from imbtorch.weights import CLASS_WEIGHT_STRATEGIES, class_weights, depends_on_counts
+from tests.toy import steady
 
 COUNTS, CLASSES = [100, 20, 5], ["a", "b", "c"]
 # reference/loss-catalogue.md, section 5
@@ -33,6 +34,7 @@ def test_none_weighs_all_classes_alike():
     np.testing.assert_array_equal(class_weights(None, COUNTS, CLASSES), [1, 1, 1])
 
 
+@steady
 @given(st.lists(st.integers(1, 10_000), min_size=2, max_size=8))
 def test_balanced_is_that_of_scikit_learn(counts):
     y = np.repeat(np.arange(len(counts)), counts)
@@ -40,6 +42,7 @@ def test_balanced_is_that_of_scikit_learn(counts):
     np.testing.assert_allclose(class_weights("balanced", counts, range(len(counts))), expected)
 
 
+@steady
 @given(st.lists(st.floats(1e-3, 1e6), min_size=2, max_size=8))
 def test_balanced_gives_every_class_the_same_mass_and_rows_a_mean_of_one(counts):
     weights = class_weights("balanced", counts, range(len(counts)))

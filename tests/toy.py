@@ -1,9 +1,13 @@
 """Small data and a small, quick classifier for the tests of the estimator."""
 
 import numpy as np
+from hypothesis import settings
 from sklearn.datasets import make_classification
 
 from imbtorch import MLP, ImbalancedNetClassifier
+
+# for tests with hypothesis: the same examples every time, however busy the machine is
+steady = settings(deadline=None, derandomize=True, database=None)
 
 
 def table(n=300, *, rate=0.15, n_classes=2, n_features=5, seed=0, class_sep=1.5):

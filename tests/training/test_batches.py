@@ -9,6 +9,7 @@ from scipy import sparse
 
 from imbtorch.training import batches
 from imbtorch.training.batches import Rows, as_features
+from tests.toy import steady
 
 CPU = torch.device("cpu")
 F32 = torch.float32
@@ -66,6 +67,7 @@ def tiny_blocks(monkeypatch):
 # -- which rows ------------------------------------------------------------------------------------
 
 
+@steady
 @given(st.integers(1, 80), st.integers(1, 20), st.integers(0, 3))
 def test_batches_cover_each_row_once(n, size, seed):
     order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
@@ -75,6 +77,7 @@ def test_batches_cover_each_row_once(n, size, seed):
     np.testing.assert_array_equal(codes.numpy(), (np.arange(n) % 3)[order.numpy()])
 
 
+@steady
 @given(st.integers(2, 80), st.integers(2, 20))
 def test_no_batch_is_a_single_row(n, size):
     sizes = [len(x) for x, _, _ in rows_of(whole_numbers(n)).batches(torch.arange(n), size)]

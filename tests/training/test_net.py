@@ -97,6 +97,13 @@ def test_training_uses_train_mode_and_prediction_eval_mode():
     np.testing.assert_array_equal(clf.predict_proba(X), clf.predict_proba(X))
 
 
+def test_prediction_uses_eval_mode_whatever_mode_the_module_is_in():
+    clf = small(MLP((8,), dropout=0.5, normalization="batch")).fit(X, Y)
+    proba = clf.predict_proba(X)
+    clf.module_.train()
+    np.testing.assert_array_equal(clf.predict_proba(X), proba)
+
+
 def test_loss_falls():
     losses = small(max_epochs=15, loss="cross_entropy").fit(X, Y).history_[:, "train_loss"]
     assert losses[-1] < 0.7 * losses[0]
