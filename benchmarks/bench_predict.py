@@ -4,6 +4,8 @@ All hold the same network (15-100-100-2, ReLU) and compute probabilities of 1.75
 
     python benchmarks/bench_predict.py
     python benchmarks/bench_predict.py --rounds 1 --rows 200000
+
+Where others use the machine too, ``--threads 1`` gives steadier numbers.
 """
 
 from __future__ import annotations

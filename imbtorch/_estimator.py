@@ -29,7 +29,13 @@ from imbtorch._sklearn import (
 from imbtorch._training_part import TrainingPart
 from imbtorch._version import __version__
 from imbtorch.losses import BaseLoss, get_loss
-from imbtorch.modules import build_module, get_module, set_output_bias
+from imbtorch.modules import (
+    build_module,
+    check_width,
+    get_module,
+    logits_of,
+    set_output_bias,
+)
 from imbtorch.samplers import get_sampler
 from imbtorch.training.batches import Rows, as_features
 from imbtorch.training.callbacks import (
@@ -40,7 +46,7 @@ from imbtorch.training.callbacks import (
     ProgressBar,
 )
 from imbtorch.training.device import resolve_device
-from imbtorch.training.net import SKORCH_VERSION, _Net, check_width, logits_of
+from imbtorch.training.net import SKORCH_VERSION, _Net
 from imbtorch.training.optimizers import LR_SCHEDULES, OPTIMIZERS
 from imbtorch.training.validation import Validation
 
@@ -339,6 +345,7 @@ def _versions() -> dict[str, str]:
         "imbtorch": __version__,
         "torch": torch.__version__,
         "scikit-learn": sklearn.__version__,
+        "numpy": np.__version__,
         "skorch": SKORCH_VERSION,
     }
 

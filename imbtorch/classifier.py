@@ -89,7 +89,8 @@ class ImbalancedNetClassifier(ClassifierMixin, PosteriorMixin, BaseNetEstimator)
     random_state : int, RandomState or None, default=None
         Seed of everything random. The global generators are neither used nor changed.
     warm_start : bool, default=False
-        Whether ``fit`` continues from the previous fit.
+        Whether ``fit`` continues from the previous fit, with the module, optimizer and dtype of
+        that one; other parameters may change.
     callbacks : list of skorch callbacks or None, default=None
         Passed through to the skorch net.
     on_divergence : {"raise", "restore", "warn"}, default="raise"

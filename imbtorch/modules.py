@@ -15,7 +15,14 @@ from torch import Tensor, nn
 
 from imbtorch._sklearn import Interval, StrOptions, validate_parameter_constraints
 
-__all__ = ["MLP", "build_module", "get_module", "set_output_bias"]
+__all__ = [
+    "MLP",
+    "build_module",
+    "check_width",
+    "get_module",
+    "logits_of",
+    "set_output_bias",
+]
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {
     "elu": nn.ELU,
@@ -238,3 +245,38 @@ def set_output_bias(builder: Any, module: nn.Module, bias: Tensor) -> None:
     output = module[-1]  # type: ignore[index]
     with torch.no_grad():
         output.bias.copy_(torch.nan_to_num(bias - bias.mean(), posinf=0.0, neginf=0.0))
+
+
+def check_width(output: Any, n_rows: int, n_classes: int, module: nn.Module) -> None:
+    """Check that a module returned one row of logits per row, of a width that fits the classes.
+
+    Parameters
+    ----------
+    output : object
+        What ``module`` returned for ``n_rows`` rows.
+    n_rows : int
+        Rows that it was given.
+    n_classes : int
+        Number of classes: as many columns, or one column for two classes.
+    module : torch.nn.Module
+        For the message.
+
+    Raises
+    ------
+    ValueError
+        If the output is not a tensor of one of these shapes.
+    """
+    got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+    wanted = [(n_rows, n_classes)] + ([(n_rows, 1)] if n_classes == 2 else [])
+    if got not in wanted:
+        raise ValueError(
+            f"{type(module).__name__} returned {got} for {n_rows} rows; y has {n_classes} classes, "
+            f"so its logits must have shape {' or '.join(map(str, wanted))}."
+        )
+
+
+def logits_of(output: Tensor) -> Tensor:
+    """Read one column as the logits ``[0, z]`` of two classes."""
+    if output.shape[1] == 1:
+        return torch.cat([torch.zeros_like(output), output], dim=1)
+    return output

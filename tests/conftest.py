@@ -8,6 +8,8 @@ import pytest
 
 # read once, when scipy or scikit-learn is imported; unlocks the array API checks
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
+# torch's threads spin while they wait for each other: several processes on few cores would crawl
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -106,16 +106,18 @@ class BestEpoch(Monitor):
         self.patience = patience
         self.best = -math.inf
         self.improved_in = 0  # epoch
+        self.scored = False
         self.weights: State | None = None
 
     def epoch_end(self, net: Any, record: Record) -> bool:
         """Score, remember the best weights, stop when patience ends."""
         score = self.score()
+        self.scored = True
         record["valid_score"] = score
         record["valid_score_best"] = score > self.best
         # A ranking may be perfect long before the probabilities are right: of epochs that score
         # the same the latest is kept, while patience counts from the first.
-        if score >= self.best and self.patience is not None:
+        if -math.inf < score >= self.best and self.patience is not None:
             self.weights = _snapshot(net.module_)
         if score > self.best:
             self.best, self.improved_in = score, record["epoch"]
@@ -127,7 +129,7 @@ class BestEpoch(Monitor):
         """Put the best weights back."""
         if self.weights is not None:
             net.module_.load_state_dict(self.weights)
-        elif completed and self.patience is not None:
+        elif completed and self.patience is not None and self.scored:
             warnings.warn(
                 "Early stopping had nothing to compare: the validation score was NaN in every "
                 "epoch, so training went on to the end. Hold out more rows (validation_fraction), "

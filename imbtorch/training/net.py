@@ -20,13 +20,14 @@ from skorch.utils import to_tensor
 from torch import Tensor, nn
 
 from imbtorch.losses import BaseLoss
+from imbtorch.modules import check_width, logits_of
 from imbtorch.training.batches import Features, Rows
 from imbtorch.training.callbacks import DivergenceGuard, Monitor
 from imbtorch.training.chain import Chain
 from imbtorch.training.optimizers import LearningRate, build_optimizer, lean_step
 from imbtorch.training.validation import Validation
 
-__all__ = ["SKORCH_VERSION", "check_width", "logits_of"]
+__all__ = ["SKORCH_VERSION"]
 
 _PREDICT_BYTES = 8 * 2**20  # of input rows per forward pass: the activations stay in the cache
 _PREDICT_ROWS = 16_384
@@ -37,41 +38,6 @@ _BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_grad_computed")
 
 class _StopTraining(Exception):  # noqa: N818 - a signal, not an error
     """A skorch callback asked for an orderly end."""
-
-
-def check_width(output: Any, n_rows: int, n_classes: int, module: nn.Module) -> None:
-    """Check that a module returned one row of logits per row, of a width that fits the classes.
-
-    Parameters
-    ----------
-    output : object
-        What ``module`` returned for ``n_rows`` rows.
-    n_rows : int
-        Rows that it was given.
-    n_classes : int
-        Number of classes: as many columns, or one column for two classes.
-    module : torch.nn.Module
-        For the message.
-
-    Raises
-    ------
-    ValueError
-        If the output is not a tensor of one of these shapes.
-    """
-    got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-    wanted = [(n_rows, n_classes)] + ([(n_rows, 1)] if n_classes == 2 else [])
-    if got not in wanted:
-        raise ValueError(
-            f"{type(module).__name__} returned {got} for {n_rows} rows; y has {n_classes} classes, "
-            f"so its logits must have shape {' or '.join(map(str, wanted))}."
-        )
-
-
-def logits_of(output: Tensor) -> Tensor:
-    """Read one column as the logits ``[0, z]`` of two classes."""
-    if output.shape[1] == 1:
-        return torch.cat([torch.zeros_like(output), output], dim=1)
-    return output
 
 
 def _losses(
@@ -302,6 +268,9 @@ class _Net(ClassifierMixin, NeuralNet):
         for key, value in record.items():
             self.history.record(key, value)
         self._record_loss("train_loss", record["train_loss"])
+        if validation is not None and not self._hooks:  # skorch's checkpoints read a last batch
+            self.history.new_batch()
+            self.history.record_batch("train_loss", record["train_loss"])
         if validation is not None and validation.rows is not None:
             self._validate(validation.rows)
         self.notify("on_epoch_end", **datasets)

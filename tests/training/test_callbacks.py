@@ -112,6 +112,13 @@ def test_training_can_go_on_after_a_restore():
     assert np.isfinite(parameters_of(clf)).all()
 
 
+def test_divergence_before_the_first_score_warns_once():
+    with pytest.warns(UserWarning, match="diverged") as caught:
+        clf = steps(on_divergence="restore", early_stopping=True, module=failing(2)).fit(X, Y)
+    assert len(caught) == 1
+    assert np.isfinite(parameters_of(clf)).all()
+
+
 def test_diverging_candidate_of_a_search_gets_the_error_score():
     search = GridSearchCV(
         small(lr_schedule="constant"), {"lr": [1e-2, 1e20]}, cv=2, error_score=-1.0
@@ -300,6 +307,7 @@ def test_scoring_of_a_data_frame_is_silent(scoring):
 def test_best_epoch_without_improvement_restores_nothing():
     monitor = BestEpoch(lambda: -float("inf"), 2)
     net = nn.Linear(1, 1)
+    assert not monitor.epoch_end(net, {"epoch": 1})
     with pytest.warns(UserWarning, match="nothing to compare"):
         monitor.end(net, completed=True)
     assert monitor.weights is None

@@ -13,7 +13,7 @@ from scipy import sparse
 from torch import nn
 
 from imbtorch import MLP
-from imbtorch.training.net import check_width, logits_of
+from imbtorch.modules import check_width, logits_of
 from tests.toy import parameters_of, small, table
 from tests.training.helpers import Plain, WatchBatches
 

@@ -5,6 +5,7 @@ import threading
 import numpy as np
 import pytest
 import skorch.callbacks as sc
+import torch
 from scipy import sparse
 from sklearn.metrics import accuracy_score, roc_auc_score
 
@@ -174,3 +175,20 @@ def test_freezer_freezes():
     start = small(lr_schedule=lambda progress: 0.0, weight_decay=0.0).fit(X, Y)
     pairs = list(zip(frozen.module_.parameters(), start.module_.parameters(), strict=True))
     assert [bool((one == other).all()) for one, other in pairs] == [True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    "checkpoint",
+    [
+        lambda folder: sc.Checkpoint(monitor="valid_loss_best", dirname=folder),
+        lambda folder: sc.TrainEndCheckpoint(dirname=folder),
+    ],
+    ids=["best", "last"],
+)
+@pytest.mark.parametrize("watch", [[], [WatchBatches()]], ids=["lean", "hooked"])
+def test_checkpoint_writes_the_weights(checkpoint, watch, tmp_path):
+    callbacks = [*watch, checkpoint(str(tmp_path))]
+    clf = small(callbacks=callbacks, validation_fraction=0.2).fit(X, Y)
+    (path,) = tmp_path.glob("*params.pt")
+    stored = torch.load(path, weights_only=True)
+    assert stored.keys() == clf.module_.state_dict().keys()
