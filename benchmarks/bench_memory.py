@@ -7,6 +7,7 @@ Each is measured in a fresh process, on 1.75 million rows::
 
 Bounds: ``fit`` may take 1.2 times the float32 copy of ``X``, ``predict_proba`` a quarter of ``X``.
 A float32 ``X`` that is C-contiguous is not copied, so that ``fit`` takes well below one copy.
+The working memory of a batch does not depend on the number of rows: with few rows it dominates.
 """
 
 from __future__ import annotations

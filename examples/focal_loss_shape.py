@@ -73,12 +73,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     path = args.out / "focal_loss_shape.png"
     draw().savefig(path, dpi=150)
-    print(f"Loss and gradient in {path}. A row that has probability 0.9 of its true class weighs")
+    print(f"Loss and gradient: {path}. A row with probability 0.9 of its true class weighs")
     at = torch.tensor([0.9], dtype=torch.float64)
     reference = loss_and_gradient(at, 0.0)[0].item()
     for gamma in GAMMAS[1:]:
         share = loss_and_gradient(at, gamma)[0].item() / reference
-        print(f"  with gamma {gamma:<3g} 1/{1 / share:,.0f} of what it weighs in cross-entropy")
+        print(f"  1/{1 / share:,.0f} of what it does in cross-entropy, with gamma {gamma:g}")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import textwrap
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -88,36 +89,43 @@ def reading_guide(tables: dict[str, Table], baseline: str) -> str:
 
 def _ranking(tables: dict[str, Table]) -> str:
     key = "average_precision"
-    winners, between, within = [], [], []
-    for data, table in tables.items():
+    wins: Counter[str] = Counter()
+    between, within = [], []
+    for table in tables.values():
         means = {strategy: round(float(row[key].mean()), 3) for strategy, row in table.items()}
         best = max(means.values())
-        names = " = ".join(strategy for strategy, mean in means.items() if mean == best)
-        winners.append(f"{names} ({data}: {best:.3f})")
+        wins.update(strategy for strategy, mean in means.items() if mean == best)
         between.append(best - min(means.values()))
         within.append(np.mean([row[key].std() for row in table.values()]))
+    words = [f"{strategy} {count}" for strategy, count in wins.most_common()]
     return (
-        f"Ranking: best average precision by {'; '.join(winners)}. Medians over the data: best "
-        f"and worst differ by {np.median(between):.3f}, folds vary by ±{np.median(within):.3f}."
+        f"Ranking: times best in average precision, of {len(tables)}, ties included: "
+        f"{', '.join(words)}. Best and worst differ by {np.median(between):.3f}, folds vary by "
+        f"±{np.median(within):.3f} (medians)."
     )
 
 
 def _decisions(tables: dict[str, Table], baseline: str) -> str:
-    gains: dict[str, list[float]] = {}
-    for table in tables.values():
-        reference = table[baseline]["balanced_accuracy"].mean()
-        for strategy, row in table.items():
-            if strategy != baseline:
-                gain = row["balanced_accuracy"].mean() - reference
-                gains.setdefault(strategy, []).append(float(gain))
-    ranked = sorted(gains.items(), key=lambda item: -float(np.mean(item[1])))
-    words = [
-        f"{strategy} {np.mean(gain):+.3f} (better on {sum(g > 0 for g in gain)} of {len(gain)})"
-        for strategy, gain in ranked
-    ]
-    return (
-        f"Decisions: balanced accuracy against {baseline}, mean over the data: {'; '.join(words)}."
-    )
+    gains = {
+        strategy: np.mean(
+            [
+                table[strategy]["balanced_accuracy"] - table[baseline]["balanced_accuracy"]
+                for table in map(_means, tables.values())
+            ]
+        )
+        for strategy in next(iter(tables.values()))
+        if strategy != baseline
+    }
+    ranked = sorted(gains.items(), key=lambda item: -item[1])
+    words = [f"{strategy} {gain:+.3f}" for strategy, gain in ranked]
+    return f"Decisions: mean balanced accuracy, against {baseline}: {', '.join(words)}."
+
+
+def _means(table: Table) -> dict[str, dict[str, float]]:
+    return {
+        strategy: {key: float(values.mean()) for key, values in row.items()}
+        for strategy, row in table.items()
+    }
 
 
 def _probabilities(tables: dict[str, Table]) -> str:
