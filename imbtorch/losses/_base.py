@@ -112,6 +112,14 @@ class BaseLoss(nn.Module, ABC):
             "(n, ...) for logits of shape (n, n_classes, ...)."
         )
 
+    def with_gradient(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Loss of each row and its gradient in closed form, ``(n,), (n, c)``; None: autograd.
+
+        Optional: for a small net on a table autograd's walk through the loss is a good part of a
+        training step. Not differentiable itself.
+        """
+        return None
+
     def _prepare(self, class_counts: Tensor) -> None:
         """Learn priors or margins, as buffers, from the class counts of shape ``(c,)``."""
 

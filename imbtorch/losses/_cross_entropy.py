@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from imbtorch._numerics import log_not_each, log_not_target, pick
+from imbtorch._numerics import cross_entropy_with_gradient, log_not_each, log_not_target, pick
 from imbtorch._sklearn import Interval
 from imbtorch.losses._base import BaseLoss
 
@@ -80,6 +80,12 @@ class CrossEntropyLoss(BaseLoss):
             return F.cross_entropy(logits, target, reduction="none", label_smoothing=smoothing)
         log_proba = torch.log_softmax(logits, dim=1)
         return (smoothing - 1) * pick(log_proba, target) - smoothing * log_proba.mean(dim=1)
+
+    def with_gradient(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Softmax minus one-hot, without smoothing."""
+        if self.label_smoothing != 0:
+            return None
+        return cross_entropy_with_gradient(logits, target)
 
     def per_label(self, logits: Tensor, target: Tensor) -> Tensor:
         """Binary cross-entropy of each label: ``(n, l), (n, l) -> (n, l)``."""

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from imbtorch._numerics import cross_entropy_with_gradient
 from imbtorch._sklearn import Interval
 from imbtorch.losses._base import BaseLoss
 
@@ -101,6 +102,10 @@ class LogitAdjustedLoss(_PriorMixin, BaseLoss):
         adjusted = logits + self.tau * self._adjustment(logits)
         return F.cross_entropy(adjusted, target, reduction="none")
 
+    def with_gradient(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Softmax of the adjusted logits minus one-hot."""
+        return cross_entropy_with_gradient(logits + self.tau * self._adjustment(logits), target)
+
     def log_prior_shift(self) -> Tensor | None:
         r"""Raw logits describe the training prior divided by :math:`\pi^\tau`."""
         return -self.tau * self._prepared_log_prior()
@@ -148,6 +153,10 @@ class BalancedSoftmaxLoss(_PriorMixin, BaseLoss):
     def per_sample(self, logits: Tensor, target: Tensor) -> Tensor:
         """Loss of each row: ``(n, c), (n,) -> (n,)``."""
         return F.cross_entropy(logits + self._adjustment(logits), target, reduction="none")
+
+    def with_gradient(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Softmax of the adjusted logits minus one-hot."""
+        return cross_entropy_with_gradient(logits + self._adjustment(logits), target)
 
     def log_prior_shift(self) -> Tensor | None:
         r"""Raw logits describe the training prior divided by itself."""

@@ -152,7 +152,13 @@ class Chain:
                 layers.append(_Activation(part))
         return cls(layers)
 
-    def gradients(self, x: Tensor, losses: Callable[[Tensor], Tensor], share: Tensor) -> Tensor:
+    def gradients(
+        self,
+        x: Tensor,
+        losses: Callable[[Tensor], Tensor],
+        share: Tensor,
+        closed_form: Callable[[Tensor], tuple[Tensor, Tensor] | None] | None = None,
+    ) -> Tensor:
         """Write the gradients of ``(losses(chain(x)) * share).sum()`` into the parameters.
 
         Parameters
@@ -163,6 +169,8 @@ class Chain:
             Loss of each row; autograd differentiates it, so that it may be any.
         share : Tensor of shape (b,)
             Factor of each row.
+        closed_form : callable(output) -> (losses, gradient) or None
+            The same with its gradient, where the loss knows it.
 
         Returns
         -------
@@ -172,11 +180,16 @@ class Chain:
         with torch.no_grad():
             for layer in self.layers:
                 x = layer.forward(x)
-        output = x.requires_grad_()
-        values = losses(output)
-        values.backward(share)
-        gradient = output.grad
-        assert gradient is not None
+            known = None if closed_form is None else closed_form(x)
+        if known is None:
+            output = x.requires_grad_()
+            values = losses(output)
+            values.backward(share)
+            gradient = output.grad
+            assert gradient is not None
+        else:
+            values, gradient = known
+            gradient.mul_(share.unsqueeze(1))
         first = self.layers[0]
         with torch.no_grad():
             for layer in reversed(self.layers):

@@ -30,7 +30,7 @@ from imbtorch.training.validation import Validation
 __all__ = ["SKORCH_VERSION"]
 
 _PREDICT_BYTES = 8 * 2**20  # of input rows per forward pass: the activations stay in the cache
-_PREDICT_ROWS = 16_384
+_PREDICT_ROWS = 4_096
 SKORCH_VERSION: str = skorch.__version__
 _TRAINED = ("module_", "criterion_", "optimizer_", "history_")
 _BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_grad_computed")
@@ -291,7 +291,8 @@ class _Net(ClassifierMixin, NeuralNet):
         for x, codes, share in batches:
             rate()
             if chain is not None:
-                values = chain.gradients(x, partial(_losses, per_sample, codes, self.dtype), share)
+                losses = partial(_losses, per_sample, codes, self.dtype)
+                values = chain.gradients(x, losses, share, partial(self._closed_form, codes))
             else:
                 for param in params:
                     param.grad = None
@@ -301,6 +302,11 @@ class _Net(ClassifierMixin, NeuralNet):
             step()
             total.add_(torch.dot(values, share), alpha=len(x))
         return total
+
+    def _closed_form(self, codes: Tensor, output: Tensor) -> tuple[Tensor, Tensor] | None:
+        if output.shape[1] != self.n_classes:  # one column for two classes
+            return None
+        return self.criterion_.with_gradient(output, codes)
 
     def _hooked(
         self,

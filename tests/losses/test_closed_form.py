@@ -1,0 +1,36 @@
+"""Gradients in closed form are those of autograd."""
+
+import pytest
+import torch
+
+from imbtorch.losses import BalancedSoftmaxLoss, CrossEntropyLoss, all_losses
+
+SETTINGS = [cls(**params) for _, cls in sorted(all_losses().items()) for params in cls._test_params]
+
+
+def by_autograd(loss, logits, target):
+    logits = logits.clone().requires_grad_()
+    values = loss.per_sample(logits, target)
+    values.sum().backward()
+    return values.detach(), logits.grad
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e4])
+@pytest.mark.parametrize("n_classes", [2, 5])
+@pytest.mark.parametrize("loss", SETTINGS, ids=repr)
+def test_closed_form_equals_autograd(loss, n_classes, scale):
+    loss = loss.__sklearn_clone__().prepare(torch.arange(1, n_classes + 1))
+    generator = torch.Generator().manual_seed(0)
+    logits = scale * torch.randn(64, n_classes, generator=generator, dtype=torch.float64)
+    target = torch.randint(n_classes, (64,), generator=generator)
+    known = loss.with_gradient(logits, target)
+    if known is None:
+        pytest.skip("autograd differentiates this loss")
+    torch.testing.assert_close(known, by_autograd(loss, logits, target), rtol=1e-12, atol=1e-12)
+
+
+def test_the_default_losses_know_their_gradient():
+    logits, target = torch.zeros(3, 2), torch.tensor([0, 1, 1])
+    for loss in (CrossEntropyLoss(), BalancedSoftmaxLoss().prepare([3, 1])):
+        assert loss.with_gradient(logits, target) is not None
+    assert CrossEntropyLoss(label_smoothing=0.1).with_gradient(logits, target) is None
