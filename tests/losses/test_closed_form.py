@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from imbtorch.losses import BalancedSoftmaxLoss, CrossEntropyLoss, all_losses
+from imbtorch.losses import BalancedSoftmaxLoss, BaseLoss, CrossEntropyLoss, all_losses
 
 SETTINGS = [
     cls(**params)
