@@ -10,7 +10,7 @@ from scipy import sparse
 from torch import nn
 
 import imbtorch._estimator
-from imbtorch import MLP
+from imbtorch import MLP, ImbalancedNetClassifier
 from imbtorch.weights import class_weights
 from tests.toy import overlapping, parameters_of, small, table
 
@@ -286,3 +286,13 @@ def test_warm_start_keeps_the_moments_of_the_optimizer():
     clf = small(warm_start=True, batch_size=100, max_epochs=2).fit(X, Y).fit(X, Y)
     (state, *_) = clf.net_.optimizer_.state.values()
     assert int(state["step"]) == 12
+
+
+def test_chunk_without_a_row_that_weighs_is_counted_and_changes_no_weight():
+    features, labels = np.random.default_rng(0).normal(size=(60, 3)), np.arange(60) % 2
+    clf = ImbalancedNetClassifier(class_weight={0: 0.0, 1: 1.0}, random_state=0)
+    clf.partial_fit(features, labels, classes=[0, 1])
+    before = clf.predict_proba(features)
+    clf.partial_fit(features[labels == 0], labels[labels == 0])
+    np.testing.assert_array_equal(clf.predict_proba(features), before)
+    assert clf.class_counts_.tolist() == [60, 30]

@@ -258,7 +258,8 @@ class _Net(ClassifierMixin, NeuralNet):
         total = run(batches, step, rate)
         self.module_.train(False)
         record = {"epoch": len(self.history), "lr": self.optimizer_.param_groups[0]["lr"]}
-        record["train_loss"] = float(total) / len(order)  # the one sync of the epoch
+        n_rows = max(len(order), 1)  # a chunk may hold nothing but rows of weight 0
+        record["train_loss"] = float(total) / n_rows  # the one sync of the epoch
         record["dur"] = time.perf_counter() - start
         guard, *monitors = watchers
         stop = guard.epoch_end(self, record)
