@@ -5,10 +5,11 @@ from __future__ import annotations
 from imbtorch._version import __version__
 from imbtorch.classifier import ImbalancedNetClassifier
 from imbtorch.exceptions import DivergenceError, DoubleCorrectionWarning
-from imbtorch.modules import MLP
+from imbtorch.modules import MLP, CosineLinear
 
 __all__ = [
     "MLP",
+    "CosineLinear",
     "DivergenceError",
     "DoubleCorrectionWarning",
     "ImbalancedNetClassifier",

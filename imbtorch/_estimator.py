@@ -203,9 +203,10 @@ class BaseNetEstimator(NamedComponentsMixin, CallbackSupportMixin, BaseEstimator
                 few = as_features(X[:2], dtype, device, resident=False).slice(0, 2)
                 output = module(few)
                 check_width(output, len(few), n_outputs, module)
-                loss.to(device, dtype).per_sample(
-                    logits_of(output), torch.zeros(len(few), dtype=torch.long, device=device)
-                )
+                codes = torch.zeros(len(few), dtype=torch.long, device=device)
+                share = torch.full((len(few),), 1 / len(few), dtype=dtype, device=device)
+                loss.to(device, dtype).train(False)
+                loss.batch_loss(logits_of(output).to(dtype), codes, share)
             net = _Net(
                 module,
                 loss,

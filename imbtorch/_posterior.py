@@ -63,9 +63,7 @@ class PosteriorMixin:
         kind = np.float64 if net.dtype == torch.float64 else np.float32
         result = np.empty((len(features), len(self.classes_)), dtype=kind)
         start = 0
-        for chunk in net.log_posterior_chunks(features):
-            if log_ratio is not None:
-                chunk = torch.log_softmax(chunk + log_ratio, dim=1)
+        for chunk in net.log_proba_chunks(features, log_ratio):
             result[start : start + len(chunk)] = chunk.cpu().numpy()
             start += len(chunk)
         return result

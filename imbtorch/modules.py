@@ -10,6 +10,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
@@ -17,6 +18,7 @@ from imbtorch._sklearn import Interval, StrOptions, validate_parameter_constrain
 
 __all__ = [
     "MLP",
+    "CosineLinear",
     "build_module",
     "check_width",
     "get_module",
@@ -36,6 +38,52 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {
 _NORMALIZATIONS: dict[str, type[nn.Module]] = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
 
 
+class CosineLinear(nn.Module):
+    r"""Last layer whose logits are cosines, in [-1, 1].
+
+    .. math:: z_j = \frac{w_j^\top x}{\lVert w_j \rVert \, \lVert x \rVert}
+
+    Classes cannot gain by longer weights, which those of frequent classes have. Losses with a
+    margin and a scale, such as :class:`imbtorch.losses.LDAMLoss`, are made for it.
+
+    Parameters
+    ----------
+    in_features : int
+        Width of the features.
+    out_features : int
+        Number of logits.
+
+    References
+    ----------
+    .. [1] Cao et al. (2019). "Learning Imbalanced Datasets with Label-Distribution-Aware Margin
+           Loss". :arxiv:`1906.07413`
+
+    Examples
+    --------
+    >>> import torch
+    >>> from imbtorch import CosineLinear
+    >>> bool((CosineLinear(4, 3)(torch.randn(5, 4)).abs() <= 1).all())
+    True
+    """
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self.in_features = in_features
+        self.out_features = out_features
+        self.weight = nn.Parameter(torch.empty(out_features, in_features).uniform_(-1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute cosines: ``(n, in_features) -> (n, out_features)``."""
+        return F.linear(F.normalize(x, dim=-1), F.normalize(self.weight, dim=-1))
+
+    def extra_repr(self) -> str:
+        """Show the sizes."""
+        return f"in_features={self.in_features}, out_features={self.out_features}"
+
+
+_HEADS: dict[str, type[nn.Module]] = {"linear": nn.Linear, "cosine": CosineLinear}
+
+
 class MLP(BaseEstimator):
     """Builder of a multilayer perceptron for tables.
 
@@ -49,6 +97,8 @@ class MLP(BaseEstimator):
         Probability of zeroing a hidden unit during training.
     normalization : {"batch", "layer"} or None, default=None
         Normalisation before each activation.
+    head : {"linear", "cosine"}, default="linear"
+        Last layer; :class:`CosineLinear` for losses with a margin and a scale.
 
     Examples
     --------
@@ -66,6 +116,7 @@ class MLP(BaseEstimator):
         "activation": [StrOptions(set(_ACTIVATIONS))],
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "normalization": [StrOptions(set(_NORMALIZATIONS)), None],
+        "head": [StrOptions(set(_HEADS))],
     }
 
     def __init__(
@@ -75,11 +126,13 @@ class MLP(BaseEstimator):
         activation: str = "silu",
         dropout: float = 0.0,
         normalization: str | None = None,
+        head: str = "linear",
     ) -> None:
         self.hidden_sizes = hidden_sizes
         self.activation = activation
         self.dropout = dropout
         self.normalization = normalization
+        self.head = head
 
     def build(self, input_shape: tuple[int, ...], n_outputs: int) -> nn.Sequential:
         """Build the network, randomly initialised from torch's current state.
@@ -118,7 +171,7 @@ class MLP(BaseEstimator):
             if self.dropout > 0:
                 layers.append(nn.Dropout(self.dropout))
             width = size
-        layers.append(nn.Linear(width, n_outputs))
+        layers.append(_HEADS[self.head](width, n_outputs))
         return nn.Sequential(*layers)
 
     def _validate(self) -> None:
@@ -243,8 +296,9 @@ def set_output_bias(builder: Any, module: nn.Module, bias: Tensor) -> None:
     if not isinstance(builder, str | MLP):
         return
     output = module[-1]  # type: ignore[index]
-    with torch.no_grad():
-        output.bias.copy_(torch.nan_to_num(bias - bias.mean(), posinf=0.0, neginf=0.0))
+    if isinstance(output, nn.Linear):
+        with torch.no_grad():
+            output.bias.copy_(torch.nan_to_num(bias, posinf=0.0, neginf=0.0))
 
 
 def check_width(output: Any, n_rows: int, n_classes: int, module: nn.Module) -> None:

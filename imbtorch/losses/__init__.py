@@ -9,16 +9,49 @@ from typing import Any
 
 from torch import nn
 
+from imbtorch.losses._auc import *
 from imbtorch.losses._base import BaseLoss
 from imbtorch.losses._cross_entropy import *
+from imbtorch.losses._focal import *
+from imbtorch.losses._hinge import *
+from imbtorch.losses._label_rebalancing import *
 from imbtorch.losses._logit_adjustment import *
+from imbtorch.losses._margin import *
+from imbtorch.losses._multilabel import *
+from imbtorch.losses._ordinal import *
+from imbtorch.losses._overlap import *
+from imbtorch.losses._robust import *
+from imbtorch.losses._top_ranking import *
 from imbtorch.losses._torch import TorchLoss, adapt
 
-from imbtorch.losses import _cross_entropy, _logit_adjustment  # isort: skip
+from imbtorch.losses import (  # isort: skip
+    _auc,
+    _cross_entropy,
+    _focal,
+    _hinge,
+    _label_rebalancing,
+    _logit_adjustment,
+    _margin,
+    _multilabel,
+    _ordinal,
+    _overlap,
+    _robust,
+    _top_ranking,
+)
 
 __all__ = ["BaseLoss", "TorchLoss", "all_losses", "as_loss", "get_loss"]
+__all__ += _auc.__all__
 __all__ += _cross_entropy.__all__
+__all__ += _focal.__all__
+__all__ += _hinge.__all__
+__all__ += _label_rebalancing.__all__
 __all__ += _logit_adjustment.__all__
+__all__ += _margin.__all__
+__all__ += _multilabel.__all__
+__all__ += _ordinal.__all__
+__all__ += _overlap.__all__
+__all__ += _robust.__all__
+__all__ += _top_ranking.__all__
 
 
 def all_losses() -> dict[str, type[BaseLoss]]:

@@ -12,6 +12,14 @@ from sklearn.base import BaseEstimator, clone
 from torch import Tensor, nn
 
 from imbtorch._sklearn import StrOptions, validate_parameter_constraints
+from imbtorch.losses._shapes import (
+    as_index_rows,
+    as_label_rows,
+    from_label_rows,
+    reduce,
+    row_weights,
+    single_precision,
+)
 
 __all__ = ["BaseLoss"]
 
@@ -37,14 +45,17 @@ class BaseLoss(nn.Module, ABC):
     Notes
     -----
     Subclasses set ``name`` (the key of the registry), ``_parameter_constraints``,
-    ``_neutral_params`` (values at which the loss is plain cross-entropy, or None) and
-    ``_test_params`` (settings that the common tests sweep).
+    ``_neutral_params`` (values at which the loss is plain cross-entropy, or None),
+    ``_test_params`` (settings that the common tests sweep) and ``_gradcheck_params`` (values at
+    which no factor is held constant in the gradient).
     """
 
     name: ClassVar[str] = ""
     has_posterior: bool = True
     _neutral_params: ClassVar[dict[str, Any] | None] = None
     _test_params: ClassVar[tuple[dict[str, Any], ...]] = ({},)
+    _gradcheck_params: ClassVar[dict[str, Any]] = {}
+    _ordered_classes: ClassVar[bool] = False
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {}
     _base_constraints: ClassVar[dict[str, list[Any]]] = {
         "weight": [Tensor, None],
@@ -53,11 +64,13 @@ class BaseLoss(nn.Module, ABC):
     }
 
     weight: Tensor | None
+    _home: Tensor
 
     def __init__(
         self, *, weight: Any = None, ignore_index: int = -100, reduction: str = "mean"
     ) -> None:
         super().__init__()
+        self.register_buffer("_home", torch.empty(0), persistent=False)  # knows the device
         self.register_buffer("weight", None)
         self.weight = weight
         self.ignore_index = ignore_index
@@ -121,7 +134,7 @@ class BaseLoss(nn.Module, ABC):
         return None
 
     def _prepare(self, class_counts: Tensor) -> None:
-        """Learn priors or margins, as buffers, from the class counts of shape ``(c,)``."""
+        """Learn priors or margins, as buffers, from counts of shape ``(c,)`` or ``(l, 2)``."""
 
     def log_posterior(self, logits: Tensor) -> Tensor:
         """Inverse link: log-probabilities of the classes, ``(n, c) -> (n, c)``.
@@ -131,15 +144,32 @@ class BaseLoss(nn.Module, ABC):
         """
         return torch.log_softmax(logits, dim=1)
 
+    def log_scores(self, logits: Tensor) -> Tensor:
+        """Normalised log-scores to predict with when no population is asked for, ``(n, c)``.
+
+        The posterior, but for losses whose authors predict on the raw logits.
+        """
+        return self.log_posterior(logits)
+
+    def log_odds(self, logits: Tensor) -> Tensor:
+        """Inverse link of the sigmoid form: log-odds of each label, ``(n, l) -> (n, l)``."""
+        return logits
+
     def log_prior_shift(self) -> Tensor | None:
-        """Log factors, shape ``(c,)``, by which the loss itself moves the training prior."""
+        """Log factors by which the loss itself moves the training prior.
+
+        Shape ``(c,)``; ``(l, 2)`` after counts per label.
+        """
         return None
 
     def initial_bias(self, log_prior: Tensor) -> Tensor | None:
         """Output bias, shape ``(c,)``, at which an uninformed net predicts ``log_prior``.
 
-        Starting there spares the first epochs the work of learning the class frequencies.
+        Starting there spares the first epochs the work of learning the class frequencies. None
+        where the loss has no posterior: then no bias stands for them.
         """
+        if not self.has_posterior:
+            return None
         shift = self.log_prior_shift()
         return log_prior if shift is None else log_prior + shift
 
@@ -150,8 +180,9 @@ class BaseLoss(nn.Module, ABC):
 
         Parameters
         ----------
-        class_counts : array-like of shape (n_classes,)
-            Rows (or total weight) of each class in the data that the loss will see.
+        class_counts : array-like of shape (n_classes,) or (n_labels, 2)
+            Rows (or total weight) of each class in the data that the loss will see. For the
+            sigmoid form: rows without and with each label.
 
         Returns
         -------
@@ -168,16 +199,13 @@ class BaseLoss(nn.Module, ABC):
             self.get_params(deep=False),
             caller_name=type(self).__name__,
         )
-        counts = torch.as_tensor(np.asarray(class_counts, dtype=np.float64))
-        valid = counts.ndim == 1 and bool(torch.isfinite(counts).all() and (counts >= 0).all())
-        if not valid or counts.sum() == 0:
-            raise ValueError(
-                "class_counts must be a vector of finite, non-negative numbers that are not all "
-                f"zero; got {class_counts!r}."
-            )
+        counts = _check_counts(class_counts)
         if self.weight is not None:
             self._check_weight(len(counts))
         self._prepare(counts)
+        for name, buffer in self._buffers.items():
+            if buffer is not None:  # counts come as numbers; the loss may lie on a device already
+                self._buffers[name] = buffer.to(self._home.device)
         return self
 
     def _check_weight(self, n_classes: int) -> None:
@@ -211,50 +239,26 @@ class BaseLoss(nn.Module, ABC):
         ValueError
             If shapes do not fit, or a class index is out of range.
         """
-        if target.shape == logits.shape:
-            values, weights, n_terms = self._sigmoid_form(logits, target)
-        else:
-            values, weights, n_terms = self._softmax_form(logits, target)
+        logits = single_precision(logits)
+        is_sigmoid = target.shape == logits.shape
+        form = self._sigmoid_form if is_sigmoid else self._softmax_form
+        values, weights, n_terms = form(logits, target)
         if weight is not None:
-            weights = weights * _row_weights(weight, target).to(weights.dtype)
-        return self._reduce(values * weights, weights, n_terms)
+            weights = weights * row_weights(weight, target).to(weights.dtype)
+        return reduce(values * weights, weights, n_terms, self.reduction)
 
-    def _sigmoid_form(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, int]:
-        n_labels = logits.shape[1] if logits.ndim > 1 else 1
-        rows, labels = (
-            (values if values.ndim > 1 else values.unsqueeze(1)).movedim(1, -1)
-            for values in (logits, target.to(logits.dtype))
-        )
-        values = self.per_label(rows.reshape(-1, n_labels), labels.reshape(-1, n_labels))
-        weights = torch.ones_like(values) * self._class_factors(n_labels, values)
-        values, weights = (
-            flat.reshape(rows.shape).movedim(-1, 1).reshape(logits.shape)
-            for flat in (values, weights)
-        )
+    def _sigmoid_form(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Any]:
+        rows, labels = as_label_rows(logits), as_label_rows(target.to(logits.dtype))
+        values = self.per_label(rows, labels)
+        weights = torch.ones_like(values) * self._class_factors(values.shape[1], values)
+        values, weights = (from_label_rows(flat, logits.shape) for flat in (values, weights))
         return values, weights, target.numel()
 
     def _softmax_form(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Any]:
-        expected = (logits.shape[0], *logits.shape[2:])
-        if logits.ndim < 2 or tuple(target.shape) != expected:
-            raise ValueError(
-                f"logits of shape {tuple(logits.shape)} need class indices of shape {expected} "
-                f"(softmax form) or a target of their own shape (sigmoid form); got a target of "
-                f"shape {tuple(target.shape)}."
-            )
-        if target.is_floating_point():
-            raise ValueError(
-                f"Class indices must be integers; got a target of dtype {target.dtype}. "
-                "Use target.long(), or a target of the logits' shape for the sigmoid form."
-            )
-        n_classes = logits.shape[1]
-        rows = logits.movedim(1, -1).reshape(-1, n_classes)
-        index = target.reshape(-1).long()
-        kept = index != self.ignore_index
-        index = torch.where(kept, index, 0)
-        _check_range(index, n_classes)
+        rows, index, kept = as_index_rows(logits, target, self.ignore_index)
         values = torch.where(kept, self.per_sample(rows, index), 0)
         weights = kept.to(values.dtype)
-        factors = self._class_factors(n_classes, values)
+        factors = self._class_factors(logits.shape[1], values)
         if isinstance(factors, Tensor):
             weights = weights * factors[index]
         return values.reshape(target.shape), weights.reshape(target.shape), kept.sum()
@@ -269,43 +273,56 @@ class BaseLoss(nn.Module, ABC):
             )
         return self.weight.to(values.dtype)
 
-    def _reduce(self, weighted: Tensor, weights: Tensor, n_terms: Any) -> Tensor:
-        if self.reduction == "none":
-            return weighted
-        if self.reduction == "sum":
-            return weighted.sum()
-        if self.reduction == "mean":
-            mean: Tensor = weighted.sum() / n_terms
-            return mean
-        if self.reduction == "weighted_mean":
-            return weighted.sum() / weights.sum()
+    # -- what the training loop calls --------------------------------------------------------
+
+    def batch_loss(self, logits: Tensor, target: Tensor, share: Tensor) -> Tensor:
+        """Loss of a batch, a scalar: the values of its rows times their shares, summed.
+
+        Parameters
+        ----------
+        logits : Tensor of shape (n, c)
+            Outputs of the module.
+        target : Tensor of shape (n,)
+            Class indices.
+        share : Tensor of shape (n,)
+            Row weights divided by n.
+        """
+        return torch.dot(self.per_sample(logits, target), share)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch begins, counted from 0, for losses that change during training."""
+
+    # -- buffers that ``prepare`` makes ------------------------------------------------------
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        """Load what ``prepare`` has learned, also into a loss that is not prepared."""
+        for name in self._buffers:
+            saved = state_dict.get(prefix + name)
+            if saved is not None:
+                kind = saved.dtype if saved.is_floating_point() else None
+                self._buffers[name] = torch.empty_like(saved, device=self._home.device, dtype=kind)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        try:
+            return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        except TypeError:  # Apple's devices have no float64, the type that ``prepare`` computes in
+            for name, buffer in self._buffers.items():
+                if buffer is not None and buffer.dtype == torch.float64:
+                    self._buffers[name] = buffer.float()
+            return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+
+
+def _check_counts(class_counts: Any) -> Tensor:
+    counts = torch.as_tensor(np.asarray(class_counts, dtype=np.float64))
+    per_label = counts.ndim == 2 and counts.shape[1] == 2
+    valid = torch.isfinite(counts).all() and (counts >= 0).all() and (counts.sum(-1) > 0).all()
+    if not (counts.ndim == 1 or per_label) or not valid:
         raise ValueError(
-            f"reduction must be 'mean', 'sum', 'none' or 'weighted_mean'; got {self.reduction!r}."
+            "class_counts must be finite, non-negative numbers that are not all zero: one for "
+            "each class, or for each label the rows without and with it, shape (n_labels, 2); "
+            f"got {class_counts!r}."
         )
-
-
-def _row_weights(weight: Tensor, target: Tensor) -> Tensor:
-    """One weight for all, per row, or per element of the target; nothing else broadcasts."""
-    pairs = zip(weight.shape, target.shape, strict=False)
-    fits = weight.ndim == target.ndim and all(w in (1, t) for w, t in pairs)
-    if weight.ndim == 0 or fits:
-        return weight
-    if weight.shape == target.shape[:1]:
-        return weight.reshape(-1, *[1] * (target.ndim - 1))
-    raise ValueError(
-        f"weight has shape {tuple(weight.shape)}, but the target has shape {tuple(target.shape)}: "
-        "give one weight per row, or one per element of the target."
-    )
-
-
-def _check_range(index: Tensor, n_classes: int) -> None:
-    """Find class indices out of range, where looking costs no wait for a device."""
-    if index.device.type != "cpu" or not index.numel() or torch.compiler.is_compiling():
-        return
-    low, high = index.aminmax()
-    if low < 0 or high >= n_classes:
-        wrong = int(low if low < 0 else high)
-        raise ValueError(
-            f"Target has class {wrong}, but the logits have {n_classes} columns (classes 0 to "
-            f"{n_classes - 1})."
-        )
+    return counts

@@ -1,4 +1,4 @@
-"""Cross-entropy and losses that modulate it by the probability of the true class."""
+"""Cross-entropy, with one share of smoothing for all or one for each class."""
 
 from __future__ import annotations
 
@@ -10,13 +10,51 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from imbtorch._numerics import cross_entropy_with_gradient, log_not_each, log_not_target, pick
-from imbtorch._sklearn import Interval
+from imbtorch._numerics import cross_entropy_with_gradient, pick
+from imbtorch._sklearn import Interval, StrOptions
 from imbtorch.losses._base import BaseLoss
 
-__all__ = ["CrossEntropyLoss", "FocalLoss"]
+__all__ = ["CrossEntropyLoss", "LabelAwareSmoothingLoss"]
 
-_LINK_STEPS = 60
+_FLOOR = 1e-4  # of the probabilities that smoothing is undone for
+
+
+def _smoothed_with_gradient(
+    logits: Tensor, target: Tensor, smoothing: Any
+) -> tuple[Tensor, Tensor]:
+    """Smoothed cross-entropy and its gradient; ``smoothing`` is a number or of shape ``(n,)``."""
+    log_proba = torch.log_softmax(logits, dim=1)
+    values = (smoothing - 1) * pick(log_proba, target) - smoothing * log_proba.mean(dim=1)
+    spread = torch.as_tensor(smoothing, dtype=logits.dtype, device=logits.device)
+    spread = spread.expand(len(logits)).unsqueeze(1)
+    gradient = log_proba.exp() - spread / logits.shape[1]
+    return values, gradient.scatter_add_(1, target.unsqueeze(1), spread - 1)
+
+
+def _undo_smoothing(log_proba: Tensor, smoothing: Any) -> Tensor:
+    r"""Undo smoothing that may differ from class to class.
+
+    The minimiser is :math:`q_j = (1 - \varepsilon_j) \eta_j + s / c` with
+    :math:`s = \sum_t \varepsilon_t \eta_t`; this solves it for :math:`\eta`. Exact down to 1e-4.
+    Below, the logarithm goes on with the slope of :math:`\log q`, so that scores under the spread
+    keep their order instead of all becoming 0.
+    """
+    n_classes = log_proba.shape[1]
+    kept = 1 - torch.as_tensor(smoothing, dtype=log_proba.dtype, device=log_proba.device)
+    kept = kept.expand(n_classes)
+    proba = log_proba.exp()
+    total = (proba / kept).sum(dim=1, keepdim=True) - 1
+    spread = total / (1 / kept).sum()
+    line = ((proba - spread) / kept).clamp_min(_FLOOR).log()
+    knee = torch.log(spread + kept * _FLOOR)
+    return torch.log_softmax(line + (log_proba - knee).clamp_max(0), dim=1)
+
+
+def _smoothed(log_prior: Tensor, smoothing: Any) -> Tensor:
+    """Log of the prediction that smoothed labels of this prior ask for, shape ``(c,)``."""
+    prior = torch.softmax(log_prior, dim=0)
+    smoothed: Tensor = (1 - smoothing) * prior + (smoothing * prior).sum() / len(prior)
+    return smoothed.log()
 
 
 class CrossEntropyLoss(BaseLoss):
@@ -37,6 +75,11 @@ class CrossEntropyLoss(BaseLoss):
         Rows with this target count for nothing.
     reduction : {"mean", "sum", "none", "weighted_mean"}, default="mean"
         See :class:`BaseLoss`.
+
+    Notes
+    -----
+    Use it as the baseline of every comparison: with class weights it is what other libraries call
+    weighted cross-entropy, and without any it often has the best average precision.
 
     References
     ----------
@@ -81,11 +124,15 @@ class CrossEntropyLoss(BaseLoss):
         log_proba = torch.log_softmax(logits, dim=1)
         return (smoothing - 1) * pick(log_proba, target) - smoothing * log_proba.mean(dim=1)
 
+    @property
+    def _is_plain(self) -> bool:
+        return not isinstance(self.label_smoothing, Tensor) and self.label_smoothing == 0
+
     def with_gradient(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Softmax minus one-hot, without smoothing."""
-        if self.label_smoothing != 0:
-            return None
-        return cross_entropy_with_gradient(logits, target)
+        """Softmax minus smoothed one-hot."""
+        if self._is_plain:  # the same value by a shorter way
+            return cross_entropy_with_gradient(logits, target)
+        return _smoothed_with_gradient(logits, target, self.label_smoothing)
 
     def per_label(self, logits: Tensor, target: Tensor) -> Tensor:
         """Binary cross-entropy of each label: ``(n, l), (n, l) -> (n, l)``."""
@@ -95,39 +142,42 @@ class CrossEntropyLoss(BaseLoss):
     def log_posterior(self, logits: Tensor) -> Tensor:
         r"""Undo the smoothing: :math:`\eta = (p - \varepsilon / c) / (1 - \varepsilon)`.
 
-        Exact down to 1e-4. Below, the logarithm goes on with the slope of :math:`\log p`, so that
-        scores under :math:`\varepsilon / c` keep their order instead of all becoming 0.
+        Exact down to 1e-4; below, the order of the scores is kept.
         """
         log_proba = torch.log_softmax(logits, dim=1)
-        if self.label_smoothing == 0:
-            return log_proba
-        spread = self.label_smoothing / logits.shape[1]
-        floor = 1e-4
-        eta = (log_proba.exp() - spread) / (1 - self.label_smoothing)
-        line = eta.clamp_min(floor).log()
-        knee = math.log(spread + (1 - self.label_smoothing) * floor)
-        tail = (log_proba - knee).clamp_max(0)
-        return torch.log_softmax(line + tail, dim=1)
+        return log_proba if self._is_plain else _undo_smoothing(log_proba, self.label_smoothing)
+
+    def log_odds(self, logits: Tensor) -> Tensor:
+        """Log-odds of each label, with the smoothing undone: ``(n, l) -> (n, l)``."""
+        if self._is_plain:
+            return logits
+        pairs = torch.stack([F.logsigmoid(-logits), F.logsigmoid(logits)], dim=-1)
+        eta = _undo_smoothing(pairs.reshape(-1, 2), self.label_smoothing)
+        return (eta[:, 1] - eta[:, 0]).reshape(logits.shape)
 
     def initial_bias(self, log_prior: Tensor) -> Tensor | None:
         """Output bias whose smoothed prediction is the class prior."""
-        spread = self.label_smoothing / len(log_prior)
-        return ((1 - self.label_smoothing) * torch.softmax(log_prior, dim=0) + spread).log()
+        return _smoothed(log_prior, self.label_smoothing)
 
 
-class FocalLoss(BaseLoss):
-    r"""Focal loss: cross-entropy that fades out for rows already classified well.
+class LabelAwareSmoothingLoss(BaseLoss):
+    r"""Cross-entropy with more label smoothing for frequent classes than for rare ones.
 
-    .. math:: \ell = -(1 - p_t)^\gamma \log p_t
+    .. math:: \ell = -(1 - \varepsilon_t) \log p_t - \frac{\varepsilon_t}{c} \sum_j \log p_j,
+        \qquad \varepsilon_t = \varepsilon_{tail} + (\varepsilon_{head} - \varepsilon_{tail})
+        \, f\left( \frac{n_t - n_{\min}}{n_{\max} - n_{\min}} \right)
 
-    There is no hidden ``alpha``: weights of classes are ``class_weight`` of the estimator, or
-    ``weight`` here. ``gamma=0`` is cross-entropy. The modulator is computed in log space, so value
-    and gradient stay finite for every ``gamma >= 0`` also where :math:`p_t` rounds to 1.
+    with :math:`f(x) = \sin(\pi x / 2)` (concave), :math:`x` (linear) or
+    :math:`1 - \cos(\pi x / 2)` (convex). Classes of equal size are all tail.
 
     Parameters
     ----------
-    gamma : float >= 0, default=2.0
-        How fast well-classified rows fade out.
+    head : float in [0, 1), default=0.4
+        Smoothing of the most frequent class.
+    tail : float in [0, 1), default=0.1
+        Smoothing of the rarest class.
+    shape : {"concave", "linear", "convex"}, default="concave"
+        How the smoothing grows between them.
     weight : array-like of shape (n_classes,) or None, default=None
         One factor per class, used as given.
     ignore_index : int, default=-100
@@ -135,79 +185,97 @@ class FocalLoss(BaseLoss):
     reduction : {"mean", "sum", "none", "weighted_mean"}, default="mean"
         See :class:`BaseLoss`.
 
+    Notes
+    -----
+    Use it in the second stage of two-stage training on long tails, against over-confidence in the
+    head. The smoothing is undone by the inverse link.
+
     References
     ----------
-    .. [1] Lin et al. (2017). "Focal Loss for Dense Object Detection". :arxiv:`1708.02002`
-    .. [2] Charoenphakdee et al. (2021). "On Focal Loss for Class-Posterior Probability
-           Estimation: A Theoretical Perspective". :arxiv:`2011.09172` (the inverse link)
+    .. [1] Zhong et al. (2021). "Improving Calibration for Long-Tailed Recognition".
+           :arxiv:`2104.00466`
 
     Examples
     --------
-    >>> import torch
-    >>> from imbtorch.losses import FocalLoss
-    >>> logits, target = torch.tensor([[2.0, 0.5, -1.0]]), torch.tensor([0])
-    >>> [round(FocalLoss(gamma)(logits, target).item(), 4) for gamma in (0, 2)]
-    [0.2413, 0.0111]
+    >>> from imbtorch.losses import LabelAwareSmoothingLoss
+    >>> loss = LabelAwareSmoothingLoss(shape="linear").prepare([100, 20, 5])
+    >>> loss.class_smoothing.round(decimals=4).tolist()
+    [0.4, 0.1474, 0.1]
     """
 
-    name = "focal"
+    name = "label_aware_smoothing"
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "gamma": [Interval(Real, 0, None, closed="left")]
+        "head": [Interval(Real, 0, 1, closed="left")],
+        "tail": [Interval(Real, 0, 1, closed="left")],
+        "shape": [StrOptions({"concave", "linear", "convex"})],
     }
-    _neutral_params: ClassVar[dict[str, Any] | None] = {"gamma": 0.0}
-    _test_params: ClassVar[tuple[dict[str, Any], ...]] = ({"gamma": 0.5}, {"gamma": 2.0})
+    _neutral_params: ClassVar[dict[str, Any] | None] = {"head": 0.0, "tail": 0.0}
+    _test_params: ClassVar[tuple[dict[str, Any], ...]] = (
+        {},
+        {"head": 0.3, "tail": 0.0, "shape": "linear"},
+        {"shape": "convex"},
+    )
+
+    frequency: Tensor | None
 
     def __init__(
         self,
-        gamma: float = 2.0,
+        head: float = 0.4,
+        tail: float = 0.1,
+        shape: str = "concave",
         *,
         weight: Any = None,
         ignore_index: int = -100,
         reduction: str = "mean",
     ) -> None:
         super().__init__(weight=weight, ignore_index=ignore_index, reduction=reduction)
-        self.gamma = gamma
+        self.register_buffer("frequency", None)
+        self.head = head
+        self.tail = tail
+        self.shape = shape
+
+    def _prepare(self, class_counts: Tensor) -> None:
+        rarest, most = class_counts.aminmax()
+        x = (class_counts - rarest) / (most - rarest).clamp_min(1e-300)
+        if self.shape == "concave":
+            x = torch.sin(x * math.pi / 2)
+        elif self.shape == "convex":
+            x = 1 - torch.cos(x * math.pi / 2)
+        self.frequency = x
+
+    @property
+    def class_smoothing(self) -> Tensor:
+        """Share of each class's label that is spread, shape ``(c,)``."""
+        if self.frequency is None:
+            raise ValueError(
+                "LabelAwareSmoothingLoss needs the class counts of the training data: call "
+                "loss.prepare(class_counts) before using it."
+            )
+        return self.tail + (self.head - self.tail) * self.frequency
+
+    def _smoothing(self, logits: Tensor) -> Tensor:
+        smoothing = self.class_smoothing
+        if len(smoothing) != logits.shape[1]:
+            raise ValueError(
+                f"LabelAwareSmoothingLoss was prepared for {len(smoothing)} classes, but the "
+                f"logits have {logits.shape[1]} columns."
+            )
+        return smoothing.to(logits.dtype)
 
     def per_sample(self, logits: Tensor, target: Tensor) -> Tensor:
         """Loss of each row: ``(n, c), (n,) -> (n,)``."""
         log_proba = torch.log_softmax(logits, dim=1)
-        modulator = torch.exp(self.gamma * log_not_target(log_proba, target))
-        return -modulator * pick(log_proba, target)
+        smoothing = self._smoothing(logits)[target]
+        return (smoothing - 1) * pick(log_proba, target) - smoothing * log_proba.mean(dim=1)
 
-    def per_label(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Sigmoid focal loss of each label: ``(n, l), (n, l) -> (n, l)``."""
-        margin = (2 * target - 1) * logits
-        return -torch.exp(self.gamma * F.logsigmoid(-margin)) * F.logsigmoid(margin)
+    def with_gradient(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Softmax minus smoothed one-hot."""
+        return _smoothed_with_gradient(logits, target, self._smoothing(logits)[target])
 
     def log_posterior(self, logits: Tensor) -> Tensor:
-        r"""Inverse link of the focal loss.
-
-        The risk minimiser :math:`q` is less confident than the posterior :math:`\eta`:
-        :math:`\eta_j \propto q_j / \phi(q_j)` with
-        :math:`\phi(q) = (1 - q)^\gamma - \gamma (1 - q)^{\gamma - 1} q \log q`.
-        """
-        log_q = torch.log_softmax(logits, dim=1)
-        log_rest = log_not_each(log_q)
-        # phi(q) = (1 - q)^gamma (1 + gamma r) with r = -q log q / (1 - q), which tends to 1 as
-        # q does; its two forms below are exact where the other one divides 0 by 0.
-        rest = log_rest.exp()
-        tiny = torch.finfo(rest.dtype).eps
-        small_rest = rest.clamp(tiny, 0.5)
-        near_one = torch.where(
-            rest < tiny, 1 - rest / 2, -(1 - small_rest) * torch.log1p(-small_rest) / small_rest
-        )
-        elsewhere = -log_q.exp() * log_q / rest.clamp_min(0.4)
-        ratio = torch.where(rest < 0.45, near_one, elsewhere)
-        return torch.log_softmax(
-            log_q - self.gamma * log_rest - torch.log1p(self.gamma * ratio), dim=1
-        )
+        """Undo the smoothing, exactly down to 1e-4; below, the order of the scores is kept."""
+        return _undo_smoothing(torch.log_softmax(logits, dim=1), self._smoothing(logits))
 
     def initial_bias(self, log_prior: Tensor) -> Tensor | None:
-        """Output bias that minimises the focal loss of a net without inputs."""
-        # The link has no closed form in this direction; its slope is at most 1 + gamma.
-        target = torch.log_softmax(log_prior, dim=0)
-        bias = target
-        for _ in range(_LINK_STEPS):
-            error = target - self.log_posterior(bias.unsqueeze(0)).squeeze(0)
-            bias = bias + error / (1 + self.gamma)
-        return bias
+        """Output bias whose smoothed prediction is the class prior."""
+        return _smoothed(log_prior, self.class_smoothing)

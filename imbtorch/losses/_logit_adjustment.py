@@ -1,58 +1,30 @@
-"""Losses trained on logits shifted by the log class prior, read on the raw logits."""
+"""Losses trained on logits adjusted by the class prior, read on the raw logits."""
 
 from __future__ import annotations
 
 from numbers import Real
 from typing import Any, ClassVar
 
+import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from imbtorch._numerics import cross_entropy_with_gradient
 from imbtorch._sklearn import Interval
+from imbtorch.losses._adjusted import AdjustedLogitsMixin, PriorMixin
 from imbtorch.losses._base import BaseLoss
 
-__all__ = ["BalancedSoftmaxLoss", "LogitAdjustedLoss"]
+__all__ = ["BalancedSoftmaxLoss", "CDTLoss", "LogitAdjustedLoss", "VSLoss"]
 
 
-class _PriorMixin:
-    """Keep the log class prior that ``prepare`` has seen, as a buffer."""
-
-    log_prior: Tensor | None
-
-    def _prepare(self, class_counts: Tensor) -> None:
-        # A class without rows would get a log prior of minus infinity. Half of the rarest class
-        # that has rows is rarer than anything seen, and finite.
-        rarest = class_counts[class_counts > 0].min()
-        counts = class_counts.clamp_min(float(rarest) / 2)
-        self.log_prior = (counts / counts.sum()).log()
-
-    def _adjustment(self, logits: Tensor) -> Tensor:
-        log_prior = self._prepared_log_prior()
-        if len(log_prior) != logits.shape[1]:
-            raise ValueError(
-                f"{type(self).__name__} was prepared for {len(log_prior)} classes, but the logits "
-                f"have {logits.shape[1]} columns."
-            )
-        return log_prior.to(logits.dtype)
-
-    def _prepared_log_prior(self) -> Tensor:
-        if self.log_prior is None:
-            raise ValueError(
-                f"{type(self).__name__} needs the class counts of the training data: call "
-                "loss.prepare(class_counts) before using it."
-            )
-        return self.log_prior
-
-
-class LogitAdjustedLoss(_PriorMixin, BaseLoss):
+class LogitAdjustedLoss(AdjustedLogitsMixin, PriorMixin, BaseLoss):
     r"""Cross-entropy on logits shifted by the log class prior.
 
     .. math:: \ell = -\log \frac{e^{z_t + \tau \log \pi_t}}{\sum_j e^{z_j + \tau \log \pi_j}}
 
     Trained with :math:`\tau = 1`, the raw logits minimise the *balanced* error, and
     :math:`\mathrm{softmax}(z + \log \pi)` is the posterior of the training population.
-    ``tau=0`` is cross-entropy.
+    ``tau=0`` is cross-entropy. In the sigmoid form each label is shifted by its own log-odds.
+    Predictions are read on the raw logits.
 
     Parameters
     ----------
@@ -64,6 +36,12 @@ class LogitAdjustedLoss(_PriorMixin, BaseLoss):
         Rows with this target count for nothing.
     reduction : {"mean", "sum", "none", "weighted_mean"}, default="mean"
         See :class:`BaseLoss`.
+
+    Notes
+    -----
+    Use it first: it ranks as well as cross-entropy, favours no class, needs no search, and gives
+    calibrated probabilities back. It is the default of the classifier. Its loss values are not
+    comparable with those of cross-entropy; stop early on a metric.
 
     References
     ----------
@@ -97,21 +75,21 @@ class LogitAdjustedLoss(_PriorMixin, BaseLoss):
         self.register_buffer("log_prior", None)
         self.tau = tau
 
-    def per_sample(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Loss of each row: ``(n, c), (n,) -> (n,)``."""
-        adjusted = logits + self.tau * self._adjustment(logits)
-        return F.cross_entropy(adjusted, target, reduction="none")
+    def _adjusted(self, logits: Tensor, target: Tensor) -> tuple[Tensor, None]:
+        return logits + self.tau * self._class_log_prior(logits), None
 
-    def with_gradient(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Softmax of the adjusted logits minus one-hot."""
-        return cross_entropy_with_gradient(logits + self.tau * self._adjustment(logits), target)
+    def per_label(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Binary cross-entropy of shifted labels: ``(n, l), (n, l) -> (n, l)``."""
+        absent, present = self._label_log_prior(logits).unbind(1)
+        shifted = logits + self.tau * (present - absent)
+        return F.binary_cross_entropy_with_logits(shifted, target, reduction="none")
 
     def log_prior_shift(self) -> Tensor | None:
         r"""Raw logits describe the training prior divided by :math:`\pi^\tau`."""
         return -self.tau * self._prepared_log_prior()
 
 
-class BalancedSoftmaxLoss(_PriorMixin, BaseLoss):
+class BalancedSoftmaxLoss(AdjustedLogitsMixin, PriorMixin, BaseLoss):
     r"""Balanced softmax: cross-entropy on logits shifted by the log class counts.
 
     .. math:: \ell = -\log \frac{n_t e^{z_t}}{\sum_j n_j e^{z_j}}
@@ -127,6 +105,10 @@ class BalancedSoftmaxLoss(_PriorMixin, BaseLoss):
         Rows with this target count for nothing.
     reduction : {"mean", "sum", "none", "weighted_mean"}, default="mean"
         See :class:`BaseLoss`.
+
+    Notes
+    -----
+    Use it under the name that the long-tail literature knows; see :class:`LogitAdjustedLoss`.
 
     References
     ----------
@@ -150,14 +132,187 @@ class BalancedSoftmaxLoss(_PriorMixin, BaseLoss):
         super().__init__(weight=weight, ignore_index=ignore_index, reduction=reduction)
         self.register_buffer("log_prior", None)
 
-    def per_sample(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Loss of each row: ``(n, c), (n,) -> (n,)``."""
-        return F.cross_entropy(logits + self._adjustment(logits), target, reduction="none")
+    def _adjusted(self, logits: Tensor, target: Tensor) -> tuple[Tensor, None]:
+        return logits + self._class_log_prior(logits), None
 
-    def with_gradient(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Softmax of the adjusted logits minus one-hot."""
-        return cross_entropy_with_gradient(logits + self._adjustment(logits), target)
+    def per_label(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Binary cross-entropy of shifted labels: ``(n, l), (n, l) -> (n, l)``."""
+        absent, present = self._label_log_prior(logits).unbind(1)
+        return F.binary_cross_entropy_with_logits(
+            logits + present - absent, target, reduction="none"
+        )
 
     def log_prior_shift(self) -> Tensor | None:
         r"""Raw logits describe the training prior divided by itself."""
         return -self._prepared_log_prior()
+
+
+class CDTLoss(AdjustedLogitsMixin, PriorMixin, BaseLoss):
+    r"""Class-dependent temperatures: the logits of rare classes are shrunk during training.
+
+    .. math:: \ell = -\log \frac{e^{z_t / D_t}}{\sum_j e^{z_j / D_j}}, \qquad
+        D_j = (n_{\max} / n_j)^\gamma
+
+    To reach the same loss, the net must make the raw logits of rare classes larger. Labels are
+    predicted from the raw logits; the posterior is softmax of the shrunk ones.
+
+    Parameters
+    ----------
+    gamma : float >= 0, default=0.2
+        Strength; the paper tunes 0 to 0.4.
+    weight : array-like of shape (n_classes,) or None, default=None
+        One factor per class, used as given.
+    ignore_index : int, default=-100
+        Rows with this target count for nothing.
+    reduction : {"mean", "sum", "none", "weighted_mean"}, default="mean"
+        See :class:`BaseLoss`.
+
+    Notes
+    -----
+    Use it with deep nets on long-tailed images, where features of rare classes deviate between
+    training and test; search ``gamma``.
+
+    References
+    ----------
+    .. [1] Ye et al. (2020). "Identifying and Compensating for Feature Deviation in Imbalanced Deep
+           Learning". :arxiv:`2001.01385`
+
+    Examples
+    --------
+    >>> import torch
+    >>> from imbtorch.losses import CDTLoss
+    >>> loss = CDTLoss(gamma=0.3).prepare([100, 20, 5])
+    >>> round(loss(torch.tensor([[2.0, 0.5, -1.0]]), torch.tensor([0])).item(), 4)
+    0.2495
+    """
+
+    name = "cdt"
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "gamma": [Interval(Real, 0, None, closed="left")]
+    }
+    _neutral_params: ClassVar[dict[str, Any] | None] = {"gamma": 0.0}
+    _test_params: ClassVar[tuple[dict[str, Any], ...]] = ({"gamma": 0.2}, {"gamma": 0.4})
+
+    def __init__(
+        self,
+        gamma: float = 0.2,
+        *,
+        weight: Any = None,
+        ignore_index: int = -100,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__(weight=weight, ignore_index=ignore_index, reduction=reduction)
+        self.register_buffer("log_prior", None)
+        self.gamma = gamma
+
+    def _adjusted(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        shrink = _inverse_temperature(self._class_log_prior(logits), self.gamma)
+        return logits * shrink, shrink
+
+    def log_posterior(self, logits: Tensor) -> Tensor:
+        """Softmax of the logits that the loss has seen."""
+        shrink = _inverse_temperature(self._class_log_prior(logits), self.gamma)
+        return torch.log_softmax(logits * shrink, dim=1)
+
+    def log_scores(self, logits: Tensor) -> Tensor:
+        """Softmax of the raw logits, as the paper predicts."""
+        return torch.log_softmax(logits, dim=1)
+
+    def initial_bias(self, log_prior: Tensor) -> Tensor | None:
+        """Logits that the temperatures shrink to the log prior."""
+        return log_prior / _inverse_temperature(self._prepared_log_prior(), self.gamma)
+
+
+class VSLoss(AdjustedLogitsMixin, PriorMixin, BaseLoss):
+    r"""Vector scaling: temperatures and shifts of the logits at once.
+
+    .. math:: \ell = -\log \frac{e^{z_t / D_t + \tau \log \pi_t}}
+        {\sum_j e^{z_j / D_j + \tau \log \pi_j}}, \qquad D_j = (n_{\max} / n_j)^\gamma
+
+    ``gamma=0`` is logit adjustment, ``tau=0`` is CDT. Labels are predicted from the raw logits; the
+    posterior is softmax of the adjusted ones.
+
+    Parameters
+    ----------
+    gamma : float >= 0, default=0.2
+        Strength of the temperatures.
+    tau : float >= 0, default=1.0
+        Strength of the shifts.
+    weight : array-like of shape (n_classes,) or None, default=None
+        One factor per class, used as given.
+    ignore_index : int, default=-100
+        Rows with this target count for nothing.
+    reduction : {"mean", "sum", "none", "weighted_mean"}, default="mean"
+        See :class:`BaseLoss`.
+
+    Notes
+    -----
+    Use it with nets that fit the training data perfectly, where shifts alone lose their effect
+    late in training and temperatures do not; search both.
+
+    References
+    ----------
+    .. [1] Kini et al. (2021). "Label-Imbalanced and Group-Sensitive Classification under
+           Overparameterization". :arxiv:`2103.01550`
+
+    Examples
+    --------
+    >>> import torch
+    >>> from imbtorch.losses import VSLoss
+    >>> loss = VSLoss(gamma=0.3).prepare([100, 20, 5])
+    >>> round(loss(torch.tensor([[2.0, 0.5, -1.0]]), torch.tensor([0])).item(), 4)
+    0.0537
+    """
+
+    name = "vs"
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "gamma": [Interval(Real, 0, None, closed="left")],
+        "tau": [Interval(Real, 0, None, closed="left")],
+    }
+    _neutral_params: ClassVar[dict[str, Any] | None] = {"gamma": 0.0, "tau": 0.0}
+    _test_params: ClassVar[tuple[dict[str, Any], ...]] = (
+        {"gamma": 0.3, "tau": 1.0},
+        {"gamma": 0.2, "tau": 1.2},
+    )
+
+    def __init__(
+        self,
+        gamma: float = 0.2,
+        tau: float = 1.0,
+        *,
+        weight: Any = None,
+        ignore_index: int = -100,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__(weight=weight, ignore_index=ignore_index, reduction=reduction)
+        self.register_buffer("log_prior", None)
+        self.gamma = gamma
+        self.tau = tau
+
+    def _adjusted(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        log_prior = self._class_log_prior(logits)
+        shrink = _inverse_temperature(log_prior, self.gamma)
+        return torch.addcmul(self.tau * log_prior, logits, shrink), shrink
+
+    def log_posterior(self, logits: Tensor) -> Tensor:
+        """Posterior of the population in which the shift has made the classes alike."""
+        shrink = _inverse_temperature(self._class_log_prior(logits), self.gamma)
+        return torch.log_softmax(logits * shrink, dim=1)
+
+    def log_scores(self, logits: Tensor) -> Tensor:
+        """Softmax of the raw logits, as the paper predicts."""
+        return torch.log_softmax(logits, dim=1)
+
+    def log_prior_shift(self) -> Tensor | None:
+        r"""Shrunk logits describe the training prior divided by :math:`\pi^\tau`."""
+        return -self.tau * self._prepared_log_prior()
+
+    def initial_bias(self, log_prior: Tensor) -> Tensor | None:
+        """Logits that temperatures and shifts turn into the log prior."""
+        own = self._prepared_log_prior()
+        return (log_prior - self.tau * own) / _inverse_temperature(own, self.gamma)
+
+
+def _inverse_temperature(log_prior: Tensor, gamma: Any) -> Tensor:
+    """Compute ``(n_j / n_max)^gamma``, shape ``(c,)``."""
+    return torch.exp(gamma * (log_prior - log_prior.amax()))

@@ -155,27 +155,27 @@ class Chain:
     def gradients(
         self,
         x: Tensor,
-        losses: Callable[[Tensor], Tensor],
+        loss: Callable[[Tensor], Tensor],
         share: Tensor,
         closed_form: Callable[[Tensor], tuple[Tensor, Tensor] | None] | None = None,
     ) -> Tensor:
-        """Write the gradients of ``(losses(chain(x)) * share).sum()`` into the parameters.
+        """Write the gradients of ``loss(chain(x))`` into the parameters.
 
         Parameters
         ----------
         x : Tensor of shape (b, n_features)
             A batch.
-        losses : callable(output) -> Tensor of shape (b,)
-            Loss of each row; autograd differentiates it, so that it may be any.
+        loss : callable(output) -> scalar Tensor
+            Loss of the batch; autograd differentiates it, so that it may be any.
         share : Tensor of shape (b,)
-            Factor of each row.
+            Factor of each row in that loss.
         closed_form : callable(output) -> (losses, gradient) or None
-            The same with its gradient, where the loss knows it.
+            Loss of each row and its gradient, where the loss knows it.
 
         Returns
         -------
-        Tensor of shape (b,)
-            The losses, detached.
+        Tensor
+            The loss, a detached scalar.
         """
         with torch.no_grad():
             for layer in self.layers:
@@ -183,15 +183,16 @@ class Chain:
             known = None if closed_form is None else closed_form(x)
         if known is None:
             output = x.requires_grad_()
-            values = losses(output)
-            values.backward(share)
+            value = loss(output)
+            value.backward()
             gradient = output.grad
             assert gradient is not None
         else:
             values, gradient = known
+            value = torch.dot(values, share)
             gradient.mul_(share.unsqueeze(1))
         first = self.layers[0]
         with torch.no_grad():
             for layer in reversed(self.layers):
                 gradient = layer.backward(gradient, layer is first)
-        return values.detach()
+        return value.detach()

@@ -40,15 +40,6 @@ class _StopTraining(Exception):  # noqa: N818 - a signal, not an error
     """A skorch callback asked for an orderly end."""
 
 
-def _losses(
-    per_sample: Callable[[Tensor, Tensor], Tensor],
-    codes: Tensor,
-    dtype: torch.dtype,
-    output: Tensor,
-) -> Tensor:
-    return per_sample(logits_of(output), codes).to(dtype)
-
-
 class _Net(ClassifierMixin, NeuralNet):
     """A skorch net that trains on :class:`Rows` and reports to monitors.
 
@@ -121,13 +112,11 @@ class _Net(ClassifierMixin, NeuralNet):
         return logits_of(self.module_(x, **fit_params))
 
     def _get_predict_nonlinearity(self) -> Callable[[Tensor], Tensor]:
-        return lambda logits: self.criterion_.log_posterior(logits).exp()
+        return lambda logits: self.criterion_.log_scores(logits).exp()
 
     def get_loss(self, y_pred: Tensor, y_true: Any, X: Any = None, training: bool = False) -> Any:
         """Unweighted mean loss of a batch, for skorch's own validation step."""
-        return self.criterion_.per_sample(
-            y_pred, to_tensor(y_true, device=self.device).long()
-        ).mean()
+        return self._unweighted(y_pred, to_tensor(y_true, device=self.device).long())
 
     @property
     def classes_(self) -> NDArray[np.intp]:
@@ -253,10 +242,13 @@ class _Net(ClassifierMixin, NeuralNet):
         datasets = {} if validation is None else validation.datasets
         self.notify("on_epoch_begin", **datasets)  # skorch opens the epoch's history record here
         self.module_.train(True)
+        self.criterion_.train(True)
+        self.criterion_.set_epoch(len(self.history) - 1)
         batches = rows.batches(order, self.batch_size)
         run = self._hooked if self._hooks else self._lean
         total = run(batches, step, rate)
         self.module_.train(False)
+        self.criterion_.train(False)
         record = {"epoch": len(self.history), "lr": self.optimizer_.param_groups[0]["lr"]}
         n_rows = max(len(order), 1)  # a chunk may hold nothing but rows of weight 0
         record["train_loss"] = float(total) / n_rows  # the one sync of the epoch
@@ -283,7 +275,7 @@ class _Net(ClassifierMixin, NeuralNet):
         step: Callable[[], Any],
         rate: LearningRate,
     ) -> Tensor:
-        module, per_sample = self.module_, self.criterion_.per_sample
+        module = self.module_
         params = [p for group in self.optimizer_.param_groups for p in group["params"]]
         learns = any(True for _ in self.criterion_.parameters())
         chain = None if learns else Chain.of(module)
@@ -292,22 +284,29 @@ class _Net(ClassifierMixin, NeuralNet):
         for x, codes, share in batches:
             rate()
             if chain is not None:
-                losses = partial(_losses, per_sample, codes, self.dtype)
-                values = chain.gradients(x, losses, share, partial(self._closed_form, codes))
+                loss = partial(self._batch_loss, codes, share)
+                value = chain.gradients(x, loss, share, partial(self._closed_form, codes))
             else:
                 for param in params:
                     param.grad = None
-                values = _losses(per_sample, codes, self.dtype, module(x))
-                values.backward(share)  # the gradient of their weighted sum
-                values = values.detach()
+                value = self._batch_loss(codes, share, module(x))
+                value.backward()
+                value = value.detach()
             step()
-            total.add_(torch.dot(values, share), alpha=len(x))
+            total.add_(value, alpha=len(x))
         return total
+
+    def _batch_loss(self, codes: Tensor, share: Tensor, output: Tensor) -> Tensor:
+        loss: Tensor = self.criterion_.batch_loss(logits_of(output).to(self.dtype), codes, share)
+        return loss
 
     def _closed_form(self, codes: Tensor, output: Tensor) -> tuple[Tensor, Tensor] | None:
         if output.shape[1] != self.n_classes:  # one column for two classes
             return None
         return self.criterion_.with_gradient(output, codes)
+
+    def _unweighted(self, logits: Tensor, codes: Tensor) -> Tensor:
+        return self._batch_loss(codes, logits.new_full(codes.shape, 1 / len(codes)), logits)
 
     def _hooked(
         self,
@@ -322,7 +321,7 @@ class _Net(ClassifierMixin, NeuralNet):
             self.optimizer_.zero_grad()
             self.notify("on_batch_begin", batch=(x, codes), training=True)
             logits = logits_of(self.module_(x))
-            loss = torch.dot(_losses(self.criterion_.per_sample, codes, self.dtype, logits), share)
+            loss = self._batch_loss(codes, share, logits)
             loss.backward()
             named = list(self.get_all_learnable_params())
             self.notify("on_grad_computed", named_parameters=named, batch=(x, codes), training=True)
@@ -344,7 +343,7 @@ class _Net(ClassifierMixin, NeuralNet):
                 self.notify("on_batch_begin", batch=(x, codes), training=False)
             with torch.no_grad():
                 logits = logits_of(self.module_(x))
-                loss = self.criterion_.per_sample(logits, codes).mean()
+                loss = self._unweighted(logits, codes)
             total += float(loss) * len(x)
             if self._hooks:
                 self.history.record_batch("valid_loss", float(loss))
@@ -362,8 +361,13 @@ class _Net(ClassifierMixin, NeuralNet):
 
     # -- prediction ------------------------------------------------------------------------
 
-    def log_posterior_chunks(self, features: Features) -> Iterator[Tensor]:
-        """Yield log-probabilities before any prior shift, ``(chunk, n_classes)``, row by row."""
+    def log_proba_chunks(
+        self, features: Features, log_prior_ratio: Tensor | None
+    ) -> Iterator[Tensor]:
+        """Yield log-probabilities, ``(chunk, n_classes)``, row by row.
+
+        Those of the posterior times the ratio of a stated population; None: the scores as trained.
+        """
         stop = len(features)
         step = max(1, min(_PREDICT_ROWS, _PREDICT_BYTES // max(1, features.row_bytes)))
         self.module_.train(False)
@@ -372,5 +376,10 @@ class _Net(ClassifierMixin, NeuralNet):
                 x = features.slice(first, min(first + step, stop))
                 output = self.module_(x)
                 check_width(output, len(x), self.n_classes, self.module_)
-                log_posterior = self.criterion_.log_posterior(logits_of(output))
-            yield log_posterior
+                logits = logits_of(output)
+                if log_prior_ratio is None:
+                    log_proba = self.criterion_.log_scores(logits)
+                else:
+                    log_posterior = self.criterion_.log_posterior(logits)
+                    log_proba = torch.log_softmax(log_posterior + log_prior_ratio, dim=1)
+            yield log_proba

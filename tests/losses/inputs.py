@@ -5,6 +5,7 @@ from sklearn.base import clone
 
 COUNTS = (100, 20, 5)
 CLASS_WEIGHT = (1.0, 2.0, 5.0)
+LABEL_COUNTS = ((25, 100), (105, 20), (120, 5))  # rows without and with each label
 
 
 def f64(values):

@@ -4,7 +4,12 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch.testing import assert_close
 
-from tests.losses.inputs import CLASS_WEIGHT, COUNTS, labels, prepared, value_and_gradient
+from tests.losses import inputs
+from tests.losses.inputs import CLASS_WEIGHT, LABEL_COUNTS, labels, value_and_gradient
+
+
+def prepared(loss, counts=LABEL_COUNTS, **params):
+    return inputs.prepared(loss, counts, **params)
 
 
 def sigmoid_extreme(dtype=torch.float32):
@@ -39,7 +44,7 @@ def check_sigmoid_gradient(loss):
 
 def check_sigmoid_extreme_logits(loss):
     """Finite in value and gradient, and as exact in float32 as in float64."""
-    loss = prepared(loss, COUNTS[:2])
+    loss = prepared(loss, LABEL_COUNTS[:2])
     logits, target = sigmoid_extreme()
     for scale in (1.0, 0.1, 0.01):
         single = value_and_gradient(lambda z: loss.per_label(z, target), scale * logits)
@@ -57,7 +62,7 @@ def check_sigmoid_permutation(loss):
     rows = torch.randperm(len(target), generator=torch.Generator().manual_seed(3))
     order = torch.tensor([2, 0, 1])
     values = prepared(loss).per_label(logits, target)
-    shuffled = prepared(loss, torch.tensor(COUNTS)[order]).per_label(
+    shuffled = prepared(loss, torch.tensor(LABEL_COUNTS)[order]).per_label(
         logits[rows][:, order], target[rows][:, order]
     )
     assert_close(shuffled, values[rows][:, order])
@@ -93,9 +98,9 @@ def check_sigmoid_extra_dimensions(loss):
 
 def check_neutral_sigmoid_is_bce(loss):
     """The sigmoid form of a loss that generalises cross-entropy generalises its binary form."""
-    neutral = prepared(loss, **loss._neutral_params)
     for logits, target in (labels(), sigmoid_extreme(torch.float64)):
-        actual = value_and_gradient(lambda z, y=target: neutral.per_label(z, y), logits)
+        neutral = prepared(loss, LABEL_COUNTS[: logits.shape[1]], **loss._neutral_params)
+        actual = value_and_gradient(lambda z, y=target, n=neutral: n.per_label(z, y), logits)
         expected = value_and_gradient(
             lambda z, y=target: F.binary_cross_entropy_with_logits(z, y, reduction="none"), logits
         )

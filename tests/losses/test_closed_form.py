@@ -9,7 +9,7 @@ SETTINGS = [
     cls(**params)
     for _, cls in sorted(all_losses().items())
     for params in cls._test_params
-    if cls.with_gradient is not BaseLoss.with_gradient and not params.get("label_smoothing")
+    if cls.with_gradient is not BaseLoss.with_gradient
 ]
 
 
@@ -37,4 +37,3 @@ def test_the_default_losses_know_their_gradient():
     logits, target = torch.zeros(3, 2), torch.tensor([0, 1, 1])
     for loss in (CrossEntropyLoss(), BalancedSoftmaxLoss().prepare([3, 1])):
         assert loss.with_gradient(logits, target) is not None
-    assert CrossEntropyLoss(label_smoothing=0.1).with_gradient(logits, target) is None

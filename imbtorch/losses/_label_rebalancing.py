@@ -1,0 +1,214 @@
+"""Losses that weigh the terms of a label by how rare it is."""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from imbtorch._sklearn import Interval
+from imbtorch.losses._adjusted import PriorMixin
+from imbtorch.losses._base import BaseLoss
+from imbtorch.losses._one_vs_rest import OneVsRestMixin
+
+__all__ = ["DistributionBalancedLoss", "SigmoidEqualizationLoss"]
+
+
+class DistributionBalancedLoss(OneVsRestMixin, PriorMixin, BaseLoss):
+    r"""Distribution-balanced loss: labels that occur together, and negatives that are too many.
+
+    .. math:: \ell = \hat r \left[ y \, \zeta(-(z - \nu)) + \frac{1 - y}{\lambda}
+        \zeta(\lambda (z - \nu)) \right], \quad
+        \hat r = \alpha + \sigma(\beta (r - \mu)), \quad
+        r_c = \frac{1 / n_c}{\sum_{j: y_j = 1} 1 / n_j}, \quad
+        \nu_c = \frac{\kappa}{\lambda} \log \left( \frac{N}{n_c} - 1 \right)
+
+    with softplus :math:`\zeta` and sigmoid :math:`\sigma`. :math:`r` corrects that a sampler of
+    rare labels also repeats the labels beside them; :math:`\nu` and :math:`\lambda` stop negatives
+    from pushing on once they are low enough. With ``gamma`` the terms fade as in focal loss.
+
+    Parameters
+    ----------
+    alpha : float >= 0, default=0.1
+        Floor of the weights.
+    beta : float > 0, default=10.0
+        Steepness of the weights.
+    mu : float, default=0.2
+        Where the weights rise; 0.3 for data with fewer labels a row.
+    negative_scale : float > 0, default=2.0
+        :math:`\lambda`; 5 for data with fewer labels a row.
+    bias : float >= 0, default=0.05
+        :math:`\kappa`.
+    gamma : float >= 0, default=0.0
+        Of the focal form (the authors also double the loss there).
+    weight : array-like of shape (n_classes,) or None, default=None
+        One factor per label, used as given.
+    ignore_index : int, default=-100
+        Rows with this target count for nothing (softmax form only).
+    reduction : {"mean", "sum", "none", "weighted_mean"}, default="mean"
+        See :class:`BaseLoss`.
+
+    Notes
+    -----
+    Use it for long-tailed multi-label data together with a sampler that repeats rows of rare
+    labels. Rows without labels get the largest weights. It leaves no posterior.
+
+    References
+    ----------
+    .. [1] Wu et al. (2020). "Distribution-Balanced Loss for Multi-Label Classification in
+           Long-Tailed Datasets". :arxiv:`2007.09654`
+
+    Examples
+    --------
+    >>> import torch
+    >>> from imbtorch.losses import DistributionBalancedLoss
+    >>> loss = DistributionBalancedLoss().prepare([[4, 6], [7, 3], [9, 1]])
+    >>> round(loss(torch.tensor([[1.0, -2.0, 0.5]]), torch.tensor([[1.0, 0.0, 0.0]])).item(), 4)
+    0.4123
+    """
+
+    name = "distribution_balanced"
+    has_posterior = False
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "beta": [Interval(Real, 0, None, closed="neither")],
+        "mu": [Interval(Real, None, None, closed="neither")],
+        "negative_scale": [Interval(Real, 0, None, closed="neither")],
+        "bias": [Interval(Real, 0, None, closed="left")],
+        "gamma": [Interval(Real, 0, None, closed="left")],
+    }
+    _test_params: ClassVar[tuple[dict[str, Any], ...]] = (
+        {},
+        {"mu": 0.3, "negative_scale": 5.0},
+        {"gamma": 2.0},
+    )
+
+    def __init__(
+        self,
+        alpha: float = 0.1,
+        beta: float = 10.0,
+        mu: float = 0.2,
+        negative_scale: float = 2.0,
+        bias: float = 0.05,
+        gamma: float = 0.0,
+        *,
+        weight: Any = None,
+        ignore_index: int = -100,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__(weight=weight, ignore_index=ignore_index, reduction=reduction)
+        self.register_buffer("log_prior", None)
+        self.alpha = alpha
+        self.beta = beta
+        self.mu = mu
+        self.negative_scale = negative_scale
+        self.bias = bias
+        self.gamma = gamma
+
+    def _terms(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Weight of each term, signed shifted logit, and its sign times scale, all ``(n, l)``."""
+        absent, present = self._label_log_prior(logits).unbind(1)
+        inverse = torch.exp(-present)
+        together = (target * inverse).sum(dim=1, keepdim=True)
+        share = inverse / together.clamp_min(torch.finfo(logits.dtype).tiny)
+        rebalance = self.alpha + torch.sigmoid(self.beta * (share - self.mu))
+        scale = target + (1 - target) * self.negative_scale
+        shifted = logits - self.bias / self.negative_scale * (absent - present)
+        slope = (1 - 2 * target) * scale
+        return rebalance / scale, slope * shifted, slope
+
+    def per_label(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Loss of each label: ``(n, l), (n, l) -> (n, l)``."""
+        factor, signed, _ = self._terms(logits, target)
+        return factor * torch.exp(self.gamma * F.logsigmoid(signed)) * -F.logsigmoid(-signed)
+
+    def _label_gradient(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        factor, signed, slope = self._terms(logits, target)
+        loss, minus_log_rest = -F.logsigmoid(-signed), -F.logsigmoid(signed)
+        fade, p = torch.exp(-self.gamma * minus_log_rest), torch.exp(-loss)
+        # d/ds of (1 - p)^gamma * softplus(s), with 1 - p = sigmoid(s)
+        derivative = fade * (self.gamma * p * loss + torch.exp(-minus_log_rest))
+        return factor * fade * loss, factor * derivative * slope
+
+
+class SigmoidEqualizationLoss(OneVsRestMixin, PriorMixin, BaseLoss):
+    r"""Sigmoid equalization loss: rows of other labels do not push down the rare ones.
+
+    .. math:: \ell_c = \left( 1 - E \, [f_c < \lambda] \, (1 - y_c) \right) \mathrm{BCE}_c
+
+    where :math:`f_c` is the share of rows with label c, and :math:`E` is 0 for rows without any
+    label, which push all labels down.
+
+    Parameters
+    ----------
+    threshold : float in [0, 1], default=0.00177
+        :math:`\lambda`: labels of a smaller share of the rows are rare. The default is that of the
+        LVIS data.
+    weight : array-like of shape (n_classes,) or None, default=None
+        One factor per label, used as given.
+    ignore_index : int, default=-100
+        Rows with this target count for nothing (softmax form only).
+    reduction : {"mean", "sum", "none", "weighted_mean"}, default="mean"
+        See :class:`BaseLoss`.
+
+    Notes
+    -----
+    Use it with hundreds of labels or classes in one-against-the-rest form: set ``threshold``
+    between head and tail. One label alone is plain cross-entropy: its negatives are rows without
+    any label. It leaves no posterior.
+
+    References
+    ----------
+    .. [1] Tan et al. (2020). "Equalization Loss for Long-Tailed Object Recognition".
+           :arxiv:`2003.05176`
+
+    Examples
+    --------
+    >>> import torch
+    >>> from imbtorch.losses import SigmoidEqualizationLoss
+    >>> loss = SigmoidEqualizationLoss(threshold=0.2, reduction="none")
+    >>> loss = loss.prepare([[4, 6], [7, 3], [9, 1]])
+    >>> target = torch.tensor([[1.0, 0.0, 0.0]])
+    >>> loss(torch.tensor([[1.0, -2.0, 0.5]]), target).round(decimals=4).tolist()
+    [[0.3133, 0.1269, 0.0]]
+    """
+
+    name = "sigmoid_equalization"
+    has_posterior = False
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "threshold": [Interval(Real, 0, 1, closed="both")]
+    }
+    _neutral_params: ClassVar[dict[str, Any] | None] = {"threshold": 0.0}
+    _test_params: ClassVar[tuple[dict[str, Any], ...]] = ({"threshold": 0.1}, {"threshold": 0.3})
+
+    def __init__(
+        self,
+        threshold: float = 0.00177,
+        *,
+        weight: Any = None,
+        ignore_index: int = -100,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__(weight=weight, ignore_index=ignore_index, reduction=reduction)
+        self.register_buffer("log_prior", None)
+        self.threshold = threshold
+
+    def _factor(self, logits: Tensor, target: Tensor) -> Tensor:
+        present = self._label_log_prior(logits)[:, 1]
+        rare = (present.exp() < self.threshold).to(logits.dtype)
+        labelled = target.amax(dim=1, keepdim=True)
+        return 1 - labelled * rare * (1 - target)
+
+    def per_label(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Loss of each label: ``(n, l), (n, l) -> (n, l)``."""
+        values = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+        return self._factor(logits, target) * values
+
+    def _label_gradient(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        factor = self._factor(logits, target)
+        sign = 1 - 2 * target
+        signed = sign * logits
+        return -factor * F.logsigmoid(-signed), factor * sign * torch.sigmoid(signed)

@@ -1,0 +1,280 @@
+"""Losses of labels: what is rare is each label's positives."""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from imbtorch._sklearn import Interval, StrOptions
+from imbtorch.losses._base import BaseLoss
+from imbtorch.losses._one_vs_rest import OneVsRestMixin
+
+__all__ = ["AsymmetricLoss", "BCELoss"]
+
+
+class BCELoss(OneVsRestMixin, BaseLoss):
+    r"""Binary cross-entropy from logits, with a weight of the positives of each label.
+
+    .. math:: \ell = -w y \log p - (1 - y) \log(1 - p)
+
+    Values of several labels are averaged. In the softmax form two classes are one label, more are
+    one label each against the rest.
+
+    Parameters
+    ----------
+    pos_weight : {"balanced", "sqrt"}, float, array-like of shape (n_labels,) or None, default=None
+        Factor of the positives: ``"balanced"`` is negatives / positives of each label, ``"sqrt"``
+        its square root; 1 for a label that has none of the one or the other.
+    max_pos_weight : float > 0 or None, default=None
+        Upper limit of the factors.
+    weight : array-like of shape (n_classes,) or None, default=None
+        One factor per label (per class in the softmax form), used as given.
+    ignore_index : int, default=-100
+        Rows with this target count for nothing (softmax form only).
+    reduction : {"mean", "sum", "none", "weighted_mean"}, default="mean"
+        See :class:`BaseLoss`.
+
+    Notes
+    -----
+    Use it for multi-label data: without ``pos_weight`` for probabilities, with ``"sqrt"`` or a cap
+    where the rarest labels are never predicted; full balance over-predicts labels of a few rows.
+    ``pos_weight`` is undone by the books of the priors.
+
+    References
+    ----------
+    .. [1] Dal Pozzolo et al. (2015). "Calibrating Probability with Undersampling for Unbalanced
+           Classification". :doi:`10.1109/SSCI.2015.33` (the inverse link)
+
+    Examples
+    --------
+    >>> import torch
+    >>> from imbtorch.losses import BCELoss
+    >>> loss = BCELoss(pos_weight="balanced").prepare([[75, 25], [90, 10]])
+    >>> loss.positive_factor.tolist()
+    [3.0, 9.0]
+    """
+
+    name = "bce"
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "pos_weight": [
+            StrOptions({"balanced", "sqrt"}),
+            Interval(Real, 0, None, closed="neither"),
+            "array-like",
+            Tensor,
+            None,
+        ],
+        "max_pos_weight": [Interval(Real, 0, None, closed="neither"), None],
+    }
+    _neutral_params: ClassVar[dict[str, Any] | None] = {"pos_weight": None}
+    _test_params: ClassVar[tuple[dict[str, Any], ...]] = (
+        {},
+        {"pos_weight": "balanced"},
+        {"pos_weight": "sqrt", "max_pos_weight": 3.0},
+        {"pos_weight": 3.0},
+    )
+
+    positive_factor: Tensor | None
+
+    def __init__(
+        self,
+        pos_weight: Any = None,
+        max_pos_weight: float | None = None,
+        *,
+        weight: Any = None,
+        ignore_index: int = -100,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__(weight=weight, ignore_index=ignore_index, reduction=reduction)
+        self.register_buffer("positive_factor", None)
+        self.pos_weight = pos_weight
+        self.max_pos_weight = max_pos_weight
+
+    def _prepare(self, class_counts: Tensor) -> None:
+        if class_counts.ndim == 2:
+            negatives, positives = class_counts.unbind(1)
+        elif len(class_counts) == 2:  # two classes are one label
+            negatives, positives = class_counts[:1], class_counts[1:]
+        else:
+            negatives, positives = class_counts.sum() - class_counts, class_counts
+        if isinstance(self.pos_weight, str):
+            usable = (negatives > 0) & (positives > 0)
+            factor = torch.where(usable, negatives / positives.clamp_min(1e-300), 1)
+            factor = factor.sqrt() if self.pos_weight == "sqrt" else factor
+        else:
+            factor = self._given_factor().expand(max(len(positives), 1)).clone()
+        self.positive_factor = self._capped(factor)
+
+    def _given_factor(self) -> Tensor:
+        given = 1.0 if self.pos_weight is None else self.pos_weight
+        if isinstance(given, Tensor):
+            given = given.detach().cpu()
+        factor = np.atleast_1d(np.asarray(given, dtype=np.float64))
+        if factor.ndim != 1 or not (np.isfinite(factor).all() and (factor > 0).all()):
+            raise ValueError(
+                "pos_weight must be 'balanced', 'sqrt', or finite numbers > 0, one per label; got "
+                f"{self.pos_weight!r}."
+            )
+        return torch.from_numpy(factor)
+
+    def _capped(self, factor: Tensor) -> Tensor:
+        return factor if self.max_pos_weight is None else factor.clamp_max(self.max_pos_weight)
+
+    def _factor(self, logits: Tensor) -> Tensor:
+        factor = self.positive_factor
+        if factor is None:
+            if isinstance(self.pos_weight, str):
+                raise ValueError(
+                    f"BCELoss(pos_weight={self.pos_weight!r}) needs the counts of the training "
+                    "data: call loss.prepare(class_counts) before using it."
+                )
+            factor = self._capped(self._given_factor()).to(logits.device)
+        if len(factor) not in {1, logits.shape[1]}:
+            raise ValueError(
+                f"pos_weight has {len(factor)} factors, but the logits have {logits.shape[1]} "
+                "columns: give one per label."
+            )
+        return factor.to(logits.dtype)
+
+    def per_label(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Loss of each label: ``(n, l), (n, l) -> (n, l)``."""
+        return F.binary_cross_entropy_with_logits(
+            logits, target, reduction="none", pos_weight=self._factor(logits)
+        )
+
+    def _label_gradient(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        factor = 1 + (self._factor(logits) - 1) * target
+        sign = 1 - 2 * target
+        signed = sign * logits
+        return -factor * F.logsigmoid(-signed), factor * sign * torch.sigmoid(signed)
+
+    def log_odds(self, logits: Tensor) -> Tensor:
+        """Log-odds of each label, with the factors undone: ``(n, l) -> (n, l)``."""
+        return logits - self._factor(logits).log()
+
+    def log_posterior(self, logits: Tensor) -> Tensor:
+        """Log-probabilities; of more than two classes with the factors undone."""
+        return super().log_posterior(self.log_odds(logits) if logits.shape[1] > 2 else logits)
+
+    def log_scores(self, logits: Tensor) -> Tensor:
+        """Log-probabilities as trained, ``pos_weight`` included."""
+        return super().log_posterior(logits)
+
+    def log_prior_shift(self) -> Tensor | None:
+        """Log factors of two classes; with more the inverse link undoes them."""
+        factor = self.positive_factor
+        if factor is None or len(factor) > 1:
+            return None
+        return torch.cat([torch.zeros_like(factor), factor.log()])
+
+    def initial_bias(self, log_prior: Tensor) -> Tensor | None:
+        """Log prior of two classes; log-odds of each of several classes against the rest."""
+        if len(log_prior) == 2:
+            return super().initial_bias(log_prior)
+        bias = log_prior - torch.log(-torch.expm1(log_prior))
+        return bias if self.positive_factor is None else bias + self.positive_factor.log()
+
+
+class AsymmetricLoss(OneVsRestMixin, BaseLoss):
+    r"""Asymmetric loss: easy negatives fade faster than positives, and the easiest vanish.
+
+    .. math:: \ell = -y (1 - p)^{\gamma_+} \log p
+        - (1 - y) p_m^{\gamma_-} \log(1 - p_m), \qquad p_m = \max(p - m, 0)
+
+    Negatives of probability below the clip :math:`m` have neither value nor gradient.
+
+    Parameters
+    ----------
+    gamma_pos : float >= 0, default=0.0
+        Focusing of positives; the authors' code has 1, their paper 0.
+    gamma_neg : float >= 0, default=4.0
+        Focusing of negatives.
+    clip : float in [0, 1), default=0.05
+        :math:`m`, the probability that negatives are granted.
+    weight : array-like of shape (n_classes,) or None, default=None
+        One factor per label, used as given.
+    ignore_index : int, default=-100
+        Rows with this target count for nothing (softmax form only).
+    reduction : {"mean", "sum", "none", "weighted_mean"}, default="mean"
+        See :class:`BaseLoss`; ``"sum"`` is the authors'.
+
+    Notes
+    -----
+    Use it for many labels, each rare, where ranking and F-measures count: it is the usual choice
+    for images with many tags. The clip leaves no posterior.
+
+    References
+    ----------
+    .. [1] Ridnik et al. (2021). "Asymmetric Loss For Multi-Label Classification".
+           :arxiv:`2009.14119`
+
+    Examples
+    --------
+    >>> import torch
+    >>> from imbtorch.losses import AsymmetricLoss
+    >>> logits, target = torch.tensor([[1.0, -2.0, -3.5]]), torch.tensor([[1.0, 0.0, 0.0]])
+    >>> AsymmetricLoss(reduction="none")(logits, target).round(decimals=4).tolist()
+    [[0.3133, 0.0, 0.0]]
+    """
+
+    name = "asymmetric"
+    has_posterior = False
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "gamma_pos": [Interval(Real, 0, None, closed="left")],
+        "gamma_neg": [Interval(Real, 0, None, closed="left")],
+        "clip": [Interval(Real, 0, 1, closed="left")],
+    }
+    _test_params: ClassVar[tuple[dict[str, Any], ...]] = (
+        {},
+        {"gamma_pos": 1.0, "gamma_neg": 2.0, "clip": 0.0},
+        {"gamma_pos": 0.0, "gamma_neg": 0.5, "clip": 0.2},
+    )
+
+    def __init__(
+        self,
+        gamma_pos: float = 0.0,
+        gamma_neg: float = 4.0,
+        clip: float = 0.05,
+        *,
+        weight: Any = None,
+        ignore_index: int = -100,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__(weight=weight, ignore_index=ignore_index, reduction=reduction)
+        self.gamma_pos = gamma_pos
+        self.gamma_neg = gamma_neg
+        self.clip = clip
+
+    def _negative(self, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Clipped probability, its logarithm, and ``log(1 - p_m)``; safe where p is below m."""
+        clip = torch.as_tensor(self.clip, dtype=logits.dtype, device=logits.device)
+        clipped = torch.relu(torch.sigmoid(logits) - clip)
+        log_clipped = clipped.clamp_min(torch.finfo(logits.dtype).tiny).log()
+        log_rest = torch.logaddexp(F.logsigmoid(-logits), clip.log()).clamp_max(0)
+        return clipped, log_clipped, log_rest
+
+    def per_label(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Loss of each label: ``(n, l), (n, l) -> (n, l)``."""
+        positive = -torch.exp(self.gamma_pos * F.logsigmoid(-logits)) * F.logsigmoid(logits)
+        clipped, log_clipped, log_rest = self._negative(logits)
+        negative = -torch.exp(self.gamma_neg * log_clipped) * log_rest
+        negative = torch.where(clipped > 0, negative, 0)
+        return target * positive + (1 - target) * negative
+
+    def _label_gradient(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        log_p, log_not = F.logsigmoid(logits), F.logsigmoid(-logits)
+        p, rest = log_p.exp(), log_not.exp()
+        fade = torch.exp(self.gamma_pos * log_not)
+        positive, rise = -fade * log_p, fade * (self.gamma_pos * p * log_p - rest)
+        clipped, log_clipped, log_rest = self._negative(logits)
+        power = torch.exp(self.gamma_neg * log_clipped)
+        steep = self.gamma_neg * torch.exp((self.gamma_neg - 1) * log_clipped) * log_rest
+        slope = p * (power * torch.exp(log_not - log_rest) - rest * steep)
+        inside = clipped > 0
+        negative, slope = torch.where(inside, -power * log_rest, 0), torch.where(inside, slope, 0)
+        is_positive = target > 0.5
+        return torch.where(is_positive, positive, negative), torch.where(is_positive, rise, slope)

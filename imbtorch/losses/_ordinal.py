@@ -1,0 +1,95 @@
+"""Losses for classes with an order."""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from imbtorch._numerics import log_not_each
+from imbtorch._sklearn import Interval
+from imbtorch.losses._base import BaseLoss
+
+__all__ = ["OrdinalCDWLoss"]
+
+
+class OrdinalCDWLoss(BaseLoss):
+    r"""Class-distance weighted cross-entropy, for ordered classes.
+
+    .. math:: \ell = -\sum_j |j - t|^\alpha \log(1 - p_j)
+
+    Probability far from the true class costs more than beside it. Classes are ordered as their
+    indices: in an estimator, as the sorted labels.
+
+    Parameters
+    ----------
+    alpha : float > 0, default=2.0
+        Power of the distance.
+    weight : array-like of shape (n_classes,) or None, default=None
+        One factor per class, used as given.
+    ignore_index : int, default=-100
+        Rows with this target count for nothing.
+    reduction : {"mean", "sum", "none", "weighted_mean"}, default="mean"
+        See :class:`BaseLoss`.
+
+    Notes
+    -----
+    Use it for grades, stages and ratings, with class weights where the ends are rare; search
+    ``alpha``. Its outputs are no probabilities. With two classes it is cross-entropy.
+
+    References
+    ----------
+    .. [1] Polat et al. (2022). "Class Distance Weighted Cross-Entropy Loss for Ulcerative Colitis
+           Severity Estimation". :arxiv:`2202.05167`
+
+    Examples
+    --------
+    >>> import torch
+    >>> from imbtorch.losses import OrdinalCDWLoss
+    >>> logits, target = torch.tensor([[2.0, 0.5, -1.0]]), torch.tensor([0])
+    >>> round(OrdinalCDWLoss(alpha=2.0)(logits, target).item(), 4)
+    0.3509
+    """
+
+    name = "ordinal_cdw"
+    has_posterior = False
+    _ordered_classes = True
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "alpha": [Interval(Real, 0, None, closed="neither")]
+    }
+    _test_params: ClassVar[tuple[dict[str, Any], ...]] = ({"alpha": 1.0}, {"alpha": 2.0})
+
+    def __init__(
+        self,
+        alpha: float = 2.0,
+        *,
+        weight: Any = None,
+        ignore_index: int = -100,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__(weight=weight, ignore_index=ignore_index, reduction=reduction)
+        self.alpha = alpha
+
+    def _cost(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Distances to the power alpha, ``(n, c)``."""
+        classes = torch.arange(logits.shape[1], device=logits.device)
+        distance = (classes - target.unsqueeze(1)).abs().to(logits.dtype)
+        return distance**self.alpha
+
+    def per_sample(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Loss of each row: ``(n, c), (n,) -> (n,)``."""
+        log_rest = log_not_each(torch.log_softmax(logits, dim=1))
+        return -(self._cost(logits, target) * log_rest).sum(dim=1)
+
+    def with_gradient(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Through the softmax; the ratio ``p_j / (1 - p_top)`` stays in log space."""
+        log_p = torch.log_softmax(logits, dim=1)
+        log_rest, cost = log_not_each(log_p), self._cost(logits, target)
+        p, top = log_p.exp(), log_p.argmax(dim=1, keepdim=True)
+        odds = (cost * torch.exp(log_p - log_rest)).scatter(1, top, 0)  # that of top overflows
+        gradient = cost * p - p * (odds.sum(dim=1, keepdim=True) - odds)
+        others = torch.exp(log_p - log_rest.gather(1, top)).scatter(1, top, 0)
+        gradient -= cost.gather(1, top) * p.gather(1, top) * others
+        return -(cost * log_rest).sum(dim=1), gradient

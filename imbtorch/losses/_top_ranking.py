@@ -1,0 +1,194 @@
+"""Losses of the top of a ranking: recall among the highest scores, average precision."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from imbtorch._sklearn import Interval
+from imbtorch.losses._base import BaseLoss
+from imbtorch.losses._whole_batch import WARMUP_CONSTRAINT, WholeBatchMixin, safe_ratio
+
+__all__ = ["RecallAtTopLoss", "SmoothAPLoss"]
+
+
+class RecallAtTopLoss(WholeBatchMixin, BaseLoss):
+    r"""One minus a smooth recall among the highest scores of a batch.
+
+    .. math:: \ell = 1 - \frac{1}{n_+} \sum_{i \in +} \sigma \left( \frac{s_i - \theta}{T}
+        \right)
+
+    where a share ``fraction`` of the rows scores :math:`\theta` or more.
+
+    Parameters
+    ----------
+    fraction : float in (0, 1), default=0.05
+        Share of the rows that can be looked at.
+    temperature : float > 0, default=1.0
+        :math:`T`, the width of the smooth step, in log-odds.
+    warmup_epochs : int >= 0, default=5
+        Epochs of cross-entropy before, where a training loop calls ``set_epoch``.
+    weight : array-like of shape (n_classes,) or None, default=None
+        One factor per class, used as given.
+    ignore_index : int, default=-100
+        Rows with this target count for nothing (softmax form only).
+    reduction : {"mean", "sum", "none", "weighted_mean"}, default="mean"
+        Over the columns; ``"none"`` gives one value per column.
+
+    Notes
+    -----
+    Use it where capacity is fixed, such as an inspection of the top 1 %, with batches large enough
+    that the top share holds several rows. Weights count in the share and in the recall. A batch
+    without positives teaches nothing. Scores are no probabilities.
+
+    References
+    ----------
+    .. [1] Adam et al. (2020). "General Framework for Binary Classification on Top Samples".
+           :arxiv:`2002.10923`
+
+    Examples
+    --------
+    >>> import torch
+    >>> from imbtorch.losses import RecallAtTopLoss
+    >>> scores, target = torch.tensor([0.1, 0.4, 0.35, 0.8]), torch.tensor([0, 0, 1, 1])
+    >>> loss = RecallAtTopLoss(fraction=0.5, temperature=0.001)
+    >>> round(loss(scores, target).item(), 4)
+    0.5
+    """
+
+    name = "recall_at_top"
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "fraction": [Interval(Real, 0, 1, closed="neither")],
+        "temperature": [Interval(Real, 0, None, closed="neither")],
+        **WARMUP_CONSTRAINT,
+    }
+    _test_params: ClassVar[tuple[dict[str, Any], ...]] = (
+        {"fraction": 0.2},
+        {"fraction": 0.5, "temperature": 0.3},
+    )
+
+    def __init__(
+        self,
+        fraction: float = 0.05,
+        temperature: float = 1.0,
+        warmup_epochs: int = 5,
+        *,
+        weight: Any = None,
+        ignore_index: int = -100,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__(weight=weight, ignore_index=ignore_index, reduction=reduction)
+        self.fraction = fraction
+        self.temperature = temperature
+        self.warmup_epochs = warmup_epochs
+
+    def _column_values(self, scores: Tensor, positive: Tensor, weight: Tensor) -> Tensor:
+        ordered, order = scores.sort(dim=0, descending=True, stable=True)
+        reached = weight.gather(0, order).cumsum(0)
+        before = (reached < self.fraction * weight.sum(0) * (1 - 1e-6)).sum(0, keepdim=True)
+        threshold = ordered.gather(0, before.clamp_max(len(scores) - 1))
+        found = torch.sigmoid((scores - threshold) / self.temperature)
+        hits = weight * positive
+        return 1 - safe_ratio((hits * found).sum(0), hits.sum(0))
+
+
+class SmoothAPLoss(WholeBatchMixin, BaseLoss):
+    r"""One minus a smooth average precision of a batch and of scores remembered from earlier ones.
+
+    .. math:: \ell = 1 - \frac{1}{n_+} \sum_{i \in +} \frac{R^+_i}{R_i}, \qquad
+        R_i = 1 + \sum_{j \ne i} \sigma \left( \frac{s_j - s_i}{T} \right)
+
+    :math:`R_i` is the smooth rank among all rows, :math:`R^+_i` among the positives. Only rows of
+    the present batch pass gradients; remembered ones make the ranks of a few positives meaningful.
+    Time and memory grow with the batch times (batch + queue).
+
+    Parameters
+    ----------
+    temperature : float > 0, default=0.1
+        :math:`T`, the width of the smooth step, in log-odds. Papers have 0.01, for cosines.
+    queue_size : int >= 0, default=1024
+        How many rows to remember in training mode; 0 ranks within the batch.
+    warmup_epochs : int >= 0, default=5
+        Epochs of cross-entropy before, where a training loop calls ``set_epoch``.
+    weight : array-like of shape (n_classes,) or None, default=None
+        One factor per class, used as given.
+    ignore_index : int, default=-100
+        Rows with this target count for nothing (softmax form only).
+    reduction : {"mean", "sum", "none", "weighted_mean"}, default="mean"
+        Over the columns; ``"none"`` gives one value per column.
+
+    Notes
+    -----
+    Use it to rank by average precision, the usual score of rare positives, after a warm-up. Weights
+    count in the ranks and in the mean. A batch without positives teaches nothing, but is
+    remembered. Scores are no probabilities.
+
+    References
+    ----------
+    .. [1] Brown et al. (2020). "Smooth-AP: Smoothing the Path Towards Large-Scale Image Retrieval".
+           :arxiv:`2007.12163`
+    .. [2] Wang et al. (2020). "Cross-Batch Memory for Embedding Learning". :arxiv:`1912.06798`
+           (the queue)
+
+    Examples
+    --------
+    >>> import torch
+    >>> from imbtorch.losses import SmoothAPLoss
+    >>> scores, target = torch.tensor([0.1, 0.4, 0.35, 0.8]), torch.tensor([0, 0, 1, 1])
+    >>> round(SmoothAPLoss(temperature=0.01)(scores, target).item(), 4)
+    0.1659
+    """
+
+    name = "smooth_ap"
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "temperature": [Interval(Real, 0, None, closed="neither")],
+        "queue_size": [Interval(Integral, 0, None, closed="left")],
+        **WARMUP_CONSTRAINT,
+    }
+    _test_params: ClassVar[tuple[dict[str, Any], ...]] = ({}, {"queue_size": 0})
+
+    queue: Tensor | None
+
+    def __init__(
+        self,
+        temperature: float = 0.1,
+        queue_size: int = 1024,
+        warmup_epochs: int = 5,
+        *,
+        weight: Any = None,
+        ignore_index: int = -100,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__(weight=weight, ignore_index=ignore_index, reduction=reduction)
+        self.register_buffer("queue", None)
+        self.temperature = temperature
+        self.queue_size = queue_size
+        self.warmup_epochs = warmup_epochs
+
+    def _prepare(self, class_counts: Tensor) -> None:
+        self.queue = None  # scores of another training run rank nothing here
+
+    def _remembered(self, current: Tensor) -> Tensor:
+        """Rows to rank against, ``(3, n + q, l)``: scores, positives and weights; then remember."""
+        queue = self.queue
+        if queue is None or queue.shape[2] != current.shape[2]:
+            queue = current.detach()[:, :0]
+        candidates = torch.cat([current, queue.to(current.dtype)], dim=1)
+        if self.training and self.queue_size:
+            self.queue = candidates.detach()[:, : self.queue_size].clone()
+        return candidates
+
+    def _column_values(self, scores: Tensor, positive: Tensor, weight: Tensor) -> Tensor:
+        others, is_positive, mass = self._remembered(torch.stack([scores, positive, weight]))
+        n_rows = len(scores)
+        above = torch.sigmoid((others.unsqueeze(0) - scores.unsqueeze(1)) / self.temperature)
+        itself = torch.eye(n_rows, len(others), device=scores.device, dtype=scores.dtype)
+        above = above * (1 - itself).unsqueeze(2) * mass.unsqueeze(0)
+        rank = weight + above.sum(1)
+        rank_among_positives = weight + (above * is_positive.unsqueeze(0)).sum(1)
+        precision = safe_ratio(rank_among_positives, rank)
+        hits = weight * positive
+        return 1 - safe_ratio((hits * precision).sum(0), hits.sum(0))

@@ -1,0 +1,162 @@
+"""Losses that look at the whole batch: overlaps and rankings, one value per column."""
+
+from __future__ import annotations
+
+from numbers import Integral
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from imbtorch._numerics import log_not_each
+from imbtorch._sklearn import Interval
+from imbtorch.losses._one_vs_rest import one_hot
+from imbtorch.losses._shapes import (
+    as_index_rows,
+    as_label_rows,
+    reduce,
+    row_weights,
+    single_precision,
+)
+
+__all__ = ["WARMUP_CONSTRAINT", "WholeBatchMixin", "safe_ratio"]
+
+WARMUP_CONSTRAINT: dict[str, list[Any]] = {
+    "warmup_epochs": [Interval(Integral, 0, None, closed="left")]
+}
+
+
+class WholeBatchMixin:
+    """Both forms, weights, warm-up and batches without positives, from ``_column_values``.
+
+    Two classes are one column of logit ``z_1 - z_0``; more are one column each against the rest. A
+    column in which no row of the batch is positive (or, where the loss compares, none negative) has
+    the value 0 and no gradient, and does not count in the mean over columns.
+
+    Place it before ``BaseLoss`` in the bases. ``warmup_epochs`` epochs of cross-entropy come first,
+    in a training loop that calls ``set_epoch``.
+    """
+
+    has_posterior = False
+    _on_probabilities: ClassVar[bool] = False
+    _compares: ClassVar[bool] = False  # positives with negatives: both are needed
+    warmup_epochs: int
+    ignore_index: int
+    reduction: str
+    weight: Tensor | None
+    _epoch: int | None = None
+
+    def _column_values(self, scores: Tensor, positive: Tensor, weight: Tensor) -> Tensor:
+        """Value of each column, ``(l,)``.
+
+        Parameters
+        ----------
+        scores : Tensor of shape (n, l)
+            Probabilities with ``_on_probabilities``, else log-odds.
+        positive : Tensor of shape (n, l)
+            0 or 1.
+        weight : Tensor of shape (n, l)
+            Row weights; 0 is a row left out.
+        """
+        raise NotImplementedError
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch begins, counted from 0: warm-up, or the loss itself."""
+        self._epoch = epoch
+
+    @property
+    def is_warming_up(self) -> bool:
+        """Whether the loss is cross-entropy now; never without ``set_epoch``."""
+        return self._epoch is not None and self._epoch < self.warmup_epochs
+
+    # -- forms -----------------------------------------------------------------------------
+
+    def forward(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Value of a batch.
+
+        Parameters
+        ----------
+        logits : Tensor of shape (n, c), (n, c, d1, ...), or of the target's shape
+            Raw outputs of a module.
+        target : Tensor of shape (n,), (n, d1, ...), or of the logits' shape
+            Class indices (softmax form), or zeros and ones of the logits' shape (sigmoid form).
+        weight : Tensor of the shape of ``target``, of shape (n,) or a scalar, optional
+            Row weights.
+
+        Returns
+        -------
+        Tensor
+            Mean (or sum) over the columns; with ``reduction="none"`` one value per column.
+
+        Raises
+        ------
+        ValueError
+            If shapes do not fit, or a class index is out of range.
+        """
+        logits = single_precision(logits)
+        given = torch.ones((), device=logits.device, dtype=logits.dtype)
+        if weight is not None:
+            given = row_weights(weight, target).to(logits.dtype)
+        given = given.expand(target.shape)
+        if target.shape == logits.shape:
+            rows, labels, weights = map(as_label_rows, (logits, target.to(logits.dtype), given))
+            if self.weight is not None:
+                weights = weights * self._class_factors(rows.shape[1], rows)  # type: ignore[attr-defined]
+            return self._of_labels(rows, labels, weights)
+        rows, index, kept = as_index_rows(logits, target, self.ignore_index)
+        weights = given.reshape(-1) * kept
+        if self.weight is not None:
+            weights = weights * self._class_factors(rows.shape[1], rows)[index]  # type: ignore[attr-defined]
+        return self._of_classes(rows, index, weights, kept.sum())
+
+    def _of_labels(self, logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+        if self.is_warming_up:
+            values = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
+            return reduce(values * weights, weights, labels.numel(), self._warm_reduction)
+        scores = torch.sigmoid(logits) if self._on_probabilities else logits
+        return self._reduce_columns(scores, labels, weights)
+
+    def _of_classes(
+        self, logits: Tensor, index: Tensor, weights: Tensor, n_rows: Tensor | int
+    ) -> Tensor:
+        if self.is_warming_up:
+            values = F.cross_entropy(logits, index, reduction="none")
+            return reduce(values * weights, weights, n_rows, self._warm_reduction)
+        n_classes = logits.shape[1]
+        if n_classes == 2:
+            scores = logits[:, 1:] - logits[:, :1]
+            scores = torch.sigmoid(scores) if self._on_probabilities else scores
+            positive = index.unsqueeze(1).to(logits.dtype)
+        else:
+            log_p = torch.log_softmax(logits, dim=1)
+            scores = log_p.exp() if self._on_probabilities else log_p - log_not_each(log_p)
+            positive = one_hot(index, n_classes, logits.dtype)
+        return self._reduce_columns(scores, positive, weights.unsqueeze(1).expand_as(scores))
+
+    @property
+    def _warm_reduction(self) -> str:
+        return "mean" if self.reduction == "none" else self.reduction
+
+    def _reduce_columns(self, scores: Tensor, positive: Tensor, weight: Tensor) -> Tensor:
+        usable = (positive * weight).sum(0) > 0
+        if self._compares:
+            usable = usable & (((1 - positive) * weight).sum(0) > 0)
+        values = torch.where(usable, self._column_values(scores, positive, weight), 0)
+        if self.reduction in {"mean", "weighted_mean"}:
+            return values.sum() / usable.sum().clamp_min(1)
+        return reduce(values, usable, 1, self.reduction)
+
+    def batch_loss(self, logits: Tensor, target: Tensor, share: Tensor) -> Tensor:
+        """Loss of a batch, a scalar, for class indices and row weights divided by their number."""
+        loss = self._of_classes(logits, target, share * len(share), len(share))
+        return loss.sum()
+
+    def log_posterior(self, logits: Tensor) -> Tensor:
+        """Normalised scores, no probabilities: softmax of the logits."""
+        return torch.log_softmax(logits, dim=1)
+
+
+def safe_ratio(part: Tensor, whole: Tensor) -> Tensor:
+    """``part / whole``, 0 where both are 0."""
+    return part / whole.clamp_min(torch.finfo(whole.dtype).tiny)
