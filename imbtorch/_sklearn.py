@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import signature
 from typing import Any, TypeVar
 
 from sklearn.base import _fit_context
@@ -25,6 +26,13 @@ def fit_context(method: Method) -> Method:
     return decorated
 
 
+def accepts_sample_weight(scorer: Callable[..., Any]) -> bool:
+    """Tell whether a scorer takes ``sample_weight``."""
+    # an object of make_scorer has it in its signature whatever its metric does with it
+    ask = getattr(scorer, "_accept_sample_weight", None)
+    return bool(ask()) if ask else "sample_weight" in signature(scorer).parameters
+
+
 try:  # scikit-learn >= 1.9; experimental there, so its absence must cost nothing
     from sklearn.callback import CallbackSupportMixin
 except ImportError:  # pragma: no cover - depends on the installed scikit-learn
@@ -41,6 +49,7 @@ __all__ = [
     "StrOptions",
     "_check_partial_fit_first_call",
     "_check_sample_weight",
+    "accepts_sample_weight",
     "fit_context",
     "validate_parameter_constraints",
 ]

@@ -2,7 +2,8 @@
 
 Bookkeeping: training prior x sampler x class weights x loss adjustment = effective prior. Changing
 the class prior of a population from ``s`` to ``t`` multiplies the odds of class ``c`` by
-``t_c / s_c`` (Saerens et al. 2002, :doi:`10.1162/089976602753284446`).
+``t_c / s_c`` (Saerens et al. 2002, :doi:`10.1162/089976602753284446`). All functions assume that
+only the class frequencies differ between populations, not what each class looks like.
 """
 
 from __future__ import annotations
@@ -12,11 +13,29 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import log_softmax
+from sklearn.exceptions import ConvergenceWarning
 
+from imbtorch._probabilities import (
+    check_masses,
+    check_matrix,
+    check_prior,
+    check_proba,
+    row_shares,
+)
 from imbtorch.exceptions import DoubleCorrectionWarning
 
-__all__ = ["check_double_correction", "log_prior_ratio", "normalize", "resolve_target_prior"]
+__all__ = [
+    "check_double_correction",
+    "estimate_prior",
+    "log_prior_ratio",
+    "logit_adjust",
+    "normalize",
+    "resolve_target_prior",
+    "shift_prior",
+    "undersampling_correction",
+]
 
 Floats = NDArray[np.float64]
 _IMBALANCED = 1.5  # classes closer to each other than 1.5 : 1 count as balanced
@@ -123,3 +142,253 @@ def check_double_correction(class_prior: Floats, log_effects: Mapping[str, Float
             DoubleCorrectionWarning,
             stacklevel=2,
         )
+
+
+def shift_prior(proba: ArrayLike, source: ArrayLike, target: ArrayLike) -> Floats:
+    """Restate probabilities of one population for another one.
+
+    ``p'_c`` is proportional to ``p_c * target_c / source_c``.
+
+    Parameters
+    ----------
+    proba : array-like of shape (n, n_classes)
+        Probabilities that describe ``source``.
+    source : array-like of shape (n_classes,)
+        Class frequencies that ``proba`` describes, which sum to 1.
+    target : array-like of shape (n_classes,)
+        Class frequencies that the result shall describe, which sum to 1.
+
+    Returns
+    -------
+    ndarray of float64, shape (n, n_classes)
+        Rows sum to 1. A class of frequency 0 in ``source`` keeps its probability relative to the
+        original ones; one of frequency 0 in ``target`` gets probability 0.
+
+    Raises
+    ------
+    ValueError
+        If ``proba`` are no probabilities, a prior is no distribution over the same classes, or a
+        row has all its probability on classes that ``target`` lacks.
+
+    References
+    ----------
+    .. [1] Saerens et al. (2002). "Adjusting the Outputs of a Classifier to New a Priori
+           Probabilities". :doi:`10.1162/089976602753284446`
+    .. [2] Elkan (2001). "The Foundations of Cost-Sensitive Learning". IJCAI, pp. 973-978.
+
+    Examples
+    --------
+    >>> from imbtorch.priors import shift_prior
+    >>> shift_prior([[0.5, 0.5], [0.1, 0.9]], source=[0.5, 0.5], target=[0.98, 0.02]).round(4)
+    array([[0.98  , 0.02  ],
+           [0.8448, 0.1552]])
+    """
+    proba = check_proba(proba)
+    n_classes = proba.shape[1]
+    ratio = log_prior_ratio(
+        check_prior(source, n_classes, "source"), check_prior(target, n_classes, "target")
+    )
+    return _multiply_odds(proba, ratio)
+
+
+def logit_adjust(logits: ArrayLike, prior: ArrayLike, tau: float = 1.0) -> Floats:
+    """Subtract ``tau * log(prior)`` from logits, after training.
+
+    With ``tau=1`` the largest adjusted logit is the class that balanced accuracy asks for, where
+    the logits come from plain cross-entropy on data of frequencies ``prior``.
+
+    Parameters
+    ----------
+    logits : array-like of shape (n, n_classes)
+        Outputs of the model, or log-probabilities.
+    prior : array-like of shape (n_classes,)
+        Class frequencies or counts of the training data, all of them positive.
+    tau : float, default=1.0
+        Strength: 0 changes nothing, 1 asks for balanced classes.
+
+    Returns
+    -------
+    ndarray of float64, shape (n, n_classes)
+        Adjusted logits.
+
+    Raises
+    ------
+    ValueError
+        If a class has no mass, or the shapes do not match.
+
+    References
+    ----------
+    .. [1] Menon et al. (2021). "Long-tail learning via logit adjustment". :arxiv:`2007.07314`
+
+    Examples
+    --------
+    >>> from imbtorch.priors import logit_adjust
+    >>> logit_adjust([[2.0, 0.5, -1.0]], prior=[0.8, 0.16, 0.04]).argmax(axis=1)
+    array([1])
+    """
+    scores = check_matrix(logits, "logits")
+    masses = check_masses(prior, scores.shape[1], "prior")
+    if not (masses > 0).all():
+        raise ValueError(
+            f"prior must be positive for every class, to have a logarithm; got {masses.tolist()}. "
+            "Give a class without rows half the count of the rarest class that has some."
+        )
+    if not np.isfinite(tau):
+        raise ValueError(f"tau must be finite, for example 1.0; got {tau!r}.")
+    adjusted: Floats = scores - tau * np.log(normalize(masses))
+    return adjusted
+
+
+def undersampling_correction(proba: ArrayLike, keep_rate: float | ArrayLike) -> Floats:
+    """Undo the effect of random undersampling on probabilities.
+
+    ``p_c`` is proportional to ``p_s,c / keep_rate_c``; for two classes of which class 0 is kept
+    with rate ``b`` this is ``b p_s / (b p_s - p_s + 1)``.
+
+    Parameters
+    ----------
+    proba : array-like of shape (n, n_classes)
+        Probabilities from a model that was trained on the undersampled data.
+    keep_rate : float or array-like of shape (n_classes,)
+        Share of the rows of each class that was kept, in (0, 1]. A number is the rate of class 0,
+        where there are two classes.
+
+    Returns
+    -------
+    ndarray of float64, shape (n, n_classes)
+        Probabilities for the data before undersampling. Rows sum to 1.
+
+    Raises
+    ------
+    ValueError
+        If ``proba`` are no probabilities, or a rate is not in (0, 1].
+
+    References
+    ----------
+    .. [1] Dal Pozzolo et al. (2015). "Calibrating Probability with Undersampling for Unbalanced
+           Classification". :doi:`10.1109/SSCI.2015.33`
+
+    Examples
+    --------
+    >>> from imbtorch.priors import undersampling_correction
+    >>> undersampling_correction([[0.5, 0.5]], keep_rate=0.05).round(4)
+    array([[0.9524, 0.0476]])
+    """
+    proba = check_proba(proba)
+    rates = np.asarray(keep_rate, dtype=np.float64)
+    if rates.ndim == 0 and proba.shape[1] == 2:
+        rates = np.array([rates.item(), 1.0])
+    if rates.shape != (proba.shape[1],):
+        raise ValueError(
+            f"keep_rate has shape {rates.shape}, expected ({proba.shape[1]},): one rate for each "
+            "column of proba (a single number is the rate of class 0 of two)."
+        )
+    if not ((rates > 0) & (rates <= 1)).all():
+        raise ValueError(
+            f"keep_rate must lie in (0, 1], the share of rows kept; got {rates.tolist()}. After "
+            "oversampling use shift_prior with the class frequencies of the sampled data as source."
+        )
+    return _multiply_odds(proba, -np.log(rates))
+
+
+def estimate_prior(
+    proba: ArrayLike,
+    source: ArrayLike,
+    *,
+    max_iter: int = 1000,
+    tol: float = 1e-8,
+    sample_weight: ArrayLike | None = None,
+) -> Floats:
+    """Estimate the class frequencies of unlabelled data, by expectation maximisation.
+
+    The maximum-likelihood prior under the assumption that only the class frequencies have changed
+    since training. It needs calibrated probabilities of a known population: with
+    ``ImbalancedNetClassifier`` those of ``target_prior="train"``.
+
+    Parameters
+    ----------
+    proba : array-like of shape (n, n_classes)
+        Probabilities of the unlabelled rows, which describe ``source``.
+    source : array-like of shape (n_classes,)
+        Class frequencies that ``proba`` describes, all of them positive, which sum to 1.
+    max_iter : int, default=1000
+        Most iterations.
+    tol : float, default=1e-8
+        Stop when no frequency changes by more.
+    sample_weight : array-like of shape (n,) or None, default=None
+        Weights >= 0 of the rows.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_classes,)
+        The estimated class frequencies, which sum to 1.
+
+    Raises
+    ------
+    ValueError
+        If ``proba`` are no probabilities or have no rows, or ``source`` is no positive
+        distribution.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If ``max_iter`` iterations were not enough.
+
+    References
+    ----------
+    .. [1] Saerens et al. (2002). "Adjusting the Outputs of a Classifier to New a Priori
+           Probabilities". :doi:`10.1162/089976602753284446`
+
+    Examples
+    --------
+    Six months later the rare class, 10 % of the training data, has become more frequent:
+
+    >>> import numpy as np
+    >>> from imbtorch import ImbalancedNetClassifier
+    >>> from imbtorch.priors import estimate_prior
+    >>> rng = np.random.default_rng(0)
+    >>> y = np.repeat([0, 1], [1800, 200])
+    >>> X = rng.normal(size=(2000, 1)) + 3 * y[:, None]
+    >>> clf = ImbalancedNetClassifier(target_prior="train", random_state=0).fit(X, y)
+    >>> X_new = rng.normal(size=(1000, 1)) + 3 * np.repeat([0, 1], [600, 400])[:, None]
+    >>> prior = estimate_prior(clf.predict_proba(X_new), clf.class_prior_)
+    >>> prior.round(1)
+    array([0.6, 0.4])
+    >>> clf = clf.set_params(target_prior=prior)  # predictions now describe the new data
+    """
+    proba = check_proba(proba)
+    base = check_prior(source, proba.shape[1], "source")
+    if not (base > 0).all():
+        raise ValueError(
+            f"source must be positive for every class; got {base.tolist()}. Leave out the columns "
+            "of classes that the model has never seen."
+        )
+    weights = row_shares(sample_weight, len(proba))
+    prior = base
+    for _ in range(max_iter):
+        posterior = proba * (prior / base)
+        posterior /= posterior.sum(axis=1, keepdims=True)
+        before, prior = prior, normalize(weights @ posterior)
+        if np.abs(prior - before).max() <= tol:
+            return prior
+    warnings.warn(
+        f"estimate_prior has not converged after max_iter={max_iter} iterations. Raise max_iter or "
+        "tol; classes that are hard to tell apart make it slow.",
+        ConvergenceWarning,
+        stacklevel=2,
+    )
+    return prior
+
+
+def _multiply_odds(proba: Floats, log_factors: Floats) -> Floats:
+    with np.errstate(divide="ignore"):
+        scores = np.log(proba) + log_factors
+    lost = np.isneginf(scores).all(axis=1)
+    if lost.any():
+        raise ValueError(
+            f"Row {int(lost.argmax())} of proba, and {int(lost.sum()) - 1} more, is impossible in "
+            "the target population: it has all its probability on classes of target frequency 0. "
+            "Give those classes a small frequency in target."
+        )
+    result: Floats = np.exp(log_softmax(scores, axis=1))
+    return result

@@ -38,6 +38,7 @@ LAYERS = {
     "_seed": 0,
     "_sklearn": 0,
     "_params": 0,
+    "_probabilities": 0,
     "_version": 0,
     "exceptions": 0,
 }

@@ -11,6 +11,45 @@ from imbtorch._numerics import cross_entropy_with_gradient
 __all__ = ["AdjustedLogitsMixin", "PriorMixin"]
 
 
+def log_prior(class_counts: Tensor) -> Tensor:
+    """Log shares of the counts, ``(c,)`` or ``(l, 2)``, finite where a class has no rows."""
+    # Half of the rarest class that has rows is rarer than anything seen, and not minus infinity.
+    rarest = class_counts.masked_fill(class_counts == 0, torch.inf).amin(-1, keepdim=True)
+    counts = class_counts.clamp_min(rarest / 2)
+    return (counts / counts.sum(-1, keepdim=True)).log()
+
+
+def label_log_prior(class_counts: Tensor) -> Tensor:
+    """Log shares without and with each label, ``(l, 2)``.
+
+    Two classes are one label; more are a label each, against the rest.
+    """
+    shares = log_prior(class_counts)
+    if shares.ndim == 2:
+        return shares
+    if len(shares) == 2:
+        return shares.unsqueeze(0)
+    return torch.stack([torch.log(-torch.expm1(shares)), shares], dim=1)
+
+
+def not_prepared(loss: object) -> str:
+    """Message for a loss that has seen no counts."""
+    return (
+        f"{type(loss).__name__} needs the class counts of the training data: call "
+        "loss.prepare(class_counts) before using it."
+    )
+
+
+def check_labels(loss: object, n_labels: int, logits: Tensor) -> None:
+    """Complain where the loss was prepared for another number of labels."""
+    if n_labels != logits.shape[1]:
+        raise ValueError(
+            f"{type(loss).__name__} was prepared for {n_labels} label(s), but the logits have "
+            f"{logits.shape[1]} columns, one per label. Counts of labels have the shape "
+            "(n_labels, 2): rows without and with each."
+        )
+
+
 class PriorMixin:
     """Keep the log class prior that ``prepare`` has seen, as a buffer.
 
@@ -20,26 +59,20 @@ class PriorMixin:
     log_prior: Tensor | None
 
     def _prepare(self, class_counts: Tensor) -> None:
-        # A class without rows would get a log prior of minus infinity. Half of the rarest class
-        # that has rows is rarer than anything seen, and finite.
-        rarest = class_counts.masked_fill(class_counts == 0, torch.inf).amin(-1, keepdim=True)
-        counts = class_counts.clamp_min(rarest / 2)
-        self.log_prior = (counts / counts.sum(-1, keepdim=True)).log()
+        self.log_prior = log_prior(class_counts)
 
     def _prepared_log_prior(self) -> Tensor:
         if self.log_prior is None:
-            raise ValueError(
-                f"{type(self).__name__} needs the class counts of the training data: call "
-                "loss.prepare(class_counts) before using it."
-            )
+            raise ValueError(not_prepared(self))
         return self.log_prior
 
     def _class_log_prior(self, logits: Tensor) -> Tensor:
         """Log prior of the classes, ``(c,)``, in the dtype of the logits."""
         log_prior = self._prepared_log_prior()
         if tuple(log_prior.shape) != (logits.shape[1],):
+            kind = "classes" if log_prior.ndim == 1 else "labels"
             raise ValueError(
-                f"{type(self).__name__} was prepared for {_described(log_prior)}, but the logits "
+                f"{type(self).__name__} was prepared for {len(log_prior)} {kind}, but the logits "
                 f"have {logits.shape[1]} columns, one per class."
             )
         return log_prior.to(logits.dtype)
@@ -47,21 +80,10 @@ class PriorMixin:
     def _label_log_prior(self, logits: Tensor) -> Tensor:
         """Log shares of the rows without and with each label, ``(l, 2)``."""
         log_prior = self._prepared_log_prior()
-        if log_prior.ndim == 1 and len(log_prior) == 2:  # two classes are one label
-            log_prior = log_prior.unsqueeze(0)
-        elif log_prior.ndim == 1:  # one against the rest
-            log_prior = torch.stack([torch.log(-torch.expm1(log_prior)), log_prior], dim=1)
-        if len(log_prior) != logits.shape[1]:
-            raise ValueError(
-                f"{type(self).__name__} was prepared for {_described(log_prior)}, but the logits "
-                f"have {logits.shape[1]} columns, one per label. Counts of labels have the shape "
-                "(n_labels, 2): rows without and with each."
-            )
+        if log_prior.ndim == 1:  # the prior of classes serves as counts
+            log_prior = label_log_prior(log_prior.exp())
+        check_labels(self, len(log_prior), logits)
         return log_prior.to(logits.dtype)
-
-
-def _described(log_prior: Tensor) -> str:
-    return f"{len(log_prior)} {'classes' if log_prior.ndim == 1 else 'labels'}"
 
 
 class AdjustedLogitsMixin:

@@ -25,8 +25,10 @@ def _smoothed_with_gradient(
     """Smoothed cross-entropy and its gradient; ``smoothing`` is a number or of shape ``(n,)``."""
     log_proba = torch.log_softmax(logits, dim=1)
     values = (smoothing - 1) * pick(log_proba, target) - smoothing * log_proba.mean(dim=1)
-    spread = torch.as_tensor(smoothing, dtype=logits.dtype, device=logits.device)
-    spread = spread.expand(len(logits)).unsqueeze(1)
+    spread = smoothing
+    if not isinstance(spread, Tensor):
+        spread = logits.new_full(target.shape, spread)
+    spread = spread.expand(target.shape).unsqueeze(1)
     gradient = log_proba.exp() - spread / logits.shape[1]
     return values, gradient.scatter_add_(1, target.unsqueeze(1), spread - 1)
 
@@ -265,12 +267,14 @@ class LabelAwareSmoothingLoss(BaseLoss):
     def per_sample(self, logits: Tensor, target: Tensor) -> Tensor:
         """Loss of each row: ``(n, c), (n,) -> (n,)``."""
         log_proba = torch.log_softmax(logits, dim=1)
-        smoothing = self._smoothing(logits)[target]
+        smoothing = self._smoothing(logits).index_select(0, target)
         return (smoothing - 1) * pick(log_proba, target) - smoothing * log_proba.mean(dim=1)
 
     def with_gradient(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor] | None:
         """Softmax minus smoothed one-hot."""
-        return _smoothed_with_gradient(logits, target, self._smoothing(logits)[target])
+        return _smoothed_with_gradient(
+            logits, target, self._smoothing(logits).index_select(0, target)
+        )
 
     def log_posterior(self, logits: Tensor) -> Tensor:
         """Undo the smoothing, exactly down to 1e-4; below, the order of the scores is kept."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from numbers import Real
 from typing import Any, ClassVar
 
@@ -21,9 +22,11 @@ def _log_parts(margin: Tensor) -> tuple[Tensor, Tensor]:
     return -F.logsigmoid(margin), -F.logsigmoid(-margin)
 
 
-def _focal_value(margin: Tensor, gamma: Any) -> Tensor:
-    loss, minus_log_rest = _log_parts(margin)
-    return torch.exp(-gamma * minus_log_rest) * loss
+def _log(beta: Any) -> Any:
+    """Logarithm of a number or a tensor, minus infinity for 0."""
+    if isinstance(beta, Tensor):
+        return beta.log()
+    return math.log(beta) if beta > 0 else -math.inf
 
 
 def _relative_slope(margin: Tensor) -> Tensor:
@@ -34,7 +37,28 @@ def _relative_slope(margin: Tensor) -> Tensor:
     return torch.where(margin >= 0, near_one, small * (margin.abs() + torch.log1p(small)))
 
 
-class FocalLoss(TrueClassMixin, BaseLoss):
+class _FocalForm(TrueClassMixin):
+    gamma: float
+
+    def _value(self, margin: Tensor) -> Tensor:
+        loss, minus_log_rest = _log_parts(margin)
+        return torch.exp(-self.gamma * minus_log_rest) * loss
+
+    def _value_and_derivative(self, margin: Tensor) -> tuple[Tensor, Tensor]:
+        if not isinstance(self.gamma, Tensor) and self.gamma == 0:  # the same by a shorter way
+            return -F.logsigmoid(margin), -torch.sigmoid(-margin)
+        loss, minus_log_rest = _log_parts(margin)
+        modulator = torch.exp(-self.gamma * minus_log_rest)
+        # (1 - p)^gamma (1 - p) (1 + gamma r), without the division in r
+        slope = torch.addcmul(torch.exp(-minus_log_rest), torch.exp(-loss), loss, value=self.gamma)
+        return modulator * loss, -modulator * slope
+
+    def _log_slope(self, margin: Tensor) -> Tensor:
+        _, minus_log_rest = _log_parts(margin)
+        return torch.log1p(self.gamma * _relative_slope(margin)) - self.gamma * minus_log_rest
+
+
+class FocalLoss(_FocalForm, BaseLoss):
     r"""Focal loss: cross-entropy that fades out for rows already classified well.
 
     .. math:: \ell = -(1 - p_t)^\gamma \log p_t
@@ -93,25 +117,8 @@ class FocalLoss(TrueClassMixin, BaseLoss):
         super().__init__(weight=weight, ignore_index=ignore_index, reduction=reduction)
         self.gamma = gamma
 
-    def _value(self, margin: Tensor) -> Tensor:
-        return _focal_value(margin, self.gamma)
 
-    def _value_and_derivative(self, margin: Tensor) -> tuple[Tensor, Tensor]:
-        loss, minus_log_rest = _log_parts(margin)
-        modulator = torch.exp(-self.gamma * minus_log_rest)
-        p = torch.exp(-loss)
-        # (1 - p) (1 - p)^gamma (1 + gamma r), without the division in r
-        derivative = torch.exp(-(self.gamma + 1) * minus_log_rest).addcmul_(
-            modulator, p * loss * self.gamma
-        )
-        return modulator * loss, derivative.neg_()
-
-    def _log_slope(self, margin: Tensor) -> Tensor:
-        _, minus_log_rest = _log_parts(margin)
-        return torch.log1p(self.gamma * _relative_slope(margin)) - self.gamma * minus_log_rest
-
-
-class ClassBalancedLoss(TrueClassMixin, BaseLoss):
+class ClassBalancedLoss(_FocalForm, BaseLoss):
     r"""Class-balanced loss: weights by the effective number of rows of a class.
 
     .. math:: \ell = -w_t (1 - p_t)^\gamma \log p_t, \qquad
@@ -194,17 +201,9 @@ class ClassBalancedLoss(TrueClassMixin, BaseLoss):
                 "ClassBalancedLoss needs the class counts of the training data: call "
                 "loss.prepare(class_counts) before using it."
             )
-        beta = torch.as_tensor(self.beta, dtype=self.class_count.dtype)
-        # 1 - beta^n, exact also where beta^n rounds to 1; beta = 0 gives log 0 = -inf and 1
-        effective = -torch.expm1(self.class_count * beta.to(self.class_count.device).log())
-        return len(self.class_count) / effective / (1 / effective).sum()
-
-    def _value(self, margin: Tensor) -> Tensor:
-        return _focal_value(margin, self.gamma)
-
-    def _log_slope(self, margin: Tensor) -> Tensor:
-        _, minus_log_rest = _log_parts(margin)
-        return torch.log1p(self.gamma * _relative_slope(margin)) - self.gamma * minus_log_rest
+        # beta^n - 1, exact also where beta^n rounds to 1; its sign cancels
+        inverse = torch.expm1(self.class_count * _log(self.beta)).reciprocal()
+        return inverse * (len(inverse) / inverse.sum())
 
     def _factors(self, logits: Tensor) -> Tensor:
         factors = self.class_factor
@@ -217,7 +216,7 @@ class ClassBalancedLoss(TrueClassMixin, BaseLoss):
 
     def per_sample(self, logits: Tensor, target: Tensor) -> Tensor:
         """Loss of each row: ``(n, c), (n,) -> (n,)``."""
-        return self._factors(logits)[target] * super().per_sample(logits, target)
+        return self._factors(logits).index_select(0, target) * super().per_sample(logits, target)
 
     def per_label(self, logits: Tensor, target: Tensor) -> Tensor:
         """Loss of each label: ``(n, l), (n, l) -> (n, l)``."""
@@ -229,7 +228,7 @@ class ClassBalancedLoss(TrueClassMixin, BaseLoss):
         """Gradient of the focal loss, times the factor of the row."""
         known = super().with_gradient(logits, target)
         assert known is not None
-        factor = self._factors(logits)[target]
+        factor = self._factors(logits).index_select(0, target)
         return known[0] * factor, known[1] * factor.unsqueeze(1)
 
     def log_prior_shift(self) -> Tensor | None:
@@ -307,8 +306,10 @@ class Poly1Loss(TrueClassMixin, BaseLoss):
 
     def _value_and_derivative(self, margin: Tensor) -> tuple[Tensor, Tensor]:
         loss, minus_log_rest = _log_parts(margin)
-        modulator, rest = torch.exp(-self.gamma * minus_log_rest), torch.exp(-minus_log_rest)
-        p = torch.exp(-loss)
+        rest, p = torch.exp(-minus_log_rest), torch.exp(-loss)
+        if not isinstance(self.gamma, Tensor) and self.gamma == 0:  # the same by a shorter way
+            return loss + self.epsilon * rest, -rest * (1 + self.epsilon * p)
+        modulator = torch.exp(-self.gamma * minus_log_rest)
         slope = rest * (1 + self.epsilon * (self.gamma + 1) * p) + self.gamma * p * loss
         return modulator * (loss + self.epsilon * rest), -modulator * slope
 

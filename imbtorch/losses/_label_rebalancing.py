@@ -10,14 +10,14 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from imbtorch._sklearn import Interval
-from imbtorch.losses._adjusted import PriorMixin
+from imbtorch.losses._adjusted import check_labels, label_log_prior, not_prepared
 from imbtorch.losses._base import BaseLoss
 from imbtorch.losses._one_vs_rest import OneVsRestMixin
 
 __all__ = ["DistributionBalancedLoss", "SigmoidEqualizationLoss"]
 
 
-class DistributionBalancedLoss(OneVsRestMixin, PriorMixin, BaseLoss):
+class DistributionBalancedLoss(OneVsRestMixin, BaseLoss):
     r"""Distribution-balanced loss: labels that occur together, and negatives that are too many.
 
     .. math:: \ell = \hat r \left[ y \, \zeta(-(z - \nu)) + \frac{1 - y}{\lambda}
@@ -86,6 +86,9 @@ class DistributionBalancedLoss(OneVsRestMixin, PriorMixin, BaseLoss):
         {"gamma": 2.0},
     )
 
+    rarity: Tensor | None
+    log_odds_against: Tensor | None
+
     def __init__(
         self,
         alpha: float = 0.1,
@@ -100,7 +103,8 @@ class DistributionBalancedLoss(OneVsRestMixin, PriorMixin, BaseLoss):
         reduction: str = "mean",
     ) -> None:
         super().__init__(weight=weight, ignore_index=ignore_index, reduction=reduction)
-        self.register_buffer("log_prior", None)
+        self.register_buffer("rarity", None)
+        self.register_buffer("log_odds_against", None)
         self.alpha = alpha
         self.beta = beta
         self.mu = mu
@@ -108,17 +112,24 @@ class DistributionBalancedLoss(OneVsRestMixin, PriorMixin, BaseLoss):
         self.bias = bias
         self.gamma = gamma
 
+    def _prepare(self, class_counts: Tensor) -> None:
+        absent, present = label_log_prior(class_counts).unbind(1)
+        self.rarity = torch.exp(-present)
+        self.log_odds_against = absent - present
+
     def _terms(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Weight of each term, signed shifted logit, and its sign times scale, all ``(n, l)``."""
-        absent, present = self._label_log_prior(logits).unbind(1)
-        inverse = torch.exp(-present)
-        together = (target * inverse).sum(dim=1, keepdim=True)
-        share = inverse / together.clamp_min(torch.finfo(logits.dtype).tiny)
+        rarity, against = self.rarity, self.log_odds_against
+        if rarity is None or against is None:
+            raise ValueError(not_prepared(self))
+        check_labels(self, len(rarity), logits)
+        rarity, against = rarity.to(logits.dtype), against.to(logits.dtype)
+        together = (target * rarity).sum(dim=1, keepdim=True)
+        share = rarity / together.clamp_min(torch.finfo(logits.dtype).tiny)
         rebalance = self.alpha + torch.sigmoid(self.beta * (share - self.mu))
-        scale = target + (1 - target) * self.negative_scale
-        shifted = logits - self.bias / self.negative_scale * (absent - present)
-        slope = (1 - 2 * target) * scale
-        return rebalance / scale, slope * shifted, slope
+        shifted = logits - self.bias / self.negative_scale * against
+        slope = self.negative_scale - (self.negative_scale + 1) * target
+        return rebalance / slope.abs(), slope * shifted, slope
 
     def per_label(self, logits: Tensor, target: Tensor) -> Tensor:
         """Loss of each label: ``(n, l), (n, l) -> (n, l)``."""
@@ -127,14 +138,17 @@ class DistributionBalancedLoss(OneVsRestMixin, PriorMixin, BaseLoss):
 
     def _label_gradient(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         factor, signed, slope = self._terms(logits, target)
-        loss, minus_log_rest = -F.logsigmoid(-signed), -F.logsigmoid(signed)
+        loss = -F.logsigmoid(-signed)
+        if not isinstance(self.gamma, Tensor) and self.gamma == 0:  # the same by a shorter way
+            return factor * loss, factor * slope * torch.sigmoid(signed)
+        minus_log_rest = -F.logsigmoid(signed)
         fade, p = torch.exp(-self.gamma * minus_log_rest), torch.exp(-loss)
         # d/ds of (1 - p)^gamma * softplus(s), with 1 - p = sigmoid(s)
         derivative = fade * (self.gamma * p * loss + torch.exp(-minus_log_rest))
         return factor * fade * loss, factor * derivative * slope
 
 
-class SigmoidEqualizationLoss(OneVsRestMixin, PriorMixin, BaseLoss):
+class SigmoidEqualizationLoss(OneVsRestMixin, BaseLoss):
     r"""Sigmoid equalization loss: rows of other labels do not push down the rare ones.
 
     .. math:: \ell_c = \left( 1 - E \, [f_c < \lambda] \, (1 - y_c) \right) \mathrm{BCE}_c
@@ -184,6 +198,8 @@ class SigmoidEqualizationLoss(OneVsRestMixin, PriorMixin, BaseLoss):
     _neutral_params: ClassVar[dict[str, Any] | None] = {"threshold": 0.0}
     _test_params: ClassVar[tuple[dict[str, Any], ...]] = ({"threshold": 0.1}, {"threshold": 0.3})
 
+    label_share: Tensor | None
+
     def __init__(
         self,
         threshold: float = 0.00177,
@@ -193,12 +209,20 @@ class SigmoidEqualizationLoss(OneVsRestMixin, PriorMixin, BaseLoss):
         reduction: str = "mean",
     ) -> None:
         super().__init__(weight=weight, ignore_index=ignore_index, reduction=reduction)
-        self.register_buffer("log_prior", None)
+        self.register_buffer("label_share", None)
         self.threshold = threshold
 
+    def _prepare(self, class_counts: Tensor) -> None:
+        self.label_share = label_log_prior(class_counts)[:, 1].exp()
+
+    def _label_share(self, logits: Tensor) -> Tensor:
+        if self.label_share is None:
+            raise ValueError(not_prepared(self))
+        check_labels(self, len(self.label_share), logits)
+        return self.label_share.to(logits.dtype)
+
     def _factor(self, logits: Tensor, target: Tensor) -> Tensor:
-        present = self._label_log_prior(logits)[:, 1]
-        rare = (present.exp() < self.threshold).to(logits.dtype)
+        rare = (self._label_share(logits) < self.threshold).to(logits.dtype)
         labelled = target.amax(dim=1, keepdim=True)
         return 1 - labelled * rare * (1 - target)
 

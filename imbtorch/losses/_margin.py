@@ -90,7 +90,7 @@ class LDAMLoss(AdjustedLogitsMixin, PriorMixin, BaseLoss):
         log_prior = self._class_log_prior(logits)
         margin = self.max_margin * torch.exp((log_prior.amin() - log_prior) / 4)
         index = target.unsqueeze(1)
-        lowered = logits.scatter_add(1, index, -margin[target].unsqueeze(1))
+        lowered = logits.scatter_add(1, index, -margin.index_select(0, target).unsqueeze(1))
         return self.scale * lowered, self.scale
 
     def log_posterior(self, logits: Tensor) -> Tensor:
@@ -167,8 +167,9 @@ class SoftmaxEqualizationLoss(AdjustedLogitsMixin, PriorMixin, BaseLoss):
 
     def _adjusted(self, logits: Tensor, target: Tensor) -> tuple[Tensor, None]:
         rare = (self._class_log_prior(logits).exp() < self.threshold).to(logits.dtype)
+        index = target.unsqueeze(1)
         spared = logits + torch.log1p(-self.gamma * rare)
-        return spared.scatter(1, target.unsqueeze(1), pick(logits, target).unsqueeze(1)), None
+        return spared.scatter(1, index, logits.gather(1, index)), None
 
 
 class SeesawLoss(AdjustedLogitsMixin, PriorMixin, BaseLoss):
@@ -244,7 +245,7 @@ class SeesawLoss(AdjustedLogitsMixin, PriorMixin, BaseLoss):
 
     def _adjusted(self, logits: Tensor, target: Tensor) -> tuple[Tensor, None]:
         log_prior = self._class_log_prior(logits)
-        rarer = (log_prior - log_prior[target].unsqueeze(1)).clamp_max(0)
+        rarer = (log_prior - log_prior.index_select(0, target).unsqueeze(1)).clamp_max(0)
         log_proba = torch.log_softmax(logits.detach(), dim=1)
         floor = torch.log(torch.as_tensor(self.epsilon, dtype=logits.dtype, device=logits.device))
         true = torch.maximum(pick(log_proba, target), floor)

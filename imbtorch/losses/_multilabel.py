@@ -249,32 +249,31 @@ class AsymmetricLoss(OneVsRestMixin, BaseLoss):
         self.gamma_neg = gamma_neg
         self.clip = clip
 
-    def _negative(self, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Clipped probability, its logarithm, and ``log(1 - p_m)``; safe where p is below m."""
-        clip = torch.as_tensor(self.clip, dtype=logits.dtype, device=logits.device)
-        clipped = torch.relu(torch.sigmoid(logits) - clip)
-        log_clipped = clipped.clamp_min(torch.finfo(logits.dtype).tiny).log()
-        log_rest = torch.logaddexp(F.logsigmoid(-logits), clip.log()).clamp_max(0)
-        return clipped, log_clipped, log_rest
+    def _parts(
+        self, logits: Tensor, target: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Sign; p = sigmoid(s), log(1 - p); b, which is p clipped, and log(1 - b)."""
+        sign = torch.rsub(target, 1, alpha=2)
+        signed = sign * logits
+        p, log_not = torch.sigmoid(signed), F.logsigmoid(-signed)
+        clip = self.clip * torch.rsub(target, 1)
+        error = (p - clip).clamp_min(torch.finfo(logits.dtype).tiny)
+        # 0 where b is clipped; without a clip in log space, where 1 - b may round to 0
+        return sign, p, log_not, error, torch.logaddexp(log_not, clip.log()).clamp_max(0)
+
+    def _power(self, target: Tensor) -> Tensor:
+        return self.gamma_neg + (self.gamma_pos - self.gamma_neg) * target
 
     def per_label(self, logits: Tensor, target: Tensor) -> Tensor:
         """Loss of each label: ``(n, l), (n, l) -> (n, l)``."""
-        positive = -torch.exp(self.gamma_pos * F.logsigmoid(-logits)) * F.logsigmoid(logits)
-        clipped, log_clipped, log_rest = self._negative(logits)
-        negative = -torch.exp(self.gamma_neg * log_clipped) * log_rest
-        negative = torch.where(clipped > 0, negative, 0)
-        return target * positive + (1 - target) * negative
+        *_, error, log_rest = self._parts(logits, target)
+        return -torch.pow(error, self._power(target)) * log_rest
 
     def _label_gradient(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        log_p, log_not = F.logsigmoid(logits), F.logsigmoid(-logits)
-        p, rest = log_p.exp(), log_not.exp()
-        fade = torch.exp(self.gamma_pos * log_not)
-        positive, rise = -fade * log_p, fade * (self.gamma_pos * p * log_p - rest)
-        clipped, log_clipped, log_rest = self._negative(logits)
-        power = torch.exp(self.gamma_neg * log_clipped)
-        steep = self.gamma_neg * torch.exp((self.gamma_neg - 1) * log_clipped) * log_rest
-        slope = p * (power * torch.exp(log_not - log_rest) - rest * steep)
-        inside = clipped > 0
-        negative, slope = torch.where(inside, -power * log_rest, 0), torch.where(inside, slope, 0)
-        is_positive = target > 0.5
-        return torch.where(is_positive, positive, negative), torch.where(is_positive, rise, slope)
+        sign, p, log_not, error, log_rest = self._parts(logits, target)
+        power = self._power(target)
+        fade = torch.pow(error, power)
+        # d/db of -b^g log(1 - b) times db/ds = p (1 - p), which is 0 where b is clipped
+        slope = torch.exp(log_not - log_rest) - log_not.exp() * power * log_rest / error
+        slope = torch.where(log_rest < 0, slope * fade * p * sign, 0)
+        return -fade * log_rest, slope

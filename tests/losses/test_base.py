@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from imbtorch.losses import BaseLoss, CrossEntropyLoss, FocalLoss, LogitAdjustedLoss
+from imbtorch.losses import BaseLoss, CrossEntropyLoss, FocalLoss, LDAMLoss, LogitAdjustedLoss
 from tests.losses.inputs import Y3, YM, Z3, ZM, f64
 
 # -- targets -------------------------------------------------------------------------------------

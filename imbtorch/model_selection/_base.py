@@ -1,0 +1,126 @@
+"""What the meta-estimators share: checks of the input, tags, and the model fitted to all rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import issparse
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
+from sklearn.utils import column_or_1d, get_tags, indexable
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.validation import check_is_fitted
+
+from imbtorch._sklearn import HasMethods, _check_sample_weight
+from imbtorch.model_selection._out_of_fold import as_folds, out_of_fold_proba
+
+__all__ = ["BaseProbabilityMetaClassifier", "if_inner_has"]
+
+Floats = NDArray[np.float64]
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def if_inner_has(name: str) -> Callable[[Method], Method]:
+    """Decorate a method that exists only where the inner estimator has ``name``."""
+
+    def check(self: Any) -> bool:
+        getattr(getattr(self, "estimator_", self.estimator), name)  # its AttributeError says why
+        return True
+
+    decorator: Callable[[Method], Method] = available_if(check)
+    return decorator
+
+
+class BaseProbabilityMetaClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
+    """Holds a classifier with ``predict_proba`` and learns from its out-of-fold predictions."""
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "estimator": [HasMethods(["fit", "predict_proba"])],
+        "cv": ["cv_object"],
+        "n_jobs": [int, np.integer, None],
+        "random_state": ["random_state"],
+    }
+
+    estimator: Any
+    cv: Any
+    n_jobs: int | None
+    random_state: Any
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        inner = get_tags(self.estimator)
+        tags.input_tags = inner.input_tags
+        tags.non_deterministic = inner.non_deterministic
+        if inner.classifier_tags is not None:
+            tags.classifier_tags = inner.classifier_tags
+            tags.target_tags = inner.target_tags
+        return tags
+
+    @property
+    def n_features_in_(self) -> int:
+        """Columns of ``X``, where the inner estimator knows them."""
+        check_is_fitted(self, "estimator_")
+        n: int = self.estimator_.n_features_in_
+        return n
+
+    @property
+    def feature_names_in_(self) -> NDArray[Any]:
+        """Names of the columns of ``X``, where it has them."""
+        check_is_fitted(self, "estimator_")
+        names: NDArray[Any] = self.estimator_.feature_names_in_
+        return names
+
+    def _check_input(
+        self, X: Any, y: Any, sample_weight: ArrayLike | None
+    ) -> tuple[Any, NDArray[Any], Floats | None]:
+        """Check ``y`` and the weights; ``X`` is for the inner estimator to judge."""
+        if y is None:
+            raise ValueError(
+                f"This {type(self).__name__} estimator requires y to be passed, but the target y "
+                "is None."
+            )
+        X, y = indexable(X, y.toarray() if issparse(y) else y)
+        check_classification_targets(y)
+        kind = type_of_target(y, input_name="y")
+        if kind == "multilabel-indicator":
+            y = np.asarray(y).astype(np.intp)
+        elif kind in {"binary", "multiclass"}:
+            y = column_or_1d(y, warn=True)
+            self._check_classes(y)
+        else:
+            raise ValueError(
+                f"y must hold one label per row, or 0 and 1 for each of several labels; got a "
+                f"{kind} target of shape {np.shape(y)}."
+            )
+        if sample_weight is None:
+            return X, y, None
+        weights: Floats = _check_sample_weight(
+            sample_weight, X, dtype=np.float64, ensure_non_negative=True
+        )
+        if y.ndim == 1:
+            self._check_classes(y[weights > 0])
+        return X, y, weights
+
+    def _check_classes(self, y: NDArray[Any]) -> None:
+        if len(classes := np.unique(y)) < 2:
+            raise ValueError(
+                f"{type(self).__name__} needs rows of at least two classes; y has one class, "
+                f"{classes.tolist()}."
+            )
+
+    def _out_of_fold_proba(self, X: Any, y: NDArray[Any], sample_weight: Any) -> Floats:
+        return out_of_fold_proba(
+            self.estimator,
+            X,
+            y,
+            cv=as_folds(self.cv, y, self.random_state),
+            n_jobs=self.n_jobs,
+            sample_weight=sample_weight,
+        )
+
+    def _fit_estimator(self, X: Any, y: NDArray[Any], sample_weight: Any) -> Any:
+        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+        return clone(self.estimator).fit(X, y, **weights)

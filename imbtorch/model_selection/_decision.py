@@ -1,0 +1,313 @@
+"""Decisions that maximise a metric, or that cost least."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from numbers import Integral
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.metrics import get_scorer_names
+from sklearn.utils.validation import check_is_fitted
+
+from imbtorch._sklearn import Interval, StrOptions, fit_context
+from imbtorch.model_selection._base import BaseProbabilityMetaClassifier, if_inner_has
+from imbtorch.model_selection._offset_search import OffsetSearch, decide
+from imbtorch.model_selection._out_of_fold import (
+    label_scorer,
+    log_probabilities,
+    positive_proba,
+)
+
+__all__ = ["TunedDecisionClassifierCV"]
+
+Floats = NDArray[np.float64]
+_TINY = float(np.finfo(np.float64).tiny)  # what a probability of 0 counts as
+
+
+class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
+    """Learn how to turn probabilities into labels, for any metric or cost matrix.
+
+    ``predict`` is ``classes_[argmax(log p + offsets_)]``. The offsets maximise ``scoring`` on
+    out-of-fold predictions of all rows together; for two classes they are one threshold, for
+    multi-label targets one threshold per label. Probabilities stay as they are.
+
+    Parameters
+    ----------
+    estimator : classifier with ``predict_proba``
+        Cloned, never fitted itself.
+    scoring : str or callable, default="balanced_accuracy"
+        scikit-learn scorer: a name, an object of :func:`sklearn.metrics.make_scorer`, or a
+        callable ``(estimator, X, y)`` that returns a number, greater for better. One that does
+        not depend on the labels, such as ``"roc_auc"``, leaves the offsets at 0. Multi-label
+        targets need one that takes them, such as ``"f1_macro"``.
+    cost_matrix : array-like of shape (n_classes, n_classes) or None, default=None
+        ``cost_matrix[i, j]`` is the cost of predicting ``classes_[j]`` when the truth is
+        ``classes_[i]``. Nothing is tuned then, and ``scoring`` is not used: ``predict`` minimises
+        the expected cost. It needs calibrated probabilities, such as those of
+        ``ImbalancedNetClassifier(target_prior="train")``.
+    cv : int, splitter, iterable of splits or None, default=None
+        Every row must be in one test fold. A number of folds, 5 for None, is stratified by class.
+    n_candidates : int, default=100
+        Most offsets to try for one class at a time.
+    max_passes : int, default=10
+        Most passes over the classes, where there are more than two.
+    n_jobs : int or None, default=None
+        Folds at a time.
+    random_state : int, RandomState or None, default=None
+        Seed that shuffles the rows before they are cut into a number of folds; None keeps their
+        order. The search itself is deterministic.
+
+    Attributes
+    ----------
+    estimator_ : classifier
+        Fitted to all rows.
+    classes_ : ndarray of shape (n_classes,), or list
+        The labels, as the inner estimator has them.
+    offsets_ : ndarray of shape (n_classes,) or (n_labels,), or None
+        What is added to log-probabilities; with several labels a row, to the log-odds of each
+        label. That of the first of the classes is 0. None with ``cost_matrix``.
+    best_score_ : float or None
+        Score of the tuned decisions on the out-of-fold predictions, which is somewhat optimistic.
+        Never less than that of the untuned ones. None with ``cost_matrix``.
+    n_features_in_ : int
+        Columns of ``X``, where the inner estimator knows them.
+    feature_names_in_ : ndarray of str
+        Names of the columns, where ``X`` has them.
+
+    See Also
+    --------
+    sklearn.model_selection.TunedThresholdClassifierCV : Two classes only, averages over folds.
+    ScaledClassifierCV : Calibrates probabilities.
+
+    Notes
+    -----
+    The score is a step function of the offsets. For one offset the places where it can change are
+    known, midway between neighbouring predictions, and are tried in turn, thinned to
+    ``n_candidates``; of a range of equally good ones the middle is taken. Several offsets are
+    improved one at a time until none changes, from 0 and from minus the log class frequencies.
+    Offsets that are as good as 0 stay 0.
+
+    References
+    ----------
+    .. [1] Elkan (2001). "The Foundations of Cost-Sensitive Learning". IJCAI, pp. 973-978.
+           (``cost_matrix``)
+    .. [2] Menon et al. (2021). "Long-tail learning via logit adjustment". :arxiv:`2007.07314`
+           (offsets of minus the log class frequencies)
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_classification
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from imbtorch.model_selection import TunedDecisionClassifierCV
+    >>> X, y = make_classification(1000, weights=[0.9], random_state=0)
+    >>> tuned = TunedDecisionClassifierCV(LogisticRegression(), scoring="f1").fit(X, y)
+    >>> bool(tuned.predict(X).sum() > tuned.estimator_.predict(X).sum())
+    True
+
+    A missed positive costs 20 times a false alarm:
+
+    >>> costs = [[0, 1], [20, 0]]
+    >>> tuned = TunedDecisionClassifierCV(LogisticRegression(), cost_matrix=costs).fit(X, y)
+    >>> bool((tuned.predict(X) == (tuned.predict_proba(X)[:, 1] > 1 / 21)).all())
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **BaseProbabilityMetaClassifier._parameter_constraints,
+        "scoring": [StrOptions(set(get_scorer_names())), callable],
+        "cost_matrix": ["array-like", None],
+        "n_candidates": [Interval(Integral, 2, None, closed="left")],
+        "max_passes": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        estimator: Any,
+        *,
+        scoring: str | Callable[..., float] = "balanced_accuracy",
+        cost_matrix: ArrayLike | None = None,
+        cv: Any = None,
+        n_candidates: int = 100,
+        max_passes: int = 10,
+        n_jobs: int | None = None,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.estimator = estimator
+        self.scoring = scoring
+        self.cost_matrix = cost_matrix
+        self.cv = cv
+        self.n_candidates = n_candidates
+        self.max_passes = max_passes
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+
+    @fit_context
+    def fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> TunedDecisionClassifierCV:
+        """Tune the decisions on out-of-fold predictions, then fit the estimator to all rows.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            Features, whatever the inner estimator accepts.
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+            Labels; or 0 and 1 for each of several labels.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Passed to the fits, and to the scorer if it takes weights.
+
+        Returns
+        -------
+        TunedDecisionClassifierCV
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or ``y`` is invalid, or no decision has a score.
+        """
+        X, y, sample_weight = self._check_input(X, y, sample_weight)
+        if self.cost_matrix is not None:
+            self._costs = self._check_costs(y)
+            self.offsets_, self.best_score_ = None, None
+        else:
+            self.offsets_, self.best_score_ = self._tune(X, y, sample_weight)
+        self._multilabel = y.ndim == 2
+        self._values = [np.unique(column) for column in np.atleast_2d(y.T)]
+        self.estimator_ = self._fit_estimator(X, y, sample_weight)
+        self.classes_ = self.estimator_.classes_
+        return self
+
+    def _tune(
+        self, X: Any, y: NDArray[Any], sample_weight: NDArray[Any] | None
+    ) -> tuple[Floats, float]:
+        multilabel = y.ndim == 2
+        classes = np.array([0, 1]) if multilabel else np.unique(y)
+        proba = self._out_of_fold_proba(X, y, sample_weight)
+        score = label_scorer(self.scoring, X, y, proba, sample_weight)
+        truth = y == 1 if multilabel else y[:, None] == classes
+        search = OffsetSearch(
+            _as_scores(proba, multilabel=multilabel),
+            truth,
+            lambda codes: score(classes[codes]),
+            multilabel=multilabel,
+            n_candidates=self.n_candidates,
+            max_passes=self.max_passes,
+        )
+        offsets, best = search.best(_starts(truth, multilabel=multilabel))
+        if np.isnan(best):
+            raise ValueError(
+                f"scoring={self.scoring!r} gave NaN for every decision that was tried; choose a "
+                "metric that is defined for these labels."
+            )
+        return (offsets if multilabel else offsets - offsets[0]), best
+
+    def _check_costs(self, y: NDArray[Any]) -> Floats:
+        if y.ndim == 2:
+            raise ValueError(
+                f"cost_matrix is for one label per row; y has {y.shape[1]} labels. Fit one "
+                "estimator for each label, for example with sklearn's MultiOutputClassifier."
+            )
+        classes = np.unique(y).tolist()
+        costs = np.asarray(self.cost_matrix, dtype=np.float64)
+        if costs.shape != (len(classes), len(classes)):
+            raise ValueError(
+                f"cost_matrix has shape {costs.shape}, expected {(len(classes), len(classes))}: "
+                f"a row for each true class and a column for each predicted one of {classes}."
+            )
+        if not np.isfinite(costs).all():
+            raise ValueError(f"cost_matrix must be finite; got {costs.tolist()}.")
+        return costs
+
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
+        """Decide on a label for each row.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_labels)
+            Labels; with several labels a row, 0 and 1.
+        """
+        check_is_fitted(self, "estimator_")
+        proba = self.estimator_.predict_proba(X)
+        if self.offsets_ is None:
+            return np.asarray(self.classes_[(proba @ self._costs).argmin(axis=1)])
+        if self._multilabel:
+            proba = positive_proba(proba, self._values)
+        scores = _as_scores(np.asarray(proba, dtype=np.float64), multilabel=self._multilabel)
+        codes = decide(scores, self.offsets_, multilabel=self._multilabel)
+        return codes if self._multilabel else np.asarray(self.classes_[codes])
+
+    @if_inner_has("predict_proba")
+    def predict_proba(self, X: ArrayLike) -> Any:
+        """Probabilities of the inner estimator, which the decisions leave alone.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes) or (n_samples, n_labels), or list
+            What ``estimator_`` returns.
+        """
+        check_is_fitted(self, "estimator_")
+        return self.estimator_.predict_proba(X)
+
+    @if_inner_has("predict_log_proba")
+    def predict_log_proba(self, X: ArrayLike) -> Any:
+        """Log-probabilities of the inner estimator.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes) or (n_samples, n_labels), or list
+            What ``estimator_`` returns.
+        """
+        check_is_fitted(self, "estimator_")
+        return self.estimator_.predict_log_proba(X)
+
+    @if_inner_has("decision_function")
+    def decision_function(self, X: ArrayLike) -> NDArray[Any]:
+        """Scores of the inner estimator, without the offsets.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_classes)
+            What ``estimator_`` returns. Its sign is not the decision of ``predict``.
+        """
+        check_is_fitted(self, "estimator_")
+        return np.asarray(self.estimator_.decision_function(X))
+
+
+def _as_scores(proba: Floats, *, multilabel: bool) -> Floats:
+    """Log-probabilities of classes, or log-odds of labels."""
+    scores = log_probabilities(proba, _TINY)
+    return scores - log_probabilities(1 - proba, _TINY) if multilabel else scores
+
+
+def _starts(truth: NDArray[np.bool_], *, multilabel: bool) -> list[Floats]:
+    """Where the search begins: no offsets, and those that balance the classes."""
+    n_columns = truth.shape[1]
+    start = np.zeros(n_columns)
+    if n_columns == 2 and not multilabel:
+        return [start]  # one offset is searched through at once
+    share = (truth.sum(axis=0) + 0.5) / (len(truth) + 1)
+    balancing = -np.log(share) + (np.log(1 - share) if multilabel else 0.0)
+    return [start, balancing]

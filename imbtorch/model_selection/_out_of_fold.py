@@ -1,0 +1,217 @@
+"""Probabilities of rows that the model was not trained on, and scores of labels given to them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn import config_context
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.exceptions import UndefinedMetricWarning
+from sklearn.metrics import check_scoring
+from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
+from sklearn.utils import get_tags
+
+from imbtorch._sklearn import accepts_sample_weight
+
+__all__ = [
+    "Score",
+    "as_folds",
+    "label_scorer",
+    "log_probabilities",
+    "out_of_fold_proba",
+    "positive_proba",
+]
+
+Floats = NDArray[np.float64]
+Score = Callable[[NDArray[Any]], float]  # predicted labels -> greater is better
+
+
+def as_folds(cv: Any, y: NDArray[Any], random_state: Any) -> Any:
+    """Turn None or a number of folds into a splitter; pass anything else through."""
+    if not (cv is None or isinstance(cv, int | np.integer)):
+        return cv
+    folds = StratifiedKFold if y.ndim == 1 else KFold
+    return folds(
+        5 if cv is None else int(cv), shuffle=random_state is not None, random_state=random_state
+    )
+
+
+def out_of_fold_proba(
+    estimator: Any,
+    X: Any,
+    y: NDArray[Any],
+    *,
+    cv: Any,
+    n_jobs: int | None,
+    sample_weight: NDArray[Any] | None,
+) -> Floats:
+    """Predict every row with a model of the other folds.
+
+    Parameters
+    ----------
+    estimator : classifier with ``predict_proba``
+        It is cloned.
+    X : array-like of shape (n, ...)
+        Features.
+    y : ndarray of shape (n,) or (n, n_labels)
+        Labels.
+    cv : cross-validation splitter or iterable
+        Every row must be in one test fold.
+    n_jobs : int or None
+        Folds at a time.
+    sample_weight : ndarray of shape (n,) or None
+        Passed to the fits.
+
+    Returns
+    -------
+    ndarray of shape (n, n_classes) or (n, n_labels)
+        In the order of the sorted labels. With several labels a row, that of 1 for each.
+    """
+    labels = [np.unique(column) for column in np.atleast_2d(y.T)]
+    proba = cross_val_predict(
+        _KeepsLabels(estimator, labels),
+        X,
+        y,
+        cv=cv,
+        n_jobs=n_jobs,
+        params=None if sample_weight is None else {"sample_weight": sample_weight},
+        method="predict_proba",
+    )
+    return positive_proba(proba, labels) if y.ndim == 2 else np.asarray(proba, dtype=np.float64)
+
+
+def positive_proba(proba: Any, labels: Sequence[NDArray[Any]]) -> Floats:
+    """Bring what multi-label classifiers return to one column for each label.
+
+    Parameters
+    ----------
+    proba : ndarray of shape (n, n_labels), or a list with an array (n, n_values) for each label
+        What ``predict_proba`` returned.
+    labels : sequence of ndarray
+        The values of each label, 0 and 1 or only one of them.
+
+    Returns
+    -------
+    ndarray of shape (n, n_labels)
+        Probability that each label is 1.
+    """
+    if not isinstance(proba, list):
+        return np.asarray(proba, dtype=np.float64)
+    # the column of value 1 is the last; a label that is 0 everywhere has no such column
+    columns = [p[:, -1] * values[-1] for p, values in zip(proba, labels, strict=True)]
+    return np.column_stack(columns).astype(np.float64)
+
+
+def log_probabilities(proba: Floats, floor: float) -> Floats:
+    """Take the logarithm of probabilities, of which none counts as less than ``floor``."""
+    if not np.isfinite(proba).all():
+        raise ValueError("predict_proba of the estimator returned NaN or infinity.")
+    logs: Floats = np.log(np.maximum(proba, floor))
+    return logs
+
+
+class _KeepsLabels(ClassifierMixin, BaseEstimator):
+    """Give the estimator the labels that ``cross_val_predict`` replaces by codes.
+
+    Otherwise a ``class_weight`` or ``target_prior`` keyed by labels would not find them.
+    """
+
+    # with metadata routing on, weights that were given to our fit are always meant for this one
+    __metadata_request__fit: ClassVar[dict[str, Any]] = {"sample_weight": True}
+
+    def __init__(self, estimator: Any, labels: Sequence[NDArray[Any]]) -> None:
+        self.estimator = estimator
+        self.labels = labels
+
+    def __sklearn_tags__(self) -> Any:
+        return get_tags(self.estimator)  # a pairwise X is split by columns too
+
+    def fit(self, X: Any, y: NDArray[Any], sample_weight: Any = None) -> _KeepsLabels:
+        codes = np.atleast_2d(y.T)
+        columns = [values[code] for values, code in zip(self.labels, codes, strict=True)]
+        given = columns[0] if y.ndim == 1 else np.column_stack(columns)
+        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+        self.estimator_ = clone(self.estimator).fit(X, given, **weights)
+        classes = self.estimator_.classes_
+        if y.ndim == 1:
+            classes = np.searchsorted(self.labels[0], classes)
+        elif isinstance(classes, list):
+            classes = [np.searchsorted(*pair) for pair in zip(self.labels, classes, strict=True)]
+        self.classes_ = classes
+        return self
+
+    def predict(self, X: Any) -> Any:  # cross_val_predict insists on it, and never calls it
+        return self.estimator_.predict(X)
+
+    def predict_proba(self, X: Any) -> Any:
+        return self.estimator_.predict_proba(X)
+
+
+class _Answers(ClassifierMixin, BaseEstimator):
+    """A classifier whose answers are known, for scorers, which want to ask an estimator."""
+
+    def __init__(self, classes: Any, proba: Floats) -> None:
+        self.classes_ = classes
+        self.proba = proba
+        self.labels: NDArray[Any] | None = None
+
+    def _checked(self, X: Any, answers: Any) -> Any:
+        if (n := X.shape[0] if hasattr(X, "shape") else len(X)) != len(self.proba):
+            raise ValueError(
+                f"scoring asked for predictions of {n} rows, but the out-of-fold predictions are "
+                f"those of all {len(self.proba)}: predict on the whole X, then select rows."
+            )
+        return answers
+
+    def predict(self, X: Any) -> Any:
+        return self._checked(X, self.labels)
+
+    def predict_proba(self, X: Any) -> Any:
+        return self._checked(X, self.proba)
+
+
+def label_scorer(
+    scoring: Any,
+    X: Any,
+    y: NDArray[Any],
+    proba: Floats,
+    sample_weight: NDArray[Any] | None,
+) -> Score:
+    """Make a function that scores predicted labels for the rows of ``X``.
+
+    Parameters
+    ----------
+    scoring : str or callable
+        scikit-learn scorer.
+    X : array-like of shape (n, ...)
+        Features; scorers may look at them.
+    y : ndarray of shape (n,) or (n, n_labels)
+        True labels.
+    proba : ndarray of shape (n, n_classes) or (n, n_labels)
+        What ``predict_proba`` answers to a scorer that asks for it.
+    sample_weight : ndarray of shape (n,) or None
+        Passed to the scorer if it takes weights.
+
+    Returns
+    -------
+    callable
+        ``score(labels)``.
+    """
+    indicator = [np.array([0, 1])] * y.shape[1] if y.ndim == 2 else None
+    answers = _Answers(np.unique(y) if indicator is None else indicator, proba)
+    scorer = check_scoring(answers, scoring=scoring)
+    weighted = sample_weight is not None and accepts_sample_weight(scorer)
+    weights = {"sample_weight": sample_weight} if weighted else {}
+
+    def score(labels: NDArray[Any]) -> float:
+        answers.labels = labels
+        with warnings.catch_warnings(), config_context(skip_parameter_validation=True):
+            # a search tries decisions that never predict a class
+            warnings.simplefilter("ignore", UndefinedMetricWarning)
+            return float(scorer(answers, X, y, **weights))
+
+    return score
