@@ -33,6 +33,11 @@ def accepts_sample_weight(scorer: Callable[..., Any]) -> bool:
     return bool(ask()) if ask else "sample_weight" in signature(scorer).parameters
 
 
+def asks_for_labels(scorer: Callable[..., Any]) -> bool:
+    """Tell whether a scorer is known to look at nothing but predicted labels."""
+    return getattr(scorer, "_response_method", None) == "predict"
+
+
 try:  # scikit-learn >= 1.9; experimental there, so its absence must cost nothing
     from sklearn.callback import CallbackSupportMixin
 except ImportError:  # pragma: no cover - depends on the installed scikit-learn
@@ -50,6 +55,7 @@ __all__ = [
     "_check_partial_fit_first_call",
     "_check_sample_weight",
     "accepts_sample_weight",
+    "asks_for_labels",
     "fit_context",
     "validate_parameter_constraints",
 ]

@@ -196,7 +196,7 @@ class PartialAUCLoss(WholeBatchMixin, BaseLoss):
     >>> from imbtorch.losses import PartialAUCLoss
     >>> scores, target = torch.tensor([0.1, 0.4, 0.35, 0.8]), torch.tensor([0, 0, 1, 1])
     >>> round(PartialAUCLoss(max_fpr=0.5)(scores, target).item(), 4)
-    0.6158
+    0.6157
     """
 
     name = "partial_auc"

@@ -67,7 +67,7 @@ class DistributionBalancedLoss(OneVsRestMixin, BaseLoss):
     >>> from imbtorch.losses import DistributionBalancedLoss
     >>> loss = DistributionBalancedLoss().prepare([[4, 6], [7, 3], [9, 1]])
     >>> round(loss(torch.tensor([[1.0, -2.0, 0.5]]), torch.tensor([[1.0, 0.0, 0.0]])).item(), 4)
-    0.4123
+    0.3433
     """
 
     name = "distribution_balanced"
@@ -186,8 +186,8 @@ class SigmoidEqualizationLoss(OneVsRestMixin, BaseLoss):
     >>> loss = SigmoidEqualizationLoss(threshold=0.2, reduction="none")
     >>> loss = loss.prepare([[4, 6], [7, 3], [9, 1]])
     >>> target = torch.tensor([[1.0, 0.0, 0.0]])
-    >>> loss(torch.tensor([[1.0, -2.0, 0.5]]), target).round(decimals=4).tolist()
-    [[0.3133, 0.1269, 0.0]]
+    >>> print(loss(torch.tensor([[1.0, -2.0, 0.5]]), target))
+    tensor([[0.3133, 0.1269, 0.0000]])
     """
 
     name = "sigmoid_equalization"

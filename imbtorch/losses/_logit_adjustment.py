@@ -183,7 +183,7 @@ class CDTLoss(AdjustedLogitsMixin, PriorMixin, BaseLoss):
     >>> from imbtorch.losses import CDTLoss
     >>> loss = CDTLoss(gamma=0.3).prepare([100, 20, 5])
     >>> round(loss(torch.tensor([[2.0, 0.5, -1.0]]), torch.tensor([0])).item(), 4)
-    0.2495
+    0.2424
     """
 
     name = "cdt"
@@ -261,7 +261,7 @@ class VSLoss(AdjustedLogitsMixin, PriorMixin, BaseLoss):
     >>> from imbtorch.losses import VSLoss
     >>> loss = VSLoss(gamma=0.3).prepare([100, 20, 5])
     >>> round(loss(torch.tensor([[2.0, 0.5, -1.0]]), torch.tensor([0])).item(), 4)
-    0.0537
+    0.0405
     """
 
     name = "vs"

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from imbtorch._numerics import log_not_each
+from imbtorch._numerics import cross_entropy_with_gradient, log_not_each
 from imbtorch._sklearn import Interval
 from imbtorch.losses._base import BaseLoss
 
@@ -50,7 +50,7 @@ class OrdinalCDWLoss(BaseLoss):
     >>> from imbtorch.losses import OrdinalCDWLoss
     >>> logits, target = torch.tensor([[2.0, 0.5, -1.0]]), torch.tensor([0])
     >>> round(OrdinalCDWLoss(alpha=2.0)(logits, target).item(), 4)
-    0.3509
+    0.3523
     """
 
     name = "ordinal_cdw"
@@ -85,6 +85,8 @@ class OrdinalCDWLoss(BaseLoss):
 
     def with_gradient(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor] | None:
         """Through the softmax; the ratio ``p_j / (1 - p_top)`` stays in log space."""
+        if logits.shape[1] == 2:
+            return cross_entropy_with_gradient(logits, target)
         log_p = torch.log_softmax(logits, dim=1)
         log_rest, cost = log_not_each(log_p), self._cost(logits, target)
         p, top = log_p.exp(), log_p.argmax(dim=1, keepdim=True)

@@ -249,7 +249,7 @@ class MSELoss(BaseLoss):
     >>> from imbtorch.losses import MSELoss
     >>> logits, target = torch.tensor([[2.0, 0.5, -1.0]]), torch.tensor([0])
     >>> round(MSELoss()(logits, target).item(), 4)
-    0.0769
+    0.0782
     """
 
     name = "mse"

@@ -102,7 +102,7 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
     >>> from sklearn.linear_model import LogisticRegression
     >>> from imbtorch.model_selection import TunedDecisionClassifierCV
     >>> X, y = make_classification(1000, weights=[0.9], random_state=0)
-    >>> tuned = TunedDecisionClassifierCV(LogisticRegression(), scoring="f1").fit(X, y)
+    >>> tuned = TunedDecisionClassifierCV(LogisticRegression()).fit(X, y)
     >>> bool(tuned.predict(X).sum() > tuned.estimator_.predict(X).sum())
     True
 
@@ -184,14 +184,12 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
         self, X: Any, y: NDArray[Any], sample_weight: NDArray[Any] | None
     ) -> tuple[Floats, float]:
         multilabel = y.ndim == 2
-        classes = np.array([0, 1]) if multilabel else np.unique(y)
         proba = self._out_of_fold_proba(X, y, sample_weight)
-        score = label_scorer(self.scoring, X, y, proba, sample_weight)
-        truth = y == 1 if multilabel else y[:, None] == classes
+        truth = y == 1 if multilabel else y[:, None] == np.unique(y)
         search = OffsetSearch(
             _as_scores(proba, multilabel=multilabel),
             truth,
-            lambda codes: score(classes[codes]),
+            label_scorer(self.scoring, X, y, proba, sample_weight),
             multilabel=multilabel,
             n_candidates=self.n_candidates,
             max_passes=self.max_passes,

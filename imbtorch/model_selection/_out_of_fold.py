@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,7 +16,7 @@ from sklearn.metrics import check_scoring
 from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
 from sklearn.utils import get_tags
 
-from imbtorch._sklearn import accepts_sample_weight
+from imbtorch._sklearn import accepts_sample_weight, asks_for_labels
 
 __all__ = [
     "Score",
@@ -27,7 +28,7 @@ __all__ = [
 ]
 
 Floats = NDArray[np.float64]
-Score = Callable[[NDArray[Any]], float]  # predicted labels -> greater is better
+Score = Callable[[NDArray[np.intp]], float]  # predicted codes -> greater is better
 
 
 def as_folds(cv: Any, y: NDArray[Any], random_state: Any) -> Any:
@@ -154,10 +155,18 @@ class _KeepsLabels(ClassifierMixin, BaseEstimator):
 class _Answers(ClassifierMixin, BaseEstimator):
     """A classifier whose answers are known, for scorers, which want to ask an estimator."""
 
+    labels_: NDArray[Any]
+
     def __init__(self, classes: Any, proba: Floats) -> None:
-        self.classes_ = classes
+        self.classes = classes
         self.proba = proba
-        self.labels: NDArray[Any] | None = None
+
+    def fit(self, X: Any, y: Any) -> _Answers:  # check_scoring insists on it, and never calls it
+        return self
+
+    @property
+    def classes_(self) -> Any:
+        return self.classes
 
     def _checked(self, X: Any, answers: Any) -> Any:
         if (n := X.shape[0] if hasattr(X, "shape") else len(X)) != len(self.proba):
@@ -168,7 +177,7 @@ class _Answers(ClassifierMixin, BaseEstimator):
         return answers
 
     def predict(self, X: Any) -> Any:
-        return self._checked(X, self.labels)
+        return self._checked(X, self.labels_)
 
     def predict_proba(self, X: Any) -> Any:
         return self._checked(X, self.proba)
@@ -179,9 +188,9 @@ def label_scorer(
     X: Any,
     y: NDArray[Any],
     proba: Floats,
-    sample_weight: NDArray[Any] | None,
+    sample_weight: Floats | None,
 ) -> Score:
-    """Make a function that scores predicted labels for the rows of ``X``.
+    """Make a function that scores predictions for the rows of ``X``.
 
     Parameters
     ----------
@@ -199,19 +208,49 @@ def label_scorer(
     Returns
     -------
     callable
-        ``score(labels)``.
+        ``score(codes)``, for places among the sorted labels, or 0 and 1 for each of several.
     """
-    indicator = [np.array([0, 1])] * y.shape[1] if y.ndim == 2 else None
-    answers = _Answers(np.unique(y) if indicator is None else indicator, proba)
+    multilabel = y.ndim == 2
+    classes = np.array([0, 1]) if multilabel else np.unique(y)
+    answers = _Answers([classes] * y.shape[1] if multilabel else classes, proba)
     scorer = check_scoring(answers, scoring=scoring)
-    weighted = sample_weight is not None and accepts_sample_weight(scorer)
-    weights = {"sample_weight": sample_weight} if weighted else {}
+    weighted = accepts_sample_weight(scorer)
+    if isinstance(scoring, str) and weighted and asks_for_labels(scorer) and not multilabel:
+        return _confusion_scorer(scorer, np.searchsorted(classes, y), classes, sample_weight)
+    weights = {"sample_weight": sample_weight} if weighted and sample_weight is not None else {}
 
-    def score(labels: NDArray[Any]) -> float:
-        answers.labels = labels
-        with warnings.catch_warnings(), config_context(skip_parameter_validation=True):
-            # a search tries decisions that never predict a class
-            warnings.simplefilter("ignore", UndefinedMetricWarning)
+    def score(codes: NDArray[np.intp]) -> float:
+        answers.labels_ = classes[codes]
+        with _tolerant():
             return float(scorer(answers, X, y, **weights))
 
     return score
+
+
+def _confusion_scorer(
+    scorer: Any, truth: NDArray[np.intp], classes: NDArray[Any], sample_weight: Floats | None
+) -> Score:
+    """Score a weighted row for each cell of the confusion matrix instead of each row.
+
+    scikit-learn's own metrics of labels see no difference, and a search calls them many times.
+    """
+    n_classes = len(classes)
+
+    def score(codes: NDArray[np.intp]) -> float:
+        cells = np.bincount(truth * n_classes + codes, sample_weight, n_classes**2)
+        taken = np.flatnonzero(cells)
+        answers = _Answers(classes, np.empty((len(taken), n_classes)))
+        answers.labels_ = classes[taken % n_classes]
+        with _tolerant():
+            y = classes[taken // n_classes]
+            return float(scorer(answers, taken[:, None], y, sample_weight=cells[taken]))
+
+    return score
+
+
+@contextmanager
+def _tolerant() -> Iterator[None]:
+    """Skip checks of parameters that do not change, and let decisions leave out a class."""
+    with warnings.catch_warnings(), config_context(skip_parameter_validation=True):
+        warnings.simplefilter("ignore", UndefinedMetricWarning)
+        yield
