@@ -13,7 +13,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 TORCH := $(shell sed -n 's/^\(torch==[^ ;]*\).*/\1/p' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint typecheck bench clean distclean
+.PHONY: help demo test lint typecheck bench losses-page clean distclean
 
 help:
 	@echo "make demo       compare losses and SMOTE on real imbalanced data; figures in $(OUT)/"
@@ -21,6 +21,7 @@ help:
 	@echo "make lint       ruff: rules and formatting"
 	@echo "make typecheck  mypy, strict"
 	@echo "make bench      speed of fit and predict_proba against the peers"
+	@echo "make losses-page  docs/losses.md and its pictures, from the docstrings of the losses"
 	@echo "make clean      remove caches, builds and $(OUT)/; make distclean removes $(VENV)/ too"
 
 demo: $(VENV)/.stamp-demo
@@ -51,6 +52,9 @@ bench: $(VENV)/.stamp-demo
 	@echo "==> speed of predict_proba"
 	@$(BIN)/python benchmarks/bench_predict.py
 
+losses-page: $(VENV)/.stamp-plot
+	@$(BIN)/python docs/make_losses_page.py
+
 $(VENV)/.stamp-venv:
 	@echo "==> creating $(VENV) with $(PYTHON)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
@@ -71,7 +75,7 @@ $(VENV)/.stamp-%: pyproject.toml constraints.txt $(VENV)/.stamp-torch
 
 clean:
 	@rm -rf $(OUT) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	@find imbtorch tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+	@find imbtorch tests examples benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 distclean: clean
 	@rm -rf $(VENV)

@@ -35,6 +35,7 @@ LAYERS = {
     "metrics": 1,
     "datasets": 1,
     "_numerics": 0,
+    "_shapes": 0,
     "_seed": 0,
     "_sklearn": 0,
     "_params": 0,

@@ -206,10 +206,10 @@ def test_each_call_builds_a_new_object():
 # -- output bias -----------------------------------------------------------------------------------
 
 
-def test_output_bias_of_our_network_is_centred():
+def test_output_bias_of_our_network_is_the_given_one():
     module = MLP((4,)).build((5,), 2)
     set_output_bias("mlp", module, torch.tensor([-1.0, -3.0]))
-    torch.testing.assert_close(module[-1].bias, torch.tensor([1.0, -1.0]))
+    torch.testing.assert_close(module[-1].bias, torch.tensor([-1.0, -3.0]))
 
 
 def test_output_bias_of_the_users_module_is_the_users():

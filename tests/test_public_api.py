@@ -8,8 +8,11 @@ import pytest
 
 import imbtorch
 import imbtorch.losses
+import imbtorch.model_selection
+import imbtorch.priors
 
 PUBLIC = {
+    "CosineLinear",
     "DivergenceError",
     "DoubleCorrectionWarning",
     "ImbalancedNetClassifier",
@@ -25,6 +28,17 @@ PUBLIC_LOSSES = {
     "LogitAdjustedLoss",
     "all_losses",
     "get_loss",
+}
+PUBLIC_MODEL_SELECTION = {"ScaledClassifierCV", "TunedDecisionClassifierCV"}
+PUBLIC_PRIORS = {
+    "check_double_correction",
+    "estimate_prior",
+    "log_prior_ratio",
+    "logit_adjust",
+    "normalize",
+    "resolve_target_prior",
+    "shift_prior",
+    "undersampling_correction",
 }
 CLASSIFIER_PARAMETERS = [
     "module",
@@ -70,7 +84,19 @@ def test_names_of_the_losses():
     assert not gone, f"gone from imbtorch.losses: {sorted(gone)}"
 
 
-@pytest.mark.parametrize("package", [imbtorch, imbtorch.losses], ids=lambda module: module.__name__)
+def test_names_of_model_selection():
+    assert set(imbtorch.model_selection.__all__) == PUBLIC_MODEL_SELECTION
+
+
+def test_names_of_the_priors():
+    assert set(imbtorch.priors.__all__) == PUBLIC_PRIORS
+
+
+@pytest.mark.parametrize(
+    "package",
+    [imbtorch, imbtorch.losses, imbtorch.model_selection, imbtorch.priors],
+    ids=lambda module: module.__name__,
+)
 def test_every_public_name_exists_once(package):
     missing = [name for name in package.__all__ if not hasattr(package, name)]
     assert not missing

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from imbtorch._sklearn import Interval
 from imbtorch.losses._base import BaseLoss
-from imbtorch.losses._whole_batch import WARMUP_CONSTRAINT, WholeBatchMixin, safe_ratio
+from imbtorch.losses._whole_batch import WARMUP_CONSTRAINT, WholeBatchMixin, anchors, safe_ratio
 
 __all__ = ["AUCMarginLoss", "PairwiseLogisticLoss", "PartialAUCLoss"]
 
@@ -23,9 +23,12 @@ def _mean_and_variance(values: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
 
 def _mean_pair_loss(scores: Tensor, positive_weight: Tensor, negative_weight: Tensor) -> Tensor:
     """Weighted mean of ``log(1 + exp(-(s_+ - s_-)))`` over all pairs, ``(l,)``."""
-    pairs = -F.logsigmoid(scores.unsqueeze(1) - scores.unsqueeze(0))  # [positive, negative, column]
-    total = torch.einsum("pl,pnl,nl->l", positive_weight, pairs, negative_weight)
-    return safe_ratio(total, positive_weight.sum(0) * negative_weight.sum(0))
+    rows = anchors(positive_weight)
+    upper, upper_weight = scores[rows], positive_weight[rows]
+    pairs = -F.logsigmoid(upper.unsqueeze(1) - scores.unsqueeze(0))  # [positive, negative, column]
+    # no einsum: autocast would compute it in half precision
+    total = (upper_weight * (pairs * negative_weight.unsqueeze(0)).sum(1)).sum(0)
+    return safe_ratio(total, upper_weight.sum(0) * negative_weight.sum(0))
 
 
 class AUCMarginLoss(WholeBatchMixin, BaseLoss):
@@ -33,15 +36,16 @@ class AUCMarginLoss(WholeBatchMixin, BaseLoss):
 
     .. math:: \ell = \mathrm{Var}_+ + \mathrm{Var}_- + \max(0, m + \mu_- - \mu_+)^2
 
-    of the sigmoid scores of positives and negatives. It needs neither auxiliary variables nor a
-    special optimizer, and costs no pairs.
+    Means and variances are those of the sigmoid scores of positives and of negatives. It needs
+    neither auxiliary variables nor a special optimizer, and forms no pairs.
 
     Parameters
     ----------
     margin : float > 0, default=1.0
-        Wanted distance of the mean scores.
-    warmup_epochs : int >= 0, default=5
-        Epochs of cross-entropy before, where a training loop calls ``set_epoch``.
+        :math:`m`, wanted distance of the mean scores.
+    warmup_epochs : int >= 0, default=0
+        Epochs of cross-entropy first; the estimator counts them, another training loop calls
+        ``set_epoch``.
     weight : array-like of shape (n_classes,) or None, default=None
         One factor per class; a factor common to all positives or negatives has no effect.
     ignore_index : int, default=-100
@@ -81,7 +85,7 @@ class AUCMarginLoss(WholeBatchMixin, BaseLoss):
     def __init__(
         self,
         margin: float = 1.0,
-        warmup_epochs: int = 5,
+        warmup_epochs: int = 0,
         *,
         weight: Any = None,
         ignore_index: int = -100,
@@ -103,12 +107,13 @@ class PairwiseLogisticLoss(WholeBatchMixin, BaseLoss):
     .. math:: \ell = \frac{1}{n_+ n_-} \sum_{i \in +} \sum_{j \in -}
         \log \left( 1 + e^{-(s_i - s_j)} \right)
 
-    Time and memory grow with the square of the batch.
+    Time and memory grow with the number of pairs.
 
     Parameters
     ----------
-    warmup_epochs : int >= 0, default=5
-        Epochs of cross-entropy before, where a training loop calls ``set_epoch``.
+    warmup_epochs : int >= 0, default=0
+        Epochs of cross-entropy first; the estimator counts them, another training loop calls
+        ``set_epoch``.
     weight : array-like of shape (n_classes,) or None, default=None
         One factor per class; a factor common to all positives or negatives has no effect.
     ignore_index : int, default=-100
@@ -142,7 +147,7 @@ class PairwiseLogisticLoss(WholeBatchMixin, BaseLoss):
 
     def __init__(
         self,
-        warmup_epochs: int = 5,
+        warmup_epochs: int = 0,
         *,
         weight: Any = None,
         ignore_index: int = -100,
@@ -168,8 +173,9 @@ class PartialAUCLoss(WholeBatchMixin, BaseLoss):
     ----------
     max_fpr : float in (0, 1], default=0.1
         False-positive budget.
-    warmup_epochs : int >= 0, default=5
-        Epochs of cross-entropy before, where a training loop calls ``set_epoch``.
+    warmup_epochs : int >= 0, default=0
+        Epochs of cross-entropy first; the estimator counts them, another training loop calls
+        ``set_epoch``.
     weight : array-like of shape (n_classes,) or None, default=None
         One factor per class; a factor common to all positives or negatives has no effect.
     ignore_index : int, default=-100
@@ -210,7 +216,7 @@ class PartialAUCLoss(WholeBatchMixin, BaseLoss):
     def __init__(
         self,
         max_fpr: float = 0.1,
-        warmup_epochs: int = 5,
+        warmup_epochs: int = 0,
         *,
         weight: Any = None,
         ignore_index: int = -100,

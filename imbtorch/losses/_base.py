@@ -11,8 +11,7 @@ import torch
 from sklearn.base import BaseEstimator, clone
 from torch import Tensor, nn
 
-from imbtorch._sklearn import StrOptions, validate_parameter_constraints
-from imbtorch.losses._shapes import (
+from imbtorch._shapes import (
     as_index_rows,
     as_label_rows,
     from_label_rows,
@@ -20,6 +19,7 @@ from imbtorch.losses._shapes import (
     row_weights,
     single_precision,
 )
+from imbtorch._sklearn import StrOptions, validate_parameter_constraints
 
 __all__ = ["BaseLoss"]
 
@@ -209,8 +209,10 @@ class BaseLoss(nn.Module, ABC):
         return self
 
     def _check_weight(self, n_classes: int) -> None:
-        weight = self.class_weight
-        assert weight is not None
+        assert self.weight is not None
+        if self.weight.is_meta:  # there are no numbers to look at
+            return
+        weight = self.weight.double().cpu().numpy()
         if weight.shape != (n_classes,) or not (np.isfinite(weight).all() and (weight >= 0).all()):
             raise ValueError(
                 f"weight must be {n_classes} finite numbers >= 0, one per class; got "
@@ -287,7 +289,7 @@ class BaseLoss(nn.Module, ABC):
         share : Tensor of shape (n,)
             Row weights divided by n.
         """
-        return torch.dot(self.per_sample(logits, target), share)
+        return torch.dot(self.per_sample(logits, target).to(share.dtype), share)
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch begins, counted from 0, for losses that change during training."""

@@ -1,4 +1,4 @@
-"""Cross-entropy, with one share of smoothing for all or one for each class."""
+"""Cross-entropy: one share of smoothing for all classes, or one for each."""
 
 from __future__ import annotations
 

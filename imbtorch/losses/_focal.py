@@ -133,7 +133,7 @@ class ClassBalancedLoss(_FocalForm, BaseLoss):
     beta : float in [0, 1), default=0.9999
         0 weighs all classes alike, towards 1 the weights become inverse frequencies.
     gamma : float >= 0, default=0.0
-        Of the focal loss; 0 is cross-entropy.
+        Focusing, as in focal loss; 0 is none.
     weight : array-like of shape (n_classes,) or None, default=None
         One more factor per class, used as given.
     ignore_index : int, default=-100
@@ -247,7 +247,7 @@ class Poly1Loss(TrueClassMixin, BaseLoss):
         Added to the first coefficient, which is 1. The paper finds 2 for classification and -1 for
         detection; -1 itself would leave a confident row without gradient.
     gamma : float >= 0, default=0.0
-        Of the focal loss; 0 starts from cross-entropy.
+        Focusing, as in focal loss; 0 is none.
     weight : array-like of shape (n_classes,) or None, default=None
         One factor per class, used as given.
     ignore_index : int, default=-100

@@ -1,4 +1,4 @@
-"""Margin losses on raw logits: hinges."""
+"""Hinge losses: a margin between raw logits, no probabilities."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class SquaredHingeLoss(BaseLoss):
     Notes
     -----
     Use it as :class:`HingeLoss` where a smooth loss trains better; rows far on the wrong side pull
-    in proportion to their distance, so that outliers do too.
+    in proportion to their distance, so that outliers pull hardest.
 
     References
     ----------

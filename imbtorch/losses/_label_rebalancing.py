@@ -1,4 +1,4 @@
-"""Losses that weigh the terms of a label by how rare it is."""
+"""Rebalanced labels: terms weighed by how rare a label is."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["DistributionBalancedLoss", "SigmoidEqualizationLoss"]
 
 
 class DistributionBalancedLoss(OneVsRestMixin, BaseLoss):
-    r"""Distribution-balanced loss: labels that occur together, and negatives that are too many.
+    r"""Distribution-balanced loss: it corrects for labels in company, and for too many negatives.
 
     .. math:: \ell = \hat r \left[ y \, \zeta(-(z - \nu)) + \frac{1 - y}{\lambda}
         \zeta(\lambda (z - \nu)) \right], \quad
@@ -26,24 +26,24 @@ class DistributionBalancedLoss(OneVsRestMixin, BaseLoss):
         r_c = \frac{1 / n_c}{\sum_{j: y_j = 1} 1 / n_j}, \quad
         \nu_c = \frac{\kappa}{\lambda} \log \left( \frac{N}{n_c} - 1 \right)
 
-    with softplus :math:`\zeta` and sigmoid :math:`\sigma`. :math:`r` corrects that a sampler of
-    rare labels also repeats the labels beside them; :math:`\nu` and :math:`\lambda` stop negatives
+    with softplus :math:`\zeta` and sigmoid :math:`\sigma`. :math:`r` makes up for a sampler of rare
+    labels also repeating the labels beside them; :math:`\nu` and :math:`\lambda` stop negatives
     from pushing on once they are low enough. With ``gamma`` the terms fade as in focal loss.
 
     Parameters
     ----------
     alpha : float >= 0, default=0.1
-        Floor of the weights.
+        :math:`\alpha`, floor of the weights.
     beta : float > 0, default=10.0
-        Steepness of the weights.
+        :math:`\beta`, steepness of the weights.
     mu : float, default=0.2
-        Where the weights rise; 0.3 for data with fewer labels a row.
+        :math:`\mu`, where the weights rise; 0.3 for data with fewer labels a row.
     negative_scale : float > 0, default=2.0
         :math:`\lambda`; 5 for data with fewer labels a row.
     bias : float >= 0, default=0.05
-        :math:`\kappa`.
+        :math:`\kappa`, strength of the shift :math:`\nu` of rare labels.
     gamma : float >= 0, default=0.0
-        Of the focal form (the authors also double the loss there).
+        Focusing, as in focal loss; 0 is none. The authors also double the loss where it is used.
     weight : array-like of shape (n_classes,) or None, default=None
         One factor per label, used as given.
     ignore_index : int, default=-100

@@ -1,4 +1,4 @@
-"""Losses trained on logits adjusted by the class prior, read on the raw logits."""
+"""Logit adjustment: trained on logits changed by the class prior, read on the raw ones."""
 
 from __future__ import annotations
 
@@ -84,6 +84,11 @@ class LogitAdjustedLoss(AdjustedLogitsMixin, PriorMixin, BaseLoss):
         shifted = logits + self.tau * (present - absent)
         return F.binary_cross_entropy_with_logits(shifted, target, reduction="none")
 
+    def log_odds(self, logits: Tensor) -> Tensor:
+        """Log-odds of each label, with the shift put back: ``(n, l) -> (n, l)``."""
+        absent, present = self._label_log_prior(logits).unbind(1)
+        return logits + self.tau * (present - absent)
+
     def log_prior_shift(self) -> Tensor | None:
         r"""Raw logits describe the training prior divided by :math:`\pi^\tau`."""
         return -self.tau * self._prepared_log_prior()
@@ -108,7 +113,7 @@ class BalancedSoftmaxLoss(AdjustedLogitsMixin, PriorMixin, BaseLoss):
 
     Notes
     -----
-    Use it under the name that the long-tail literature knows; see :class:`LogitAdjustedLoss`.
+    Use it as logit adjustment with nothing to tune; see :class:`LogitAdjustedLoss`.
 
     References
     ----------
@@ -141,6 +146,11 @@ class BalancedSoftmaxLoss(AdjustedLogitsMixin, PriorMixin, BaseLoss):
         return F.binary_cross_entropy_with_logits(
             logits + present - absent, target, reduction="none"
         )
+
+    def log_odds(self, logits: Tensor) -> Tensor:
+        """Log-odds of each label, with the shift put back: ``(n, l) -> (n, l)``."""
+        absent, present = self._label_log_prior(logits).unbind(1)
+        return logits + present - absent
 
     def log_prior_shift(self) -> Tensor | None:
         r"""Raw logits describe the training prior divided by itself."""
@@ -220,7 +230,7 @@ class CDTLoss(AdjustedLogitsMixin, PriorMixin, BaseLoss):
 
     def initial_bias(self, log_prior: Tensor) -> Tensor | None:
         """Logits that the temperatures shrink to the log prior."""
-        return log_prior / _inverse_temperature(self._prepared_log_prior(), self.gamma)
+        return _unscaled(log_prior, _inverse_temperature(self._prepared_log_prior(), self.gamma))
 
 
 class VSLoss(AdjustedLogitsMixin, PriorMixin, BaseLoss):
@@ -248,7 +258,7 @@ class VSLoss(AdjustedLogitsMixin, PriorMixin, BaseLoss):
     Notes
     -----
     Use it with nets that fit the training data perfectly, where shifts alone lose their effect
-    late in training and temperatures do not; search both.
+    late in training and temperatures do not; search ``gamma`` and ``tau``.
 
     References
     ----------
@@ -310,7 +320,17 @@ class VSLoss(AdjustedLogitsMixin, PriorMixin, BaseLoss):
     def initial_bias(self, log_prior: Tensor) -> Tensor | None:
         """Logits that temperatures and shifts turn into the log prior."""
         own = self._prepared_log_prior()
-        return (log_prior - self.tau * own) / _inverse_temperature(own, self.gamma)
+        return _unscaled(log_prior - self.tau * own, _inverse_temperature(own, self.gamma))
+
+
+def _unscaled(adjusted: Tensor, shrink: Tensor) -> Tensor:
+    """Shortest logits, ``(c,)``, that are shrunk to these, up to a constant.
+
+    Raw logits decide, and a constant added to the shrunk ones changes the raw ones: the shortest
+    are those that training from 0 would reach.
+    """
+    squares = shrink.square().reciprocal()
+    return (adjusted - (squares * adjusted).sum() / squares.sum()) / shrink
 
 
 def _inverse_temperature(log_prior: Tensor, gamma: Any) -> Tensor:

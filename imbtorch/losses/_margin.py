@@ -1,4 +1,4 @@
-"""Margins that are wider around rare classes, and re-weighted rivals."""
+"""Margins and rivals: wider margins around rare classes, lighter rivals."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class LDAMLoss(AdjustedLogitsMixin, PriorMixin, BaseLoss):
         {e^{s (z_t - \Delta_t)} + \sum_{j \ne t} e^{s z_j}}, \qquad
         \Delta_j = \Delta_{\max} \left( \frac{n_{\min}}{n_j} \right)^{1/4}
 
-    It is made for logits that are cosines, in [-1, 1]: give the net a
+    It is made for logits that are cosines, in [-1, 1]: give the net an
     :class:`imbtorch.CosineLinear` as its last layer, for instance ``MLP(head="cosine")``. On free
     logits a net escapes the margins by growing its weights. Predictions are read on the raw logits,
     times ``scale``.
@@ -31,9 +31,9 @@ class LDAMLoss(AdjustedLogitsMixin, PriorMixin, BaseLoss):
     Parameters
     ----------
     max_margin : float >= 0, default=0.5
-        Margin of the rarest class.
+        :math:`\Delta_{\max}`, margin of the rarest class.
     scale : float > 0, default=30.0
-        Inverse temperature of the softmax.
+        :math:`s`, inverse temperature of the softmax.
     weight : array-like of shape (n_classes,) or None, default=None
         One factor per class, used as given.
     ignore_index : int, default=-100
@@ -104,8 +104,8 @@ class SoftmaxEqualizationLoss(AdjustedLogitsMixin, PriorMixin, BaseLoss):
     .. math:: \ell = -\log \frac{e^{z_t}}{\sum_j w_{tj} e^{z_j}}, \qquad
         w_{tj} = 1 - \gamma \, [\pi_j < \lambda] \, [j \ne t]
 
-    The paper draws 1 with probability :math:`\gamma`, else 0, in its place; here its mean stands
-    in the formula, so that a loss has one value. For 0 and 1 the two are the same.
+    In place of :math:`\gamma` the paper draws 1 with probability :math:`\gamma`, else 0; here its
+    mean stands in the formula, so that a loss has one value. For 0 and 1 the two are the same.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Losses of labels: what is rare is each label's positives."""
+"""Multi-label losses: the positives of each label are what is rare."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class BCELoss(OneVsRestMixin, BaseLoss):
     ----------
     pos_weight : {"balanced", "sqrt"}, float, array-like of shape (n_labels,) or None, default=None
         Factor of the positives: ``"balanced"`` is negatives / positives of each label, ``"sqrt"``
-        its square root; 1 for a label that has none of the one or the other.
+        its square root; 1 for a label without positives or without negatives.
     max_pos_weight : float > 0 or None, default=None
         Upper limit of the factors.
     weight : array-like of shape (n_classes,) or None, default=None
@@ -43,7 +43,7 @@ class BCELoss(OneVsRestMixin, BaseLoss):
     -----
     Use it for multi-label data: without ``pos_weight`` for probabilities, with ``"sqrt"`` or a cap
     where the rarest labels are never predicted; full balance over-predicts labels of a few rows.
-    ``pos_weight`` is undone by the books of the priors.
+    The inverse link undoes ``pos_weight``.
 
     References
     ----------
@@ -133,7 +133,8 @@ class BCELoss(OneVsRestMixin, BaseLoss):
                     "data: call loss.prepare(class_counts) before using it."
                 )
             factor = self._capped(self._given_factor()).to(logits.device)
-        if len(factor) not in {1, logits.shape[1]}:
+        computed = isinstance(self.pos_weight, str)  # a number given holds for every label
+        if len(factor) != logits.shape[1] and (computed or len(factor) > 1):
             raise ValueError(
                 f"pos_weight has {len(factor)} factors, but the logits have {logits.shape[1]} "
                 "columns: give one per label."
@@ -194,7 +195,7 @@ class AsymmetricLoss(OneVsRestMixin, BaseLoss):
     gamma_neg : float >= 0, default=4.0
         Focusing of negatives.
     clip : float in [0, 1), default=0.05
-        :math:`m`, the probability that negatives are granted.
+        :math:`m`: negatives below this probability are ignored.
     weight : array-like of shape (n_classes,) or None, default=None
         One factor per label, used as given.
     ignore_index : int, default=-100
@@ -217,7 +218,7 @@ class AsymmetricLoss(OneVsRestMixin, BaseLoss):
     >>> import torch
     >>> from imbtorch.losses import AsymmetricLoss
     >>> logits, target = torch.tensor([[1.0, -2.0, -3.5]]), torch.tensor([[1.0, 0.0, 0.0]])
-    >>> print(AsymmetricLoss(reduction="none")(logits, target).abs())
+    >>> print(AsymmetricLoss(reduction="none")(logits, target).round(decimals=4).abs())
     tensor([[0.3133, 0.0000, 0.0000]])
     """
 

@@ -20,8 +20,8 @@ class OrdinalCDWLoss(BaseLoss):
 
     .. math:: \ell = -\sum_j |j - t|^\alpha \log(1 - p_j)
 
-    Probability far from the true class costs more than beside it. Classes are ordered as their
-    indices: in an estimator, as the sorted labels.
+    Probability far from the true class costs more than probability next to it. Classes are ordered
+    as their indices: in an estimator, as the sorted labels.
 
     Parameters
     ----------

@@ -36,9 +36,10 @@ class SoftFbetaLoss(WholeBatchMixin, BaseLoss):
     beta : float > 0, default=1.0
         Weight of recall against precision.
     smooth : float >= 0, default=0.0
-        :math:`s`, added to both counts.
-    warmup_epochs : int >= 0, default=5
-        Epochs of cross-entropy before, where a training loop calls ``set_epoch``.
+        :math:`s`, added to numerator and denominator.
+    warmup_epochs : int >= 0, default=0
+        Epochs of cross-entropy first; the estimator counts them, another training loop calls
+        ``set_epoch``.
     weight : array-like of shape (n_classes,) or None, default=None
         One factor per class, used as given.
     ignore_index : int, default=-100
@@ -79,7 +80,7 @@ class SoftFbetaLoss(WholeBatchMixin, BaseLoss):
         self,
         beta: float = 1.0,
         smooth: float = 0.0,
-        warmup_epochs: int = 5,
+        warmup_epochs: int = 0,
         *,
         weight: Any = None,
         ignore_index: int = -100,
@@ -111,9 +112,10 @@ class TverskyLoss(WholeBatchMixin, BaseLoss):
     beta : float > 0, default=0.7
         Price of false negatives.
     smooth : float >= 0, default=0.0
-        :math:`s`, added to both counts.
-    warmup_epochs : int >= 0, default=5
-        Epochs of cross-entropy before, where a training loop calls ``set_epoch``.
+        :math:`s`, added to numerator and denominator.
+    warmup_epochs : int >= 0, default=0
+        Epochs of cross-entropy first; the estimator counts them, another training loop calls
+        ``set_epoch``.
     weight : array-like of shape (n_classes,) or None, default=None
         One factor per class, used as given.
     ignore_index : int, default=-100
@@ -123,7 +125,8 @@ class TverskyLoss(WholeBatchMixin, BaseLoss):
 
     Notes
     -----
-    Use it as :class:`SoftFbetaLoss` where misses cost more than false alarms. Weights act inside
+    Use it as :class:`SoftFbetaLoss`, of the same counts, where misses cost more than false alarms.
+    Weights act inside
     the counts; a batch without positives teaches nothing. There is no posterior.
 
     References
@@ -155,7 +158,7 @@ class TverskyLoss(WholeBatchMixin, BaseLoss):
         alpha: float = 0.3,
         beta: float = 0.7,
         smooth: float = 0.0,
-        warmup_epochs: int = 5,
+        warmup_epochs: int = 0,
         *,
         weight: Any = None,
         ignore_index: int = -100,
@@ -188,9 +191,10 @@ class FocalTverskyLoss(WholeBatchMixin, BaseLoss):
     gamma : float > 0, default=0.75
         Power. The paper writes :math:`1 / \gamma` for it, and recommends 3/4.
     smooth : float >= 0, default=0.0
-        :math:`s`, added to both counts.
-    warmup_epochs : int >= 0, default=5
-        Epochs of cross-entropy before, where a training loop calls ``set_epoch``.
+        :math:`s`, added to numerator and denominator.
+    warmup_epochs : int >= 0, default=0
+        Epochs of cross-entropy first; the estimator counts them, another training loop calls
+        ``set_epoch``.
     weight : array-like of shape (n_classes,) or None, default=None
         One factor per class, used as given.
     ignore_index : int, default=-100
@@ -200,8 +204,9 @@ class FocalTverskyLoss(WholeBatchMixin, BaseLoss):
 
     Notes
     -----
-    Use it with several classes or labels of unequal difficulty. Weights act inside the counts; a
-    batch without positives teaches nothing. There is no posterior.
+    Use it with several classes or labels of unequal difficulty: with ``gamma < 1`` those that
+    overlap well already keep pulling. Counts are those of :class:`SoftFbetaLoss`. Weights act
+    inside the counts; a batch without positives teaches nothing. There is no posterior.
 
     References
     ----------
@@ -234,7 +239,7 @@ class FocalTverskyLoss(WholeBatchMixin, BaseLoss):
         beta: float = 0.7,
         gamma: float = 0.75,
         smooth: float = 0.0,
-        warmup_epochs: int = 5,
+        warmup_epochs: int = 0,
         *,
         weight: Any = None,
         ignore_index: int = -100,

@@ -1,4 +1,4 @@
-"""Losses that trust a single label less than cross-entropy does."""
+"""Robust losses: they trust a single label less than cross-entropy does."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ class L1Loss(TrueClassMixin, BaseLoss):
     Notes
     -----
     Use it against label noise, with class weights: alone it predicts the majority class wherever
-    that is the likelier one, and pulls at the rest with a vanishing gradient. The minimiser is an
+    that is the likelier one, and hardly pulls on the rows that it gets wrong. The minimiser is an
     indicator of the likeliest class, so that there is no posterior.
 
     References
@@ -236,7 +236,7 @@ class MSELoss(BaseLoss):
 
     Notes
     -----
-    Use it for probabilities that a few wild rows shall not dominate: it is proper, and bounded.
+    Use it for probabilities that a few outlying rows must not dominate: it is proper, and bounded.
 
     References
     ----------

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from imbtorch._sklearn import Interval
 from imbtorch.losses._base import BaseLoss
-from imbtorch.losses._whole_batch import WARMUP_CONSTRAINT, WholeBatchMixin, safe_ratio
+from imbtorch.losses._whole_batch import WARMUP_CONSTRAINT, WholeBatchMixin, anchors, safe_ratio
 
 __all__ = ["RecallAtTopLoss", "SmoothAPLoss"]
 
@@ -29,8 +29,9 @@ class RecallAtTopLoss(WholeBatchMixin, BaseLoss):
         Share of the rows that can be looked at.
     temperature : float > 0, default=1.0
         :math:`T`, the width of the smooth step, in log-odds.
-    warmup_epochs : int >= 0, default=5
-        Epochs of cross-entropy before, where a training loop calls ``set_epoch``.
+    warmup_epochs : int >= 0, default=0
+        Epochs of cross-entropy first; the estimator counts them, another training loop calls
+        ``set_epoch``.
     weight : array-like of shape (n_classes,) or None, default=None
         One factor per class, used as given.
     ignore_index : int, default=-100
@@ -74,7 +75,7 @@ class RecallAtTopLoss(WholeBatchMixin, BaseLoss):
         self,
         fraction: float = 0.05,
         temperature: float = 1.0,
-        warmup_epochs: int = 5,
+        warmup_epochs: int = 0,
         *,
         weight: Any = None,
         ignore_index: int = -100,
@@ -101,9 +102,9 @@ class SmoothAPLoss(WholeBatchMixin, BaseLoss):
     .. math:: \ell = 1 - \frac{1}{n_+} \sum_{i \in +} \frac{R^+_i}{R_i}, \qquad
         R_i = 1 + \sum_{j \ne i} \sigma \left( \frac{s_j - s_i}{T} \right)
 
-    :math:`R_i` is the smooth rank among all rows, :math:`R^+_i` among the positives. Only rows of
-    the present batch pass gradients; remembered ones make the ranks of a few positives meaningful.
-    Time and memory grow with the batch times (batch + queue).
+    :math:`R_i` is the smooth rank among all rows, :math:`R^+_i` among the positives. Remembered
+    rows pass no gradient; they make the ranks of a few positives meaningful. Scores are taken
+    relative to the mean of their batch. Time and memory grow with the positives times all rows.
 
     Parameters
     ----------
@@ -111,8 +112,9 @@ class SmoothAPLoss(WholeBatchMixin, BaseLoss):
         :math:`T`, the width of the smooth step, in log-odds. Papers have 0.01, for cosines.
     queue_size : int >= 0, default=1024
         How many rows to remember in training mode; 0 ranks within the batch.
-    warmup_epochs : int >= 0, default=5
-        Epochs of cross-entropy before, where a training loop calls ``set_epoch``.
+    warmup_epochs : int >= 0, default=0
+        Epochs of cross-entropy first; the estimator counts them, another training loop calls
+        ``set_epoch``.
     weight : array-like of shape (n_classes,) or None, default=None
         One factor per class, used as given.
     ignore_index : int, default=-100
@@ -123,8 +125,8 @@ class SmoothAPLoss(WholeBatchMixin, BaseLoss):
     Notes
     -----
     Use it to rank by average precision, the usual score of rare positives, after a warm-up. Weights
-    count in the ranks and in the mean. A batch without positives teaches nothing, but is
-    remembered. Scores are no probabilities.
+    count in the ranks and in the mean. Where neither the batch nor the memory holds positives, it
+    teaches nothing. Scores are no probabilities.
 
     References
     ----------
@@ -156,7 +158,7 @@ class SmoothAPLoss(WholeBatchMixin, BaseLoss):
         self,
         temperature: float = 0.1,
         queue_size: int = 1024,
-        warmup_epochs: int = 5,
+        warmup_epochs: int = 0,
         *,
         weight: Any = None,
         ignore_index: int = -100,
@@ -171,24 +173,30 @@ class SmoothAPLoss(WholeBatchMixin, BaseLoss):
     def _prepare(self, class_counts: Tensor) -> None:
         self.queue = None  # scores of another training run rank nothing here
 
-    def _remembered(self, current: Tensor) -> Tensor:
-        """Rows to rank against, ``(3, n + q, l)``: scores, positives and weights; then remember."""
+    def _with_memory(
+        self, scores: Tensor, positive: Tensor, weight: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Add the remembered rows, which are constants, and remember these."""
+        # Against scores of earlier steps the net could win by raising every score a little each
+        # step. Scores above the mean of their own batch leave it no such way.
+        scores = scores - safe_ratio((weight * scores).sum(0), weight.sum(0))
+        current = torch.stack([scores, positive, weight])
         queue = self.queue
-        if queue is None or queue.shape[2] != current.shape[2]:
-            queue = current.detach()[:, :0]
-        candidates = torch.cat([current, queue.to(current.dtype)], dim=1)
+        if queue is not None and queue.shape[2] == current.shape[2]:
+            current = torch.cat([current, queue.to(current.dtype)], dim=1)
         if self.training and self.queue_size:
-            self.queue = candidates.detach()[:, : self.queue_size].clone()
-        return candidates
+            self.queue = current.detach()[:, : self.queue_size].clone()
+        scores, positive, weight = current.unbind(0)
+        return scores, positive, weight
 
     def _column_values(self, scores: Tensor, positive: Tensor, weight: Tensor) -> Tensor:
-        others, is_positive, mass = self._remembered(torch.stack([scores, positive, weight]))
-        n_rows = len(scores)
-        above = torch.sigmoid((others.unsqueeze(0) - scores.unsqueeze(1)) / self.temperature)
-        itself = torch.eye(n_rows, len(others), device=scores.device, dtype=scores.dtype)
-        above = above * (1 - itself).unsqueeze(2) * mass.unsqueeze(0)
-        rank = weight + above.sum(1)
-        rank_among_positives = weight + (above * is_positive.unsqueeze(0)).sum(1)
+        rows = anchors(positive * weight)
+        own, own_weight = scores[rows], weight[rows]
+        above = torch.sigmoid((scores.unsqueeze(0) - own.unsqueeze(1)) / self.temperature)
+        itself = torch.eye(len(scores), device=scores.device, dtype=scores.dtype)[rows]
+        above = above * (1 - itself).unsqueeze(2) * weight.unsqueeze(0)
+        rank = own_weight + above.sum(1)
+        rank_among_positives = own_weight + (above * positive.unsqueeze(0)).sum(1)
         precision = safe_ratio(rank_among_positives, rank)
-        hits = weight * positive
+        hits = own_weight * positive[rows]
         return 1 - safe_ratio((hits * precision).sum(0), hits.sum(0))

@@ -10,17 +10,17 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from imbtorch._numerics import log_not_each
-from imbtorch._sklearn import Interval
-from imbtorch.losses._one_vs_rest import one_hot
-from imbtorch.losses._shapes import (
+from imbtorch._shapes import (
     as_index_rows,
     as_label_rows,
     reduce,
     row_weights,
     single_precision,
 )
+from imbtorch._sklearn import Interval
+from imbtorch.losses._one_vs_rest import one_hot
 
-__all__ = ["WARMUP_CONSTRAINT", "WholeBatchMixin", "safe_ratio"]
+__all__ = ["WARMUP_CONSTRAINT", "WholeBatchMixin", "anchors", "safe_ratio"]
 
 WARMUP_CONSTRAINT: dict[str, list[Any]] = {
     "warmup_epochs": [Interval(Integral, 0, None, closed="left")]
@@ -138,7 +138,14 @@ class WholeBatchMixin:
     def _warm_reduction(self) -> str:
         return "mean" if self.reduction == "none" else self.reduction
 
+    def _with_memory(
+        self, scores: Tensor, positive: Tensor, weight: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Rows to compute with: those of the batch, unless a loss remembers others."""
+        return scores, positive, weight
+
     def _reduce_columns(self, scores: Tensor, positive: Tensor, weight: Tensor) -> Tensor:
+        scores, positive, weight = self._with_memory(scores, positive, weight)
         usable = (positive * weight).sum(0) > 0
         if self._compares:
             usable = usable & (((1 - positive) * weight).sum(0) > 0)
@@ -155,6 +162,16 @@ class WholeBatchMixin:
     def log_posterior(self, logits: Tensor) -> Tensor:
         """Normalised scores, no probabilities: softmax of the logits."""
         return torch.log_softmax(logits, dim=1)
+
+
+def anchors(positive: Tensor) -> Tensor | slice:
+    """Rows that are positive in some column: where they are few, so are the pairs.
+
+    Looking costs a wait on a device, and a shape that depends on data; there all rows are taken.
+    """
+    if positive.device.type != "cpu" or torch.compiler.is_compiling():
+        return slice(None)
+    return positive.any(dim=1).nonzero().squeeze(1)
 
 
 def safe_ratio(part: Tensor, whole: Tensor) -> Tensor:

@@ -180,9 +180,7 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
         self.classes_ = self.estimator_.classes_
         return self
 
-    def _tune(
-        self, X: Any, y: NDArray[Any], sample_weight: NDArray[Any] | None
-    ) -> tuple[Floats, float]:
+    def _tune(self, X: Any, y: NDArray[Any], sample_weight: Floats | None) -> tuple[Floats, float]:
         multilabel = y.ndim == 2
         proba = self._out_of_fold_proba(X, y, sample_weight)
         truth = y == 1 if multilabel else y[:, None] == np.unique(y)
@@ -193,8 +191,9 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
             multilabel=multilabel,
             n_candidates=self.n_candidates,
             max_passes=self.max_passes,
+            weight=sample_weight,
         )
-        offsets, best = search.best(_starts(truth, multilabel=multilabel))
+        offsets, best = search.best(_starts(truth, sample_weight, multilabel=multilabel))
         if np.isnan(best):
             raise ValueError(
                 f"scoring={self.scoring!r} gave NaN for every decision that was tried; choose a "
@@ -300,12 +299,13 @@ def _as_scores(proba: Floats, *, multilabel: bool) -> Floats:
     return scores - log_probabilities(1 - proba, _TINY) if multilabel else scores
 
 
-def _starts(truth: NDArray[np.bool_], *, multilabel: bool) -> list[Floats]:
+def _starts(truth: NDArray[np.bool_], weight: Floats | None, *, multilabel: bool) -> list[Floats]:
     """Where the search begins: no offsets, and those that balance the classes."""
     n_columns = truth.shape[1]
     start = np.zeros(n_columns)
     if n_columns == 2 and not multilabel:
         return [start]  # one offset is searched through at once
-    share = (truth.sum(axis=0) + 0.5) / (len(truth) + 1)
+    counts = truth.sum(axis=0) if weight is None else weight @ truth
+    share = (counts + 0.5) / ((len(truth) if weight is None else weight.sum()) + 1)
     balancing = -np.log(share) + (np.log(1 - share) if multilabel else 0.0)
     return [start, balancing]

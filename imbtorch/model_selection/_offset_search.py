@@ -43,7 +43,9 @@ def margins(scores: Floats, offsets: Floats, column: int, *, multilabel: bool) -
     return scores[:, column] - rivals
 
 
-def thinned_cuts(values: Floats, positive: NDArray[np.bool_], n_candidates: int) -> Floats:
+def thinned_cuts(
+    values: Floats, positive: NDArray[np.bool_], n_candidates: int, weight: Floats | None = None
+) -> Floats:
     """Choose places to cut a sorted list of scores.
 
     Parameters
@@ -54,6 +56,8 @@ def thinned_cuts(values: Floats, positive: NDArray[np.bool_], n_candidates: int)
         The rows that should be above the cut.
     n_candidates : int
         Most cuts to return, at least 2.
+    weight : ndarray of shape (n,) or None, default=None
+        How often each row counts; a row of weight 0 is as good as absent.
 
     Returns
     -------
@@ -62,16 +66,17 @@ def thinned_cuts(values: Floats, positive: NDArray[np.bool_], n_candidates: int)
         many, those at quantiles of a population with as many positive rows as others: where
         positives are rare, few of the plain quantiles would tell them apart.
     """
-    distinct, place = np.unique(values, return_inverse=True)
+    weight = np.ones(len(values)) if weight is None else weight
+    counted = weight > 0
+    distinct, place = np.unique(values[counted], return_inverse=True)
     middle = distinct[:-1] + np.diff(distinct) / 2
     cuts = np.concatenate([[distinct[0] - 1], middle, [distinct[-1] + 1]])
     if len(cuts) <= n_candidates:
         return cuts
-    share = sum(
-        np.bincount(place[side], minlength=len(distinct)) / max(side.sum(), 1)
-        for side in (positive, ~positive)
-    )
-    below = np.concatenate([[0.0], np.cumsum(share)])
+    below = np.zeros(len(cuts))
+    for side in (positive[counted], ~positive[counted]):
+        mass = np.cumsum(np.bincount(place[side], weight[counted][side], len(distinct)))
+        below[1:] += mass / mass[-1] if mass[-1] > 0 else 0.0
     levels = np.linspace(0, below[-1], n_candidates)
     chosen = np.unique(np.searchsorted(below, levels - 1e-9).clip(max=len(cuts) - 1))
     thinned: Floats = cuts[chosen]
@@ -122,6 +127,8 @@ class OffsetSearch:
         Most offsets to try for one class at a time.
     max_passes : int
         Most passes over the classes.
+    weight : ndarray of shape (n,) or None, default=None
+        How often each row counts in the choice of candidates.
     """
 
     scores: Floats
@@ -130,6 +137,7 @@ class OffsetSearch:
     multilabel: bool
     n_candidates: int
     max_passes: int
+    weight: Floats | None = None
 
     def score_of(self, offsets: Floats) -> float:
         """Score the decisions under ``offsets``."""
@@ -177,7 +185,7 @@ class OffsetSearch:
     def _line(self, offsets: Floats, best: float, column: int) -> tuple[Floats, float] | None:
         """Improve one offset, or return None."""
         values = margins(self.scores, offsets, column, multilabel=self.multilabel)
-        cuts = thinned_cuts(values, self.truth[:, column], self.n_candidates)
+        cuts = thinned_cuts(values, self.truth[:, column], self.n_candidates, self.weight)
         trials = np.tile(offsets, (len(cuts), 1))
         trials[:, column] = -cuts
         reached = np.array([self.score_of(trial) for trial in trials])

@@ -235,14 +235,21 @@ def _confusion_scorer(
     scikit-learn's own metrics of labels see no difference, and a search calls them many times.
     """
     n_classes = len(classes)
+    known: dict[bytes, float] = {}  # the last pass of a climb repeats the one before
 
     def score(codes: NDArray[np.intp]) -> float:
         cells = np.bincount(truth * n_classes + codes, sample_weight, n_classes**2)
+        key = cells.tobytes()
+        if key not in known:
+            known[key] = score_cells(cells)
+        return known[key]
+
+    def score_cells(cells: NDArray[Any]) -> float:
         taken = np.flatnonzero(cells)
         answers = _Answers(classes, np.empty((len(taken), n_classes)))
         answers.labels_ = classes[taken % n_classes]
+        y = classes[taken // n_classes]
         with _tolerant():
-            y = classes[taken // n_classes]
             return float(scorer(answers, taken[:, None], y, sample_weight=cells[taken]))
 
     return score

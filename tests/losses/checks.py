@@ -8,16 +8,19 @@ from numbers import Real
 
 import torch
 import torch.nn.functional as F  # noqa: N812
+from sklearn.base import clone
 from torch import nn
 from torch.testing import assert_close
 
 from imbtorch._sklearn import Interval
 from imbtorch.losses import BaseLoss
 from imbtorch.losses._one_vs_rest import OneVsRestMixin
-from tests.losses import parameter_checks, sigmoid_checks
+from imbtorch.losses._whole_batch import WholeBatchMixin
+from tests.losses import parameter_checks, sigmoid_checks, whole_batch_checks
 from tests.losses.inputs import (
     CLASS_WEIGHT,
     COUNTS,
+    LABEL_COUNTS,
     batch,
     extreme,
     prepared,
@@ -89,14 +92,16 @@ def check_float32_equals_float64(loss):
 
 def check_autocast(loss):
     """Mixed precision is one context manager away; it must train there as well."""
-    for scale in (1e-4, 1.0):
+    # float16 overflows in the backward of the linear layer, whatever the loss
+    for dtype, scale in ((torch.bfloat16, 1e-4), (torch.bfloat16, 1.0), (torch.float16, 1e-4)):
         inputs, target = extreme(3)
         module = nn.Linear(3, 3, bias=False)
         nn.init.eye_(module.weight)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.autocast("cpu", dtype=dtype):
             logits = module(scale * inputs)
-            assert logits.dtype == torch.bfloat16
+            assert logits.dtype == dtype
             value = prepared(loss)(logits, target)
+        assert_close(value, prepared(loss)(logits, target))  # not with three digits
         value.backward()
         assert value.isfinite()
         assert module.weight.grad.isfinite().all()
@@ -202,15 +207,24 @@ def check_device_follows(loss):
     logits, target = batch()
     assert ready(logits.to("meta"), target.to("meta")).device.type == "meta"
     assert ready.log_posterior(logits.to("meta")).device.type == "meta"
+    # counts come as numbers, to wherever the loss lies already
+    early = clone(loss).to("meta").prepare(COUNTS)
+    assert {buffer.device.type for buffer in early.buffers()} == {"meta"}
 
 
 def check_state_dict(loss):
-    """Saved weights and priors restore the loss, whatever it had been prepared for."""
+    """Saved weights and priors restore the loss, whatever it had been prepared for, or not."""
     logits, target = batch()
     source = prepared(loss, weight=CLASS_WEIGHT)
-    restored = prepared(loss, (1, 1, 1), weight=(1, 1, 1))
-    restored.load_state_dict(source.state_dict())
-    assert torch.equal(restored(logits, target), source(logits, target))
+    others = [
+        prepared(loss, (1, 1, 1), weight=(1, 1, 1)),
+        prepared(loss, (3, 1), weight=(1, 2)),
+        clone(loss),
+    ]
+    for restored in others:
+        restored.load_state_dict(source.state_dict())
+        assert torch.equal(restored(logits, target), source(logits, target))
+        assert restored.weight.tolist() == list(CLASS_WEIGHT)
 
 
 # -- learning ----------------------------------------------------------------------------------
@@ -240,27 +254,44 @@ def check_posterior(loss):
             assert_close(log_proba.exp().sum(1), torch.ones_like(logits[:, 0]))
 
 
-def check_hyper_parameter_vector(loss):
-    """A stack of nets carries a vector of hyper-parameters: no branch on, or float() of, one."""
-    logits, target = batch()
+def hyper_parameter_vectors(loss):
+    """Names of the float hyper-parameters, and valid values of each."""
     for name, default in type(loss)().get_params().items():
         if not isinstance(default, float):
             continue
         (interval,) = (c for c in loss._parameter_constraints[name] if isinstance(c, Interval))
         assert issubclass(interval.type, Real)
-        low = 0.0 if interval.left is None else float(interval.left)
-        width = 2.0 if interval.right is None else interval.right - low
+        left, right = interval.left, interval.right
+        if left is None and right is not None:
+            left = right - 2.0
+        low = 0.0 if left is None else float(left)
+        width = 2.0 if right is None else right - low
         values = [low + width * share for share in (0.0, 0.2, 0.8)]
-        if interval.closed not in {"left", "both"}:
-            values = values[1:]
-        ready = prepared(loss)
+        yield name, values if interval.closed in {"left", "both"} else values[1:]
 
-        def rows(value, ready=ready, name=name):
-            setattr(ready, name, value)
-            return ready.per_sample(logits, target)
 
-        expected = torch.stack([rows(value) for value in values])
-        assert_close(torch.func.vmap(rows)(torch.tensor(values, dtype=logits.dtype)), expected)
+def check_hyper_parameter_vector(loss):
+    """A stack of nets carries a vector of hyper-parameters: no branch on, or float() of, one."""
+    logits, target = batch()
+    hot = F.one_hot(target, 3).to(logits.dtype)
+    uses = {"per_sample": (COUNTS, (logits, target))}
+    if type(loss).per_label is not BaseLoss.per_label:
+        uses["per_label"] = (LABEL_COUNTS, (logits, hot))
+    if loss.has_posterior:
+        uses["log_posterior"] = (COUNTS, (logits,))
+        uses["log_odds"] = (LABEL_COUNTS, (logits,))
+    for name, values in hyper_parameter_vectors(loss):
+        for use, (counts, arguments) in uses.items():
+            ready = prepared(loss, counts)
+
+            def result(value, ready=ready, name=name, use=use, arguments=arguments):
+                setattr(ready, name, value)
+                return getattr(ready, use)(*arguments)
+
+            expected = torch.stack([result(value) for value in values])
+            actual = torch.func.vmap(result)(torch.tensor(values, dtype=logits.dtype))
+            # a use that the parameter has no part in gives the same for each
+            assert_close(actual, expected)
 
 
 # -- at neutral parameters ---------------------------------------------------------------------
@@ -324,6 +355,19 @@ SIGMOID_CHECKS = [
     sigmoid_checks.check_sigmoid_extra_dimensions,
 ]
 NEUTRAL_SIGMOID_CHECKS = [sigmoid_checks.check_neutral_sigmoid_is_bce]
+WHOLE_BATCH_CHECKS = whole_batch_checks.WHOLE_BATCH_CHECKS + [
+    whole_batch_checks.without_memory(check)
+    for check in (
+        parameter_checks.check_pickle,
+        parameter_checks.check_prepare_again,
+        parameter_checks.check_clone_forgets,
+        check_autocast,
+        check_dtype_follows,
+        check_device_follows,
+        check_state_dict,
+        check_posterior,
+    )
+]
 
 
 def checks_for(loss):
@@ -334,6 +378,7 @@ def checks_for(loss):
     neutral = cls._neutral_params is not None
     return (
         PARAMETER_CHECKS
+        + WHOLE_BATCH_CHECKS * isinstance(loss, WholeBatchMixin)
         + SOFTMAX_CHECKS * softmax
         + SIGMOID_CHECKS * sigmoid
         + NEUTRAL_CHECKS * (softmax and neutral)

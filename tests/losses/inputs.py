@@ -1,7 +1,9 @@
 """Inputs of the tests of losses: the catalogue's fixtures, generic batches, extreme logits."""
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from sklearn.base import clone
+from torch.testing import assert_close
 
 COUNTS = (100, 20, 5)
 CLASS_WEIGHT = (1.0, 2.0, 5.0)
@@ -25,6 +27,17 @@ Y2 = f64([0, 1, 1, 0, 1])
 # FM, multi-label
 ZM = f64([[1, -2, 0.5], [-0.5, 0.3, -1.5]])
 YM = f64([[1, 0, 0], [0, 1, 1]])
+
+
+def close(actual, expected, digits=9):
+    """Compare with a number that was printed with so many digits after the point."""
+    expected = torch.as_tensor(expected, dtype=torch.float64)
+    assert_close(actual.double(), expected, rtol=1e-8, atol=0.5001 * 10.0**-digits)
+
+
+def one_hot(target, n_classes):
+    """Class indices as labels, in double precision."""
+    return F.one_hot(target, n_classes).double()
 
 
 def two_columns(logit):

@@ -6,7 +6,6 @@ documentation or the tests of other libraries.
 
 import pytest
 import torch
-import torch.nn.functional as F  # noqa: N812
 from sklearn.base import clone
 from torch.testing import assert_close
 
@@ -20,8 +19,10 @@ from tests.losses.inputs import (
     Z3,
     ZM,
     batch,
+    close,
     f64,
     labels,
+    one_hot,
     rows_of,
     two_columns,
     value_and_gradient,
@@ -30,12 +31,6 @@ from tests.losses.inputs import (
 CE_ROWS = [0.241311297, 0.604018867, 0.313641973, 1.098612289]
 FOCAL_ROWS = [0.01109275, 0.124163371, 0.02273248, 0.488272128]
 ALPHA_ROWS = [0.001352672126, 0.09435290021, 0.04332169878, 0.8529542367, 0.00002732083112]
-
-
-def close(actual, expected, digits=9):
-    """Compare with a number that was printed with so many digits after the point."""
-    expected = torch.as_tensor(expected, dtype=torch.float64)
-    assert_close(actual.double(), expected, rtol=1e-8, atol=0.5001 * 10.0**-digits)
 
 
 def sigmoid_gradient(loss, logits, target, weight=None):
@@ -206,10 +201,6 @@ def test_sigmoid_focal_is_finite_where_optax_tests_it():
 
 
 # -- gradients, section 3 ------------------------------------------------------------------------
-
-
-def one_hot(target, n_classes):
-    return F.one_hot(target, n_classes).double()
 
 
 def test_gradient_of_weighted_cross_entropy():

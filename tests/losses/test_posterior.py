@@ -8,6 +8,7 @@ must give ETA back.
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F  # noqa: N812
 from sklearn.base import clone
 from torch import nn
 from torch.testing import assert_close
@@ -15,9 +16,17 @@ from torch.testing import assert_close
 from imbtorch._balance import ClassBalance
 from imbtorch.losses import (
     BalancedSoftmaxLoss,
+    BaseLoss,
+    BCELoss,
+    CDTLoss,
     CrossEntropyLoss,
     FocalLoss,
+    GeneralizedCrossEntropyLoss,
     LogitAdjustedLoss,
+    MSELoss,
+    Poly1Loss,
+    SymmetricCrossEntropyLoss,
+    VSLoss,
     all_losses,
     as_loss,
 )
@@ -193,6 +202,103 @@ def test_post_hoc_logit_adjustment_of_cross_entropy():
     balanced = torch.softmax(log_proba + ratio, dim=1)
     assert balanced.argmax(1).tolist() == [1, 2, 2, 2]
     close(balanced[0], [0.321399536, 0.35856965, 0.320030814], 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("loss", "q", "digits"),
+    [
+        (Poly1Loss(2.0), [0.733440, 0.211556, 0.055004], 6),
+        (GeneralizedCrossEntropyLoss(0.7), [0.907638, 0.090049, 0.002312], 6),
+    ],
+    ids=repr,
+)
+def test_minimisers_of_other_losses(loss, q, digits):
+    close(minimiser(loss, ETA).softmax(1), [q], 0.51 * 10.0**-digits)
+
+
+@pytest.mark.parametrize(
+    ("loss", "link"),
+    [
+        (Poly1Loss(2.0), lambda q: q / (1 + 2 * q)),
+        (GeneralizedCrossEntropyLoss(0.7), lambda q: q**0.3),
+        (SymmetricCrossEntropyLoss(0.1, 1.0), lambda q: q / (0.1 + 4 * q)),
+        (MSELoss(), lambda q: q),
+    ],
+    ids=["poly1", "gce", "sce", "mse"],
+)
+def test_inverse_links(loss, link):
+    logits, _ = batch(30)
+    eta = link(logits.softmax(1))
+    close(loss.log_posterior(logits).exp(), eta / eta.sum(1, keepdim=True), 1e-12)
+
+
+def test_inverse_link_of_pos_weight():
+    # undersampling with keep-rate 1 / q
+    logit = f64([0.1, 0.5, 0.9]).logit()
+    eta = torch.sigmoid(BCELoss(20.0).log_odds(logit.unsqueeze(1))).squeeze(1)
+    close(eta, [0.005524862, 0.047619048, 0.310344828], 1e-9)
+
+
+# -- labels ----------------------------------------------------------------------------------------
+
+LABELLED = [loss for loss in OURS if type(loss).per_label is not BaseLoss.per_label]
+
+
+def label_minimiser(loss, eta):
+    """Logit that minimises the loss of one label of this probability, by bisection of the slope."""
+    target, mass = f64([[1.0], [0.0]]), f64([[eta], [1 - eta]])
+    low, high = -60.0, 60.0
+    for _ in range(80):
+        middle = (low + high) / 2
+        logit = torch.full((1, 1), middle, dtype=torch.float64, requires_grad=True)
+        risk = (mass * loss.per_label(logit.expand(2, 1), target)).sum()
+        (slope,) = torch.autograd.grad(risk, logit)
+        low, high = (low, middle) if slope > 0 else (middle, high)
+    return torch.full((1, 1), middle, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("eta", [0.6, 0.05])
+@pytest.mark.parametrize("loss", LABELLED, ids=repr)
+def test_log_odds_of_a_label_are_those_of_the_training_population(loss, eta):
+    # a shift of the loss is put back, as is pos_weight
+    loss = clone(loss).prepare([[90, 10]])
+    odds = loss.log_odds(label_minimiser(loss, eta))
+    close(torch.sigmoid(odds), [[eta]], 1e-6)
+
+
+@pytest.mark.parametrize("loss", LABELLED, ids=repr)
+def test_log_odds_rise_with_the_logit(loss):
+    loss = clone(loss).prepare([[90, 10]])
+    logit = torch.linspace(-30, 30, 241, dtype=torch.float64).unsqueeze(1)
+    odds = loss.log_odds(logit)
+    assert odds.shape == logit.shape
+    assert (odds.diff(dim=0) > 0).all()
+
+
+# -- scores ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("cls", all_losses().values(), ids=lambda cls: cls.name)
+def test_scores_are_the_posterior_but_for_losses_that_predict_otherwise(cls, n_classes):
+    logits, _ = batch(30, n_classes)
+    for params in cls._test_params:
+        loss = cls(**params).prepare(N3[:n_classes])
+        expected = loss.log_posterior(logits)
+        if cls in (CDTLoss, VSLoss):  # on the raw logits
+            expected = logits.log_softmax(1)
+            assert (expected - loss.log_posterior(logits)).abs().max() > 0.1
+        elif cls is BCELoss and n_classes > 2:  # as trained, pos_weight included
+            expected = F.logsigmoid(logits).log_softmax(1)
+        assert_close(loss.log_scores(logits), expected)
+
+
+def test_posterior_of_classes_against_the_rest_has_the_factors_undone():
+    logits, _ = batch(30)
+    loss = BCELoss("balanced").prepare(N3)
+    odds = logits - loss.positive_factor.log()
+    close(loss.log_posterior(logits), F.logsigmoid(odds).log_softmax(1), 1e-12)
+    assert (loss.log_scores(logits) - loss.log_posterior(logits)).abs().max() > 0.1
 
 
 # -- shape of the inverse links ------------------------------------------------------------------

@@ -30,7 +30,7 @@ def expected_failures(estimator):
 
 @parametrize_with_checks(
     [
-        TunedDecisionClassifierCV(INNER, cv=3, n_candidates=8, max_passes=2),
+        TunedDecisionClassifierCV(INNER, cv=3, n_candidates=20, max_passes=1),
         ScaledClassifierCV(INNER, cv=3),
         ScaledClassifierCV(INNER, cv=3, method="vector"),
     ],

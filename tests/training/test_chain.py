@@ -26,21 +26,21 @@ def batch(width=5, n_classes=3, n=16, dtype=torch.float64):
     return x, torch.randint(n_classes, (n,)), share
 
 
-def losses_of(codes):
-    return lambda output: F.cross_entropy(output, codes, reduction="none")
+def loss_of(codes, share):
+    return lambda output: (F.cross_entropy(output, codes, reduction="none") * share).sum()
 
 
 def of_autograd(module, x, codes, share):
     module.zero_grad(set_to_none=True)
-    values = losses_of(codes)(module(x))
-    (values * share).sum().backward()
-    return values.detach(), [p.grad.clone() for p in module.parameters()]
+    value = loss_of(codes, share)(module(x))
+    value.backward()
+    return value.detach(), [p.grad.clone() for p in module.parameters()]
 
 
 def of_chain(module, x, codes, share):
     module.zero_grad(set_to_none=True)
-    values = Chain.of(module).gradients(x, losses_of(codes), share)
-    return values, [p.grad.clone() for p in module.parameters()]
+    value = Chain.of(module).gradients(x, loss_of(codes, share), share)
+    return value, [p.grad.clone() for p in module.parameters()]
 
 
 def assert_same(module, *data):
@@ -80,7 +80,7 @@ def test_gradients_are_those_of_the_latest_batch_alone():
     module = MLP((7,)).build((5,), 3).double()
     chain = Chain.of(module)
     for data in (batch(), batch(n=9)):
-        chain.gradients(data[0], losses_of(data[1]), data[2])
+        chain.gradients(data[0], loss_of(*data[1:]), data[2])
     gradients = [p.grad.clone() for p in module.parameters()]
     for gradient, wanted in zip(gradients, of_autograd(module, *data)[1], strict=True):
         torch.testing.assert_close(gradient, wanted, rtol=1e-12, atol=1e-12)
@@ -89,11 +89,11 @@ def test_gradients_are_those_of_the_latest_batch_alone():
 def test_gradients_follow_weights_that_change_in_place():
     module = MLP((7,)).build((5,), 3).double()
     chain, data = Chain.of(module), batch()
-    chain.gradients(data[0], losses_of(data[1]), data[2])
+    chain.gradients(data[0], loss_of(*data[1:]), data[2])
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.mul_(-0.5)
-    chain.gradients(data[0], losses_of(data[1]), data[2])
+    chain.gradients(data[0], loss_of(*data[1:]), data[2])
     gradients = [p.grad.clone() for p in module.parameters()]
     for gradient, wanted in zip(gradients, of_autograd(module, *data)[1], strict=True):
         torch.testing.assert_close(gradient, wanted, rtol=1e-12, atol=1e-12)
@@ -104,7 +104,7 @@ def test_losses_in_another_precision_are_accepted():
     module = MLP((7,)).build((5,), 3)
 
     def in_double(output):
-        return F.cross_entropy(output.double(), codes, reduction="none")
+        return (F.cross_entropy(output.double(), codes, reduction="none") * share).sum()
 
     values = Chain.of(module).gradients(x, in_double, share)
     expected, gradients = of_autograd(module, x, codes, share)
@@ -129,7 +129,7 @@ def test_dropout_zeroes_a_share_of_p_and_scales_up_the_rest():
 
     def identity(output):
         seen.append(output.detach().clone())
-        return output[:, 0]
+        return output[:, 0].sum()
 
     x = torch.ones(n, 1, dtype=torch.float64)
     Chain.of(module).gradients(x, identity, torch.ones(n, dtype=torch.float64))
