@@ -126,9 +126,9 @@ class DistributionBalancedLoss(OneVsRestMixin, BaseLoss):
         rarity, against = rarity.to(logits.dtype), against.to(logits.dtype)
         together = (target * rarity).sum(dim=1, keepdim=True)
         share = rarity / together.clamp_min(torch.finfo(logits.dtype).tiny)
-        rebalance = self.alpha + torch.sigmoid(self.beta * (share - self.mu))
-        shifted = logits - self.bias / self.negative_scale * against
-        slope = self.negative_scale - (self.negative_scale + 1) * target
+        rebalance = share.sub(self.mu).mul(self.beta).sigmoid().add(self.alpha)
+        shifted = logits - against.mul(self.bias / self.negative_scale)
+        slope = target.mul(-1 - self.negative_scale).add(self.negative_scale)
         return rebalance / slope.abs(), slope * shifted, slope
 
     def per_label(self, logits: Tensor, target: Tensor) -> Tensor:

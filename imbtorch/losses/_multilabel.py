@@ -250,31 +250,27 @@ class AsymmetricLoss(OneVsRestMixin, BaseLoss):
         self.gamma_neg = gamma_neg
         self.clip = clip
 
-    def _parts(
-        self, logits: Tensor, target: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Sign; p = sigmoid(s), log(1 - p); b, which is p clipped, and log(1 - b)."""
-        sign = torch.rsub(target, 1, alpha=2)
+    def _parts(self, logits: Tensor, target: Tensor) -> tuple[Tensor, ...]:
+        """Sign; p = sigmoid(s), log(1 - p); b, which is p clipped, log(1 - b), and its power."""
+        negative = torch.rsub(target, 1)
+        sign, clip = negative - target, negative.mul(self.clip)
+        power = negative.mul(self.gamma_neg) + target.mul(self.gamma_pos)
         signed = sign * logits
         p, log_not = torch.sigmoid(signed), F.logsigmoid(-signed)
-        clip = self.clip * torch.rsub(target, 1)
         error = (p - clip).clamp_min(torch.finfo(logits.dtype).tiny)
         # 0 where b is clipped; without a clip in log space, where 1 - b may round to 0
-        return sign, p, log_not, error, torch.logaddexp(log_not, clip.log()).clamp_max(0)
-
-    def _power(self, target: Tensor) -> Tensor:
-        return self.gamma_neg + (self.gamma_pos - self.gamma_neg) * target
+        log_rest = torch.logaddexp(log_not, clip.log()).clamp_max(0)
+        return sign, p, log_not, error, log_rest, power
 
     def per_label(self, logits: Tensor, target: Tensor) -> Tensor:
         """Loss of each label: ``(n, l), (n, l) -> (n, l)``."""
-        *_, error, log_rest = self._parts(logits, target)
-        return -torch.pow(error, self._power(target)) * log_rest
+        *_, error, log_rest, power = self._parts(logits, target)
+        return -torch.pow(error, power) * log_rest
 
     def _label_gradient(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        sign, p, log_not, error, log_rest = self._parts(logits, target)
-        power = self._power(target)
+        sign, p, log_not, error, log_rest, power = self._parts(logits, target)
         fade = torch.pow(error, power)
         # d/db of -b^g log(1 - b) times db/ds = p (1 - p), which is 0 where b is clipped
-        slope = torch.exp(log_not - log_rest) - log_not.exp() * power * log_rest / error
-        slope = torch.where(log_rest < 0, slope * fade * p * sign, 0)
-        return -fade * log_rest, slope
+        steep = log_not.exp().mul_(power).mul_(log_rest).div_(error)
+        slope = log_not.sub_(log_rest).exp_().sub_(steep).mul_(fade).mul_(p).mul_(sign)
+        return fade.mul_(log_rest).neg_(), slope.mul_(log_rest < 0)

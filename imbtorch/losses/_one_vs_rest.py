@@ -33,7 +33,7 @@ class OneVsRestMixin:
         """Loss of each row, averaged over the labels: ``(n, c), (n,) -> (n,)``."""
         if logits.shape[1] == 2:
             label = target.unsqueeze(1).to(logits.dtype)
-            return self.per_label(logits[:, 1:] - logits[:, :1], label).squeeze(1)
+            return self.per_label(logits.diff(dim=1), label).squeeze(1)
         labels = one_hot(target, logits.shape[1], logits.dtype)
         return self.per_label(logits, labels).mean(dim=1)
 
@@ -42,7 +42,7 @@ class OneVsRestMixin:
         n_classes = logits.shape[1]
         if n_classes == 2:
             label = target.unsqueeze(1).to(logits.dtype)
-            values, slopes = self._label_gradient(logits[:, 1:] - logits[:, :1], label)
+            values, slopes = self._label_gradient(logits.diff(dim=1), label)
             return values.squeeze(1), torch.cat([-slopes, slopes], dim=1)
         labels = one_hot(target, n_classes, logits.dtype)
         values, slopes = self._label_gradient(logits, labels)

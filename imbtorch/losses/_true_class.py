@@ -15,7 +15,7 @@ from imbtorch._numerics import log_not_each, pick
 
 __all__ = ["TrueClassMixin"]
 
-_NEWTON_STEPS = 50
+_NEWTON_STEPS, _NEWTON_TOLERANCE = 50, 1e-12
 
 
 def _log_odds_of_others(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -103,6 +103,8 @@ class TrueClassMixin:
             (rise,) = torch.autograd.grad(link.sum(), log_q)
             q, error = log_q.detach().exp(), wanted + constant - link.detach()
             change = (1 - q.sum() - (q * error / rise).sum()) / (q / rise).sum()
-            log_q = log_q.detach() + ((error + change) / rise).clamp(-1, 1)
-            constant = constant + change
+            step = ((error + change) / rise).clamp(-1, 1)
+            log_q, constant = log_q.detach() + step, constant + change
+            if step.abs().max() < _NEWTON_TOLERANCE:
+                break
         return log_q
