@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from imbtorch._double_correction import check_double_correction
 from imbtorch.losses import BaseLoss, as_loss
-from imbtorch.priors import check_double_correction, normalize
+from imbtorch.priors import normalize
 from imbtorch.weights import class_weights
 
 __all__ = ["ClassBalance"]
@@ -79,6 +80,21 @@ class ClassBalance:
                 f"got {len(present)} class(es): {present}."
             )
         return cls(classes, counts, seen, weights, prepared)
+
+    task = "classes"
+
+    @property
+    def n_outputs(self) -> int:
+        """Columns of the net."""
+        return len(self.classes)
+
+    def weigh(self, part: Any, dtype: str, n_rows: int | None = None) -> tuple[Any, None]:
+        """Weights of the rows of a part, and of labels, of which there are none.
+
+        They are scaled to mean 1 over the part, or over the ``n_rows`` rows counted so far.
+        """
+        mean = None if n_rows is None else float(self.counts @ self.class_weight) / n_rows
+        return part.weigh(self.class_weight, dtype, mean), None
 
     @property
     def prior(self) -> Floats:

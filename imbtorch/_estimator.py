@@ -33,10 +33,10 @@ from imbtorch.modules import (
     build_module,
     check_width,
     get_module,
-    logits_of,
     set_output_bias,
 )
 from imbtorch.samplers import get_sampler
+from imbtorch.targets import has_several_columns
 from imbtorch.training.batches import Rows, as_features
 from imbtorch.training.callbacks import (
     BestEpoch,
@@ -66,7 +66,7 @@ class BaseNetEstimator(NamedComponentsMixin, CallbackSupportMixin, BaseEstimator
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "module": [str, HasMethods("build"), nn.Module, callable],
         "loss": [str, BaseLoss, nn.Module, callable],
-        "sampler": [None, str, HasMethods("fit_resample")],
+        "sampler": [None, str, HasMethods("fit_resample"), HasMethods("plan")],
         "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
         "lr": [Interval(Real, 0, None, closed="neither")],
         "weight_decay": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
@@ -123,6 +123,7 @@ class BaseNetEstimator(NamedComponentsMixin, CallbackSupportMixin, BaseEstimator
     def _check_X(self, X: Any, *, reset: bool, y: Any = "no_validation") -> Any:
         """Validate features (and target); they may have more than two dimensions."""
         has_y = not (isinstance(y, str) and y == "no_validation")
+        several = has_y and y is not None and has_several_columns(y)
         try:
             checked = validate_data(
                 self,
@@ -134,6 +135,7 @@ class BaseNetEstimator(NamedComponentsMixin, CallbackSupportMixin, BaseEstimator
                 dtype="numeric",
                 ensure_all_finite=True,
                 accept_large_sparse=True,
+                **({"multi_output": True} if several else {}),
             )
             features = checked[0] if has_y else checked
             if features.dtype.kind not in "fiub":  # frames of mixed columns pass as objects
@@ -189,7 +191,7 @@ class BaseNetEstimator(NamedComponentsMixin, CallbackSupportMixin, BaseEstimator
         return 0.1 if self.optimizer == "adamw" else 0.0
 
     def _build_net(
-        self, X: Any, loss: BaseLoss, n_outputs: int, bias: torch.Tensor | None, seed: int
+        self, X: Any, loss: Any, task: str, n_outputs: int, bias: torch.Tensor | None, seed: int
     ) -> _Net:
         """Build and try out a net for rows like those of ``X``, under a private seed."""
         dtype = self._torch_dtype
@@ -202,11 +204,8 @@ class BaseNetEstimator(NamedComponentsMixin, CallbackSupportMixin, BaseEstimator
             with torch.no_grad():  # also lets lazy layers find their sizes
                 few = as_features(X[:2], dtype, device, resident=False).slice(0, 2)
                 output = module(few)
-                check_width(output, len(few), n_outputs, module)
-                codes = torch.zeros(len(few), dtype=torch.long, device=device)
-                share = torch.full((len(few),), 1 / len(few), dtype=dtype, device=device)
-                loss.to(device, dtype).train(False)
-                loss.batch_loss(logits_of(output).to(dtype), codes, share)
+                check_width(output, len(few), n_outputs, module, task)
+            loss.to(device, dtype).train(False)
             net = _Net(
                 module,
                 loss,
@@ -217,10 +216,13 @@ class BaseNetEstimator(NamedComponentsMixin, CallbackSupportMixin, BaseEstimator
                 max_epochs=self.max_epochs,
                 dtype=dtype,
                 device=device,
-                n_classes=n_outputs,
+                task=task,
+                n_outputs=n_outputs,
                 callbacks=self.callbacks,
             )
             net.initialize()
+            with torch.no_grad():
+                net.try_loss(output)
         return net
 
     def _resume_net(self, loss: BaseLoss, n_rows: int) -> _Net:
@@ -253,10 +255,11 @@ class BaseNetEstimator(NamedComponentsMixin, CallbackSupportMixin, BaseEstimator
         self,
         net: _Net,
         part: TrainingPart,
-        row_weights: NDArray[Any] | None,
+        weights: tuple[NDArray[Any] | None, NDArray[Any] | None],
         attributes: Attributes,
         seeds: tuple[int, int],
         *,
+        plan: Callable[[int, int], NDArray[Any]] | None = None,
         epochs: int,
         lr_schedule: str | Callable[[float], float],
         monitors: list[Monitor],
@@ -264,11 +267,12 @@ class BaseNetEstimator(NamedComponentsMixin, CallbackSupportMixin, BaseEstimator
     ) -> bool:
         """Train and publish whatever came out; tell whether Ctrl-C cut it short.
 
-        ``shown`` is what skorch's callbacks see: ``X``, codes, training and validation positions.
+        ``weights`` are those of the rows, and of the labels. ``shown`` is what skorch's callbacks
+        see: ``X``, targets, training and validation positions.
         """
         device = torch.device(net.device)
         features = as_features(part.X, net.dtype, device)
-        rows = Rows(features, part.codes, row_weights, net.dtype, device)
+        rows = Rows(features, part.targets, weights[0], net.dtype, device, weights[1])
         interrupted = False
         try:
             with private_torch_rng(seeds[0], device):
@@ -278,6 +282,7 @@ class BaseNetEstimator(NamedComponentsMixin, CallbackSupportMixin, BaseEstimator
                     epochs,
                     lr_schedule=lr_schedule,
                     shuffle_seed=seeds[1],
+                    plan=plan,
                     guard=DivergenceGuard(self.on_divergence),
                     monitors=monitors,
                     validation=None if shown is None else Validation(*shown, net.dtype, device),

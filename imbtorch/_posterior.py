@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
 
-from imbtorch.priors import log_prior_ratio, resolve_target_prior
+from imbtorch._label_balance import label_posterior_exists
+from imbtorch.priors import log_prior_ratio, resolve_label_prior, resolve_target_prior
 from imbtorch.training.batches import as_features
+from imbtorch.training.prediction import predict_chunks
 
 __all__ = ["PosteriorMixin"]
 
@@ -27,49 +31,62 @@ class PosteriorMixin:
     _check_X: Any
 
     def _log_target_shift(self, fitted: Mapping[str, Any]) -> Floats | None:
-        """Log factors from the effective prior to the target prior, shape ``(n_classes,)``."""
+        """Log factors of the classes from the effective to the target prior; of labels, log-odds.
+
+        Shape ``(n_classes,)`` or ``(n_labels,)``.
+        """
         if self.target_prior is None:
             return None
-        loss = fitted["net_"].criterion_
-        if not loss.has_posterior:
+        net, source = fitted["net_"], fitted["effective_prior_"]
+        loss = net.criterion_
+        known = label_posterior_exists(loss) if net.task == "labels" else loss.has_posterior
+        if not known:
             raise ValueError(
                 f"target_prior={self.target_prior!r} needs a loss whose outputs determine class "
                 f"probabilities, and {loss} is not one. Use target_prior=None and wrap the "
                 "estimator in sklearn.calibration.CalibratedClassifierCV, or choose another loss."
             )
+        if net.task == "labels":
+            target = resolve_label_prior(self.target_prior, fitted["class_prior_"])
+            present, absent = (
+                log_prior_ratio(source, target),
+                log_prior_ratio(1 - source, 1 - target),
+            )
+            return np.where((source > 0) & (source < 1), present - absent, 0.0)
         target = resolve_target_prior(self.target_prior, fitted["classes_"], fitted["class_prior_"])
-        return log_prior_ratio(fitted["effective_prior_"], target)
+        return log_prior_ratio(source, target)
 
-    def predict_log_proba(self, X: ArrayLike) -> NDArray[Any]:
-        """Log-probabilities of the classes.
+    def _link(self) -> Callable[[Tensor], Tensor]:
+        """From outputs to log-probabilities of the classes, or to log-odds of the labels."""
+        net, loss = self.net_, self.net_.criterion_
+        shift = self._log_target_shift(vars(self))
+        if shift is None:
+            return (lambda logits: logits) if net.task == "labels" else loss.log_scores
+        log_ratio = torch.from_numpy(shift).to(net.device, net.dtype)
+        if net.task == "labels":
+            return lambda logits: loss.log_odds(logits) + log_ratio
+        return lambda logits: torch.log_softmax(loss.log_posterior(logits) + log_ratio, dim=1)
 
-        Parameters
-        ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features, ...)
-            Features.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes)
-            In the order of ``classes_``, for the population that ``target_prior`` names.
-        """
+    def _outputs(self, X: Any, link: Callable[[Tensor], Tensor]) -> NDArray[Any]:
         check_is_fitted(self)
         X = self._check_X(X, reset=False)
         net = self.net_
-        device = torch.device(net.device)
-        shift = self._log_target_shift(vars(self))
-        log_ratio = None if shift is None else torch.from_numpy(shift).to(device, net.dtype)
-        features = as_features(X, net.dtype, device, resident=False)
+        features = as_features(X, net.dtype, torch.device(net.device), resident=False)
         kind = np.float64 if net.dtype == torch.float64 else np.float32
-        result = np.empty((len(features), len(self.classes_)), dtype=kind)
+        result = np.empty((len(features), net.n_outputs), dtype=kind)
         start = 0
-        for chunk in net.log_proba_chunks(features, log_ratio):
+        for chunk in predict_chunks(net, features, link):
             result[start : start + len(chunk)] = chunk.cpu().numpy()
             start += len(chunk)
         return result
 
-    def predict_proba(self, X: ArrayLike) -> NDArray[Any]:
-        """Probabilities of the classes.
+    @property
+    def _is_multilabel(self) -> bool:
+        check_is_fitted(self)
+        return bool(self.net_.task == "labels")
+
+    def predict_log_proba(self, X: ArrayLike) -> NDArray[Any]:
+        """Log-probabilities of the classes, or of the labels.
 
         Parameters
         ----------
@@ -78,7 +95,24 @@ class PosteriorMixin:
 
         Returns
         -------
-        ndarray of shape (n_samples, n_classes)
+        ndarray of shape (n_samples, n_classes) or (n_samples, n_labels)
+            In the order of ``classes_``, for the population that ``target_prior`` names.
+        """
+        multilabel = self._is_multilabel
+        link = self._link()
+        return self._outputs(X, (lambda z: F.logsigmoid(link(z))) if multilabel else link)
+
+    def predict_proba(self, X: ArrayLike) -> NDArray[Any]:
+        """Probabilities of the classes, or of the labels.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features, ...)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes) or (n_samples, n_labels)
             In the order of ``classes_``, for the population that ``target_prior`` names. Of type
             ``dtype``. A loss without a posterior gives normalised scores.
         """
@@ -96,17 +130,19 @@ class PosteriorMixin:
 
         Returns
         -------
-        ndarray of shape (n_samples,) or (n_samples, n_classes)
-            For two classes the log-odds of ``classes_[1]``, else log-probabilities.
+        ndarray of shape (n_samples,), (n_samples, n_classes) or (n_samples, n_labels)
+            For two classes the log-odds of ``classes_[1]``, for several labels those of each label,
+            else log-probabilities.
         """
-        log_proba = self.predict_log_proba(X)
-        if log_proba.shape[1] > 2:
-            return log_proba
-        log_odds: NDArray[Any] = log_proba[:, 1] - log_proba[:, 0]
+        multilabel = self._is_multilabel
+        scores = self._outputs(X, self._link())
+        if multilabel or scores.shape[1] > 2:
+            return scores
+        log_odds: NDArray[Any] = scores[:, 1] - scores[:, 0]
         return log_odds
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """Most probable class of each row.
+        """Most probable class of each row, or the labels more probable than not.
 
         Parameters
         ----------
@@ -115,8 +151,10 @@ class PosteriorMixin:
 
         Returns
         -------
-        ndarray of shape (n_samples,)
-            Labels.
+        ndarray of shape (n_samples,) or (n_samples, n_labels)
+            Labels; of several labels a row, 0 and 1.
         """
+        if self._is_multilabel:
+            return (self.decision_function(X) > 0).astype(np.int64)
         codes = self.predict_proba(X).argmax(axis=1)
         return np.asarray(self.classes_[codes])

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
-from imbtorch.samplers import get_sampler, resample
+from imbtorch.samplers import resample
 from imbtorch.targets import stratified_holdout
 
 __all__ = ["TrainingPart"]
@@ -25,8 +26,8 @@ class TrainingPart:
     ----------
     X : ndarray or CSR matrix of shape (n, ...)
         Features; never copied to select rows.
-    codes : ndarray of int, shape (n,)
-        Class of each row.
+    targets : ndarray of int, shape (n,), or CSR matrix of shape (n, l)
+        Class of each row; or labels of 0 and 1.
     sample_weight : ndarray of shape (n,) or None
         Row weights >= 0.
     index : ndarray of int or None
@@ -34,7 +35,7 @@ class TrainingPart:
     """
 
     X: Any
-    codes: NDArray[Any]
+    targets: Any
     sample_weight: Floats | None
     index: Positions | None = None
 
@@ -51,13 +52,18 @@ class TrainingPart:
     @property
     def n_rows(self) -> int:
         """Number of rows of the part."""
-        return len(self.codes) if self.index is None else len(self.index)
+        return int(self.targets.shape[0]) if self.index is None else len(self.index)
 
     def counts(self, n_classes: int) -> Floats:
-        """Weighted rows of each class, shape ``(n_classes,)``."""
+        """Weighted rows of each class, ``(n_classes,)``; of labels without and with it, (l, 2)."""
         weights = None if self.sample_weight is None else self.sample_weight[self.chosen]
-        counts = np.bincount(self.codes[self.chosen], weights=weights, minlength=n_classes)
-        return counts.astype(np.float64)
+        chosen = self.targets[self.chosen]
+        if not sparse.issparse(chosen):
+            counts = np.bincount(chosen, weights=weights, minlength=n_classes)
+            return counts.astype(np.float64)
+        masses = np.ones(chosen.shape[0]) if weights is None else weights
+        present = np.asarray(chosen.astype(np.float64).T @ masses)
+        return np.stack([masses.sum() - present, present], axis=1)
 
     def hold_out(self, fraction: float, classes: NDArray[Any], seed: int) -> Positions:
         """Take a stratified share of the rows out of the part and return their positions.
@@ -69,7 +75,8 @@ class TrainingPart:
         """
         train: Positions
         valid: Positions
-        train, valid = stratified_holdout(self.codes[self.chosen], fraction, seed, classes)
+        codes, classes = _strata(self.targets[self.chosen], classes)
+        train, valid = stratified_holdout(codes, fraction, seed, classes)
         if not len(valid):
             raise ValueError(
                 f"No row is left to validate on: each class needs two rows or more, got "
@@ -83,13 +90,33 @@ class TrainingPart:
 
     def resampled(self, sampler: Any, classes: NDArray[Any], seed: int) -> TrainingPart:
         """Let an imbalanced-learn sampler make a new part; None leaves this one."""
-        if sampler is None:
+        if sampler is None or hasattr(sampler, "plan"):  # ours choose rows epoch by epoch
             return self
-        if isinstance(sampler, str):
-            sampler = get_sampler(sampler)
+        if sparse.issparse(self.targets):
+            raise ValueError(
+                f"sampler {sampler!r} works on one label per row, but y has "
+                f"{self.targets.shape[1]} labels; use RepeatFactorSampler from imbtorch.samplers."
+            )
         weights = None if self.sample_weight is None else self.sample_weight[self.chosen]
-        X, codes = self.X[self.chosen], self.codes[self.chosen]
+        X, codes = self.X[self.chosen], self.targets[self.chosen]
         return TrainingPart(*resample(sampler, X, codes, weights, classes, seed))
+
+    def plan(self, sampler: Any, n_classes: int, batch_size: int, seed: int) -> Any:
+        """Let a sampler of ours plan which rows each epoch sees; None for any other."""
+        if not hasattr(sampler, "plan"):
+            return None
+        targets = self.targets[self.chosen]
+        return sampler.plan(targets, n_classes, batch_size=batch_size, seed=seed)
+
+    def seen(self, plan: Any, n_classes: int) -> Floats:
+        """Weighted rows of each class in an epoch; of labels without and with it, (l, 2)."""
+        counts = self.counts(n_classes)
+        if plan is None:
+            return counts
+        rows = TrainingPart(self.X, self.targets, None, self.index).counts(n_classes)
+        mean_weight = np.divide(counts, rows, out=np.ones_like(counts), where=rows > 0)
+        drawn: Floats = plan.expected_counts() * mean_weight
+        return drawn
 
     def weigh(
         self, class_weight: Floats, dtype: str, mean: float | None = None
@@ -112,7 +139,7 @@ class TrainingPart:
         """
         if self.sample_weight is None and np.ptp(class_weight) == 0:
             return None
-        weights: Floats = class_weight[self.codes]
+        weights: Floats = class_weight[self.targets]
         if self.sample_weight is not None:
             weights *= self.sample_weight
         if not weights[self.chosen].all():
@@ -120,3 +147,30 @@ class TrainingPart:
             self.index = rows[weights[rows] > 0]
         weights /= weights[self.chosen].mean() if mean is None else mean
         return weights.astype(dtype, copy=False)
+
+    def weigh_rows(self, dtype: str) -> NDArray[Any] | None:
+        """Scale the sample weights to mean 1 over the part, ``(n,)``; None without any."""
+        if self.sample_weight is None:
+            return None
+        weights = self.sample_weight / self.sample_weight[self.chosen].mean()
+        scaled: NDArray[Any] = weights.astype(dtype, copy=False)
+        return scaled
+
+
+def _strata(targets: Any, classes: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Classes to stratify by; rows of several labels by their rarest one."""
+    if not sparse.issparse(targets):
+        return targets, classes
+    counts = np.asarray(targets.astype(np.int64).sum(axis=0)).ravel()
+    rank = np.empty(len(counts), dtype=np.intp)
+    rank[np.argsort(counts, kind="stable")] = np.arange(len(counts))
+    labelled = np.diff(targets.indptr) > 0
+    codes = np.full(targets.shape[0], len(counts), dtype=np.intp)
+    starts = targets.indptr[:-1][labelled]
+    codes[labelled] = np.minimum.reduceat(rank[targets.indices], starts)
+    names, codes = np.unique(codes, return_inverse=True)
+    # labels of a single row go to training without a warning for each of hundreds
+    alone = np.bincount(codes, minlength=len(names)) < 2
+    codes = np.where(alone[codes], np.flatnonzero(~alone)[0] if (~alone).any() else 0, codes)
+    names, codes = np.unique(codes, return_inverse=True)
+    return codes, names

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -10,27 +9,29 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin
-from sklearn.metrics import check_scoring
 
-from imbtorch._balance import ClassBalance
+from imbtorch._classification import ClassificationMixin
 from imbtorch._estimator import BaseNetEstimator
 from imbtorch._posterior import PosteriorMixin
 from imbtorch._seed import draw_seeds
 from imbtorch._sklearn import StrOptions, _check_partial_fit_first_call, fit_context
 from imbtorch._training_part import TrainingPart
-from imbtorch.metrics import mean_average_precision
-from imbtorch.targets import encode_known_labels, encode_labels
-from imbtorch.training.net import _Net
+from imbtorch.samplers import get_sampler
+from imbtorch.targets import (
+    encode_known_labels,
+    encode_label_matrix,
+    encode_labels,
+    has_several_columns,
+)
 from imbtorch.weights import depends_on_counts
 
 __all__ = ["ImbalancedNetClassifier"]
 
-Floats = NDArray[np.float64]
-Attributes = dict[str, Any]
 
-
-class ImbalancedNetClassifier(ClassifierMixin, PosteriorMixin, BaseNetEstimator):
-    """Neural network classifier for imbalanced data, binary or multiclass.
+class ImbalancedNetClassifier(
+    ClassifierMixin, PosteriorMixin, ClassificationMixin, BaseNetEstimator
+):
+    """Neural network classifier for imbalanced data: binary, multiclass or multi-label.
 
     Wraps any torch module. Class weights, sample weights and samplers act on every loss, and
     ``predict_proba`` can describe a stated population whatever the net was trained with.
@@ -289,37 +290,43 @@ class ImbalancedNetClassifier(ClassifierMixin, PosteriorMixin, BaseNetEstimator)
         given = X, y
         X, y = self._check_X(X, reset=not resumed, y=y)
         sample_weight = self._check_weights(sample_weight, X)
-        classes, codes = encode_labels(y)
+        classes, targets = _encode(y)
         if resumed and not np.array_equal(classes, self.classes_):
             raise ValueError(
                 f"warm_start=True continues with the classes {self.classes_.tolist()}, but y has "
                 f"{classes.tolist()}. Use warm_start=False to start anew."
             )
-        seeds = draw_seeds(self.random_state, 5)
-        part = TrainingPart(X, codes, sample_weight)
+        seeds = draw_seeds(self.random_state, 6)
+        part = TrainingPart(X, targets, sample_weight)
         valid = None
         if self.early_stopping or self.validation_fraction is not None:
             valid = part.hold_out(self.validation_fraction or 0.1, classes, seeds[0])
         counts = part.counts(len(classes))
-        trained = part.resampled(self.sampler, classes, seeds[1])
-        balance = ClassBalance.of(
-            classes, counts, trained.counts(len(classes)), self.class_weight, self.loss
-        )
-        balance.check_double_correction(self.sampler, self.class_weight)
-        row_weights = trained.weigh(balance.class_weight, self.dtype)
+        sampler = get_sampler(self.sampler) if isinstance(self.sampler, str) else self.sampler
+        trained = part.resampled(sampler, classes, seeds[1])
+        batch_size = self._resolved_batch_size(X.shape[0])
+        plan = trained.plan(sampler, len(classes), batch_size, seeds[5])
+        seen = trained.seen(plan, len(classes))
+        balance = self._balance_of(classes, counts, seen)
+        balance.check_double_correction(sampler, self.class_weight)
+        n_rows = trained.n_rows
+        weights = balance.weigh(trained, self.dtype)
+        if plan is not None and trained.n_rows < n_rows:  # classes of weight 0 have left
+            plan = trained.plan(sampler, len(classes), batch_size, seeds[5])
         net = self._net_for(X, balance, seeds[2], resumed=resumed)
         attributes = self._attributes(net, balance, part.n_rows)
         score = None if valid is None else self._scorer(attributes, X, y, sample_weight, valid)
         return self._learn(
             net,
             trained,
-            row_weights,
+            weights,
             attributes,
             (seeds[3], seeds[4]),
+            plan=None if plan is None else plan.order,
             epochs=self.max_epochs,
             lr_schedule=self.lr_schedule,
             monitors=self._monitors(score, attributes, given, sample_weight),
-            shown=(X, codes, part.index, valid) if self.callbacks else None,
+            shown=(X, targets, part.index, valid) if self.callbacks else None,
         )
 
     def _partial_fit(self, X: Any, y: Any, classes: Any, sample_weight: Any) -> bool:
@@ -335,64 +342,49 @@ class ImbalancedNetClassifier(ClassifierMixin, PosteriorMixin, BaseNetEstimator)
         self._validate_params()  # scikit-learn does it on the first call only
         first = not hasattr(self, "net_")
         given = X, y
-        _check_partial_fit_first_call(self, classes)
+        multilabel = has_several_columns(y)
+        if multilabel and first and classes is None:
+            self.classes_ = np.arange(y.shape[1])
+        else:
+            _check_partial_fit_first_call(self, classes)
         X, y = self._check_X(X, reset=first, y=y)
         sample_weight = self._check_weights(sample_weight, X)
-        codes = encode_known_labels(y, self.classes_)
-        part = TrainingPart(X, codes, sample_weight)
-        seeds = draw_seeds(self.random_state, 5)
-        before = np.zeros(len(self.classes_)) if first else self.class_counts_
-        counts = before + part.counts(len(self.classes_))
-        weight = np.ones(len(counts)) if self.class_weight is None else self.class_weight
-        balance = ClassBalance.of(self.classes_, counts, counts, weight, self.loss, at_least=1)
+        targets = encode_label_matrix(y) if multilabel else encode_known_labels(y, self.classes_)
+        part = TrainingPart(X, targets, sample_weight)
+        seeds = draw_seeds(self.random_state, 6)
+        n_classes = len(self.classes_)
+        if multilabel and targets.shape[1] != n_classes:
+            raise ValueError(f"y has {targets.shape[1]} labels, expected {n_classes}.")
+        counts = part.counts(n_classes) + (0 if first else self.class_counts_)
+        balance = self._balance_of(self.classes_, counts, counts, at_least=1)
         # The scale of the weights is that of the stream, not of one chunk: a chunk without
         # positives must not count as much as one full of them.
         n_rows = part.n_rows + (0 if first else self._n_rows_seen)
-        mean = float(counts @ balance.class_weight) / n_rows
-        row_weights = part.weigh(balance.class_weight, self.dtype, mean)
+        weights = balance.weigh(part, self.dtype, n_rows)
         net = self._net_for(X, balance, seeds[2], resumed=not first)
         attributes = self._attributes(net, balance, n_rows)
         return self._learn(
             net,
             part,
-            row_weights,
+            weights,
             attributes,
             (seeds[3], seeds[4] + len(net.history)),  # another order every time
             epochs=1,
             lr_schedule="constant",
             monitors=self._monitors(None, attributes, given, sample_weight),
-            shown=(X, codes, None, None) if self.callbacks else None,
+            shown=(X, targets, None, None) if self.callbacks else None,
         )
 
-    def _net_for(self, X: Any, balance: ClassBalance, seed: int, *, resumed: bool) -> _Net:
-        if resumed:
-            return self._resume_net(balance.loss, X.shape[0])
-        return self._build_net(X, balance.loss, len(balance.classes), balance.initial_bias, seed)
+    def __sklearn_tags__(self) -> Any:
+        """Say that several labels a row are welcome."""
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        tags.target_tags.multi_output = True
+        return tags
 
-    def _scorer(
-        self, attributes: Attributes, X: Any, y: Any, sample_weight: Any, valid: NDArray[Any]
-    ) -> Callable[[], float]:
-        """Score the present weights on the validation rows."""
-        view = copy.copy(self)
-        view.__dict__.update(attributes)
-        view.__dict__.pop("feature_names_in_", None)  # X is an array by now
-        X, y = X[valid], y[valid]
-        if self.scoring is not None:
-            scorer = check_scoring(view, scoring=self.scoring)
-            return lambda: float(scorer(view, X, y))
-        codes = encode_known_labels(y, view.classes_)
-        weights = None if sample_weight is None else sample_weight[valid]
-        return lambda: mean_average_precision(codes, view.decision_function(X), weights)
 
-    def _attributes(self, net: _Net, balance: ClassBalance, n_rows: int) -> Attributes:
-        attributes = {
-            "classes_": balance.classes,
-            "class_counts_": balance.counts,
-            "class_prior_": balance.prior,
-            "effective_prior_": balance.effective_prior,
-            "class_weight_": balance.class_weight,
-            "net_": net,
-            "_n_rows_seen": n_rows,
-        }
-        self._log_target_shift(attributes)  # complain now rather than at prediction
-        return attributes
+def _encode(y: Any) -> tuple[NDArray[Any], Any]:
+    """Classes and codes; or the numbers of the labels and their matrix."""
+    if has_several_columns(y):
+        return np.arange(y.shape[1]), encode_label_matrix(y)
+    return encode_labels(y)

@@ -301,8 +301,13 @@ def set_output_bias(builder: Any, module: nn.Module, bias: Tensor) -> None:
             output.bias.copy_(torch.nan_to_num(bias, posinf=0.0, neginf=0.0))
 
 
-def check_width(output: Any, n_rows: int, n_classes: int, module: nn.Module) -> None:
-    """Check that a module returned one row of logits per row, of a width that fits the classes.
+_OUTPUTS = {"classes": "classes", "labels": "labels", "values": "columns"}
+
+
+def check_width(
+    output: Any, n_rows: int, n_outputs: int, module: nn.Module, task: str = "classes"
+) -> None:
+    """Check that a module returned one row of outputs per row, of a width that fits the targets.
 
     Parameters
     ----------
@@ -310,10 +315,12 @@ def check_width(output: Any, n_rows: int, n_classes: int, module: nn.Module) -> 
         What ``module`` returned for ``n_rows`` rows.
     n_rows : int
         Rows that it was given.
-    n_classes : int
-        Number of classes: as many columns, or one column for two classes.
+    n_outputs : int
+        Number of classes, labels or values: as many columns, or one column for two classes.
     module : torch.nn.Module
         For the message.
+    task : {"classes", "labels", "values"}, default="classes"
+        What the outputs are for.
 
     Raises
     ------
@@ -321,11 +328,13 @@ def check_width(output: Any, n_rows: int, n_classes: int, module: nn.Module) -> 
         If the output is not a tensor of one of these shapes.
     """
     got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-    wanted = [(n_rows, n_classes)] + ([(n_rows, 1)] if n_classes == 2 else [])
+    wanted = [(n_rows, n_outputs)]
+    if task == "classes" and n_outputs == 2:
+        wanted.append((n_rows, 1))
     if got not in wanted:
         raise ValueError(
-            f"{type(module).__name__} returned {got} for {n_rows} rows; y has {n_classes} classes, "
-            f"so its logits must have shape {' or '.join(map(str, wanted))}."
+            f"{type(module).__name__} returned {got} for {n_rows} rows; y has {n_outputs} "
+            f"{_OUTPUTS[task]}, so its outputs must have shape {' or '.join(map(str, wanted))}."
         )
 
 

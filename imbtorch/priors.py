@@ -24,21 +24,19 @@ from imbtorch._probabilities import (
     check_proba,
     row_shares,
 )
-from imbtorch.exceptions import DoubleCorrectionWarning
 
 __all__ = [
-    "check_double_correction",
     "estimate_prior",
     "log_prior_ratio",
     "logit_adjust",
     "normalize",
+    "resolve_label_prior",
     "resolve_target_prior",
     "shift_prior",
     "undersampling_correction",
 ]
 
 Floats = NDArray[np.float64]
-_IMBALANCED = 1.5  # classes closer to each other than 1.5 : 1 count as balanced
 
 
 def normalize(masses: Floats) -> Floats:
@@ -95,53 +93,45 @@ def resolve_target_prior(target_prior: Any, classes: NDArray[Any], class_prior: 
     return normalize(prior)
 
 
+def resolve_label_prior(target_prior: Any, class_prior: Floats) -> Floats:
+    """Turn ``target_prior`` into the share of rows that have each label.
+
+    Parameters
+    ----------
+    target_prior : {"train", "uniform"} or array-like of shape (n_labels,)
+        The population that probabilities shall describe; ``"uniform"`` is one half.
+    class_prior : ndarray of shape (n_labels,)
+        Shares in the training data.
+
+    Returns
+    -------
+    ndarray of shape (n_labels,)
+        Within 0 and 1.
+
+    Raises
+    ------
+    ValueError
+        If the number of labels does not fit, or a share is not between 0 and 1.
+    """
+    if isinstance(target_prior, str):
+        return class_prior if target_prior == "train" else np.full(len(class_prior), 0.5)
+    shares = target_prior
+    if isinstance(target_prior, Mapping):
+        shares = [target_prior.get(label, np.nan) for label in range(len(class_prior))]
+    prior = np.asarray(shares, dtype=np.float64)
+    if prior.shape != class_prior.shape or not ((prior >= 0) & (prior <= 1)).all():
+        raise ValueError(
+            f"target_prior of {len(class_prior)} labels must be one share between 0 and 1 for "
+            f"each; got {target_prior!r}."
+        )
+    return prior
+
+
 def log_prior_ratio(source: Floats, target: Floats) -> Floats:
     """Compute ``log(target / source)`` per class, 0 for classes the source has never seen."""
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.log(target) - np.log(source)
     return np.where(source > 0, ratio, 0.0)
-
-
-def check_double_correction(class_prior: Floats, log_effects: Mapping[str, Floats]) -> None:
-    """Warn when several settings together over-correct the class imbalance.
-
-    The strength of one setting is the slope of its log effect against minus the log prior: 0
-    leaves the imbalance, 1 removes it. Two or more settings whose strengths add up to clearly
-    more than 1 turn the imbalance round.
-
-    Parameters
-    ----------
-    class_prior : ndarray of shape (n_classes,)
-        Class frequencies of the training data.
-    log_effects : mapping of str to ndarray of shape (n_classes,)
-        For each setting, the log factor by which it multiplies the mass of each class.
-
-    Warns
-    -----
-    DoubleCorrectionWarning
-        Names every setting that takes part.
-    """
-    seen = class_prior > 0
-    for effect in log_effects.values():
-        seen &= np.isfinite(effect)  # a class of weight 0 is left out, not made rarer
-    rarity = -np.log(class_prior[seen])
-    if not seen.any() or np.ptp(rarity) < np.log(_IMBALANCED):  # there is nothing to correct
-        return
-    rarity -= rarity.mean()
-    spread = float(rarity @ rarity)
-    strengths = {
-        name: float(effect[seen] @ rarity) / spread for name, effect in log_effects.items()
-    }
-    culprits = [name for name, strength in strengths.items() if strength > 0.1]
-    if len(culprits) > 1 and sum(strengths.values()) > 1.25:
-        warnings.warn(
-            f"{' and '.join(culprits)} correct the same class imbalance, together "
-            f"{sum(strengths.values()):.1f} times over: the model will favour rare classes beyond "
-            "balance. Keep one of them; or set target_prior to state the population that "
-            "predict_proba shall describe.",
-            DoubleCorrectionWarning,
-            stacklevel=2,
-        )
 
 
 def shift_prior(proba: ArrayLike, source: ArrayLike, target: ArrayLike) -> Floats:

@@ -7,9 +7,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
-__all__ = ["encode_known_labels", "encode_labels", "stratified_holdout"]
+__all__ = [
+    "encode_known_labels",
+    "encode_label_matrix",
+    "encode_labels",
+    "has_several_columns",
+    "stratified_holdout",
+]
 
 Codes = NDArray[np.integer[Any]]
 
@@ -85,6 +92,46 @@ def encode_known_labels(y: NDArray[Any], classes: NDArray[Any]) -> Codes:
             f"{classes.tolist()} of the first call to partial_fit."
         )
     return _compact(np.searchsorted(classes, y), len(classes))
+
+
+def has_several_columns(y: Any) -> bool:
+    """Tell a matrix of labels, or of values, from one target per row."""
+    try:
+        shape = y.shape if hasattr(y, "shape") else np.asarray(y).shape
+    except ValueError:  # rows of unequal length, which the validation of y reports
+        return False
+    return len(shape) > 1 and shape[1] > 1
+
+
+def encode_label_matrix(y: Any) -> Any:
+    """Store a matrix of labels as CSR, whatever it came as.
+
+    Parameters
+    ----------
+    y : ndarray or sparse matrix of shape (n, n_labels)
+        Zeros and ones.
+
+    Returns
+    -------
+    csr_array of uint8, shape (n, n_labels)
+        Ones are stored, zeros are not.
+
+    Raises
+    ------
+    ValueError
+        If there is another value.
+    """
+    values = y.data if sparse.issparse(y) else np.asarray(y)
+    if values.dtype.kind not in "biuf" or not np.isin(values, (0, 1)).all():
+        odd = np.unique(values[~np.isin(values, (0, 1))])[:5].tolist()
+        raise ValueError(
+            f"y has {y.shape[1]} columns, so it must be a matrix of labels, 0 or 1; got {odd}. Use "
+            "a Regressor for continuous targets, or fit one classifier for each column "
+            "(sklearn.multioutput.MultiOutputClassifier). Unknown label type."
+        )
+    matrix = sparse.csr_array(y, dtype=np.uint8)
+    matrix.eliminate_zeros()
+    return matrix
 
 
 def stratified_holdout(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["CLASS_WEIGHT_STRATEGIES", "class_weights", "depends_on_counts"]
+__all__ = ["CLASS_WEIGHT_STRATEGIES", "class_weights", "depends_on_counts", "label_weights"]
 
 Floats = NDArray[np.float64]
 
@@ -173,5 +173,65 @@ def _from_array(class_weight: Any, counts: Floats, labels: list[Any]) -> Floats:
         raise ValueError(
             f"class_weight has shape {weights.shape}, expected ({len(labels)},): one weight for "
             f"each of the classes {labels}."
+        )
+    return weights
+
+
+def label_weights(class_weight: Any, counts: ArrayLike) -> Floats:
+    """Compute the weights of absence and presence of each label.
+
+    Parameters
+    ----------
+    class_weight : None, str, mapping, list of mappings, array-like or callable
+        A strategy of :func:`class_weights` is applied to each label by itself. A mapping with the
+        keys 0 and 1 holds for every label, a list has one mapping for each. An array of shape
+        (n_labels,) has the weights of presence, one of shape (n_labels, 2) both. A callable
+        receives the counts and returns an array.
+    counts : array-like of shape (n_labels, 2)
+        Rows, or total ``sample_weight``, without and with each label.
+
+    Returns
+    -------
+    ndarray of shape (n_labels, 2)
+        Finite and non-negative.
+
+    Raises
+    ------
+    ValueError
+        If the strategy is unknown, a length does not fit, or a weight is negative, NaN or
+        infinite.
+
+    Examples
+    --------
+    >>> from imbtorch.weights import label_weights
+    >>> label_weights("balanced", counts=[[90, 10], [50, 50]]).round(3)
+    array([[0.556, 5.   ],
+           [1.   , 1.   ]])
+    """
+    counts = np.asarray(counts, dtype=np.float64)
+    n_labels = len(counts)
+    if class_weight is None:
+        return np.ones((n_labels, 2))
+    if isinstance(class_weight, str | Mapping):
+        class_weight = [class_weight] * n_labels
+    given = class_weight(counts.copy()) if callable(class_weight) else class_weight
+    each = list(given)
+    if len(each) != n_labels:
+        raise ValueError(
+            f"class_weight has {len(each)} entries, but y has {n_labels} labels: give one for each."
+        )
+    if isinstance(each[0], str | Mapping):
+        return np.stack(
+            [class_weights(one, row, [0, 1]) for one, row in zip(each, counts, strict=True)]
+        )
+    weights = np.asarray(given, dtype=np.float64)
+    if weights.ndim == 1:
+        weights = np.stack([np.ones(n_labels), weights], axis=1)
+    valid = weights.shape == (n_labels, 2) and np.isfinite(weights).all() and (weights >= 0).all()
+    if not valid:
+        raise ValueError(
+            f"class_weight of {n_labels} labels must be finite numbers >= 0 of shape "
+            f"({n_labels},), for the rows that have each label, or ({n_labels}, 2), for those "
+            f"without and with it; got {given!r}."
         )
     return weights

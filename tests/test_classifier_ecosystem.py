@@ -35,7 +35,8 @@ def test_tags_say_what_it_accepts():
     tags = get_tags(ImbalancedNetClassifier())
     assert tags.estimator_type == "classifier"
     assert tags.target_tags.required
-    assert not tags.target_tags.multi_output
+    assert tags.target_tags.multi_output
+    assert tags.classifier_tags.multi_label
     assert tags.classifier_tags.multi_class
     assert not tags.classifier_tags.poor_score
     assert tags.input_tags.sparse

@@ -114,7 +114,7 @@ def test_scores_do_not_saturate_where_probabilities_do():
 def test_several_chunks_are_put_together(monkeypatch):
     clf = small(dtype="float64").fit(X, Y)
     whole = clf.predict_proba(X)
-    monkeypatch.setattr("imbtorch.training.net._PREDICT_ROWS", 7)
+    monkeypatch.setattr("imbtorch.training.prediction._ROWS", 7)
     np.testing.assert_allclose(clf.predict_proba(X), whole, rtol=1e-12)
     np.testing.assert_allclose(clf.predict_proba(sparse.csr_array(X)), whole, rtol=1e-12)
 
@@ -130,7 +130,7 @@ def test_one_row_is_predicted_as_among_many(name):
     ("y", "message"),
     [
         (np.linspace(0, 1, len(Y)), "(?i)continuous"),
-        (np.eye(2)[Y].astype(int), "1d array|one label per row"),
+        (np.eye(2)[Y] * 2, "matrix of labels, 0 or 1"),
         (np.zeros(len(Y)), "class"),
         (Y[:-1], "inconsistent"),
         (np.where(Y == 1, np.nan, 0.0), "NaN"),

@@ -7,9 +7,9 @@ import pytest
 from scipy.special import softmax
 from sklearn.exceptions import ConvergenceWarning
 
+from imbtorch._double_correction import check_double_correction
 from imbtorch.exceptions import DoubleCorrectionWarning
 from imbtorch.priors import (
-    check_double_correction,
     estimate_prior,
     log_prior_ratio,
     logit_adjust,

@@ -7,7 +7,9 @@ import sys
 import pytest
 
 import imbtorch
+import imbtorch.datasets
 import imbtorch.losses
+import imbtorch.metrics
 import imbtorch.model_selection
 import imbtorch.priors
 
@@ -29,13 +31,25 @@ PUBLIC_LOSSES = {
     "all_losses",
     "get_loss",
 }
+PUBLIC_DATASETS = {"make_long_tailed"}
+PUBLIC_METRICS = {
+    "adaptive_ece",
+    "card_precision_at_k",
+    "classwise_ece",
+    "error_by_density",
+    "mean_average_precision",
+    "min_class_recall",
+    "precision_at_k",
+    "recall_by_frequency",
+    "sera",
+}
 PUBLIC_MODEL_SELECTION = {"ScaledClassifierCV", "TunedDecisionClassifierCV"}
 PUBLIC_PRIORS = {
-    "check_double_correction",
     "estimate_prior",
     "log_prior_ratio",
     "logit_adjust",
     "normalize",
+    "resolve_label_prior",
     "resolve_target_prior",
     "shift_prior",
     "undersampling_correction",
@@ -88,13 +102,28 @@ def test_names_of_model_selection():
     assert set(imbtorch.model_selection.__all__) == PUBLIC_MODEL_SELECTION
 
 
+def test_names_of_the_datasets():
+    assert set(imbtorch.datasets.__all__) == PUBLIC_DATASETS
+
+
+def test_names_of_the_metrics():
+    assert set(imbtorch.metrics.__all__) == PUBLIC_METRICS
+
+
 def test_names_of_the_priors():
     assert set(imbtorch.priors.__all__) == PUBLIC_PRIORS
 
 
 @pytest.mark.parametrize(
     "package",
-    [imbtorch, imbtorch.losses, imbtorch.model_selection, imbtorch.priors],
+    [
+        imbtorch,
+        imbtorch.datasets,
+        imbtorch.losses,
+        imbtorch.metrics,
+        imbtorch.model_selection,
+        imbtorch.priors,
+    ],
     ids=lambda module: module.__name__,
 )
 def test_every_public_name_exists_once(package):

@@ -52,6 +52,7 @@ class BaseLoss(nn.Module, ABC):
 
     name: ClassVar[str] = ""
     has_posterior: bool = True
+    has_label_posterior: bool | None = None  # None: as has_posterior
     _neutral_params: ClassVar[dict[str, Any] | None] = None
     _test_params: ClassVar[tuple[dict[str, Any], ...]] = ({},)
     _gradcheck_params: ClassVar[dict[str, Any]] = {}
@@ -131,6 +132,10 @@ class BaseLoss(nn.Module, ABC):
         Optional: for a small net on a table autograd's walk through the loss is a good part of a
         training step. Not differentiable itself.
         """
+        return None
+
+    def with_label_gradient(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Loss of each label and its derivative in closed form, ``(n, l)`` both; None: autograd."""
         return None
 
     def _prepare(self, class_counts: Tensor) -> None:
@@ -284,11 +289,13 @@ class BaseLoss(nn.Module, ABC):
         ----------
         logits : Tensor of shape (n, c)
             Outputs of the module.
-        target : Tensor of shape (n,)
-            Class indices.
-        share : Tensor of shape (n,)
-            Row weights divided by n.
+        target : Tensor of shape (n,) or (n, l)
+            Class indices, or labels of 0 and 1.
+        share : Tensor of shape (n,); of labels (n, 1) or (n, l)
+            Row weights divided by n, weights of labels divided by n l.
         """
+        if target.ndim == 2:
+            return (self.per_label(logits, target) * share).sum()
         return torch.dot(self.per_sample(logits, target).to(share.dtype), share)
 
     def set_epoch(self, epoch: int) -> None:

@@ -136,6 +136,14 @@ class CrossEntropyLoss(BaseLoss):
             return cross_entropy_with_gradient(logits, target)
         return _smoothed_with_gradient(logits, target, self.label_smoothing)
 
+    def with_label_gradient(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Probability minus smoothed label."""
+        smoothed = target * (1 - self.label_smoothing) + self.label_smoothing / 2
+        return (
+            F.binary_cross_entropy_with_logits(logits, smoothed, reduction="none"),
+            torch.sigmoid(logits) - smoothed,
+        )
+
     def per_label(self, logits: Tensor, target: Tensor) -> Tensor:
         """Binary cross-entropy of each label: ``(n, l), (n, l) -> (n, l)``."""
         smoothed = target * (1 - self.label_smoothing) + self.label_smoothing / 2

@@ -162,6 +162,7 @@ class ClassBalancedLoss(_FocalForm, BaseLoss):
     """
 
     name = "class_balanced"
+    has_label_posterior = False  # a row weighs by its other labels too
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "beta": [Interval(Real, 0, 1, closed="left")],
         "gamma": [Interval(Real, 0, None, closed="left")],
@@ -230,6 +231,10 @@ class ClassBalancedLoss(_FocalForm, BaseLoss):
         assert known is not None
         factor = self._factors(logits).index_select(0, target)
         return known[0] * factor, known[1] * factor.unsqueeze(1)
+
+    def with_label_gradient(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor] | None:
+        """None: the weights of a row depend on its labels."""
+        return None
 
     def log_prior_shift(self) -> Tensor | None:
         """Its weights act on the prior like class weights."""

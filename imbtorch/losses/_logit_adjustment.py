@@ -16,6 +16,11 @@ from imbtorch.losses._base import BaseLoss
 __all__ = ["BalancedSoftmaxLoss", "CDTLoss", "LogitAdjustedLoss", "VSLoss"]
 
 
+def _cross_entropy_of_labels(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    values = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    return values, torch.sigmoid(logits) - target
+
+
 class LogitAdjustedLoss(AdjustedLogitsMixin, PriorMixin, BaseLoss):
     r"""Cross-entropy on logits shifted by the log class prior.
 
@@ -80,9 +85,11 @@ class LogitAdjustedLoss(AdjustedLogitsMixin, PriorMixin, BaseLoss):
 
     def per_label(self, logits: Tensor, target: Tensor) -> Tensor:
         """Binary cross-entropy of shifted labels: ``(n, l), (n, l) -> (n, l)``."""
-        absent, present = self._label_log_prior(logits).unbind(1)
-        shifted = logits + self.tau * (present - absent)
-        return F.binary_cross_entropy_with_logits(shifted, target, reduction="none")
+        return F.binary_cross_entropy_with_logits(self.log_odds(logits), target, reduction="none")
+
+    def with_label_gradient(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Probability of the shifted logit minus label."""
+        return _cross_entropy_of_labels(self.log_odds(logits), target)
 
     def log_odds(self, logits: Tensor) -> Tensor:
         """Log-odds of each label, with the shift put back: ``(n, l) -> (n, l)``."""
@@ -142,10 +149,11 @@ class BalancedSoftmaxLoss(AdjustedLogitsMixin, PriorMixin, BaseLoss):
 
     def per_label(self, logits: Tensor, target: Tensor) -> Tensor:
         """Binary cross-entropy of shifted labels: ``(n, l), (n, l) -> (n, l)``."""
-        absent, present = self._label_log_prior(logits).unbind(1)
-        return F.binary_cross_entropy_with_logits(
-            logits + present - absent, target, reduction="none"
-        )
+        return F.binary_cross_entropy_with_logits(self.log_odds(logits), target, reduction="none")
+
+    def with_label_gradient(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Probability of the shifted logit minus label."""
+        return _cross_entropy_of_labels(self.log_odds(logits), target)
 
     def log_odds(self, logits: Tensor) -> Tensor:
         """Log-odds of each label, with the shift put back: ``(n, l) -> (n, l)``."""

@@ -48,6 +48,10 @@ class OneVsRestMixin:
         values, slopes = self._label_gradient(logits, labels)
         return values.mean(dim=1), slopes / n_classes
 
+    def with_label_gradient(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Loss of each label and its derivative by the logit, both ``(n, l)``."""
+        return self._label_gradient(logits, target)
+
     def log_posterior(self, logits: Tensor) -> Tensor:
         """Log-probabilities, normalised over the classes: ``(n, c) -> (n, c)``."""
         if logits.shape[1] == 2:

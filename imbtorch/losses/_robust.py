@@ -217,6 +217,11 @@ class L1Loss(TrueClassMixin, BaseLoss):
         """Absolute error of each label: ``(n, l), (n, l) -> (n, l)``."""
         return super().per_label(logits, target) / 2
 
+    def with_label_gradient(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Half of that of two classes."""
+        known = super().with_label_gradient(logits, target)
+        return None if known is None else (known[0] / 2, known[1] / 2)
+
 
 class MSELoss(BaseLoss):
     r"""Squared error of the probabilities against one-hot targets: the Brier score.

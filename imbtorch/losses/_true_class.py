@@ -69,6 +69,12 @@ class TrueClassMixin:
         derivative, softmax = derivative.unsqueeze(1), torch.exp(above - log_sum.unsqueeze(1))
         return value, (-derivative * softmax).scatter_(1, target.unsqueeze(1), derivative)
 
+    def with_label_gradient(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Give the derivative by the margin the sign of the label."""
+        sign = (2 * target).sub_(1)
+        value, derivative = self._value_and_derivative(sign * logits)
+        return value, derivative * sign
+
     def log_posterior(self, logits: Tensor) -> Tensor:
         r"""Inverse link: the risk minimiser :math:`q` has :math:`\eta_j \propto q_j / slope(q_j)`.
 

@@ -155,9 +155,11 @@ class WholeBatchMixin:
         return reduce(values, usable, 1, self.reduction)
 
     def batch_loss(self, logits: Tensor, target: Tensor, share: Tensor) -> Tensor:
-        """Loss of a batch, a scalar, for class indices and row weights divided by their number."""
-        loss = self._of_classes(logits, target, share * len(share), len(share))
-        return loss.sum()
+        """Loss of a batch, a scalar; ``share`` is the weights divided by their number."""
+        if target.ndim == 2:
+            weights = (share * target.numel()).expand_as(target)
+            return self._of_labels(logits, target, weights).sum()
+        return self._of_classes(logits, target, share * len(share), len(share)).sum()
 
     def log_posterior(self, logits: Tensor) -> Tensor:
         """Normalised scores, no probabilities: softmax of the logits."""

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
+from imbtorch.training.targets import as_targets
+
 __all__ = ["Features", "Rows", "as_features"]
 
 _BLOCK_BYTES = 4 * 2**20
@@ -198,36 +200,57 @@ def _sizes(n: int, step: int) -> list[int]:
 
 
 class Rows:
-    """Training rows: features, codes and weights, cut into batches in any order.
+    """Training rows: features, targets and weights, cut into batches in any order.
 
     Parameters
     ----------
     features : Features
         Rows of ``X``.
-    codes : ndarray of int, shape (n,)
-        Class of each row.
+    targets : ndarray of int, shape (n,), CSR matrix of shape (n, l), or ndarray of float (n, k)
+        Class codes, labels of 0 and 1, or continuous values.
     weights : ndarray of shape (n,) or None
         Row weights, scaled so that 1 is the mean of the rows that are trained on.
     dtype : torch.dtype
         Type to compute in.
     device : torch.device
         Where to compute.
+    label_weight : ndarray of shape (l, 2) or None, default=None
+        Factors of the terms of each label where it is 0 and where it is 1.
     """
 
     def __init__(
         self,
         features: Features,
-        codes: NDArray[Any],
+        targets: Any,
         weights: NDArray[Any] | None,
         dtype: torch.dtype,
         device: torch.device,
+        label_weight: NDArray[Any] | None = None,
     ) -> None:
         self.features, self.dtype, self.device = features, dtype, device
-        self.codes = torch.from_numpy(codes).to(device)
-        self.weights = None if weights is None else torch.as_tensor(weights, dtype=dtype).to(device)
+        self.targets = as_targets(targets, dtype, device)
+        self.set_weights(weights, label_weight)
+
+    def __len__(self) -> int:
+        """Count the rows."""
+        return len(self.features)
+
+    def set_weights(
+        self, weights: NDArray[Any] | None, label_weight: NDArray[Any] | None = None
+    ) -> None:
+        """Change the weights, between epochs."""
+
+        def moved(values: NDArray[Any] | None) -> Tensor | None:
+            return (
+                None
+                if values is None
+                else torch.as_tensor(values, dtype=self.dtype).to(self.device)
+            )
+
+        self.weights, self.label_weight = moved(weights), moved(label_weight)
 
     def batches(self, order: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Yield ``(x, codes, share)`` for rows in this order.
+        """Yield ``(x, target, share)`` for rows in this order.
 
         Parameters
         ----------
@@ -239,21 +262,34 @@ class Rows:
         Yields
         ------
         x : Tensor of shape (b, ...)
-        codes : Tensor of int64, shape (b,)
-        share : Tensor of shape (b,)
-            Row weight divided by ``b``: the batch loss is the dot product with it.
+        target : Tensor of int64, shape (b,), or of floats, shape (b, l) or (b, k)
+        share : Tensor of shape (b,); of labels (b, 1) or (b, l)
+            Weight divided by ``b`` (by ``b l`` for labels): the batch loss is the sum of the
+            values times it.
         """
-        even = torch.full((batch_size,), 1 / batch_size, dtype=self.dtype, device=self.device)
+        n_terms = max(self.targets.n_labels, 1)
+        even = torch.full(
+            (batch_size,), 1 / (batch_size * n_terms), dtype=self.dtype, device=self.device
+        )
         per_block = batch_size * max(1, _BLOCK_BYTES // (self.features.row_bytes * batch_size))
         for block in order.split(_sizes(len(order), per_block)):
             sizes = _sizes(len(block), batch_size)
-            codes = self.codes.index_select(0, block).long().split(sizes)
+            targets = self.targets.gather(block).split(sizes)
             if self.weights is None:
                 shares = [
-                    even if size == batch_size else even.new_full((size,), 1 / size)
+                    even if size == batch_size else even.new_full((size,), 1 / (size * n_terms))
                     for size in sizes
                 ]
             else:
                 weights = self.weights.index_select(0, block).split(sizes)
-                shares = [w / size for w, size in zip(weights, sizes, strict=True)]
-            yield from zip(self.features.gather(block).split(sizes), codes, shares, strict=True)
+                shares = [w / (size * n_terms) for w, size in zip(weights, sizes, strict=True)]
+            batches = zip(self.features.gather(block).split(sizes), targets, shares, strict=True)
+            yield from batches if not self.targets.n_labels else map(self._of_labels, batches)
+
+    def _of_labels(self, batch: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        x, labels, share = batch
+        share = share.unsqueeze(1)
+        if self.label_weight is not None:
+            absent, present = self.label_weight.unbind(1)
+            share = share * torch.addcmul(absent, present - absent, labels)
+        return x, labels, share

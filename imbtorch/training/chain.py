@@ -167,10 +167,10 @@ class Chain:
             A batch.
         loss : callable(output) -> scalar Tensor
             Loss of the batch; autograd differentiates it, so that it may be any.
-        share : Tensor of shape (b,)
-            Factor of each row in that loss.
+        share : Tensor of shape (b,); of labels (b, 1) or (b, l)
+            Factor of each row, or of each label, in that loss.
         closed_form : callable(output) -> (losses, gradient) or None
-            Loss of each row and its gradient, where the loss knows it.
+            Loss of each row (of each label) and its gradient, where the loss knows it.
 
         Returns
         -------
@@ -189,8 +189,8 @@ class Chain:
             assert gradient is not None
         else:
             values, gradient = known
-            value = torch.dot(values, share)
-            gradient.mul_(share.unsqueeze(1))
+            value = (values * share).sum()
+            gradient.mul_(share if share.ndim == 2 else share.unsqueeze(1))
         first = self.layers[0]
         with torch.no_grad():
             for layer in reversed(self.layers):

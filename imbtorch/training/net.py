@@ -20,8 +20,8 @@ from skorch.utils import to_tensor
 from torch import Tensor, nn
 
 from imbtorch.losses import BaseLoss
-from imbtorch.modules import check_width, logits_of
-from imbtorch.training.batches import Features, Rows
+from imbtorch.modules import logits_of
+from imbtorch.training.batches import Rows
 from imbtorch.training.callbacks import DivergenceGuard, Monitor
 from imbtorch.training.chain import Chain
 from imbtorch.training.optimizers import LearningRate, build_optimizer, lean_step
@@ -29,8 +29,6 @@ from imbtorch.training.validation import Validation
 
 __all__ = ["SKORCH_VERSION"]
 
-_PREDICT_BYTES = 8 * 2**20  # of input rows per forward pass: the activations stay in the cache
-_PREDICT_ROWS = 4_096
 SKORCH_VERSION: str = skorch.__version__
 _TRAINED = ("module_", "criterion_", "optimizer_", "history_")
 _BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_grad_computed")
@@ -44,7 +42,8 @@ class _Net(ClassifierMixin, NeuralNet):
     """A skorch net that trains on :class:`Rows` and reports to monitors.
 
     Parameters are skorch's; ``module`` and ``criterion`` are instances. ``weight_decay`` and
-    ``optimizer`` are those of the estimator.
+    ``optimizer`` are those of the estimator. ``task`` says what the targets are: ``"classes"``,
+    ``"labels"`` or ``"values"``.
     """
 
     def __init__(
@@ -59,7 +58,8 @@ class _Net(ClassifierMixin, NeuralNet):
         max_epochs: int,
         dtype: torch.dtype,
         device: torch.device,
-        n_classes: int,
+        task: str,
+        n_outputs: int,
         callbacks: Any,
     ) -> None:
         super().__init__(
@@ -76,7 +76,13 @@ class _Net(ClassifierMixin, NeuralNet):
         )
         self.weight_decay = weight_decay
         self.dtype = dtype
-        self.n_classes = n_classes
+        self.task = task
+        self.n_outputs = n_outputs
+
+    def read(self, output: Tensor) -> Tensor:
+        """Read outputs of the module for the loss: one column may stand for two classes."""
+        output = logits_of(output) if self.task == "classes" else output
+        return output.to(self.dtype)
 
     # -- skorch's hooks --------------------------------------------------------------------
 
@@ -106,26 +112,40 @@ class _Net(ClassifierMixin, NeuralNet):
         fork.__dict__.update(copy.deepcopy(trained, memo))
         return fork
 
+    def try_loss(self, output: Tensor) -> None:
+        """Evaluate the loss on outputs of the module, so that what does not fit shows early."""
+        shape = (len(output),) if self.task == "classes" else (len(output), self.n_outputs)
+        kind = torch.int64 if self.task == "classes" else self.dtype
+        self._unweighted(output, torch.zeros(shape, dtype=kind, device=output.device))
+
     def infer(self, x: Any, **fit_params: Any) -> Tensor:
         """Compute the logits of a batch, as skorch's callbacks ask for them."""
         x = to_tensor(x, device=self.device).to(self.dtype)
-        return logits_of(self.module_(x, **fit_params))
+        return self.read(self.module_(x, **fit_params))
 
     def _get_predict_nonlinearity(self) -> Callable[[Tensor], Tensor]:
-        return lambda logits: self.criterion_.log_scores(logits).exp()
+        if self.task == "classes":
+            return lambda logits: self.criterion_.log_scores(logits).exp()
+        return torch.sigmoid if self.task == "labels" else lambda output: output
 
     def get_loss(self, y_pred: Tensor, y_true: Any, X: Any = None, training: bool = False) -> Any:
         """Unweighted mean loss of a batch, for skorch's own validation step."""
-        return self._unweighted(y_pred, to_tensor(y_true, device=self.device).long())
+        target = to_tensor(y_true, device=self.device)
+        return self._unweighted(
+            y_pred, target.long() if self.task == "classes" else target.to(self.dtype)
+        )
 
     @property
     def classes_(self) -> NDArray[np.intp]:
         """Class codes, for scikit-learn scorers inside skorch callbacks."""
-        return np.arange(self.n_classes)
+        return np.arange(self.n_outputs)
 
-    def predict(self, X: Any) -> NDArray[np.intp]:
-        """Class codes, for scikit-learn scorers inside skorch callbacks."""
-        return np.asarray(self.predict_proba(X).argmax(axis=1))
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Class codes, labels or values, for scikit-learn scorers inside skorch callbacks."""
+        result = self.predict_proba(X)
+        if self.task == "classes":
+            return np.asarray(result.argmax(axis=1))
+        return (result > 0.5).astype(np.int64) if self.task == "labels" else np.asarray(result)
 
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:
         """Call the callbacks; skorch's EarlyStopping ends the training, Ctrl-C is not swallowed."""
@@ -155,6 +175,7 @@ class _Net(ClassifierMixin, NeuralNet):
         *,
         lr_schedule: str | Callable[[float], float],
         shuffle_seed: int,
+        plan: Callable[[int, int], NDArray[np.integer[Any]]] | None = None,
         guard: DivergenceGuard,
         monitors: list[Monitor],
         validation: Validation | None,
@@ -173,6 +194,8 @@ class _Net(ClassifierMixin, NeuralNet):
             Factor on the learning rate, for the share of the training that is done.
         shuffle_seed : int
             Seed of the order of the rows.
+        plan : callable(epoch, epochs) -> ndarray of int, or None
+            Which of the rows at ``index`` an epoch sees, in this order; None shuffles them all.
         guard : DivergenceGuard
             Sees each epoch first; when it ends the training, the monitors do not see that epoch.
         monitors : list of Monitor
@@ -180,7 +203,7 @@ class _Net(ClassifierMixin, NeuralNet):
         validation : Validation or None
             What skorch's callbacks see of the data; None where there are none.
         """
-        n_rows = len(rows.codes) if index is None else len(index)
+        n_rows = len(rows) if index is None else len(index)
         small = torch.int32 if n_rows < 2**31 else torch.int64
         positions = None if index is None else torch.from_numpy(index).to(self.device, small)
         generator = torch.Generator().manual_seed(shuffle_seed)
@@ -191,16 +214,19 @@ class _Net(ClassifierMixin, NeuralNet):
             monitor.begin(self, epochs, n_rows)
         if any(isinstance(callback, LRScheduler) for _, callback in self.callbacks_):
             lr_schedule = "constant"  # the callback is in charge
-        rate = LearningRate(
-            self.optimizer_, lr_schedule, epochs * math.ceil(n_rows / self.batch_size)
-        )
+        rate = LearningRate(self.optimizer_, lr_schedule, epochs)
         completed = False
         try:
             self.notify("on_train_begin", **given)
             step = lean_step(self.optimizer_)
-            for _ in range(epochs):
-                order = torch.randperm(n_rows, generator=generator, dtype=small).to(self.device)
+            for epoch in range(epochs):
+                if plan is None:
+                    order = torch.randperm(n_rows, generator=generator, dtype=small)
+                else:
+                    order = torch.from_numpy(plan(epoch, epochs))
+                order = order.to(self.device)
                 order = order if positions is None else positions[order]
+                rate.begin_epoch(epoch, math.ceil(len(order) / self.batch_size))
                 if self._epoch(rows, order, rate, step, watchers, validation):
                     break
             completed = True
@@ -296,17 +322,22 @@ class _Net(ClassifierMixin, NeuralNet):
             total.add_(value, alpha=len(x))
         return total
 
-    def _batch_loss(self, codes: Tensor, share: Tensor, output: Tensor) -> Tensor:
-        loss: Tensor = self.criterion_.batch_loss(logits_of(output).to(self.dtype), codes, share)
+    def _batch_loss(self, target: Tensor, share: Tensor, output: Tensor) -> Tensor:
+        loss: Tensor = self.criterion_.batch_loss(self.read(output), target, share)
         return loss
 
-    def _closed_form(self, codes: Tensor, output: Tensor) -> tuple[Tensor, Tensor] | None:
-        if output.shape[1] != self.n_classes:  # one column for two classes
-            return None
-        return self.criterion_.with_gradient(output, codes)
+    def _closed_form(self, target: Tensor, output: Tensor) -> tuple[Tensor, Tensor] | None:
+        known: tuple[Tensor, Tensor] | None = None
+        if self.task == "labels":
+            known = self.criterion_.with_label_gradient(output, target)
+        elif self.task == "classes" and output.shape[1] == self.n_outputs:
+            known = self.criterion_.with_gradient(output, target)
+        return known  # else values, or one column for two classes
 
-    def _unweighted(self, logits: Tensor, codes: Tensor) -> Tensor:
-        return self._batch_loss(codes, logits.new_full(codes.shape, 1 / len(codes)), logits)
+    def _unweighted(self, output: Tensor, target: Tensor) -> Tensor:
+        shape = (len(target), 1) if self.task == "labels" else (len(target),)
+        n_terms = target.numel() if self.task == "labels" else len(target)
+        return self._batch_loss(target, output.new_full(shape, 1 / n_terms), output)
 
     def _hooked(
         self,
@@ -320,7 +351,7 @@ class _Net(ClassifierMixin, NeuralNet):
             rate()
             self.optimizer_.zero_grad()
             self.notify("on_batch_begin", batch=(x, codes), training=True)
-            logits = logits_of(self.module_(x))
+            logits = self.read(self.module_(x))
             loss = self._batch_loss(codes, share, logits)
             loss.backward()
             named = list(self.get_all_learnable_params())
@@ -337,12 +368,12 @@ class _Net(ClassifierMixin, NeuralNet):
     def _validate(self, rows: Rows) -> None:
         """Record ``valid_loss``, and show the validation batches to the callbacks that ask."""
         total = 0.0
-        order = torch.arange(len(rows.codes), device=self.device)
+        order = torch.arange(len(rows), device=self.device)
         for x, codes, _ in rows.batches(order, self.batch_size):
             if self._hooks:
                 self.notify("on_batch_begin", batch=(x, codes), training=False)
             with torch.no_grad():
-                logits = logits_of(self.module_(x))
+                logits = self.read(self.module_(x))
                 loss = self._unweighted(logits, codes)
             total += float(loss) * len(x)
             if self._hooks:
@@ -351,35 +382,10 @@ class _Net(ClassifierMixin, NeuralNet):
                 self.notify(
                     "on_batch_end", batch=(x, codes), training=False, loss=loss, y_pred=logits
                 )
-        self._record_loss("valid_loss", total / len(rows.codes))
+        self._record_loss("valid_loss", total / len(rows))
 
     def _record_loss(self, name: str, value: float) -> None:
         """Record a loss and, for skorch's checkpoints, whether it is the lowest so far."""
         earlier = [row[name] for row in self.history[:-1] if name in row]
         self.history.record(name, value)
         self.history.record(f"{name}_best", value < min(earlier, default=math.inf))
-
-    # -- prediction ------------------------------------------------------------------------
-
-    def log_proba_chunks(
-        self, features: Features, log_prior_ratio: Tensor | None
-    ) -> Iterator[Tensor]:
-        """Yield log-probabilities, ``(chunk, n_classes)``, row by row.
-
-        Those of the posterior times the ratio of a stated population; None: the scores as trained.
-        """
-        stop = len(features)
-        step = max(1, min(_PREDICT_ROWS, _PREDICT_BYTES // max(1, features.row_bytes)))
-        self.module_.train(False)
-        for first in range(0, stop, step):
-            with torch.inference_mode():  # inside the loop: a generator must not leak the mode
-                x = features.slice(first, min(first + step, stop))
-                output = self.module_(x)
-                check_width(output, len(x), self.n_classes, self.module_)
-                logits = logits_of(output)
-                if log_prior_ratio is None:
-                    log_proba = self.criterion_.log_scores(logits)
-                else:
-                    log_posterior = self.criterion_.log_posterior(logits)
-                    log_proba = torch.log_softmax(log_posterior + log_prior_ratio, dim=1)
-            yield log_proba

@@ -155,25 +155,29 @@ class _FusedStep:
 
 
 class LearningRate:
-    """Set the learning rate before each batch."""
+    """Set the learning rate before each batch, by the share of the training that is done."""
 
     def __init__(
         self,
         optimizer: Optimizer,
         schedule: str | Callable[[float], float],
-        steps: int,
+        epochs: int,
     ) -> None:
         self.groups = [(group, group["lr"]) for group in optimizer.param_groups]
         self.schedule = LR_SCHEDULES[schedule] if isinstance(schedule, str) else schedule
         self.varies = schedule != "constant"
-        self.steps = steps
-        self.done = 0
+        self.epochs = epochs
+
+    def begin_epoch(self, epoch: int, steps: int) -> None:
+        """Say which epoch begins, and how many batches it has."""
+        self.epoch, self.steps, self.done = epoch, max(steps, 1), 0
 
     def __call__(self) -> None:
         """Set the rate of the next batch."""
         if not self.varies:
             return
-        factor = self.schedule(min(1.0, self.done / self.steps))
+        progress = (self.epoch + min(1.0, self.done / self.steps)) / self.epochs
+        factor = self.schedule(progress)
         for group, lr in self.groups:
             group["lr"] = lr * factor
         self.done += 1

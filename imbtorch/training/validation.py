@@ -23,8 +23,8 @@ class Validation:
     ----------
     X : ndarray or CSR matrix of shape (n, ...)
         All rows.
-    codes : ndarray of int, shape (n,)
-        Class of each row.
+    targets : ndarray of shape (n,) or (n, k), or CSR matrix of shape (n, l)
+        Class of each row, values, or labels.
     train, valid : ndarray of int or None
         Positions of the two parts; None for all, and for none.
     dtype : torch.dtype
@@ -36,7 +36,7 @@ class Validation:
     def __init__(
         self,
         X: Any,
-        codes: NDArray[Any],
+        targets: Any,
         train: NDArray[Any] | None,
         valid: NDArray[Any] | None,
         dtype: torch.dtype,
@@ -45,7 +45,7 @@ class Validation:
         # skorch's dataset indexes rows as sparse matrices do, not as sparse arrays do
         self.given = {
             "X": sparse.csr_matrix(X) if sparse.issparse(X) else X,
-            "y": codes.astype(np.int64),
+            "y": targets.toarray() if sparse.issparse(targets) else targets.astype(_kind(targets)),
         }
         whole = Dataset(self.given["X"], self.given["y"])
         self.datasets = {
@@ -55,4 +55,9 @@ class Validation:
         self.rows = None
         if valid is not None:
             features = as_features(X[valid], dtype, device)
-            self.rows = Rows(features, codes[valid], None, dtype, device)
+            self.rows = Rows(features, targets[valid], None, dtype, device)
+
+
+def _kind(targets: NDArray[Any]) -> type[np.generic]:
+    """Codes come in the smallest type that holds them; skorch's callbacks expect the usual one."""
+    return np.int64 if targets.dtype.kind in "iu" else targets.dtype.type

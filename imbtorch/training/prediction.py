@@ -1,0 +1,48 @@
+"""Outputs of a trained net, in large chunks and without autograd."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from imbtorch.modules import check_width
+from imbtorch.training.batches import Features
+from imbtorch.training.net import _Net
+
+__all__ = ["predict_chunks"]
+
+_BYTES = 8 * 2**20  # of input rows per forward pass: the activations stay in the cache
+_ROWS = 4_096
+
+
+def predict_chunks(
+    net: _Net, features: Features, link: Callable[[Tensor], Tensor]
+) -> Iterator[Tensor]:
+    """Yield ``link(outputs)`` row by row, ``(chunk, n_outputs)``.
+
+    Parameters
+    ----------
+    net : _Net
+        Trained; its outputs for two classes are read as two columns.
+    features : Features
+        Rows to predict.
+    link : callable(outputs) -> Tensor
+        From outputs to what is wanted.
+
+    Yields
+    ------
+    Tensor of shape (chunk, n_outputs)
+        On the device.
+    """
+    stop = len(features)
+    step = max(1, min(_ROWS, _BYTES // max(1, features.row_bytes)))
+    net.module_.train(False)
+    for first in range(0, stop, step):
+        with torch.inference_mode():  # inside the loop: a generator must not leak the mode
+            x = features.slice(first, min(first + step, stop))
+            output = net.module_(x)
+            check_width(output, len(x), net.n_outputs, net.module_, net.task)
+            result = link(net.read(output))
+        yield result
