@@ -28,6 +28,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from imbtorch import ImbalancedNetClassifier
+from imbtorch.metrics import card_precision_at_k
 
 FOLDS = {"validation": (80, 87, 94, 101), "test": (136, 129, 122, 115)}  # first training day
 KNOWN_START, KNOWN_NUMBERS = 115, (67_240, 598, 58_264, 385)
@@ -78,37 +79,6 @@ class Transactions:
         return train, np.concatenate(tests)
 
 
-def card_precision(
-    y: NDArray[Any], score: NDArray[Any], day: NDArray[Any], customer: NDArray[Any], top: int = 100
-) -> float:
-    """Share of compromised cards among the ``top`` most suspicious ones, mean over days.
-
-    A card is as suspicious as its most suspicious transaction of the day. A card that was found
-    out on one day is left out on the following days.
-
-    Parameters
-    ----------
-    y, score, day, customer : ndarray of shape (n,)
-        Of each transaction.
-    top : int, default=100
-        Cards that can be checked a day.
-    """
-    found: NDArray[Any] = np.array([], dtype=customer.dtype)
-    precisions = []
-    for today in np.unique(day):
-        rows = np.flatnonzero((day == today) & ~np.isin(customer, found))
-        cards, card = np.unique(customer[rows], return_inverse=True)
-        suspicion = np.full(len(cards), -np.inf)
-        np.maximum.at(suspicion, card, score[rows])
-        compromised = np.zeros(len(cards), dtype=bool)
-        np.logical_or.at(compromised, card, y[rows] == 1)
-        checked = np.argsort(-suspicion, kind="stable")[:top]
-        hits = checked[compromised[checked]]
-        precisions.append(len(hits) / top)
-        found = np.concatenate([found, cards[hits]])
-    return float(np.mean(precisions))
-
-
 def check_split(data: Transactions) -> None:
     """Compare one fold with the published numbers of rows and frauds."""
     train, test = data.fold(KNOWN_START)
@@ -130,7 +100,7 @@ def evaluate(data: Transactions, start: int, parameters: dict[str, Any]) -> tupl
     return (
         float(roc_auc_score(y, score)),
         float(average_precision_score(y, score)),
-        card_precision(y, score, data.day[test], data.customer[test]),
+        card_precision_at_k(y, score, data.day[test], data.customer[test], k=100),
         seconds,
     )
 

@@ -1,0 +1,166 @@
+"""Data sets with a class imbalance that is known, for experiments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import issparse
+from sklearn.utils import check_consistent_length, check_scalar, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+
+from imbtorch._seed import draw_seeds
+
+__all__ = ["make_long_tailed"]
+
+_ROUNDING = 1e-9  # 1000 * 100 ** -0.5 may fall short of 100
+
+
+def make_long_tailed(
+    X: Any,
+    y: Any,
+    imbalance_ratio: float,
+    *,
+    profile: str = "exp",
+    step_fraction: float = 0.5,
+    class_order: Sequence[Any] | None = None,
+    return_indices: bool = False,
+    random_state: int | np.random.RandomState | None = None,
+) -> tuple[Any, ...]:
+    """Thin a data set, by leaving out rows at random, to a chosen imbalance.
+
+    Class ``j`` of ``c``, in the order of ``class_order``, keeps ``n_max * r**(-j / (c - 1))`` rows
+    of an imbalance ratio ``r`` with ``profile="exp"``; with ``"step"`` the first classes keep
+    ``n_max`` and the others ``n_max / r``. ``n_max`` is the largest number for which every class
+    has enough rows.
+
+    Parameters
+    ----------
+    X : array-like, sparse matrix or data frame of n rows
+        Features, of any number of dimensions.
+    y : array-like of shape (n,)
+        Labels, of any type. Roughly balanced, or ``n_max`` will be small.
+    imbalance_ratio : float
+        Rows of the most frequent class for each row of the rarest one, at least 1.
+    profile : {"exp", "step"}, default="exp"
+        How the frequencies fall off.
+    step_fraction : float, default=0.5
+        With ``profile="step"`` the share of the classes that are rare, in (0, 1): rounded down, but
+        at least one class is rare and one frequent.
+    class_order : sequence of labels or None, default=None
+        All labels, the most frequent one first. None takes the sorted labels.
+    return_indices : bool, default=False
+        Whether to return the positions of the rows, too.
+    random_state : int, RandomState or None, default=None
+        Chooses the rows; an int gives the same ones each time.
+
+    Returns
+    -------
+    X, y
+        The rows that are kept, in their former order, and of the types given (COO becomes CSR).
+    indices : ndarray of int
+        Their positions. Only with ``return_indices=True``.
+
+    Raises
+    ------
+    ValueError
+        If lengths differ, ``y`` has less than two classes or is continuous, ``class_order`` does
+        not hold each label once, or a parameter is out of range.
+
+    Notes
+    -----
+    Numbers of rows are rounded down, but every class keeps at least one: the ratio that results is
+    close to ``imbalance_ratio`` where ``n_max`` is much larger than it.
+
+    References
+    ----------
+    .. [1] Cao et al. (2019). "Learning Imbalanced Datasets with Label-Distribution-Aware Margin
+           Loss". :arxiv:`1906.07413`
+    .. [2] Buda et al. (2018). "A systematic study of the class imbalance problem in convolutional
+           neural networks". :arxiv:`1710.05381`
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_digits
+    >>> from imbtorch.datasets import make_long_tailed
+    >>> X, y = load_digits(return_X_y=True)
+    >>> X_tail, y_tail = make_long_tailed(X, y, imbalance_ratio=50, random_state=0)
+    >>> np.bincount(y_tail)
+    array([178, 115,  74,  48,  31,  20,  13,   8,   5,   3])
+    """
+    labels = column_or_1d(y)
+    check_consistent_length(X, labels)
+    if labels.dtype.kind == "O" and any(label is None for label in labels):
+        raise ValueError("y holds None; leave rows without a label out.")
+    check_classification_targets(labels)
+    check_scalar(imbalance_ratio, "imbalance_ratio", Real, min_val=1)
+    if not np.isfinite(imbalance_ratio):
+        raise ValueError(f"imbalance_ratio must be finite; got {imbalance_ratio}.")
+    classes, codes = np.unique(labels, return_inverse=True)
+    if len(classes) < 2:
+        raise ValueError(f"y has one class, {classes.tolist()}; an imbalance needs at least two.")
+    order = _order(classes, class_order)
+    shares = _shares(len(classes), imbalance_ratio, profile, step_fraction)
+    numbers = _numbers(np.bincount(codes)[order], shares)
+    rng = np.random.default_rng(draw_seeds(random_state, 1)[0])
+    kept = [
+        rng.permutation(np.flatnonzero(codes == code))[:number]
+        for code, number in zip(order, numbers, strict=True)
+    ]
+    indices = np.sort(np.concatenate(kept))
+    rows = (_take(X, indices), _take(y, indices))
+    return (*rows, indices) if return_indices else rows
+
+
+def _order(classes: NDArray[Any], class_order: Sequence[Any] | None) -> list[int]:
+    """Return the codes of the classes, the most frequent one first."""
+    if class_order is None:
+        return list(range(len(classes)))
+    code = {label: position for position, label in enumerate(classes.tolist())}
+    wanted = np.asarray(class_order).tolist()
+    if len(wanted) != len(code) or set(wanted) != set(code):
+        raise ValueError(
+            f"class_order must hold each of the labels {classes[:20].tolist()} once; got {wanted}."
+        )
+    return [code[label] for label in wanted]
+
+
+def _shares(
+    n_classes: int, ratio: float, profile: str, step_fraction: float
+) -> NDArray[np.float64]:
+    """Return the frequency of each class, relative to the most frequent one."""
+    if profile == "exp":
+        exponents: NDArray[np.float64] = np.arange(n_classes) / (n_classes - 1)
+        return float(ratio) ** -exponents
+    if profile != "step":
+        raise ValueError(f"profile must be 'exp' or 'step'; got {profile!r}.")
+    check_scalar(
+        step_fraction, "step_fraction", Real, min_val=0, max_val=1, include_boundaries="neither"
+    )
+    n_rare = max(1, int(n_classes * step_fraction + _ROUNDING))
+    return np.repeat([1.0, 1 / ratio], [n_classes - n_rare, n_rare])
+
+
+def _numbers(available: NDArray[np.intp], shares: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Return how many rows each class keeps."""
+    largest = int(np.min((available + 1) / shares))  # an upper bound, missed by 1 or 2
+    while True:
+        numbers = np.maximum((largest * shares + _ROUNDING).astype(np.intp), 1)
+        if (numbers <= available).all():
+            return numbers
+        largest -= 1
+
+
+def _take(data: Any, indices: NDArray[np.intp]) -> Any:
+    """Select rows of whatever the user has, and keep its type."""
+    if hasattr(data, "iloc"):
+        return data.iloc[indices]
+    if issparse(data) and data.format == "coo":
+        data = data.tocsr()
+    if hasattr(data, "shape"):
+        return data[indices]
+    return [data[index] for index in indices]

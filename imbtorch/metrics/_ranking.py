@@ -1,0 +1,182 @@
+"""How well scores rank the rare class first."""
+
+from __future__ import annotations
+
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.metrics import average_precision_score
+from sklearn.utils import check_scalar
+
+from imbtorch.metrics._inputs import as_labels, as_numbers, encode, is_positive
+
+__all__ = ["card_precision_at_k", "mean_average_precision", "precision_at_k"]
+
+
+def mean_average_precision(
+    codes: NDArray[Any], scores: NDArray[Any], sample_weight: NDArray[Any] | None = None
+) -> float:
+    """Average precision of the rarer class of two, or its mean over the classes that occur.
+
+    Parameters
+    ----------
+    codes : ndarray of int, shape (n,)
+        Class of each row.
+    scores : ndarray of shape (n,) or (n, n_classes)
+        Score of class 1, or of every class; greater means more likely.
+    sample_weight : ndarray of shape (n,) or None, default=None
+        Row weights.
+
+    Returns
+    -------
+    float
+        In [0, 1]; NaN where no class can be told apart from the rest.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from imbtorch.metrics import mean_average_precision
+    >>> round(mean_average_precision(np.array([0, 0, 1, 1]), np.array([0.1, 0.4, 0.35, 0.8])), 4)
+    0.8333
+    """
+    columns = dict(enumerate(scores.T))
+    if scores.ndim == 1:
+        rarer = int(2 * np.count_nonzero(codes) <= len(codes))
+        columns = {rarer: scores if rarer else -scores}
+    values = [
+        average_precision_score(codes == code, column, sample_weight=sample_weight)
+        for code, column in columns.items()
+        if 0 < np.count_nonzero(codes == code) < len(codes)
+    ]
+    return float(np.mean(values)) if values else float("nan")
+
+
+def precision_at_k(y_true: ArrayLike, y_score: ArrayLike, k: int, *, pos_label: Any = 1) -> float:
+    """Share of positives among the ``k`` rows of greatest score.
+
+    What counts where only so many cases can be looked at.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n,)
+        True labels, of any type.
+    y_score : array-like of shape (n,)
+        Scores; greater means more likely positive.
+    k : int
+        How many rows are looked at, 1 to n.
+    pos_label : label, default=1
+        The class that is looked for; all others are negative.
+
+    Returns
+    -------
+    float
+        In [0, 1]. Of rows with the same score as the last one, the expectation over their order.
+
+    Raises
+    ------
+    ValueError
+        If ``k`` is out of range, lengths differ, a score is NaN or no label fits ``pos_label``.
+
+    Examples
+    --------
+    >>> from imbtorch.metrics import precision_at_k
+    >>> precision_at_k([0, 1, 0, 1, 0], [0.1, 0.9, 0.8, 0.7, 0.2], k=2)
+    0.5
+
+    As a scorer:
+
+    >>> from sklearn.metrics import make_scorer
+    >>> scorer = make_scorer(
+    ...     precision_at_k, response_method=("decision_function", "predict_proba"), k=20
+    ... )
+    """
+    positive = is_positive(y_true, pos_label)
+    n = len(positive)
+    score = as_numbers(y_score, "y_score", n, allow_inf=True)
+    check_scalar(k, "k", Integral, min_val=1, max_val=n)
+    last = np.partition(score, n - k)[n - k]
+    above, level = score > last, score == last
+    left = k - np.count_nonzero(above)
+    return float((np.count_nonzero(positive & above) + left * positive[level].mean()) / k)
+
+
+def card_precision_at_k(
+    y_true: ArrayLike,
+    y_score: ArrayLike,
+    days: ArrayLike,
+    customers: ArrayLike,
+    k: int = 100,
+    *,
+    pos_label: Any = 1,
+) -> float:
+    """Share of compromised cards among the ``k`` most suspicious ones, mean over the days.
+
+    A card is as suspicious as its most suspicious transaction of the day, and compromised if one
+    of them is a fraud. A compromised card among the first ``k`` is found, and left out on the
+    following days: a second fraud on it can no longer be prevented.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n,)
+        True labels of the transactions, of any type.
+    y_score : array-like of shape (n,)
+        Scores; greater means more suspicious.
+    days : array-like of shape (n,)
+        Day of each transaction: numbers or dates, without the time of day.
+    customers : array-like of shape (n,)
+        Card, or customer, of each transaction.
+    k : int, default=100
+        Cards that can be checked a day. A day with fewer cards is still divided by ``k``.
+    pos_label : label, default=1
+        The class of frauds.
+
+    Returns
+    -------
+    float
+        In [0, 1]. The best possible value is below 1 where a day has fewer than ``k`` compromised
+        cards. Cards of the same score are checked in the order of their sorted names.
+
+    Raises
+    ------
+    ValueError
+        If ``k`` is below 1, lengths differ, a score is NaN or no label fits ``pos_label``.
+
+    References
+    ----------
+    .. [1] Le Borgne et al. (2022). "Reproducible Machine Learning for Credit Card Fraud Detection
+           - Practical Handbook", section "Precision top-k metrics".
+           https://fraud-detection-handbook.github.io/fraud-detection-handbook/
+
+    Examples
+    --------
+    On day 2 card "a", which was found on day 1, is left out:
+
+    >>> from imbtorch.metrics import card_precision_at_k
+    >>> days, cards = [1, 1, 1, 2, 2], ["a", "a", "b", "a", "b"]
+    >>> card_precision_at_k([0, 1, 0, 1, 1], [0.1, 0.9, 0.2, 0.8, 0.3], days, cards, k=1)
+    1.0
+    """
+    check_scalar(k, "k", Integral, min_val=1)
+    positive = is_positive(y_true, pos_label)
+    n = len(positive)
+    score = as_numbers(y_score, "y_score", n, allow_inf=True)
+    dates, day = encode(as_labels(days, "days", n))
+    names, card = encode(as_labels(customers, "customers", n))
+    # One line for each card of each day, ordered by day
+    lines, line = np.unique(day * len(names) + card, return_inverse=True)
+    suspicion = np.full(len(lines), -np.inf)
+    np.maximum.at(suspicion, line, score)
+    compromised = np.bincount(line, positive) > 0
+    cards = lines % len(names)
+    ends = np.searchsorted(lines, np.arange(1, len(dates) + 1) * len(names))
+    found = np.zeros(len(names), dtype=bool)
+    n_found, start = 0, 0
+    for end in ends:
+        today = np.arange(start, end)[~found[cards[start:end]]]
+        checked = today[np.argsort(-suspicion[today], kind="stable")[:k]]
+        hits = checked[compromised[checked]]
+        found[cards[hits]] = True
+        n_found, start = n_found + len(hits), end
+    return n_found / (k * len(dates))
