@@ -106,7 +106,13 @@ class BCELoss(OneVsRestMixin, BaseLoss):
             factor = torch.where(usable, negatives / positives.clamp_min(1e-300), 1)
             factor = factor.sqrt() if self.pos_weight == "sqrt" else factor
         else:
-            factor = self._given_factor().expand(max(len(positives), 1)).clone()
+            factor = self._given_factor()
+            if len(factor) not in {1, len(positives)}:
+                raise ValueError(
+                    f"pos_weight has {len(factor)} factors, but there are {len(positives)} labels: "
+                    "give one number, or one per label."
+                )
+            factor = factor.expand(len(positives)).clone()
         self.positive_factor = self._capped(factor)
 
     def _given_factor(self) -> Tensor:

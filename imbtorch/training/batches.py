@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
+from imbtorch.training.sparse_rows import SparseRows, sparse_products_pay
 from imbtorch.training.targets import as_targets
 
 __all__ = ["Features", "Rows", "as_features"]
@@ -31,7 +32,7 @@ _NUMPY_DTYPES: dict[torch.dtype, type[np.floating[Any]]] = {
 class _Block(Protocol):
     """Gathered rows that split into batches, as tensors do."""
 
-    def split(self, sizes: Any) -> Iterable[Tensor]: ...
+    def split(self, sizes: Any) -> Iterable[Any]: ...
 
 
 class Features(Protocol):
@@ -92,25 +93,37 @@ class _HostFeatures:
 class _SparseFeatures:
     """A CSR matrix; only a batch is ever dense."""
 
-    def __init__(self, matrix: Any, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self, matrix: Any, dtype: torch.dtype, device: torch.device, *, stay_sparse: bool = False
+    ) -> None:
         self.matrix, self.dtype, self.device = matrix, dtype, device
         self.row_bytes = matrix.shape[1] * dtype.itemsize
+        self.stay_sparse = stay_sparse
 
     def __len__(self) -> int:
         return int(self.matrix.shape[0])
 
+    def sparse(self) -> Features:
+        """Return the same rows, in batches that stay sparse where that is faster."""
+        pays = sparse_products_pay(self.matrix, self.device)
+        return _SparseFeatures(self.matrix, self.dtype, self.device, stay_sparse=pays)
+
     def gather(self, index: Tensor) -> _SparseFeatures:
-        return _SparseFeatures(self.matrix[index.cpu().numpy()], self.dtype, self.device)
+        rows = self.matrix[index.cpu().numpy()]
+        return _SparseFeatures(rows, self.dtype, self.device, stay_sparse=self.stay_sparse)
 
     def slice(self, start: int, stop: int) -> Tensor:
         return torch.from_numpy(self.matrix[start:stop].toarray()).to(self.device)
 
-    def split(self, sizes: int | list[int]) -> Iterator[Tensor]:
+    def split(self, sizes: int | list[int]) -> Iterator[Any]:
         n = len(self)
         steps = [sizes] * -(-n // sizes) if isinstance(sizes, int) else sizes
         start = 0
         for size in steps:
-            yield self.slice(start, start + size)
+            if self.stay_sparse:
+                yield SparseRows(self.matrix[start : start + size])
+            else:
+                yield self.slice(start, start + size)
             start += size
 
 
@@ -249,7 +262,9 @@ class Rows:
 
         self.weights, self.label_weight = moved(weights), moved(label_weight)
 
-    def batches(self, order: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    def batches(
+        self, order: Tensor, batch_size: int, *, sparse: bool = False
+    ) -> Iterator[tuple[Any, Tensor, Tensor]]:
         """Yield ``(x, target, share)`` for rows in this order.
 
         Parameters
@@ -258,15 +273,20 @@ class Rows:
             Row numbers, on the device.
         batch_size : int
             Rows of a batch.
+        sparse : bool, default=False
+            Whether sparse rows may stay so, where that is faster.
 
         Yields
         ------
-        x : Tensor of shape (b, ...)
+        x : Tensor of shape (b, ...), or SparseRows
         target : Tensor of int64, shape (b,), or of floats, shape (b, l) or (b, k)
         share : Tensor of shape (b,); of labels (b, 1) or (b, l)
             Weight divided by ``b`` (by ``b l`` for labels): the batch loss is the sum of the
             values times it.
         """
+        features = self.features
+        if sparse and isinstance(features, _SparseFeatures):
+            features = features.sparse()
         n_terms = max(self.targets.n_labels, 1)
         even = torch.full(
             (batch_size,), 1 / (batch_size * n_terms), dtype=self.dtype, device=self.device
@@ -283,10 +303,10 @@ class Rows:
             else:
                 weights = self.weights.index_select(0, block).split(sizes)
                 shares = [w / (size * n_terms) for w, size in zip(weights, sizes, strict=True)]
-            batches = zip(self.features.gather(block).split(sizes), targets, shares, strict=True)
+            batches = zip(features.gather(block).split(sizes), targets, shares, strict=True)
             yield from batches if not self.targets.n_labels else map(self._of_labels, batches)
 
-    def _of_labels(self, batch: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    def _of_labels(self, batch: tuple[Any, Tensor, Tensor]) -> tuple[Any, Tensor, Tensor]:
         x, labels, share = batch
         share = share.unsqueeze(1)
         if self.label_weight is not None:

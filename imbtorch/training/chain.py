@@ -14,6 +14,8 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor, nn
 
+from imbtorch.training.sparse_rows import SparseRows
+
 __all__ = ["Chain"]
 
 _aten = torch.ops.aten
@@ -36,7 +38,7 @@ _ACTIVATIONS: dict[type[nn.Module], Callable[[Tensor, Tensor, Tensor, Any], Tens
 
 
 class _Layer(Protocol):
-    def forward(self, x: Tensor) -> Tensor: ...
+    def forward(self, x: Any) -> Tensor: ...
     def backward(self, gradient: Tensor, first: bool) -> Tensor: ...
 
 
@@ -49,12 +51,17 @@ class _Linear:
         layer.weight.grad = self.weight_grad = torch.zeros_like(self.weight)
         layer.bias.grad = self.bias_grad = torch.zeros_like(self.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor | SparseRows) -> Tensor:
         self.x = x
+        if isinstance(x, SparseRows):
+            return x.times(self.transposed).add_(self.bias)
         return torch.addmm(self.bias, x, self.transposed)
 
     def backward(self, gradient: Tensor, first: bool) -> Tensor:
-        torch.mm(gradient.t(), self.x, out=self.weight_grad)
+        if isinstance(self.x, SparseRows):
+            self.weight_grad.copy_(self.x.transposed_times(gradient).t())
+        else:
+            torch.mm(gradient.t(), self.x, out=self.weight_grad)
         torch.sum(gradient, 0, out=self.bias_grad)
         return gradient if first else torch.mm(gradient, self.weight)
 
@@ -154,7 +161,7 @@ class Chain:
 
     def gradients(
         self,
-        x: Tensor,
+        x: Tensor | SparseRows,
         loss: Callable[[Tensor], Tensor],
         share: Tensor,
         closed_form: Callable[[Tensor], tuple[Tensor, Tensor] | None] | None = None,
@@ -163,7 +170,7 @@ class Chain:
 
         Parameters
         ----------
-        x : Tensor of shape (b, n_features)
+        x : Tensor or SparseRows of shape (b, n_features)
             A batch.
         loss : callable(output) -> scalar Tensor
             Loss of the batch; autograd differentiates it, so that it may be any.
@@ -178,11 +185,12 @@ class Chain:
             The loss, a detached scalar.
         """
         with torch.no_grad():
+            output: Any = x
             for layer in self.layers:
-                x = layer.forward(x)
-            known = None if closed_form is None else closed_form(x)
+                output = layer.forward(output)
+            known = None if closed_form is None else closed_form(output)
         if known is None:
-            output = x.requires_grad_()
+            output.requires_grad_()
             value = loss(output)
             value.backward()
             gradient = output.grad

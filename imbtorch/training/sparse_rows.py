@@ -1,0 +1,65 @@
+"""Rows of a sparse matrix, for the first layer of a chain: products that skip the zeros."""
+
+from __future__ import annotations
+
+import warnings
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["SparseRows", "sparse_products_pay"]
+
+_DENSEST = 0.1  # above, dense products are as fast
+
+
+def sparse_products_pay(matrix: Any, device: torch.device) -> bool:
+    """Whether products with these rows are faster when zeros are skipped."""
+    size = matrix.shape[0] * matrix.shape[1]
+    has_kernel = device.type == "cpu" and torch.backends.mkl.is_available()
+    return bool(has_kernel and matrix.nnz < _DENSEST * size)
+
+
+@cache
+def _silence_beta_warning() -> None:
+    with warnings.catch_warnings():  # torch says once that its sparse rows are in beta state
+        warnings.simplefilter("ignore")
+        torch.sparse_csr_tensor(torch.tensor([0, 0]), torch.tensor([]).int(), torch.tensor([]))
+
+
+def _as_tensor(matrix: Any) -> Tensor:
+    _silence_beta_warning()
+    indptr = torch.from_numpy(matrix.indptr.astype(np.int32, copy=False))
+    indices = torch.from_numpy(matrix.indices.astype(np.int32, copy=False))
+    values = torch.from_numpy(matrix.data)
+    return torch.sparse_csr_tensor(
+        indptr, indices, values, size=matrix.shape, check_invariants=False
+    )
+
+
+class SparseRows:
+    """A batch of rows that never becomes dense.
+
+    Parameters
+    ----------
+    matrix : CSR matrix of shape (b, n_features)
+        Of the type that the net computes in.
+    """
+
+    def __init__(self, matrix: Any) -> None:
+        self.matrix = matrix
+        self.shape = matrix.shape
+
+    def __len__(self) -> int:
+        """Count the rows."""
+        return int(self.shape[0])
+
+    def times(self, dense: Tensor) -> Tensor:
+        """Product with a dense matrix, ``(b, n_features) @ (n_features, k)``."""
+        return torch.mm(_as_tensor(self.matrix), dense)
+
+    def transposed_times(self, dense: Tensor) -> Tensor:
+        """Product of the transpose with a dense matrix, ``(n_features, b) @ (b, k)``."""
+        return torch.mm(_as_tensor(self.matrix.T.tocsr()), dense)
