@@ -1,0 +1,201 @@
+"""The contract of a loss of continuous targets: one value per element, the rest is inherited."""
+
+from __future__ import annotations
+
+from abc import ABC
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from torch import Tensor, nn
+
+from imbtorch._shapes import reduce, row_weights, single_precision
+from imbtorch._sklearn import StrOptions, validate_parameter_constraints
+from imbtorch.losses._base import BaseLoss
+
+__all__ = ["BaseRegressionLoss", "Floats", "check_pair"]
+
+Floats = NDArray[np.float64]
+
+
+class BaseRegressionLoss(nn.Module, ABC):
+    """Base class of the losses of continuous targets, with scikit-learn's parameters.
+
+    A subclass writes ``per_output`` for two-dimensional predictions and targets. Vectors, row
+    weights and reductions are handled here.
+
+    Parameters
+    ----------
+    reduction : {"mean", "sum", "none", "weighted_mean"}, default="mean"
+        ``"mean"`` divides the weighted sum by the number of elements, ``"weighted_mean"`` by the
+        sum of their weights.
+
+    Notes
+    -----
+    Subclasses set ``name`` (the key of the registry), ``_parameter_constraints``, ``_test_params``
+    (settings that the common tests sweep), and ``_neutral_params`` with ``_neutral_of``: values at
+    which the loss is ``_neutral_of[1]`` times torch's ``_neutral_of[0]`` (None: nowhere).
+    """
+
+    name: ClassVar[str] = ""
+    _neutral_params: ClassVar[dict[str, Any] | None] = None
+    _neutral_of: ClassVar[tuple[type[nn.Module], float]] = (nn.MSELoss, 1.0)
+    _test_params: ClassVar[tuple[dict[str, Any], ...]] = ({},)
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {}
+    _base_constraints: ClassVar[dict[str, list[Any]]] = {
+        "reduction": [StrOptions({"mean", "sum", "none", "weighted_mean"})],
+    }
+
+    _home: Tensor
+
+    def __init__(self, *, reduction: str = "mean") -> None:
+        super().__init__()
+        self.register_buffer("_home", torch.empty(0), persistent=False)  # knows the device
+        self.reduction = reduction
+
+    # borrowed, for the reasons given in BaseLoss
+    _get_param_names: Any = classmethod(BaseEstimator._get_param_names.__func__)
+    get_params: Any = BaseEstimator.get_params
+    set_params: Any = BaseEstimator.set_params
+    __sklearn_clone__: Any = BaseLoss.__sklearn_clone__
+    extra_repr: Any = BaseLoss.extra_repr
+
+    # -- what a subclass writes ------------------------------------------------------------
+
+    def per_output(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Loss of each element: ``(n, k), (n, k) -> (n, k)``."""
+        raise NotImplementedError(f"{type(self).__name__} has no value per element.")
+
+    def _prepare(self, target: Floats, weight: Floats | None) -> None:
+        """Learn what the loss needs, as buffers, from targets ``(n, k)`` and row weights."""
+
+    # -- what every loss inherits ----------------------------------------------------------
+
+    def prepare(self, target: Any, weight: Any = None) -> BaseRegressionLoss:
+        """Check the hyper-parameters and learn what the loss needs from the training targets.
+
+        Parameters
+        ----------
+        target : array-like of shape (n,) or (n, k)
+            Targets of the training rows, in the units in which the loss will see them.
+        weight : array-like of shape (n,), optional
+            Row weights.
+
+        Returns
+        -------
+        BaseRegressionLoss
+            The loss itself.
+
+        Raises
+        ------
+        ValueError
+            If a hyper-parameter is out of range, or targets or weights are not usable numbers.
+        """
+        validate_parameter_constraints(
+            {**self._base_constraints, **self._parameter_constraints},
+            self.get_params(deep=False),
+            caller_name=type(self).__name__,
+        )
+        values = np.asarray(target, dtype=np.float64)
+        values = values[:, None] if values.ndim == 1 else values
+        if values.ndim != 2 or not values.size or not np.isfinite(values).all():
+            raise ValueError(
+                "target must be finite numbers of shape (n,) or (n, k), with at least one row; "
+                f"got shape {np.shape(target)}."
+            )
+        self._prepare(values, None if weight is None else _check_weight(weight, len(values)))
+        for name, buffer in self._buffers.items():
+            if buffer is not None:
+                self._buffers[name] = buffer.to(self._home.device)
+        return self
+
+    def forward(self, prediction: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Reduce the loss over rows and outputs.
+
+        Parameters
+        ----------
+        prediction : Tensor of shape (n,) or (n, k)
+            Outputs of a module.
+        target : Tensor of the shape of ``prediction``
+            Floating point numbers.
+        weight : Tensor of shape (n,), of the shape of ``target``, or a scalar, optional
+            Row weights, as given.
+
+        Returns
+        -------
+        Tensor
+            A scalar, or a tensor of the target's shape with ``reduction="none"``.
+
+        Raises
+        ------
+        ValueError
+            If the shapes differ or the target is not of floats.
+        """
+        prediction, target = check_pair(prediction, target)
+        shape = target.shape
+        n_columns = 1 if len(shape) == 1 else shape[1]
+        columns = (values.reshape(shape[0], n_columns) for values in (prediction, target))
+        values = self.per_output(*columns).reshape(shape)
+        weights = torch.ones_like(values)
+        if weight is not None:
+            weights = weights * row_weights(weight, target).to(values.dtype)
+        return reduce(values * weights, weights, values.numel(), self.reduction)
+
+    # -- what the training loop calls --------------------------------------------------------
+
+    def batch_loss(self, prediction: Tensor, target: Tensor, share: Tensor) -> Tensor:
+        """Loss of a batch, a scalar: means over the outputs of a row, times its share, summed.
+
+        Parameters
+        ----------
+        prediction, target : Tensor of shape (n, k)
+            Outputs of the module, and what they should be.
+        share : Tensor of shape (n,)
+            Row weights divided by n.
+        """
+        rows = self.per_output(single_precision(prediction), target).mean(dim=1)
+        return torch.dot(rows.to(share.dtype), share)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch begins, counted from 0, for losses that change during training."""
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        """Load what ``prepare`` has learned, also into a loss that is not prepared."""
+        for name in self._buffers:
+            saved = state_dict.get(prefix + name)
+            if saved is not None:
+                self._buffers[name] = torch.empty_like(saved, device=self._home.device)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def check_pair(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Require equal shapes and float targets; raise half precision to single.
+
+    Broadcasting ``(n, 1)`` against ``(n,)`` would compare each prediction with every target.
+    """
+    if prediction.shape != target.shape or prediction.ndim not in (1, 2):
+        raise ValueError(
+            f"prediction of shape {tuple(prediction.shape)} needs a target of the same shape, (n,) "
+            f"or (n, k); got {tuple(target.shape)}. Nothing is broadcast: reshape one of them."
+        )
+    if not target.is_floating_point():
+        raise ValueError(
+            f"Targets must be floating point numbers; got dtype {target.dtype}. Use target.float()."
+        )
+    prediction = single_precision(prediction)
+    return prediction, target.to(prediction.dtype)
+
+
+def _check_weight(weight: Any, n_rows: int) -> Floats:
+    weights: Floats = np.asarray(weight, dtype=np.float64)
+    valid = weights.shape == (n_rows,) and np.isfinite(weights).all() and (weights >= 0).all()
+    if not valid or not weights.any():
+        raise ValueError(
+            f"weight must be {n_rows} finite numbers >= 0, one per row and not all 0; got shape "
+            f"{weights.shape}."
+        )
+    return weights
