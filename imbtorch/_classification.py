@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,20 @@ from sklearn.metrics import average_precision_score, check_scoring
 
 from imbtorch._balance import ClassBalance
 from imbtorch._label_balance import LabelBalance
+from imbtorch._seed import draw_seeds
+from imbtorch._sklearn import _check_partial_fit_first_call
+from imbtorch._training_part import TrainingPart
 from imbtorch.metrics import mean_average_precision
-from imbtorch.targets import encode_known_labels
+from imbtorch.samplers import get_sampler
+from imbtorch.targets import (
+    encode_known_labels,
+    encode_label_matrix,
+    encode_labels,
+    has_several_columns,
+)
 from imbtorch.training.net import _Net
+from imbtorch.training.schedules import deferred, power_at, with_loss_schedule
+from imbtorch.weights import class_weights, depends_on_counts, label_weights
 
 __all__ = ["ClassificationMixin"]
 
@@ -26,14 +38,36 @@ Attributes = dict[str, Any]
 class ClassificationMixin:
     """Steps of ``fit`` that classes and labels share, whichever the targets are."""
 
+    # of the estimator
     classes_: Any
+    class_counts_: Any
+    callbacks: Any
     decision_function: Any
+    averaging: Any
     class_weight: Any
+    class_weight_schedule: Any
+    dtype: Any
+    early_stopping: Any
     loss: Any
+    loss_schedule: Any
+    lr_schedule: Any
+    max_epochs: Any
+    random_state: Any
+    sampler: Any
+    sampler_schedule: Any
     scoring: Any
+    validation_fraction: Any
+    warm_start: Any
     _build_net: Any
-    _resume_net: Any
+    _check_X: Any
+    _check_weights: Any
+    _learn: Any
     _log_target_shift: Any
+    _monitors: Any
+    _n_rows_seen: Any
+    _resolved_batch_size: Any
+    _resume_net: Any
+    _validate_params: Any
 
     def _balance_of(
         self, classes: NDArray[Any], counts: Floats, seen: Floats, *, at_least: int = 2
@@ -86,6 +120,158 @@ class ClassificationMixin:
         self._log_target_shift(attributes)  # complain now rather than at prediction
         return attributes
 
+    def _fit(self, X: Any, y: Any, sample_weight: Any) -> bool:
+        resumed = self.warm_start and hasattr(self, "net_")
+        given = X, y
+        X, y = self._check_X(X, reset=not resumed, y=y)
+        sample_weight = self._check_weights(sample_weight, X)
+        classes, targets = _encode(y)
+        if resumed and not np.array_equal(classes, self.classes_):
+            raise ValueError(
+                f"warm_start=True continues with the classes {self.classes_.tolist()}, but y has "
+                f"{classes.tolist()}. Use warm_start=False to start anew."
+            )
+        sampler = get_sampler(self.sampler) if isinstance(self.sampler, str) else self.sampler
+        self._check_schedules(sampler)
+        seeds = draw_seeds(self.random_state, 6)
+        part = TrainingPart(X, targets, sample_weight)
+        valid = None
+        if self.early_stopping or self.validation_fraction is not None:
+            valid = part.hold_out(self.validation_fraction or 0.1, classes, seeds[0])
+        counts = part.counts(len(classes))
+        trained = part.resampled(sampler, classes, seeds[1])
+        batch_size = self._resolved_batch_size(X.shape[0])
+        plan = trained.plan(sampler, len(classes), batch_size, seeds[5])
+        seen = trained.seen(plan, len(classes))
+        balance = self._balance_of(classes, counts, seen)
+        balance.check_double_correction(sampler, self.class_weight)
+        n_rows = trained.n_rows
+        weights = balance.weigh(trained, self.dtype)
+        if plan is not None and trained.n_rows < n_rows:  # classes of weight 0 have left
+            plan = trained.plan(sampler, len(classes), batch_size, seeds[5])
+        net = self._net_for(X, self._first_stage(balance), seeds[2], resumed=resumed)
+        attributes = self._attributes(net, balance, part.n_rows)
+        score = None if valid is None else self._scorer(attributes, X, y, sample_weight, valid)
+        order = None if plan is None else plan.order
+        if order is not None and self.sampler_schedule is not None:
+            order = deferred(order, self.sampler_schedule)
+        reweigh = None
+        if self.class_weight_schedule is not None:
+            reweigh = (
+                self.class_weight_schedule,
+                lambda power: self._at_power(balance, power).weigh(trained, self.dtype),
+            )
+        monitors = with_loss_schedule(
+            self.loss_schedule,
+            net.criterion_,
+            lambda loss: loss.prepare(seen),
+            self._monitors(score, attributes, given, sample_weight),
+        )
+        interrupted: bool = self._learn(
+            net,
+            trained,
+            weights,
+            attributes,
+            (seeds[3], seeds[4]),
+            plan=order,
+            epochs=self.max_epochs,
+            lr_schedule=self.lr_schedule,
+            averaging=self.averaging,
+            reweigh=reweigh,
+            monitors=monitors,
+            shown=(X, targets, part.index, valid) if self.callbacks else None,
+        )
+        if self.loss_schedule:  # the posterior is that of the values which the loss ended with
+            self.effective_prior_ = balance.effective_prior
+        return interrupted
+
+    def _partial_fit(self, X: Any, y: Any, classes: Any, sample_weight: Any) -> bool:
+        if depends_on_counts(self.class_weight):
+            raise ValueError(
+                f"class_weight={self.class_weight!r} needs the class counts of the whole data set, "
+                "which partial_fit never sees. Compute the weights once, for example with "
+                "imbtorch.weights.class_weights('balanced', counts, classes), and give them as an "
+                "array or dict."
+            )
+        if self.sampler is not None:
+            raise ValueError("sampler needs the whole data set: use fit, or sample each chunk.")
+        self._validate_params()  # scikit-learn does it on the first call only
+        first = not hasattr(self, "net_")
+        given = X, y
+        multilabel = has_several_columns(y)
+        if multilabel and first and classes is None:
+            self.classes_ = np.arange(y.shape[1])
+        else:
+            _check_partial_fit_first_call(self, classes)
+        X, y = self._check_X(X, reset=first, y=y)
+        sample_weight = self._check_weights(sample_weight, X)
+        targets = encode_label_matrix(y) if multilabel else encode_known_labels(y, self.classes_)
+        part = TrainingPart(X, targets, sample_weight)
+        seeds = draw_seeds(self.random_state, 6)
+        n_classes = len(self.classes_)
+        if multilabel and targets.shape[1] != n_classes:
+            raise ValueError(f"y has {targets.shape[1]} labels, expected {n_classes}.")
+        counts = part.counts(n_classes) + (0 if first else self.class_counts_)
+        balance = self._balance_of(self.classes_, counts, counts, at_least=1)
+        # The scale of the weights is that of the stream, not of one chunk: a chunk without
+        # positives must not count as much as one full of them.
+        n_rows = part.n_rows + (0 if first else self._n_rows_seen)
+        weights = balance.weigh(part, self.dtype, n_rows)
+        net = self._net_for(X, balance, seeds[2], resumed=not first)
+        attributes = self._attributes(net, balance, n_rows)
+        interrupted: bool = self._learn(
+            net,
+            part,
+            weights,
+            attributes,
+            (seeds[3], seeds[4] + len(net.history)),  # another order every time
+            epochs=1,
+            lr_schedule="constant",
+            monitors=self._monitors(None, attributes, given, sample_weight),
+            shown=(X, targets, None, None) if self.callbacks else None,
+        )
+        return interrupted
+
+    # -- what changes during the training ----------------------------------------------------
+
+    def _check_schedules(self, sampler: Any) -> None:
+        """Complain of a schedule of something that is not there."""
+        if self.class_weight_schedule is not None and self.class_weight is None:
+            raise ValueError(
+                f"class_weight_schedule={self.class_weight_schedule!r} has no class_weight to "
+                "change; set one, such as class_weight='balanced'."
+            )
+        if self.sampler_schedule is not None and not hasattr(sampler, "plan"):
+            raise ValueError(
+                f"sampler_schedule={self.sampler_schedule!r} needs a sampler that plans each "
+                f"epoch, one of imbtorch.samplers; got sampler={sampler!r}."
+            )
+
+    def _at_power(
+        self, balance: ClassBalance | LabelBalance, power: float
+    ) -> ClassBalance | LabelBalance:
+        """Balance under a power of the class weights; a weight of 0 stays 0."""
+        own = balance.loss.class_weight
+        if isinstance(balance, ClassBalance):
+            stated = class_weights(self.class_weight, balance.counts, balance.classes)
+            own = class_weights(own, balance.counts, balance.classes)
+            return replace(balance, class_weight=_power(stated, power) * own)
+        weights = _power(label_weights(self.class_weight, balance.counts), power)
+        if own is not None:
+            weights = weights * own[:, None]
+        mean = float((balance.seen * weights).sum() / balance.seen.sum())
+        return replace(balance, class_weight=weights / mean)
+
+    def _first_stage(self, balance: ClassBalance | LabelBalance) -> ClassBalance | LabelBalance:
+        """Balance of the first epoch, at which the output bias starts."""
+        if self.class_weight_schedule is not None:
+            balance = self._at_power(balance, power_at(self.class_weight_schedule, 0.0))
+        return balance if self.sampler_schedule is None else replace(balance, seen=balance.counts)
+
+
+def _power(weights: Floats, power: float) -> Floats:
+    return np.where(weights > 0, weights**power, 0.0)  # numpy's 0 ** 0 is 1
+
 
 def _dense(y: Any) -> NDArray[Any]:
     return np.asarray(y.toarray() if sparse.issparse(y) else y)
@@ -100,3 +286,10 @@ def _mean_label_precision(
         return float("nan")
     labels, scores = labels[:, usable], scores[:, usable]
     return float(average_precision_score(labels, scores, average="macro", sample_weight=weights))
+
+
+def _encode(y: Any) -> tuple[NDArray[Any], Any]:
+    """Classes and codes; or the numbers of the labels and their matrix."""
+    if has_several_columns(y):
+        return np.arange(y.shape[1]), encode_label_matrix(y)
+    return encode_labels(y)

@@ -47,7 +47,9 @@ from imbtorch.training.callbacks import (
 )
 from imbtorch.training.device import resolve_device
 from imbtorch.training.net import SKORCH_VERSION, _Net
+from imbtorch.training.observers import observed
 from imbtorch.training.optimizers import LR_SCHEDULES, OPTIMIZERS
+from imbtorch.training.schedules import SCHEDULE_CONSTRAINTS, WeightSchedule
 from imbtorch.training.validation import Validation
 
 __all__ = ["BaseNetEstimator"]
@@ -71,6 +73,7 @@ class BaseNetEstimator(NamedComponentsMixin, CallbackSupportMixin, BaseEstimator
         "lr": [Interval(Real, 0, None, closed="neither")],
         "weight_decay": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
         "lr_schedule": [StrOptions(set(LR_SCHEDULES)), callable],
+        **SCHEDULE_CONSTRAINTS,
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither"), None],
@@ -87,6 +90,10 @@ class BaseNetEstimator(NamedComponentsMixin, CallbackSupportMixin, BaseEstimator
         "verbose": ["verbose"],
     }
 
+    # of estimators that lack these parameters
+    gradient_clipping: float | None = None
+    sharpness: float = 0.0
+
     net_: _Net
 
     # -- what a fitted net shows -----------------------------------------------------------
@@ -98,10 +105,9 @@ class BaseNetEstimator(NamedComponentsMixin, CallbackSupportMixin, BaseEstimator
         return module
 
     @property
-    def loss_(self) -> BaseLoss:
+    def loss_(self) -> Any:
         """The loss as prepared for the training data."""
-        loss: BaseLoss = self.net_.criterion_
-        return loss
+        return self.net_.criterion_
 
     @property
     def history_(self) -> Any:
@@ -225,7 +231,7 @@ class BaseNetEstimator(NamedComponentsMixin, CallbackSupportMixin, BaseEstimator
                 net.try_loss(output)
         return net
 
-    def _resume_net(self, loss: BaseLoss, n_rows: int) -> _Net:
+    def _resume_net(self, loss: Any, n_rows: int) -> _Net:
         """Copy the fitted net, so that a failure cannot harm it, under the present parameters."""
         net: _Net = copy.deepcopy(self.net_)
         net.resume(loss.to(torch.device(net.device), net.dtype), self.callbacks)
@@ -262,17 +268,24 @@ class BaseNetEstimator(NamedComponentsMixin, CallbackSupportMixin, BaseEstimator
         plan: Callable[[int, int], NDArray[Any]] | None = None,
         epochs: int,
         lr_schedule: str | Callable[[float], float],
+        averaging: str | float | None = None,
+        reweigh: tuple[Any, Callable[[float], Any]] | None = None,
         monitors: list[Monitor],
         shown: tuple[Any, Any, Any, Any] | None,
     ) -> bool:
         """Train and publish whatever came out; tell whether Ctrl-C cut it short.
 
-        ``weights`` are those of the rows, and of the labels. ``shown`` is what skorch's callbacks
-        see: ``X``, targets, training and validation positions.
+        ``weights`` are those of the rows, and of the labels. ``reweigh`` is a schedule of powers
+        and the weights at a power. ``shown`` is what skorch's callbacks see: ``X``, targets,
+        training and validation positions.
         """
         device = torch.device(net.device)
         features = as_features(part.X, net.dtype, device)
         rows = Rows(features, part.targets, weights[0], net.dtype, device, weights[1])
+        rows, monitors = observed(rows, monitors, net.module_)
+        if reweigh is not None:
+            monitors = [WeightSchedule(*reweigh, rows), *monitors]
+        stepping = {"clipping": self.gradient_clipping, "sharpness": self.sharpness}
         interrupted = False
         try:
             with private_torch_rng(seeds[0], device):
@@ -286,6 +299,7 @@ class BaseNetEstimator(NamedComponentsMixin, CallbackSupportMixin, BaseEstimator
                     guard=DivergenceGuard(self.on_divergence),
                     monitors=monitors,
                     validation=None if shown is None else Validation(*shown, net.dtype, device),
+                    stepping={**stepping, "averaging": averaging},
                 )
         except KeyboardInterrupt:
             interrupted = True

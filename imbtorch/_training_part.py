@@ -1,4 +1,4 @@
-"""The rows that a classifier trains on, from the hold-out to the weight of each row."""
+"""The rows that an estimator trains on, from the hold-out to the weight of each row."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class TrainingPart:
     ----------
     X : ndarray or CSR matrix of shape (n, ...)
         Features; never copied to select rows.
-    targets : ndarray of int, shape (n,), or CSR matrix of shape (n, l)
-        Class of each row; or labels of 0 and 1.
+    targets : ndarray of int, shape (n,), CSR matrix of shape (n, l), or ndarray of float (n, k)
+        Class of each row; labels of 0 and 1; or values.
     sample_weight : ndarray of shape (n,) or None
         Row weights >= 0.
     index : ndarray of int or None
@@ -87,6 +87,26 @@ class TrainingPart:
             (train, valid) if self.index is None else (self.index[train], self.index[valid])
         )
         return valid
+
+    def hold_out_at_random(self, fraction: float, seed: int) -> Positions:
+        """Take a random share of the rows out of the part and return their positions.
+
+        Raises
+        ------
+        ValueError
+            If no row can be held out.
+        """
+        rows: Positions = np.arange(self.n_rows) if self.index is None else self.index
+        if len(rows) < 2:
+            raise ValueError(
+                f"No row is left to validate on: got {len(rows)} sample (n_samples={len(rows)}). "
+                "Use validation_fraction=None and early_stopping=False."
+            )
+        size = int(np.clip(np.rint(fraction * len(rows)), 1, len(rows) - 1))
+        held_out = np.zeros(len(rows), dtype=bool)
+        held_out[np.random.default_rng(seed).choice(len(rows), size, replace=False)] = True
+        self.index = rows[~held_out]
+        return rows[held_out]
 
     def resampled(self, sampler: Any, classes: NDArray[Any], seed: int) -> TrainingPart:
         """Let an imbalanced-learn sampler make a new part; None leaves this one."""
@@ -148,11 +168,29 @@ class TrainingPart:
         weights /= weights[self.chosen].mean() if mean is None else mean
         return weights.astype(dtype, copy=False)
 
-    def weigh_rows(self, dtype: str) -> NDArray[Any] | None:
-        """Scale the sample weights to mean 1 over the part, ``(n,)``; None without any."""
-        if self.sample_weight is None:
+    def weigh_rows(
+        self, dtype: str, factor: Floats | None = None, mean: float | None = None
+    ) -> NDArray[Any] | None:
+        """Scale the sample weights to mean 1 over the part, ``(n,)``; None without any.
+
+        Parameters
+        ----------
+        dtype : {"float32", "float64"}
+            Type of the result.
+        factor : ndarray of shape (n,) or None, default=None
+            Multiplies them. Rows of factor 0 leave the part.
+        mean : float or None, default=None
+            What to divide by; None is the mean over the part.
+        """
+        if self.sample_weight is None and factor is None:
             return None
-        weights = self.sample_weight / self.sample_weight[self.chosen].mean()
+        weights: Floats = np.ones(self.targets.shape[0]) if factor is None else factor
+        if self.sample_weight is not None:
+            weights = weights * self.sample_weight
+        if not weights[self.chosen].all():
+            rows = np.arange(len(weights)) if self.index is None else self.index
+            self.index = rows[weights[rows] > 0]
+        weights = weights / (weights[self.chosen].mean() if mean is None else mean)
         scaled: NDArray[Any] = weights.astype(dtype, copy=False)
         return scaled
 

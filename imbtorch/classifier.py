@@ -7,23 +7,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.base import ClassifierMixin
 
 from imbtorch._classification import ClassificationMixin
 from imbtorch._estimator import BaseNetEstimator
 from imbtorch._posterior import PosteriorMixin
-from imbtorch._seed import draw_seeds
-from imbtorch._sklearn import StrOptions, _check_partial_fit_first_call, fit_context
-from imbtorch._training_part import TrainingPart
-from imbtorch.samplers import get_sampler
-from imbtorch.targets import (
-    encode_known_labels,
-    encode_label_matrix,
-    encode_labels,
-    has_several_columns,
-)
-from imbtorch.weights import depends_on_counts
+from imbtorch._sklearn import StrOptions, fit_context
 
 __all__ = ["ImbalancedNetClassifier"]
 
@@ -48,12 +38,28 @@ class ImbalancedNetClassifier(
         What to minimise: a name from :func:`imbtorch.losses.all_losses`, such as ``"focal"``
         (``loss__gamma`` works), an object from :mod:`imbtorch.losses`, or one of torch's losses
         such as ``torch.nn.L1Loss()``.
+    loss_schedule : dict of str to callable, or None, default=None
+        Parameters of the loss that change: name -> callable of the share of the epochs that is
+        done, in [0, 1), such as ``{"gamma": lambda t: 5 * (1 - t)}``. Set at the start of each
+        epoch, for which the loss is prepared anew. Probabilities are read with the values of the
+        epoch whose weights are kept.
     class_weight : None, str, dict, array-like or callable, default=None
         Weight of each class: ``"balanced"``, ``"sqrt"``, ``"effective_number"`` or ``"log"``; a
         dict keyed by labels; an array in the order of ``classes_``; a callable of the class
         counts. It multiplies ``sample_weight``.
+    class_weight_schedule : float in (0, 1), "cumulative", callable or None, default=None
+        Power of ``class_weight`` in an epoch; row weights are scaled to mean 1 each time, and
+        ``sample_weight`` acts in full always. A float is deferred re-weighting [3]_: power 0
+        before this share of the epochs (0.8 in the paper), 1 after it. ``"cumulative"`` is the
+        square of the share of the epochs that is done [4]_; a callable gets that share, in [0, 1),
+        and returns a power in [0, 1]. ``effective_prior_`` and the counts that the loss is
+        prepared for are those of the final stage, here and under a ``sampler_schedule``, also
+        where ``early_stopping`` keeps an epoch of an earlier one.
     sampler : object with ``fit_resample`` or None, default=None
         An imbalanced-learn sampler, applied to the training part only.
+    sampler_schedule : float in (0, 1) or None, default=None
+        Deferred re-sampling [3]_: all rows, shuffled, before this share of the epochs, and what
+        the sampler (one of :mod:`imbtorch.samplers`) plans after it.
     target_prior : {None, "train", "uniform"}, dict or array-like, default=None
         The population that probabilities and predictions describe: None is what the training
         amounted to (``effective_prior_``), ``"train"`` the training data as they came,
@@ -66,9 +72,25 @@ class ImbalancedNetClassifier(
     weight_decay : float or "auto", default="auto"
         Weight decay; ``"auto"`` is 0.1 for ``"adamw"``, where it is decoupled from the gradient,
         and 0 for every other optimizer.
-    lr_schedule : {"constant", "cosine", "one_cycle"} or callable, default="one_cycle"
-        Factor on ``lr``; a callable gets the share of the training that is done, in [0, 1]. A
-        skorch ``LRScheduler`` among ``callbacks`` takes its place.
+    lr_schedule : str or callable, default="one_cycle"
+        Factor on ``lr``: ``"constant"``, ``"cosine"``, ``"one_cycle"``, ``"step"`` (times 0.1 at
+        80 % and at 90 % of the training) or ``"warmup_cosine"`` (5 % of warm-up); a callable gets
+        the share of the training that is done, in [0, 1]. A skorch ``LRScheduler`` among
+        ``callbacks`` takes its place.
+    gradient_clipping : float > 0 or None, default=None
+        Largest norm of the gradient over all parameters; longer ones are scaled down to it.
+    sharpness : float >= 0, default=0.0
+        Radius of sharpness-aware minimisation [5]_, which doubles the cost of a step: gradients
+        are those at the worst weights within this distance. 0.05 is common, 0.5 to 0.8 for rare
+        classes with deferred re-weighting. The second evaluation draws other dropout masks and
+        leaves the running statistics of batch normalisation alone; a loss with a memory sees
+        each batch twice; skorch's ``on_grad_computed`` sees the first gradients.
+    averaging : {"ema", "swa"}, float in (0, 1) or None, default=None
+        Average of the weights that is scored and kept: an exponential one over the steps (a float
+        is its decay, ``"ema"`` 0.999), or an even one over the last quarter of the epochs [6]_,
+        which wants a ``lr_schedule`` that does not end near 0. At the end, one pass over the
+        training rows estimates the statistics of batch normalisation again. ``warm_start``
+        continues from the average.
     max_epochs : int, default=20
         Passes over the training data.
     batch_size : int or "auto", default="auto"
@@ -140,6 +162,14 @@ class ImbalancedNetClassifier(
            (the default loss)
     .. [2] Saerens et al. (2002). "Adjusting the Outputs of a Classifier to New a Priori
            Probabilities". :doi:`10.1162/089976602753284446` (``target_prior``)
+    .. [3] Cao et al. (2019). "Learning Imbalanced Datasets with Label-Distribution-Aware Margin
+           Loss". :arxiv:`1906.07413`
+    .. [4] Yao et al. (2021). "Single Model Deep Learning on Imbalanced Small Datasets for Skin
+           Lesion Classification". :arxiv:`2102.01284`
+    .. [5] Foret et al. (2021). "Sharpness-Aware Minimization for Efficiently Improving
+           Generalization". :arxiv:`2010.01412`
+    .. [6] Izmailov et al. (2018). "Averaging Weights Leads to Wider Optima and Better
+           Generalization". :arxiv:`1803.05407`
 
     Examples
     --------
@@ -164,13 +194,19 @@ class ImbalancedNetClassifier(
         module: Any = "mlp",
         *,
         loss: Any = "logit_adjusted",
+        loss_schedule: Mapping[str, Callable[[float], Any]] | None = None,
         class_weight: Any = None,
+        class_weight_schedule: float | str | Callable[[float], float] | None = None,
         sampler: Any = None,
+        sampler_schedule: float | None = None,
         target_prior: str | Mapping[Any, float] | ArrayLike | None = None,
         optimizer: str | Callable[..., torch.optim.Optimizer] = "adamw",
         lr: float = 3e-3,
         weight_decay: float | str = "auto",
         lr_schedule: str | Callable[[float], float] = "one_cycle",
+        gradient_clipping: float | None = None,
+        sharpness: float = 0.0,
+        averaging: str | float | None = None,
         max_epochs: int = 20,
         batch_size: int | str = "auto",
         validation_fraction: float | None = None,
@@ -188,13 +224,19 @@ class ImbalancedNetClassifier(
     ) -> None:
         self.module = module
         self.loss = loss
+        self.loss_schedule = loss_schedule
         self.class_weight = class_weight
+        self.class_weight_schedule = class_weight_schedule
         self.sampler = sampler
+        self.sampler_schedule = sampler_schedule
         self.target_prior = target_prior
         self.optimizer = optimizer
         self.lr = lr
         self.weight_decay = weight_decay
         self.lr_schedule = lr_schedule
+        self.gradient_clipping = gradient_clipping
+        self.sharpness = sharpness
+        self.averaging = averaging
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.validation_fraction = validation_fraction
@@ -256,7 +298,8 @@ class ImbalancedNetClassifier(
         """Train for one epoch on a chunk of a larger data set.
 
         The class prior is that of all chunks so far, and row weights are scaled by their mean over
-        all chunks so far. ``lr_schedule``, ``early_stopping`` and ``sampler`` belong to ``fit``.
+        all chunks so far. Schedules, ``averaging``, ``early_stopping`` and ``sampler`` belong to
+        ``fit``.
 
         Parameters
         ----------
@@ -285,106 +328,9 @@ class ImbalancedNetClassifier(
         self._pass_on(interrupted)
         return self
 
-    def _fit(self, X: Any, y: Any, sample_weight: Any) -> bool:
-        resumed = self.warm_start and hasattr(self, "net_")
-        given = X, y
-        X, y = self._check_X(X, reset=not resumed, y=y)
-        sample_weight = self._check_weights(sample_weight, X)
-        classes, targets = _encode(y)
-        if resumed and not np.array_equal(classes, self.classes_):
-            raise ValueError(
-                f"warm_start=True continues with the classes {self.classes_.tolist()}, but y has "
-                f"{classes.tolist()}. Use warm_start=False to start anew."
-            )
-        seeds = draw_seeds(self.random_state, 6)
-        part = TrainingPart(X, targets, sample_weight)
-        valid = None
-        if self.early_stopping or self.validation_fraction is not None:
-            valid = part.hold_out(self.validation_fraction or 0.1, classes, seeds[0])
-        counts = part.counts(len(classes))
-        sampler = get_sampler(self.sampler) if isinstance(self.sampler, str) else self.sampler
-        trained = part.resampled(sampler, classes, seeds[1])
-        batch_size = self._resolved_batch_size(X.shape[0])
-        plan = trained.plan(sampler, len(classes), batch_size, seeds[5])
-        seen = trained.seen(plan, len(classes))
-        balance = self._balance_of(classes, counts, seen)
-        balance.check_double_correction(sampler, self.class_weight)
-        n_rows = trained.n_rows
-        weights = balance.weigh(trained, self.dtype)
-        if plan is not None and trained.n_rows < n_rows:  # classes of weight 0 have left
-            plan = trained.plan(sampler, len(classes), batch_size, seeds[5])
-        net = self._net_for(X, balance, seeds[2], resumed=resumed)
-        attributes = self._attributes(net, balance, part.n_rows)
-        score = None if valid is None else self._scorer(attributes, X, y, sample_weight, valid)
-        return self._learn(
-            net,
-            trained,
-            weights,
-            attributes,
-            (seeds[3], seeds[4]),
-            plan=None if plan is None else plan.order,
-            epochs=self.max_epochs,
-            lr_schedule=self.lr_schedule,
-            monitors=self._monitors(score, attributes, given, sample_weight),
-            shown=(X, targets, part.index, valid) if self.callbacks else None,
-        )
-
-    def _partial_fit(self, X: Any, y: Any, classes: Any, sample_weight: Any) -> bool:
-        if depends_on_counts(self.class_weight):
-            raise ValueError(
-                f"class_weight={self.class_weight!r} needs the class counts of the whole data set, "
-                "which partial_fit never sees. Compute the weights once, for example with "
-                "imbtorch.weights.class_weights('balanced', counts, classes), and give them as an "
-                "array or dict."
-            )
-        if self.sampler is not None:
-            raise ValueError("sampler needs the whole data set: use fit, or sample each chunk.")
-        self._validate_params()  # scikit-learn does it on the first call only
-        first = not hasattr(self, "net_")
-        given = X, y
-        multilabel = has_several_columns(y)
-        if multilabel and first and classes is None:
-            self.classes_ = np.arange(y.shape[1])
-        else:
-            _check_partial_fit_first_call(self, classes)
-        X, y = self._check_X(X, reset=first, y=y)
-        sample_weight = self._check_weights(sample_weight, X)
-        targets = encode_label_matrix(y) if multilabel else encode_known_labels(y, self.classes_)
-        part = TrainingPart(X, targets, sample_weight)
-        seeds = draw_seeds(self.random_state, 6)
-        n_classes = len(self.classes_)
-        if multilabel and targets.shape[1] != n_classes:
-            raise ValueError(f"y has {targets.shape[1]} labels, expected {n_classes}.")
-        counts = part.counts(n_classes) + (0 if first else self.class_counts_)
-        balance = self._balance_of(self.classes_, counts, counts, at_least=1)
-        # The scale of the weights is that of the stream, not of one chunk: a chunk without
-        # positives must not count as much as one full of them.
-        n_rows = part.n_rows + (0 if first else self._n_rows_seen)
-        weights = balance.weigh(part, self.dtype, n_rows)
-        net = self._net_for(X, balance, seeds[2], resumed=not first)
-        attributes = self._attributes(net, balance, n_rows)
-        return self._learn(
-            net,
-            part,
-            weights,
-            attributes,
-            (seeds[3], seeds[4] + len(net.history)),  # another order every time
-            epochs=1,
-            lr_schedule="constant",
-            monitors=self._monitors(None, attributes, given, sample_weight),
-            shown=(X, targets, None, None) if self.callbacks else None,
-        )
-
     def __sklearn_tags__(self) -> Any:
         """Say that several labels a row are welcome."""
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         tags.target_tags.multi_output = True
         return tags
-
-
-def _encode(y: Any) -> tuple[NDArray[Any], Any]:
-    """Classes and codes; or the numbers of the labels and their matrix."""
-    if has_several_columns(y):
-        return np.arange(y.shape[1]), encode_label_matrix(y)
-    return encode_labels(y)

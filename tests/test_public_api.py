@@ -18,8 +18,11 @@ PUBLIC = {
     "DivergenceError",
     "DoubleCorrectionWarning",
     "ImbalancedNetClassifier",
+    "ImbalancedNetRegressor",
     "MLP",
     "__version__",
+    "finetune_head",
+    "tau_normalize",
 }
 # a subset: new losses come without a line here, none goes
 PUBLIC_LOSSES = {
@@ -57,9 +60,38 @@ PUBLIC_PRIORS = {
 CLASSIFIER_PARAMETERS = [
     "module",
     "loss",
+    "loss_schedule",
     "class_weight",
+    "class_weight_schedule",
     "sampler",
+    "sampler_schedule",
     "target_prior",
+    "optimizer",
+    "lr",
+    "weight_decay",
+    "lr_schedule",
+    "gradient_clipping",
+    "sharpness",
+    "averaging",
+    "max_epochs",
+    "batch_size",
+    "validation_fraction",
+    "early_stopping",
+    "patience",
+    "scoring",
+    "device",
+    "dtype",
+    "random_state",
+    "warm_start",
+    "callbacks",
+    "on_divergence",
+    "on_interrupt",
+    "verbose",
+]
+REGRESSOR_PARAMETERS = [
+    "module",
+    "loss",
+    "density_weight",
     "optimizer",
     "lr",
     "weight_decay",
@@ -132,9 +164,16 @@ def test_every_public_name_exists_once(package):
     assert len(package.__all__) == len(set(package.__all__))
 
 
-def test_parameters_of_the_classifier():
-    parameters = list(inspect.signature(imbtorch.ImbalancedNetClassifier).parameters.values())
-    assert [parameter.name for parameter in parameters] == CLASSIFIER_PARAMETERS
+@pytest.mark.parametrize(
+    ("estimator", "expected"),
+    [
+        (imbtorch.ImbalancedNetClassifier, CLASSIFIER_PARAMETERS),
+        (imbtorch.ImbalancedNetRegressor, REGRESSOR_PARAMETERS),
+    ],
+)
+def test_parameters_of_the_estimators(estimator, expected):
+    parameters = list(inspect.signature(estimator).parameters.values())
+    assert [parameter.name for parameter in parameters] == expected
     assert parameters[0].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
     assert {parameter.kind for parameter in parameters[1:]} == {inspect.Parameter.KEYWORD_ONLY}
 

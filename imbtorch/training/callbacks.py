@@ -106,6 +106,7 @@ class BestEpoch(Monitor):
         self.patience = patience
         self.best = -math.inf
         self.improved_in = 0  # epoch
+        self.kept: int | None = None  # epoch whose weights are put back
         self.scored = False
         self.weights: State | None = None
 
@@ -118,7 +119,7 @@ class BestEpoch(Monitor):
         # A ranking may be perfect long before the probabilities are right: of epochs that score
         # the same the latest is kept, while patience counts from the first.
         if -math.inf < score >= self.best and self.patience is not None:
-            self.weights = _snapshot(net.module_)
+            self.weights, self.kept = _snapshot(net.module_), record["epoch"]
         if score > self.best:
             self.best, self.improved_in = score, record["epoch"]
         if self.patience is None or self.best == -math.inf:

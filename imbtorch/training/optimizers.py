@@ -14,7 +14,8 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 __all__ = ["LR_SCHEDULES", "OPTIMIZERS", "LearningRate", "build_optimizer", "lean_step"]
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adam": Adam, "adamw": AdamW, "sgd": SGD}
-_WARMUP = 0.3  # share of the training that one_cycle spends on rising
+_RISE = 0.3  # share of the training that one_cycle spends on rising
+_WARMUP = 0.05  # and warmup_cosine
 
 
 def _constant(progress: float) -> float:
@@ -26,9 +27,21 @@ def _cosine(progress: float) -> float:
 
 
 def _one_cycle(progress: float) -> float:
-    if progress < _WARMUP:
-        return 0.04 + 0.96 * progress / _WARMUP
-    return _cosine((progress - _WARMUP) / (1 - _WARMUP))
+    return _rise_and_fall(progress, _RISE)
+
+
+def _warmup_cosine(progress: float) -> float:
+    return _rise_and_fall(progress, _WARMUP)
+
+
+def _rise_and_fall(progress: float, rise: float) -> float:
+    if progress < rise:
+        return 0.04 + 0.96 * progress / rise
+    return _cosine((progress - rise) / (1 - rise))
+
+
+def _step(progress: float) -> float:
+    return 0.01 if progress >= 0.9 else 0.1 if progress >= 0.8 else 1.0
 
 
 # share of the training done, in [0, 1) -> factor on the learning rate
@@ -36,6 +49,8 @@ LR_SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": _constant,
     "cosine": _cosine,
     "one_cycle": _one_cycle,
+    "step": _step,
+    "warmup_cosine": _warmup_cosine,
 }
 
 

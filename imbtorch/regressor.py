@@ -1,0 +1,352 @@
+"""The regressor: a standardised target and density weights around a net."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import RegressorMixin
+from sklearn.utils.validation import check_is_fitted
+from torch import nn
+
+from imbtorch._estimator import BaseNetEstimator
+from imbtorch._regression import RegressionMixin
+from imbtorch._seed import draw_seeds
+from imbtorch._sklearn import fit_context
+from imbtorch._target_scaling import TargetScale, density_factor, read_values
+from imbtorch._training_part import TrainingPart
+from imbtorch.losses.regression import get_regression_loss
+from imbtorch.modules import get_module
+
+__all__ = ["ImbalancedNetRegressor"]
+
+Floats = NDArray[np.float64]
+
+
+class ImbalancedNetRegressor(RegressorMixin, RegressionMixin, BaseNetEstimator):
+    """Neural network regressor for targets of which some ranges are rare.
+
+    Wraps any torch module. Weights by density and sample weights act on every loss. The net sees
+    the target standardised, each column by mean and standard deviation of the training rows (with
+    ``sample_weight``); predictions are in the units of ``y``.
+
+    Parameters
+    ----------
+    module : str, builder, callable, torch.nn.Module class or instance, default="mlp"
+        The network, which returns one column per target. ``"mlp"`` is :class:`imbtorch.MLP` with
+        its defaults. See :class:`imbtorch.ImbalancedNetClassifier` for the other forms.
+    loss : str, BaseRegressionLoss or torch loss, default="mse"
+        What to minimise: a name from :func:`imbtorch.losses.regression.all_regression_losses`,
+        such as ``"huber"`` (``loss__delta`` works), an object from
+        :mod:`imbtorch.losses.regression`, or one of torch's such as ``torch.nn.SmoothL1Loss()``.
+        It sees the standardised target: a ``delta``, ``beta`` or ``noise`` is in standard
+        deviations of ``y``. What it learns, the noise of ``"balanced_mse"``, is trained with the
+        net.
+    density_weight : None, str, tuple, callable or array-like of shape (n_samples,), default=None
+        Weight of each row by how rare its target is: ``"lds"``, ``"dense_weight"`` or
+        ``"extremes"``; with parameters ``("dense_weight", {"alpha": 0.5})``; a callable of one
+        column of ``y``; or the relevance of each row, in [0, 1]. See :mod:`imbtorch.density`.
+        Computed on the training part, in units of ``y``. It multiplies ``sample_weight``.
+    optimizer : {"adam", "adamw", "sgd"} or callable, default="adamw"
+        A callable gets ``(params, lr=..., weight_decay=...)``, as torch's optimizer classes do.
+    lr : float, default=3e-3
+        Learning rate; the peak, under a schedule.
+    weight_decay : float or "auto", default="auto"
+        Weight decay; ``"auto"`` is 0.1 for ``"adamw"``, where it is decoupled from the gradient,
+        and 0 for every other optimizer.
+    lr_schedule : {"constant", "cosine", "one_cycle"} or callable, default="one_cycle"
+        Factor on ``lr``; a callable gets the share of the training that is done, in [0, 1]. A
+        skorch ``LRScheduler`` among ``callbacks`` takes its place.
+    max_epochs : int, default=20
+        Passes over the training data.
+    batch_size : int or "auto", default="auto"
+        Rows per step; ``"auto"`` is about 1/256 of the rows, as a power of 2 from 64 to 1024.
+    validation_fraction : float or None, default=None
+        Share of the rows to hold out, drawn at random, and score after every epoch. None holds out
+        nothing, or 0.1 with ``early_stopping``.
+    early_stopping : bool, default=False
+        Stop after ``patience`` epochs without a better validation score, and keep the best epoch.
+    patience : int, default=5
+        See ``early_stopping``.
+    scoring : str, callable or None, default=None
+        scikit-learn scorer for the validation part; None is minus the mean squared error of the
+        standardised targets, with ``sample_weight`` and ``density_weight``.
+    device : str or torch.device, default="auto"
+        ``"auto"`` takes cuda, then mps, then cpu.
+    dtype : {"float32", "float64"}, default="float32"
+        Type to compute in. Predictions are always of type float64.
+    random_state : int, RandomState or None, default=None
+        Seed of everything random. The global generators are neither used nor changed.
+    warm_start : bool, default=False
+        Whether ``fit`` continues from the previous fit, with the module, optimizer, dtype and
+        scale of the target of that one; other parameters may change.
+    callbacks : list of skorch callbacks or None, default=None
+        Passed through to the skorch net. They see the standardised target, ``(n, n_targets)``.
+    on_divergence : {"raise", "restore", "warn"}, default="raise"
+        When the loss or a weight is not finite: raise :class:`imbtorch.DivergenceError`, go back
+        to the last finite epoch with a warning, or stop with a warning.
+    on_interrupt : {"raise", "keep"}, default="raise"
+        On Ctrl-C: pass it on, after leaving a usable model with ``interrupted_ = True``; or keep
+        that model with a warning.
+    verbose : int, default=0
+        1 shows a progress bar.
+
+    Attributes
+    ----------
+    target_mean_, target_scale_ : ndarray of shape (n_targets,)
+        What the target was standardised with.
+    module_ : torch.nn.Module
+        The trained module; its outputs are standardised targets.
+    loss_ : BaseRegressionLoss
+        The loss, prepared.
+    net_ : skorch.NeuralNet
+        The net, for experts.
+    history_ : skorch.history.History
+        One record per epoch: ``train_loss``, ``valid_score``, ``lr``, ``dur`` (seconds).
+    n_iter_ : int
+        Epochs trained.
+    n_features_in_ : int
+        Columns of ``X``.
+    feature_names_in_ : ndarray of str
+        Names of the columns, where ``X`` has them.
+    device_ : str
+        Where the module lies.
+    interrupted_ : bool
+        Whether the last training was cut short by Ctrl-C.
+
+    References
+    ----------
+    .. [1] Yang et al. (2021). "Delving into Deep Imbalanced Regression". :arxiv:`2102.09554`
+    .. [2] Steininger et al. (2021). "Density-based weighting for imbalanced regression".
+           :doi:`10.1007/s10994-021-06023-5`
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from imbtorch import ImbalancedNetRegressor
+    >>> X = np.random.default_rng(0).normal(size=(500, 2))
+    >>> y = 20 + np.exp(X[:, 0])
+    >>> reg = ImbalancedNetRegressor(loss="huber", density_weight="lds", random_state=0)
+    >>> reg.set_params(loss__delta=0.5).fit(X, y).predict(X[:3]).shape
+    (3,)
+    >>> bool(reg.score(X, y) > 0.9)
+    True
+    """
+
+    _scale_: TargetScale
+    _is_vector_: bool
+    _seen_: Floats  # rows trained on, and their weight
+
+    _components: ClassVar[dict[str, Callable[[str], Any]]] = {
+        "loss": get_regression_loss,
+        "module": get_module,
+    }
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **BaseNetEstimator._parameter_constraints,
+        "loss": [str, nn.Module, callable],
+        "density_weight": [None, str, tuple, "array-like", callable],
+    }
+
+    def __init__(
+        self,
+        module: Any = "mlp",
+        *,
+        loss: Any = "mse",
+        density_weight: Any = None,
+        optimizer: str | Callable[..., torch.optim.Optimizer] = "adamw",
+        lr: float = 3e-3,
+        weight_decay: float | str = "auto",
+        lr_schedule: str | Callable[[float], float] = "one_cycle",
+        max_epochs: int = 20,
+        batch_size: int | str = "auto",
+        validation_fraction: float | None = None,
+        early_stopping: bool = False,
+        patience: int = 5,
+        scoring: str | Callable[..., float] | None = None,
+        device: str | torch.device = "auto",
+        dtype: str = "float32",
+        random_state: int | np.random.RandomState | None = None,
+        warm_start: bool = False,
+        callbacks: Sequence[Any] | None = None,
+        on_divergence: str = "raise",
+        on_interrupt: str = "raise",
+        verbose: int = 0,
+    ) -> None:
+        self.module = module
+        self.loss = loss
+        self.density_weight = density_weight
+        self.optimizer = optimizer
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.lr_schedule = lr_schedule
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.validation_fraction = validation_fraction
+        self.early_stopping = early_stopping
+        self.patience = patience
+        self.scoring = scoring
+        self.device = device
+        self.dtype = dtype
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.callbacks = callbacks
+        self.on_divergence = on_divergence
+        self.on_interrupt = on_interrupt
+        self.verbose = verbose
+
+    @fit_context
+    def fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> ImbalancedNetRegressor:
+        """Train the net.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features, ...)
+            Finite features; more dimensions for sequences and images. CSR matrices are made dense
+            batch by batch.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            Finite numbers, no column of which is constant.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Finite weights >= 0. A weight of 2 is a row given twice, 0 a row left out.
+
+        Returns
+        -------
+        ImbalancedNetRegressor
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data are invalid. The estimator stays as it was.
+        DivergenceError
+            If the loss or a weight is not finite and ``on_divergence="raise"``.
+        """
+        with self._all_or_nothing():
+            resumed = self.warm_start and hasattr(self, "net_")
+            interrupted = self._train(X, y, sample_weight, resumed=resumed, chunk=False)
+        self._pass_on(interrupted)
+        return self
+
+    @fit_context
+    def partial_fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> ImbalancedNetRegressor:
+        """Train for one epoch on a chunk of a larger data set.
+
+        The first chunk sets the scale of the target and prepares the loss: it should be a typical
+        one, with different targets. Weights are scaled by their mean over all chunks so far.
+        ``lr_schedule`` and ``early_stopping`` belong to ``fit``.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features, ...)
+            Features.
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            Finite numbers.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Finite weights >= 0.
+
+        Returns
+        -------
+        ImbalancedNetRegressor
+            The estimator.
+
+        Raises
+        ------
+        ValueError
+            If the data are invalid, or ``density_weight`` is given.
+        """
+        self._validate_params()  # scikit-learn does it on the first call only
+        if self.density_weight is not None:
+            raise ValueError(
+                "density_weight needs the whole data set, which partial_fit never sees. Use fit, "
+                "or give the weights of imbtorch.density.density_weights as sample_weight."
+            )
+        with self._all_or_nothing():
+            resumed = hasattr(self, "net_")
+            interrupted = self._train(X, y, sample_weight, resumed=resumed, chunk=True)
+        self._pass_on(interrupted)
+        return self
+
+    def predict(self, X: ArrayLike) -> Floats:
+        """Predict the targets.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features, ...)
+            Features.
+
+        Returns
+        -------
+        ndarray of float64, shape (n_samples,) or (n_samples, n_targets)
+            In the units of ``y``, and of its number of dimensions.
+        """
+        check_is_fitted(self)
+        values = self._scale_.restore(self._outputs(self._check_X(X, reset=False)))
+        return values.ravel() if self._is_vector_ else values
+
+    @property
+    def target_mean_(self) -> Floats:
+        """Mean of each target, ``(n_targets,)``."""
+        return self._scale_.mean
+
+    @property
+    def target_scale_(self) -> Floats:
+        """Standard deviation of each target, ``(n_targets,)``."""
+        return self._scale_.scale
+
+    # -- training --------------------------------------------------------------------------
+
+    def _train(self, X: Any, y: Any, sample_weight: Any, *, resumed: bool, chunk: bool) -> bool:
+        given = X, y
+        y, is_vector = read_values(y)
+        X, y = self._check_X(X, reset=not resumed, y=y)
+        sample_weight = self._check_weights(sample_weight, X)
+        values = y.reshape(len(y), -1)
+        if resumed and values.shape[1] != len(self.target_mean_):
+            raise ValueError(
+                f"y has {values.shape[1]} targets, but {type(self).__name__} was fitted on "
+                f"{len(self.target_mean_)}."
+            )
+        seeds = draw_seeds(self.random_state, 4)
+        part = TrainingPart(X, values, sample_weight)
+        valid = None
+        if not chunk and (self.early_stopping or self.validation_fraction is not None):
+            valid = part.hold_out_at_random(self.validation_fraction or 0.1, seeds[0])
+        own = np.ones(len(y)) if sample_weight is None else sample_weight
+        counted = own[part.chosen]
+        scale = self._scale_ if resumed else TargetScale.of(values[part.chosen], counted)
+        factor = density_factor(self.density_weight, values, part.index, sample_weight)
+        seen = np.array([part.n_rows, counted.sum()]) + (self._seen_ if resumed and chunk else 0)
+        mean = None
+        if chunk and seen[1] != seen[0]:  # the scale of the weights is that of the stream
+            factor, mean = np.ones(len(y)), seen[1] / seen[0]
+        weights = part.weigh_rows(self.dtype, factor, mean)
+        part.targets = scale.standardize(values)
+        net = self._net_for(part, weights, seeds[1], resumed=resumed, chunk=chunk)
+        attributes = {"net_": net, "_scale_": scale, "_is_vector_": is_vector, "_seen_": seen}
+        score = None
+        if valid is not None:
+            weight = (own if factor is None else own * factor)[valid]
+            score = self._scorer(attributes, X[valid], y[valid], part.targets[valid], weight)
+        return self._learn(
+            net,
+            part,
+            (weights, None),
+            attributes,
+            (seeds[2], seeds[3] + (len(net.history) if chunk else 0)),  # another order every time
+            epochs=1 if chunk else self.max_epochs,
+            lr_schedule="constant" if chunk else self.lr_schedule,
+            monitors=self._monitors(score, attributes, given, sample_weight),
+            shown=(X, part.targets, part.index, valid) if self.callbacks else None,
+        )
+
+    def __sklearn_tags__(self) -> Any:
+        """Say that several targets a row are welcome."""
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags

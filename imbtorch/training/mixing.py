@@ -1,0 +1,66 @@
+"""Batches of mixtures: each row has two targets, its own and that of the row it was mixed with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["MixedTargets", "Mixing"]
+
+
+@dataclass(frozen=True)
+class MixedTargets:
+    """Two targets of each row, with what each counts in the loss.
+
+    Attributes
+    ----------
+    own, partner : Tensor of shape (b,) or (b, l)
+        Targets.
+    own_share, partner_share : Tensor
+        Shares of the rows in the loss of the batch; they take the place of its ``share``.
+    """
+
+    own: Tensor
+    partner: Tensor
+    own_share: Tensor
+    partner_share: Tensor
+
+    def parts(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Pairs of target and share."""
+        return (self.own, self.own_share), (self.partner, self.partner_share)
+
+
+class Mixing:
+    """Mix the batches of an epoch.
+
+    Parameters
+    ----------
+    sampler : object with ``mix(x, codes, counts, rng)``
+        Such as :class:`imbtorch.samplers.Mixup`.
+    counts : ndarray of shape (n_classes,)
+        Rows of each class in the training part.
+    seed : int
+        Seed of the draws.
+    """
+
+    def __init__(self, sampler: Any, counts: Any, seed: int) -> None:
+        self.sampler, self.counts, self.seed = sampler, torch.as_tensor(counts), seed
+
+    def __call__(
+        self, batches: Iterator[tuple[Tensor, Tensor, Tensor]], epoch: int
+    ) -> Iterator[tuple[Tensor, MixedTargets, Tensor]]:
+        """Yield the batches of this epoch with their rows mixed."""
+        rng = np.random.default_rng([self.seed, epoch, 1])  # the order of the rows has [seed, epoch]
+        for x, target, share in batches:
+            counts = self.counts.to(target.device)
+            mixed = self.sampler.mix(x, target, counts, rng)
+            own = mixed.own_share.reshape(-1, *[1] * (share.ndim - 1)).to(share.dtype)
+            targets = MixedTargets(
+                target, mixed.partner_codes, share * own, share[mixed.partner] * (1 - own)
+            )
+            yield mixed.x, targets, share

@@ -1,0 +1,82 @@
+"""Layers that look at the targets: told those of each training batch, and when an epoch ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch import nn
+
+from imbtorch.training.batches import Rows
+from imbtorch.training.callbacks import Monitor
+
+__all__ = ["observed", "observing_layers"]
+
+
+def observing_layers(module: nn.Module) -> list[Any]:
+    """Find the layers that have ``observe(target)`` and ``end_epoch()``.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        To be trained.
+
+    Returns
+    -------
+    list of torch.nn.Module
+        Such as :class:`imbtorch.feature_smoothing.FeatureSmoothing`.
+    """
+    return [
+        layer
+        for layer in module.modules()
+        if callable(getattr(layer, "observe", None)) and callable(getattr(layer, "end_epoch", None))
+    ]
+
+
+class _ObservedRows(Rows):
+    """Rows whose targets some layers see before each batch."""
+
+    def __init__(self, rows: Rows, layers: list[Any]) -> None:
+        self.__dict__.update(vars(rows))
+        self.layers = layers
+
+    def batches(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        for batch in super().batches(*args, **kwargs):
+            for layer in self.layers:
+                layer.observe(batch[1])
+            yield batch
+
+
+class _EpochEnd(Monitor):
+    """Tell the layers that an epoch has ended."""
+
+    def __init__(self, layers: list[Any]) -> None:
+        self.layers = layers
+
+    def epoch_end(self, net: Any, record: dict[str, Any]) -> bool:
+        for layer in self.layers:
+            layer.end_epoch()
+        return False
+
+
+def observed(rows: Rows, monitors: list[Monitor], module: nn.Module) -> tuple[Rows, list[Monitor]]:
+    """Let the layers of a module that ask for it see the targets of the training.
+
+    Parameters
+    ----------
+    rows : Rows
+        Training rows.
+    monitors : list of Monitor
+        What looks at each epoch.
+    module : torch.nn.Module
+        To be trained.
+
+    Returns
+    -------
+    Rows, list of Monitor
+        Those given, where there is no such layer.
+    """
+    layers = observing_layers(module)
+    if not layers:
+        return rows, monitors
+    return _ObservedRows(rows, layers), [_EpochEnd(layers), *monitors]

@@ -1,0 +1,236 @@
+"""What changes between epochs: class weights, the sampler, and parameters of the loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imbtorch._sklearn import Interval, StrOptions
+from imbtorch.losses import BaseLoss
+from imbtorch.training.batches import Rows
+from imbtorch.training.callbacks import BestEpoch, Monitor
+
+__all__ = [
+    "SCHEDULE_CONSTRAINTS",
+    "LossSchedule",
+    "WeightSchedule",
+    "deferred",
+    "power_at",
+    "with_loss_schedule",
+]
+
+Order = Callable[[int, int], Any]
+
+SCHEDULE_CONSTRAINTS: dict[str, list[Any]] = {
+    "class_weight_schedule": [
+        None,
+        Interval(Real, 0, 1, closed="neither"),
+        StrOptions({"cumulative"}),
+        callable,
+    ],
+    "sampler_schedule": [None, Interval(Real, 0, 1, closed="neither")],
+    "loss_schedule": [None, dict],
+    "gradient_clipping": [None, Interval(Real, 0, None, closed="neither")],
+    "sharpness": [Interval(Real, 0, None, closed="left")],
+    "averaging": [
+        None,
+        StrOptions({"ema", "swa"}),
+        Interval(Real, 0, 1, closed="neither"),
+    ],
+}
+_FIXED = {"weight", "ignore_index", "reduction"}  # not for the epochs to change
+
+
+def power_at(schedule: float | str | Callable[[float], float], progress: float) -> float:
+    """Power of the class weights.
+
+    Parameters
+    ----------
+    schedule : float, "cumulative" or callable(progress) -> power
+        As the estimator takes it.
+    progress : float
+        Share of the epochs that is done.
+
+    Returns
+    -------
+    float
+        In [0, 1].
+
+    Raises
+    ------
+    ValueError
+        If a callable returns anything else.
+    """
+    if not callable(schedule):
+        return progress**2 if schedule == "cumulative" else float(progress >= float(schedule))
+    power = schedule(progress)
+    if not (isinstance(power, Real) and 0 <= power <= 1):
+        raise ValueError(
+            f"class_weight_schedule must return a power in [0, 1]; it returned {power!r} after "
+            f"{progress:.0%} of the epochs."
+        )
+    return float(power)
+
+
+def deferred(order: Order, fraction: float) -> Order:
+    """Let a sampler begin late.
+
+    Parameters
+    ----------
+    order : callable(epoch, epochs) -> ndarray of int
+        Plan of a sampler.
+    fraction : float
+        Share of the epochs that comes first, without it.
+
+    Returns
+    -------
+    callable(epoch, epochs) -> ndarray of int or None
+        None stands for all rows, shuffled.
+    """
+    return lambda epoch, epochs: None if epoch / epochs < fraction else order(epoch, epochs)
+
+
+class _Schedule(Monitor):
+    """Counts the epochs."""
+
+    def begin(self, net: Any, epochs: int, n_rows: int) -> None:
+        """Start to count."""
+        self.epoch, self.epochs = 0, epochs
+
+    def epoch_begin(self, net: Any) -> None:
+        """Apply what the epoch asks for."""
+        self.apply(net, self.epoch / self.epochs)
+        self.epoch += 1
+
+    def apply(self, net: Any, progress: float) -> None:
+        """Change what this is a schedule of."""
+        raise NotImplementedError
+
+
+class WeightSchedule(_Schedule):
+    """Change the weights of the rows, whenever the power of the class weights changes.
+
+    Parameters
+    ----------
+    schedule : float, "cumulative" or callable(progress) -> power
+        See :func:`power_at`.
+    weigh : callable(power) -> (weights of rows, weights of labels)
+        As :meth:`Rows.set_weights` takes them.
+    rows : Rows
+        Those that the net trains on.
+    """
+
+    def __init__(
+        self,
+        schedule: float | str | Callable[[float], float],
+        weigh: Callable[[float], tuple[NDArray[Any] | None, NDArray[Any] | None]],
+        rows: Rows,
+    ) -> None:
+        self.schedule, self.weigh, self.rows = schedule, weigh, rows
+        self.power = np.nan
+
+    def apply(self, net: Any, progress: float) -> None:
+        """Weigh the rows anew, if the power is another one."""
+        power = power_at(self.schedule, progress)
+        if power != self.power:
+            self.power = power
+            self.rows.set_weights(*self.weigh(power))
+
+
+class LossSchedule(_Schedule):
+    """Set parameters of the loss at the start of each epoch.
+
+    Parameters
+    ----------
+    schedule : mapping of str to callable(progress) -> value
+        By name of the parameter.
+    loss : BaseLoss
+        To be trained with.
+    prepare : callable(loss)
+        Prepares the loss for the data again; it checks the values, too.
+    best : BestEpoch or None, default=None
+        What may go back to an earlier epoch; the loss then goes back to its values of that epoch.
+    """
+
+    def __init__(
+        self,
+        schedule: Mapping[str, Callable[[float], Any]],
+        loss: BaseLoss,
+        prepare: Callable[[BaseLoss], Any],
+        best: BestEpoch | None = None,
+    ) -> None:
+        known = sorted(set(loss.get_params(deep=False)) - _FIXED)
+        unknown = [name for name in schedule if name not in known]
+        if unknown:
+            raise ValueError(
+                f"loss_schedule names {unknown}, which {type(loss).__name__} does not have. It "
+                f"has {known}."
+            )
+        for name, value in schedule.items():
+            if not callable(value):
+                raise ValueError(
+                    f"loss_schedule[{name!r}] must be a callable of the share of the epochs that "
+                    f"is done, such as lambda t: 5 * (1 - t); got {value!r}."
+                )
+        self.schedule, self.prepare, self.best = schedule, prepare, best
+        self.values: dict[str, Any] = {}
+        self.by_epoch: dict[int, dict[str, Any]] = {}
+
+    def apply(self, net: Any, progress: float) -> None:
+        """Set the values of the epoch."""
+        self._set(net, {name: value(progress) for name, value in self.schedule.items()})
+
+    def _set(self, net: Any, values: dict[str, Any]) -> None:
+        self.values = values
+        self.prepare(net.criterion_.set_params(**values))
+        net.criterion_.to(net.device, net.dtype)
+
+    def epoch_end(self, net: Any, record: dict[str, Any]) -> bool:
+        """Remember the values of the epoch."""
+        self.by_epoch[record["epoch"]] = self.values
+        return False
+
+    def end(self, net: Any, completed: bool) -> None:
+        """Leave the values of the epoch whose weights are kept."""
+        kept = None if self.best is None else self.best.kept
+        if kept in self.by_epoch and self.by_epoch[kept] is not self.values:
+            self._set(net, self.by_epoch[kept])
+
+
+def with_loss_schedule(
+    schedule: Mapping[str, Callable[[float], Any]] | None,
+    loss: BaseLoss,
+    prepare: Callable[[BaseLoss], Any],
+    monitors: list[Monitor],
+) -> list[Monitor]:
+    """Put a schedule of the loss before the monitors.
+
+    Parameters
+    ----------
+    schedule : mapping or None
+        See :class:`LossSchedule`.
+    loss : BaseLoss
+        To be trained with.
+    prepare : callable(loss)
+        Prepares it for the data.
+    monitors : list of Monitor
+        May hold a :class:`BestEpoch`.
+
+    Returns
+    -------
+    list of Monitor
+        The same, where there is no schedule.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown, or a value is no callable.
+    """
+    if not schedule:
+        return monitors
+    best = next((monitor for monitor in monitors if isinstance(monitor, BestEpoch)), None)
+    return [LossSchedule(schedule, loss, prepare, best), *monitors]

@@ -1,0 +1,167 @@
+"""What skorch asks of a net: parameters, predictions, copies, callbacks."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import ClassifierMixin
+from skorch import NeuralNet
+from skorch.callbacks import EarlyStopping
+from skorch.utils import to_tensor
+from torch import Tensor, nn
+
+from imbtorch.losses import BaseLoss
+from imbtorch.modules import logits_of
+from imbtorch.training.optimizers import build_optimizer
+
+__all__ = ["StopTraining"]
+
+_TRAINED = ("module_", "criterion_", "optimizer_", "history_")
+
+
+class StopTraining(Exception):  # noqa: N818 - a signal, not an error
+    """A skorch callback asked for an orderly end."""
+
+
+class _SkorchNet(ClassifierMixin, NeuralNet):
+    """A skorch net whose loss weighs rows; what is left to write is the training.
+
+    Parameters are skorch's; ``module`` and ``criterion`` are instances. ``weight_decay`` and
+    ``optimizer`` are those of the estimator. ``task`` says what the targets are: ``"classes"``,
+    ``"labels"`` or ``"values"``.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        criterion: BaseLoss,
+        *,
+        optimizer: Any,
+        lr: float,
+        weight_decay: float,
+        batch_size: int,
+        max_epochs: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        task: str,
+        n_outputs: int,
+        callbacks: Any,
+    ) -> None:
+        super().__init__(
+            module,
+            criterion,
+            optimizer=optimizer,
+            lr=lr,
+            max_epochs=max_epochs,
+            batch_size=batch_size,
+            train_split=None,
+            callbacks=callbacks,
+            verbose=0,
+            device=str(device),
+        )
+        self.weight_decay = weight_decay
+        self.dtype = dtype
+        self.task = task
+        self.n_outputs = n_outputs
+
+    def read(self, output: Tensor) -> Tensor:
+        """Read outputs of the module for the loss: one column may stand for two classes."""
+        output = logits_of(output) if self.task == "classes" else output
+        return output.to(self.dtype)
+
+    # -- skorch's hooks --------------------------------------------------------------------
+
+    @property
+    def _default_callbacks(self) -> list[Any]:
+        return []  # they work per batch; the loop below records loss and duration itself
+
+    def initialize_optimizer(self, triggered_directly: Any = None) -> _SkorchNet:
+        """Build the optimizer from the estimator's own three parameters."""
+        params = [p for _, p in self.get_all_learnable_params() if p.requires_grad]
+        self.optimizer_ = build_optimizer(self.optimizer, params, self.lr, self.weight_decay)
+        return self
+
+    def initialize(self) -> _SkorchNet:
+        """Build everything; drop the parameters that are instances, which are fitted now."""
+        super().initialize()
+        # skorch pickles module_ and criterion_ so that they load on a machine without the device,
+        # but their parameters plainly: a second copy, tied to the device.
+        self.module = self.criterion = None
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _SkorchNet:
+        """Copy what training changes; skorch's own way pickles, which local classes cannot."""
+        fork = object.__new__(type(self))
+        fork.__dict__.update(self.__dict__)
+        trained = {name: vars(self)[name] for name in _TRAINED}
+        fork.__dict__.update(copy.deepcopy(trained, memo))
+        return fork
+
+    def try_loss(self, output: Tensor) -> None:
+        """Evaluate the loss on outputs of the module, so that what does not fit shows early."""
+        shape = (len(output),) if self.task == "classes" else (len(output), self.n_outputs)
+        kind = torch.int64 if self.task == "classes" else self.dtype
+        self._unweighted(output, torch.zeros(shape, dtype=kind, device=output.device))
+
+    def infer(self, x: Any, **fit_params: Any) -> Tensor:
+        """Compute the logits of a batch, as skorch's callbacks ask for them."""
+        x = to_tensor(x, device=self.device).to(self.dtype)
+        return self.read(self.module_(x, **fit_params))
+
+    def _get_predict_nonlinearity(self) -> Callable[[Tensor], Tensor]:
+        if self.task == "classes":
+            return lambda logits: self.criterion_.log_scores(logits).exp()
+        return torch.sigmoid if self.task == "labels" else lambda output: output
+
+    def get_loss(self, y_pred: Tensor, y_true: Any, X: Any = None, training: bool = False) -> Any:
+        """Unweighted mean loss of a batch, for skorch's own validation step."""
+        target = to_tensor(y_true, device=self.device)
+        return self._unweighted(
+            y_pred, target.long() if self.task == "classes" else target.to(self.dtype)
+        )
+
+    @property
+    def classes_(self) -> NDArray[np.intp]:
+        """Class codes, for scikit-learn scorers inside skorch callbacks."""
+        return np.arange(self.n_outputs)
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Class codes, labels or values, for scikit-learn scorers inside skorch callbacks."""
+        result = self.predict_proba(X)
+        if self.task == "classes":
+            return np.asarray(result.argmax(axis=1))
+        return (result > 0.5).astype(np.int64) if self.task == "labels" else np.asarray(result)
+
+    def notify(self, method_name: str, **cb_kwargs: Any) -> None:
+        """Call the callbacks; skorch's EarlyStopping ends the training, Ctrl-C is not swallowed."""
+        getattr(self, method_name)(self, **cb_kwargs)
+        for _, callback in self.callbacks_:
+            try:
+                getattr(callback, method_name)(self, **cb_kwargs)
+            except KeyboardInterrupt:
+                if isinstance(callback, EarlyStopping):  # this is how it says stop
+                    raise StopTraining from None
+                raise
+
+    def resume(self, loss: BaseLoss, callbacks: Any) -> None:
+        """Take the present loss and callbacks of a net that is trained further."""
+        with self._current_init_context("criterion"):
+            self.criterion_ = loss
+        self.callbacks = callbacks
+        self.initialize_callbacks()
+
+    # -- the loss ---------------------------------------------------------------------------
+
+    def _batch_loss(self, target: Tensor, share: Tensor, output: Tensor) -> Tensor:
+        loss: Tensor = self.criterion_.batch_loss(self.read(output), target, share)
+        return loss
+
+    def _unweighted(self, output: Tensor, target: Tensor) -> Tensor:
+        shape = (len(target), 1) if self.task == "labels" else (len(target),)
+        n_terms = target.numel() if self.task == "labels" else len(target)
+        return self._batch_loss(target, output.new_full(shape, 1 / n_terms), output)
