@@ -25,6 +25,7 @@ from imbtorch.targets import (
     encode_labels,
     has_several_columns,
 )
+from imbtorch.training.mixing import Mixing
 from imbtorch.training.net import _Net
 from imbtorch.training.schedules import deferred, power_at, with_loss_schedule
 from imbtorch.weights import class_weights, depends_on_counts, label_weights
@@ -142,7 +143,7 @@ class ClassificationMixin:
         trained = part.resampled(sampler, classes, seeds[1])
         batch_size = self._resolved_batch_size(X.shape[0])
         plan = trained.plan(sampler, len(classes), batch_size, seeds[5])
-        seen = trained.seen(plan, len(classes))
+        seen = trained.seen(plan, len(classes), self.max_epochs)
         balance = self._balance_of(classes, counts, seen)
         balance.check_double_correction(sampler, self.class_weight)
         n_rows = trained.n_rows
@@ -178,6 +179,7 @@ class ClassificationMixin:
             lr_schedule=self.lr_schedule,
             averaging=self.averaging,
             reweigh=reweigh,
+            mixing=_mixing(sampler, trained, len(classes), seeds[5]),
             monitors=monitors,
             shown=(X, targets, part.index, valid) if self.callbacks else None,
         )
@@ -271,6 +273,11 @@ class ClassificationMixin:
 
 def _power(weights: Floats, power: float) -> Floats:
     return np.where(weights > 0, weights**power, 0.0)  # numpy's 0 ** 0 is 1
+
+
+def _mixing(sampler: Any, part: TrainingPart, n_classes: int, seed: int) -> Mixing | None:
+    """Mixtures of the rows of the part, where the sampler makes some."""
+    return Mixing(sampler, part.counts(n_classes), seed) if hasattr(sampler, "mix") else None
 
 
 def _dense(y: Any) -> NDArray[Any]:

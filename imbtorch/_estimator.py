@@ -46,6 +46,7 @@ from imbtorch.training.callbacks import (
     ProgressBar,
 )
 from imbtorch.training.device import resolve_device
+from imbtorch.training.mixing import Mixing
 from imbtorch.training.net import SKORCH_VERSION, _Net
 from imbtorch.training.observers import observed
 from imbtorch.training.optimizers import LR_SCHEDULES, OPTIMIZERS
@@ -270,6 +271,7 @@ class BaseNetEstimator(NamedComponentsMixin, CallbackSupportMixin, BaseEstimator
         lr_schedule: str | Callable[[float], float],
         averaging: str | float | None = None,
         reweigh: tuple[Any, Callable[[float], Any]] | None = None,
+        mixing: Mixing | None = None,
         monitors: list[Monitor],
         shown: tuple[Any, Any, Any, Any] | None,
     ) -> bool:
@@ -282,6 +284,7 @@ class BaseNetEstimator(NamedComponentsMixin, CallbackSupportMixin, BaseEstimator
         device = torch.device(net.device)
         features = as_features(part.X, net.dtype, device)
         rows = Rows(features, part.targets, weights[0], net.dtype, device, weights[1])
+        rows.mixing = mixing
         rows, monitors = observed(rows, monitors, net.module_)
         if reweigh is not None:
             monitors = [WeightSchedule(*reweigh, rows), *monitors]

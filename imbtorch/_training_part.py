@@ -128,14 +128,14 @@ class TrainingPart:
         targets = self.targets[self.chosen]
         return sampler.plan(targets, n_classes, batch_size=batch_size, seed=seed)
 
-    def seen(self, plan: Any, n_classes: int) -> Floats:
+    def seen(self, plan: Any, n_classes: int, epochs: int | None = None) -> Floats:
         """Weighted rows of each class in an epoch; of labels without and with it, (l, 2)."""
         counts = self.counts(n_classes)
         if plan is None:
             return counts
         rows = TrainingPart(self.X, self.targets, None, self.index).counts(n_classes)
         mean_weight = np.divide(counts, rows, out=np.ones_like(counts), where=rows > 0)
-        drawn: Floats = plan.expected_counts() * mean_weight
+        drawn: Floats = plan.expected_counts(epochs) * mean_weight
         return drawn
 
     def weigh(

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
+from imbtorch.training.mixing import Mixing
 from imbtorch.training.sparse_rows import SparseRows, sparse_products_pay
 from imbtorch.training.targets import as_targets
 
@@ -242,6 +243,7 @@ class Rows:
     ) -> None:
         self.features, self.dtype, self.device = features, dtype, device
         self.targets = as_targets(targets, dtype, device)
+        self.mixing: Mixing | None = None
         self.set_weights(weights, label_weight)
 
     def __len__(self) -> int:
@@ -264,7 +266,7 @@ class Rows:
 
     def batches(
         self, order: Tensor, batch_size: int, *, sparse: bool = False
-    ) -> Iterator[tuple[Any, Tensor, Tensor]]:
+    ) -> Iterator[tuple[Any, Any, Tensor]]:
         """Yield ``(x, target, share)`` for rows in this order.
 
         Parameters
@@ -279,14 +281,21 @@ class Rows:
         Yields
         ------
         x : Tensor of shape (b, ...), or SparseRows
+            Of mixtures the targets are :class:`MixedTargets`.
         target : Tensor of int64, shape (b,), or of floats, shape (b, l) or (b, k)
         share : Tensor of shape (b,); of labels (b, 1) or (b, l)
             Weight divided by ``b`` (by ``b l`` for labels): the batch loss is the sum of the
             values times it.
         """
         features = self.features
-        if sparse and isinstance(features, _SparseFeatures):
+        if sparse and self.mixing is None and isinstance(features, _SparseFeatures):
             features = features.sparse()
+        batches: Any = self._plain_batches(features, order, batch_size)
+        yield from batches if self.mixing is None else self.mixing(batches)
+
+    def _plain_batches(
+        self, features: Features, order: Tensor, batch_size: int
+    ) -> Iterator[tuple[Any, Tensor, Tensor]]:
         n_terms = max(self.targets.n_labels, 1)
         even = torch.full(
             (batch_size,), 1 / (batch_size * n_terms), dtype=self.dtype, device=self.device

@@ -36,7 +36,7 @@ class MixedTargets:
 
 
 class Mixing:
-    """Mix the batches of an epoch.
+    """Mix the batches of one epoch after the other.
 
     Parameters
     ----------
@@ -50,17 +50,18 @@ class Mixing:
 
     def __init__(self, sampler: Any, counts: Any, seed: int) -> None:
         self.sampler, self.counts, self.seed = sampler, torch.as_tensor(counts), seed
+        self.epoch = 0
 
     def __call__(
-        self, batches: Iterator[tuple[Tensor, Tensor, Tensor]], epoch: int
+        self, batches: Iterator[tuple[Tensor, Tensor, Tensor]]
     ) -> Iterator[tuple[Tensor, MixedTargets, Tensor]]:
-        """Yield the batches of this epoch with their rows mixed."""
-        rng = np.random.default_rng([self.seed, epoch, 1])  # the order of the rows has [seed, epoch]
+        """Yield the batches of the next epoch with their rows mixed."""
+        rng = np.random.default_rng([self.seed, self.epoch, 1])  # the order has [seed, epoch]
+        self.epoch += 1
         for x, target, share in batches:
             counts = self.counts.to(target.device)
             mixed = self.sampler.mix(x, target, counts, rng)
             own = mixed.own_share.reshape(-1, *[1] * (share.ndim - 1)).to(share.dtype)
-            targets = MixedTargets(
-                target, mixed.partner_codes, share * own, share[mixed.partner] * (1 - own)
-            )
+            partner_share = share[mixed.partner] * (1 - own)
+            targets = MixedTargets(target, mixed.partner_codes, share * own, partner_share)
             yield mixed.x, targets, share

@@ -19,6 +19,7 @@ from torch.optim.swa_utils import update_bn
 from imbtorch.training.batches import Rows
 from imbtorch.training.callbacks import DivergenceGuard, Monitor
 from imbtorch.training.chain import Chain
+from imbtorch.training.mixing import MixedTargets
 from imbtorch.training.optimizers import LearningRate
 from imbtorch.training.skorch_net import StopTraining, _SkorchNet
 from imbtorch.training.steps import Step, Steps
@@ -212,6 +213,8 @@ class _Net(_SkorchNet):
 
     def _closed_form(self, target: Tensor, output: Tensor) -> tuple[Tensor, Tensor] | None:
         known: tuple[Tensor, Tensor] | None = None
+        if isinstance(target, MixedTargets):
+            return None
         if self.task == "labels":
             known = self.criterion_.with_label_gradient(output, target)
         elif self.task == "classes" and output.shape[1] == self.n_outputs:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from imbtorch.losses import BaseLoss
 from imbtorch.modules import logits_of
+from imbtorch.training.mixing import MixedTargets
 from imbtorch.training.optimizers import build_optimizer
 
 __all__ = ["StopTraining"]
@@ -157,8 +158,13 @@ class _SkorchNet(ClassifierMixin, NeuralNet):
 
     # -- the loss ---------------------------------------------------------------------------
 
-    def _batch_loss(self, target: Tensor, share: Tensor, output: Tensor) -> Tensor:
-        loss: Tensor = self.criterion_.batch_loss(self.read(output), target, share)
+    def _batch_loss(self, target: Tensor | MixedTargets, share: Tensor, output: Tensor) -> Tensor:
+        read = self.read(output)
+        if isinstance(target, MixedTargets):
+            own, partner = (self.criterion_.batch_loss(read, *part) for part in target.parts())
+            mixed: Tensor = own + partner
+            return mixed
+        loss: Tensor = self.criterion_.batch_loss(read, target, share)
         return loss
 
     def _unweighted(self, output: Tensor, target: Tensor) -> Tensor:
