@@ -27,6 +27,7 @@ Floats = NDArray[np.float64]
 class RegressionMixin:
     """Steps of ``fit`` and ``predict`` on standardised targets."""
 
+    sharpness: float
     loss: Any
     loss_: Any
     net_: Any
@@ -52,7 +53,13 @@ class RegressionMixin:
             return net
         n_outputs = targets.shape[1]
         net = self._build_net(part.X, loss, "values", n_outputs, torch.zeros(n_outputs), seed)
-        for layer in observing_layers(net.module_):
+        layers = observing_layers(net.module_)
+        if layers and self.sharpness > 0:
+            raise ValueError(
+                f"sharpness={self.sharpness} evaluates each batch twice, but "
+                f"{type(layers[0]).__name__} looks at its targets once; use sharpness=0."
+            )
+        for layer in layers:
             if hasattr(layer, "prepare"):
                 layer.prepare(targets)
         return net

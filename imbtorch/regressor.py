@@ -20,10 +20,12 @@ from imbtorch._target_scaling import TargetScale, density_factor, read_values
 from imbtorch._training_part import TrainingPart
 from imbtorch.losses.regression import get_regression_loss
 from imbtorch.modules import get_module
+from imbtorch.training.schedules import SCHEDULE_CONSTRAINTS
 
 __all__ = ["ImbalancedNetRegressor"]
 
 Floats = NDArray[np.float64]
+_STEPPING = ("gradient_clipping", "sharpness", "averaging")
 
 
 class ImbalancedNetRegressor(RegressorMixin, RegressionMixin, BaseNetEstimator):
@@ -57,9 +59,19 @@ class ImbalancedNetRegressor(RegressorMixin, RegressionMixin, BaseNetEstimator):
     weight_decay : float or "auto", default="auto"
         Weight decay; ``"auto"`` is 0.1 for ``"adamw"``, where it is decoupled from the gradient,
         and 0 for every other optimizer.
-    lr_schedule : {"constant", "cosine", "one_cycle"} or callable, default="one_cycle"
-        Factor on ``lr``; a callable gets the share of the training that is done, in [0, 1]. A
-        skorch ``LRScheduler`` among ``callbacks`` takes its place.
+    lr_schedule : str or callable, default="one_cycle"
+        Factor on ``lr``: ``"constant"``, ``"cosine"``, ``"one_cycle"``, ``"step"`` (times 0.1 at
+        80 % and at 90 % of the training) or ``"warmup_cosine"`` (5 % of warm-up); a callable gets
+        the share of the training that is done, in [0, 1]. A skorch ``LRScheduler`` among
+        ``callbacks`` takes its place.
+    gradient_clipping : float > 0 or None, default=None
+        Largest norm of the gradient over all parameters; longer ones are scaled down to it.
+    sharpness : float >= 0, default=0.0
+        Radius of sharpness-aware minimisation, which doubles the cost of a step. Not with layers
+        that look at the targets.
+    averaging : {"ema", "swa"}, float in (0, 1) or None, default=None
+        Average of the weights that is scored and kept; see
+        :class:`imbtorch.ImbalancedNetClassifier`.
     max_epochs : int, default=20
         Passes over the training data.
     batch_size : int or "auto", default="auto"
@@ -148,6 +160,7 @@ class ImbalancedNetRegressor(RegressorMixin, RegressionMixin, BaseNetEstimator):
         **BaseNetEstimator._parameter_constraints,
         "loss": [str, nn.Module, callable],
         "density_weight": [None, str, tuple, "array-like", callable],
+        **{key: SCHEDULE_CONSTRAINTS[key] for key in _STEPPING},
     }
 
     def __init__(
@@ -160,6 +173,9 @@ class ImbalancedNetRegressor(RegressorMixin, RegressionMixin, BaseNetEstimator):
         lr: float = 3e-3,
         weight_decay: float | str = "auto",
         lr_schedule: str | Callable[[float], float] = "one_cycle",
+        gradient_clipping: float | None = None,
+        sharpness: float = 0.0,
+        averaging: str | float | None = None,
         max_epochs: int = 20,
         batch_size: int | str = "auto",
         validation_fraction: float | None = None,
@@ -182,6 +198,9 @@ class ImbalancedNetRegressor(RegressorMixin, RegressionMixin, BaseNetEstimator):
         self.lr = lr
         self.weight_decay = weight_decay
         self.lr_schedule = lr_schedule
+        self.gradient_clipping = gradient_clipping
+        self.sharpness = sharpness
+        self.averaging = averaging
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.validation_fraction = validation_fraction
@@ -341,6 +360,7 @@ class ImbalancedNetRegressor(RegressorMixin, RegressionMixin, BaseNetEstimator):
             (seeds[2], seeds[3] + (len(net.history) if chunk else 0)),  # another order every time
             epochs=1 if chunk else self.max_epochs,
             lr_schedule="constant" if chunk else self.lr_schedule,
+            averaging=None if chunk else self.averaging,
             monitors=self._monitors(score, attributes, given, sample_weight),
             shown=(X, part.targets, part.index, valid) if self.callbacks else None,
         )

@@ -55,6 +55,11 @@ def encode_labels(y: NDArray[Any]) -> tuple[NDArray[Any], Codes]:
 
 
 def _check_labels(y: NDArray[Any]) -> None:
+    if type_of_target(y, input_name="y").startswith("continuous"):
+        raise ValueError(
+            "Unknown label type: continuous. y holds continuous values; use "
+            "imbtorch.ImbalancedNetRegressor for them, or cut them into classes."
+        )
     check_classification_targets(y)
     kind = type_of_target(y, input_name="y")
     if kind not in {"binary", "multiclass"}:
@@ -126,7 +131,7 @@ def encode_label_matrix(y: Any) -> Any:
         odd = np.unique(values[~np.isin(values, (0, 1))])[:5].tolist()
         raise ValueError(
             f"y has {y.shape[1]} columns, so it must be a matrix of labels, 0 or 1; got {odd}. Use "
-            "a Regressor for continuous targets, or fit one classifier for each column "
+            "ImbalancedNetRegressor for continuous targets, or fit one classifier for each column "
             "(sklearn.multioutput.MultiOutputClassifier). Unknown label type."
         )
     matrix = sparse.csr_array(y, dtype=np.uint8)

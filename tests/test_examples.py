@@ -77,3 +77,39 @@ def test_benchmark_prints_ratios(tmp_path, script, arguments):
     assert code == 0, errors
     assert "skorch, defaults" in output
     assert "1.00" in output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("script", "arguments", "words"),
+    [
+        ("long_tailed_images.py", ("--seeds", 1, "--epochs", 2, "--out", "o"), ["LDAM-DRW", "cRT"]),
+        ("many_labels.py", ("--epochs", 2), ["pos_weight", "asymmetric"]),
+        ("eye_state_sequences.py", ("--epochs", 1), ["L1 loss", "logit adjustment"]),
+        ("rare_prices.py", ("--epochs", 4, "--seeds", 1), ["LDS weights", "balanced MSE"]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+@pytest.mark.parametrize("data", ["shared", "none"])
+def test_example_prints_its_table(tmp_path, monkeypatch, script, arguments, words, data):
+    if data == "none":  # stand-ins take the place of data that are not there
+        monkeypatch.setenv("IMBTORCH_DATA", str(tmp_path))
+    code, output, errors = run(f"examples/{script}", *arguments, cwd=tmp_path)
+    assert code == 0, errors
+    assert all(word in output for word in words)
+
+
+@pytest.mark.slow
+def test_benchmarks_of_losses_and_labels_run(tmp_path):
+    code, output, errors = run(
+        "benchmarks/bench_losses.py", "--rounds", 1, "--rows", 2000, "--batch-sizes", 256,
+        "--losses", "focal", "tversky", cwd=tmp_path,
+    )  # fmt: skip
+    assert code == 0, errors
+    assert "tversky (whole batch)" in output
+    code, output, errors = run(
+        "benchmarks/bench_multilabel.py", "--rounds", 1, "--epochs", 1, "--batch-sizes", 256,
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert code == 0, errors
+    assert "skorch, dense" in output

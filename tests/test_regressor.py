@@ -425,3 +425,26 @@ def test_classifier_sends_real_targets_here():
 
 def test_regressor_needs_no_global_generator(global_rng_untouched):
     small(early_stopping=True, loss="balanced_mse").set_params(loss__kind="gai").fit(X, Y)
+
+
+@pytest.mark.parametrize(
+    "params", [{"gradient_clipping": 0.5}, {"sharpness": 0.05}, {"averaging": "ema"}], ids=str
+)
+def test_steps_and_averages_are_those_of_the_classifier(params):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 3))
+    y = X @ [1.0, -2.0, 0.5]
+    plain = ImbalancedNetRegressor(MLP((8,)), random_state=0, max_epochs=15, lr=0.02).fit(X, y)
+    other = clone(plain).set_params(**params).fit(X, y)
+    assert other.score(X, y) > 0.9
+    assert (other.predict(X) != plain.predict(X)).any()
+
+
+def test_sharpness_and_layers_that_look_at_targets_exclude_each_other():
+    def smoothed(input_shape, n_outputs):
+        layers = (nn.Linear(input_shape[0], 8), FeatureSmoothing(8), nn.Linear(8, n_outputs))
+        return nn.Sequential(*layers)
+
+    X = np.random.default_rng(0).normal(size=(50, 3))
+    with pytest.raises(ValueError, match="FeatureSmoothing looks at its targets once"):
+        ImbalancedNetRegressor(smoothed, sharpness=0.1).fit(X, X[:, 0])

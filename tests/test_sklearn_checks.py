@@ -24,7 +24,11 @@ def expected_failures(estimator):
 
 
 @parametrize_with_checks(
-    [ImbalancedNetClassifier(dtype="float64"), ImbalancedNetClassifier(dtype="float32")],
+    [
+        ImbalancedNetClassifier(dtype="float64"),
+        ImbalancedNetClassifier(dtype="float32"),
+        ImbalancedNetClassifier(loss="bce", dtype="float64"),  # the form of labels for classes too
+    ],
     expected_failed_checks=expected_failures,
     **STRICT,
 )
