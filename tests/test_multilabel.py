@@ -82,6 +82,23 @@ def test_sparse_rows_are_those_of_a_dense_matrix():
         )
 
 
+def test_sparse_and_dense_chunks_may_alternate():
+    # sparse products want another layout of the weights, which the optimizer's memory must share
+    rng = np.random.default_rng(0)
+    rows = rng.random((300, 200)) * (rng.random((300, 200)) < 0.03)
+    labels = (rows[:, :3] > 0).astype(int)
+    labels[::50] = 1
+    settings = {"loss": "bce", "dtype": "float64", "batch_size": 16}
+    for first in (0, 1):  # which chunk comes first decides the layout
+        mixed, dense = small(**settings), small(**settings)
+        for k in range(4):
+            chunk = rows[k * 75 : (k + 1) * 75]
+            given = sparse.csr_array(chunk) if k % 2 == first else chunk
+            mixed.partial_fit(given, labels[k * 75 : (k + 1) * 75])
+            dense.partial_fit(chunk, labels[k * 75 : (k + 1) * 75])
+        np.testing.assert_allclose(parameters_of(mixed), parameters_of(dense), rtol=1e-7, atol=1e-9)
+
+
 def test_one_column_is_one_label_per_row():
     with pytest.warns(UserWarning, match="column-vector"):
         clf = small().fit(X, Y[:, :1])

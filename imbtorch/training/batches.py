@@ -105,9 +105,8 @@ class _SparseFeatures:
         return int(self.matrix.shape[0])
 
     def sparse(self) -> Features:
-        """Return the same rows, in batches that stay sparse where that is faster."""
-        pays = sparse_products_pay(self.matrix, self.device)
-        return _SparseFeatures(self.matrix, self.dtype, self.device, stay_sparse=pays)
+        """Return the same rows, in batches that stay sparse."""
+        return _SparseFeatures(self.matrix, self.dtype, self.device, stay_sparse=True)
 
     def gather(self, index: Tensor) -> _SparseFeatures:
         rows = self.matrix[index.cpu().numpy()]
@@ -250,6 +249,16 @@ class Rows:
         """Count the rows."""
         return len(self.features)
 
+    @property
+    def can_stay_sparse(self) -> bool:
+        """Whether batches of sparse rows are there, and pay."""
+        features = self.features
+        return (
+            self.mixing is None
+            and isinstance(features, _SparseFeatures)
+            and sparse_products_pay(features.matrix, self.device)
+        )
+
     def set_weights(
         self, weights: NDArray[Any] | None, label_weight: NDArray[Any] | None = None
     ) -> None:
@@ -276,7 +285,7 @@ class Rows:
         batch_size : int
             Rows of a batch.
         sparse : bool, default=False
-            Whether sparse rows may stay so, where that is faster.
+            Whether sparse rows stay so; see ``can_stay_sparse``.
 
         Yields
         ------
@@ -288,7 +297,7 @@ class Rows:
             values times it.
         """
         features = self.features
-        if sparse and self.mixing is None and isinstance(features, _SparseFeatures):
+        if sparse and isinstance(features, _SparseFeatures):
             features = features.sparse()
         batches: Any = self._plain_batches(features, order, batch_size)
         yield from batches if self.mixing is None else self.mixing(batches)

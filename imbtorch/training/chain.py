@@ -46,6 +46,7 @@ class _Linear:
     """``y = x W^T + b``; gradients are written straight into ``weight.grad`` and ``bias.grad``."""
 
     def __init__(self, layer: nn.Linear) -> None:
+        self.layer = layer
         self.weight, self.bias = layer.weight.detach(), layer.bias.detach()
         self.transposed = self.weight.t()
         layer.weight.grad = self.weight_grad = torch.zeros_like(self.weight)
@@ -59,7 +60,7 @@ class _Linear:
 
     def backward(self, gradient: Tensor, first: bool) -> Tensor:
         if isinstance(self.x, SparseRows):
-            self.weight_grad.copy_(self.x.transposed_times(gradient).t())
+            self.x.transposed_times(gradient, out=self.weight_grad.t())
         else:
             torch.mm(gradient.t(), self.x, out=self.weight_grad)
         torch.sum(gradient, 0, out=self.bias_grad)
@@ -158,6 +159,18 @@ class Chain:
             else:
                 layers.append(_Activation(part))
         return cls(layers)
+
+    def store_by_feature(self, *, fresh: bool) -> bool:
+        """Lay out the first weight matrix feature by feature, as products with sparse rows read it.
+
+        Its values and shape stay; what an optimizer remembers has the layout of the weights, so
+        that they may be moved only while it is ``fresh``. Tell whether it is so laid out.
+        """
+        weight = self.layers[0].layer.weight  # type: ignore[attr-defined]
+        if fresh and not weight.t().is_contiguous():
+            weight.data = weight.data.t().contiguous().t()
+            weight.grad = None
+        return bool(weight.t().is_contiguous())
 
     def gradients(
         self,

@@ -78,7 +78,7 @@ class _Net(_SkorchNet):
         positions = None if index is None else torch.from_numpy(index).to(self.device, small)
         generator = torch.Generator().manual_seed(shuffle_seed)
         self._find_requested_hooks()
-        self._takes_sparse = not self._hooks and self._chain() is not None
+        self._takes_sparse = rows.can_stay_sparse and self._lays_out_for_sparse()
         watchers = [guard, *monitors]
         given = {"X": None, "y": None} if validation is None else validation.given
         for monitor in watchers:
@@ -205,6 +205,10 @@ class _Net(_SkorchNet):
             return chain.gradients(x, loss, share, partial(self._closed_form, codes))
 
         return by_autograd if chain is None else by_chain
+
+    def _lays_out_for_sparse(self) -> bool:
+        chain = None if self._hooks else self._chain()
+        return chain is not None and chain.store_by_feature(fresh=not self.optimizer_.state)
 
     def _chain(self) -> Chain | None:
         """Take the module apart for back-propagation without a graph, where that is possible."""

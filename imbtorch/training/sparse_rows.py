@@ -60,6 +60,13 @@ class SparseRows:
         """Product with a dense matrix, ``(b, n_features) @ (n_features, k)``."""
         return torch.mm(_as_tensor(self.matrix), dense)
 
-    def transposed_times(self, dense: Tensor) -> Tensor:
-        """Product of the transpose with a dense matrix, ``(n_features, b) @ (b, k)``."""
-        return torch.mm(_as_tensor(self.matrix.T.tocsr()), dense)
+    def transposed_times(self, dense: Tensor, out: Tensor) -> None:
+        """Write the product of the transpose with a dense matrix, ``(n_features, k)``, to ``out``.
+
+        Quickest where ``out`` is contiguous.
+        """
+        columns = _as_tensor(self.matrix.T.tocsr())
+        if out.is_contiguous():
+            torch.addmm(out, columns, dense, beta=0, out=out)
+        else:
+            out.copy_(torch.mm(columns, dense))
