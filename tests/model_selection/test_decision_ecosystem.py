@@ -172,7 +172,7 @@ def test_seed_shuffles_and_decides_everything():
 
 def test_tags_follow_the_inner_estimator():
     tags = TunedDecisionClassifierCV(LOGISTIC).__sklearn_tags__()
-    assert tags.input_tags.sparse
+    assert tags.input_tags.sparse == LOGISTIC.__sklearn_tags__().input_tags.sparse
     assert tags.classifier_tags.multi_class
     assert (
         TunedDecisionClassifierCV(RandomForestClassifier()).__sklearn_tags__().input_tags.allow_nan
