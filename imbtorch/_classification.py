@@ -202,7 +202,7 @@ class ClassificationMixin:
         given = X, y
         multilabel = has_several_columns(y)
         if multilabel and first and classes is None:
-            self.classes_ = np.arange(y.shape[1])
+            self.classes_ = np.arange(np.shape(y)[1])
         else:
             _check_partial_fit_first_call(self, classes)
         X, y = self._check_X(X, reset=first, y=y)

@@ -84,9 +84,13 @@ class LabelBalance:
         return _share(self.seen * self.class_weight)
 
     def weigh(self, part: Any, dtype: str, n_rows: int | None = None) -> tuple[Any, Any]:
-        """Weights of the rows of a part, and of the labels; None where all are alike."""
+        """Weights of the rows of a part, and of the labels; None where all are alike.
+
+        Those of the rows have mean 1 over the part, or over the ``n_rows`` rows counted so far.
+        """
         even = np.ptp(self.class_weight) == 0
-        return part.weigh_rows(dtype), None if even else self.class_weight.astype(dtype)
+        mean = None if n_rows is None else float(self.counts[0].sum()) / n_rows
+        return part.weigh_rows(dtype, mean=mean), None if even else self.class_weight.astype(dtype)
 
     @property
     def initial_bias(self) -> torch.Tensor | None:

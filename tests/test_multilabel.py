@@ -267,6 +267,19 @@ def test_early_stopping_scores_macro_average_precision():
     assert f1_score(Y, clf.predict(X), average="micro") > 0.3
 
 
+def test_chunks_may_be_lists_and_weights_are_scaled_over_the_stream():
+    settings = {"loss": "bce", "dtype": "float64", "batch_size": 10_000}
+    weight = np.where(np.arange(len(X)) < 750, 1.0, 5.0)
+    stream = small(**settings).partial_fit(X[:750].tolist(), Y[:750].tolist())
+    before = stream.module_(torch.from_numpy(X[750:])).detach()
+    stream.partial_fit(X[750:], Y[750:], sample_weight=weight[750:])
+    # a chunk of rows of weight 5 after one of weight 1 counts 5 / 3, not 1
+    values = torch.nn.functional.binary_cross_entropy_with_logits(
+        before, torch.from_numpy(Y[750:]).double()
+    )
+    assert stream.history_[1, "train_loss"] == pytest.approx(5 / 3 * values.item(), rel=1e-9)
+
+
 # -- bad input -------------------------------------------------------------------------------------
 
 

@@ -22,6 +22,12 @@ def _counts(proba: Tensor, positive: Tensor, weight: Tensor) -> tuple[Tensor, Te
     return true_positives, false_positives, (weight * positive).sum(0) - true_positives
 
 
+def _tversky(tp: Tensor, fp: Tensor, fn: Tensor, prices: tuple[Any, Any], smooth: Any) -> Tensor:
+    """One minus the Tversky index, ``(l,)``, for the prices of false positives and negatives."""
+    errors = prices[0] * fp + prices[1] * fn
+    return safe_ratio(errors, tp + errors + smooth)
+
+
 class SoftFbetaLoss(WholeBatchMixin, BaseLoss):
     r"""One minus the F-measure of a batch, with probabilities in place of decisions.
 
@@ -171,9 +177,8 @@ class TverskyLoss(WholeBatchMixin, BaseLoss):
         self.warmup_epochs = warmup_epochs
 
     def _column_values(self, scores: Tensor, positive: Tensor, weight: Tensor) -> Tensor:
-        tp, fp, fn = _counts(scores, positive, weight)
-        errors = self.alpha * fp + self.beta * fn
-        return safe_ratio(errors, tp + errors + self.smooth)
+        counts = _counts(scores, positive, weight)
+        return _tversky(*counts, (self.alpha, self.beta), self.smooth)
 
 
 class FocalTverskyLoss(WholeBatchMixin, BaseLoss):
@@ -253,8 +258,7 @@ class FocalTverskyLoss(WholeBatchMixin, BaseLoss):
         self.warmup_epochs = warmup_epochs
 
     def _column_values(self, scores: Tensor, positive: Tensor, weight: Tensor) -> Tensor:
-        tp, fp, fn = _counts(scores, positive, weight)
-        errors = self.alpha * fp + self.beta * fn
-        loss = safe_ratio(errors, tp + errors + self.smooth)
+        counts = _counts(scores, positive, weight)
+        loss = _tversky(*counts, (self.alpha, self.beta), self.smooth)
         # a power below 1 has no derivative at 0, where all is right already
         return loss.clamp_min(1e-12) ** self.gamma

@@ -7,6 +7,8 @@ together. The margin does not saturate where :math:`p_t` rounds to 0 or 1, so no
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
@@ -33,6 +35,7 @@ class TrueClassMixin:
     """
 
     has_posterior: bool
+    log_prior_shift: Any
 
     def _value(self, margin: Tensor) -> Tensor:
         """Loss at this margin, element by element."""
@@ -99,7 +102,7 @@ class TrueClassMixin:
         """
         if not self.has_posterior:
             return None
-        shift = self.log_prior_shift()  # type: ignore[attr-defined]
+        shift = self.log_prior_shift()
         wanted = torch.log_softmax(log_prior if shift is None else log_prior + shift, dim=0)
         log_q, constant = wanted.detach().clone(), torch.zeros((), dtype=wanted.dtype)
         for _ in range(_NEWTON_STEPS):

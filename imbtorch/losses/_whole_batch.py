@@ -45,6 +45,7 @@ class WholeBatchMixin:
     ignore_index: int
     reduction: str
     weight: Tensor | None
+    _class_factors: Any
     _epoch: int | None = None
 
     def _column_values(self, scores: Tensor, positive: Tensor, weight: Tensor) -> Tensor:
@@ -102,12 +103,12 @@ class WholeBatchMixin:
         if target.shape == logits.shape:
             rows, labels, weights = map(as_label_rows, (logits, target.to(logits.dtype), given))
             if self.weight is not None:
-                weights = weights * self._class_factors(rows.shape[1], rows)  # type: ignore[attr-defined]
+                weights = weights * self._class_factors(rows.shape[1], rows)
             return self._of_labels(rows, labels, weights)
         rows, index, kept = as_index_rows(logits, target, self.ignore_index)
         weights = given.reshape(-1) * kept
         if self.weight is not None:
-            weights = weights * self._class_factors(rows.shape[1], rows)[index]  # type: ignore[attr-defined]
+            weights = weights * self._class_factors(rows.shape[1], rows)[index]
         return self._of_classes(rows, index, weights, kept.sum())
 
     def _of_labels(self, logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:

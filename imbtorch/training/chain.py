@@ -166,7 +166,7 @@ class Chain:
         Its values and shape stay; what an optimizer remembers has the layout of the weights, so
         that they may be moved only while it is ``fresh``. Tell whether it is so laid out.
         """
-        weight = self.layers[0].layer.weight  # type: ignore[attr-defined]
+        weight = cast(_Linear, self.layers[0]).layer.weight
         if fresh and not weight.t().is_contiguous():
             weight.data = weight.data.t().contiguous().t()
             weight.grad = None

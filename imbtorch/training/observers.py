@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from imbtorch.training.batches import Rows
 from imbtorch.training.callbacks import Monitor
@@ -40,8 +40,10 @@ class _ObservedRows(Rows):
         self.__dict__.update(vars(rows))
         self.layers = layers
 
-    def batches(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
-        for batch in super().batches(*args, **kwargs):
+    def batches(
+        self, order: Tensor, batch_size: int, *, sparse: bool = False
+    ) -> Iterator[tuple[Any, Any, Tensor]]:
+        for batch in super().batches(order, batch_size, sparse=sparse):
             for layer in self.layers:
                 layer.observe(batch[1])
             yield batch
