@@ -15,6 +15,7 @@ from sklearn.metrics import average_precision_score, check_scoring
 from imbtorch._balance import ClassBalance
 from imbtorch._label_balance import LabelBalance
 from imbtorch._seed import draw_seeds
+from imbtorch._shared import Shared
 from imbtorch._sklearn import _check_partial_fit_first_call
 from imbtorch._training_part import TrainingPart
 from imbtorch.metrics import mean_average_precision
@@ -27,6 +28,7 @@ from imbtorch.targets import (
 )
 from imbtorch.training.mixing import Mixing
 from imbtorch.training.net import _Net
+from imbtorch.training.run import Fitting
 from imbtorch.training.schedules import deferred, power_at, with_loss_schedule
 from imbtorch.weights import class_weights, depends_on_counts, label_weights
 
@@ -62,6 +64,7 @@ class ClassificationMixin:
     _build_net: Any
     _check_X: Any
     _check_weights: Any
+    _checked: Any
     _learn: Any
     _log_target_shift: Any
     _monitors: Any
@@ -79,13 +82,26 @@ class ClassificationMixin:
         return ClassBalance.of(classes, counts, seen, weight, self.loss, at_least=at_least)
 
     def _net_for(
-        self, X: Any, balance: ClassBalance | LabelBalance, seed: int, *, resumed: bool
+        self,
+        X: Any,
+        balance: ClassBalance | LabelBalance,
+        seed: int,
+        batch_size: int,
+        *,
+        resumed: bool,
     ) -> _Net:
         if resumed:
-            net: _Net = self._resume_net(balance.loss, X.shape[0])
+            net: _Net = self._resume_net(balance.loss, batch_size)
         else:
-            bias = balance.initial_bias
-            net = self._build_net(X, balance.loss, balance.task, balance.n_outputs, bias, seed)
+            net = self._build_net(
+                X,
+                balance.loss,
+                balance.task,
+                balance.n_outputs,
+                balance.initial_bias,
+                seed,
+                batch_size,
+            )
         return net
 
     def _scorer(
@@ -121,12 +137,13 @@ class ClassificationMixin:
         self._log_target_shift(attributes)  # complain now rather than at prediction
         return attributes
 
-    def _fit(self, X: Any, y: Any, sample_weight: Any) -> bool:
+    def _fitting(
+        self, X: Any, y: Any, sample_weight: Any, rows: NDArray[Any] | None, shared: Shared
+    ) -> Fitting:
         resumed = self.warm_start and hasattr(self, "net_")
         given = X, y
-        X, y = self._check_X(X, reset=not resumed, y=y)
-        sample_weight = self._check_weights(sample_weight, X)
-        classes, targets = _encode(y)
+        X, y, sample_weight = self._checked(X, y, sample_weight, reset=not resumed, shared=shared)
+        classes, targets = shared.once(_encode, (y, rows))
         if resumed and not np.array_equal(classes, self.classes_):
             raise ValueError(
                 f"warm_start=True continues with the classes {self.classes_.tolist()}, but y has "
@@ -135,13 +152,13 @@ class ClassificationMixin:
         sampler = get_sampler(self.sampler) if isinstance(self.sampler, str) else self.sampler
         self._check_schedules(sampler)
         seeds = draw_seeds(self.random_state, 6)
-        part = TrainingPart(X, targets, sample_weight)
+        part = TrainingPart(X, targets, sample_weight, rows)
+        batch_size = self._resolved_batch_size(X.shape[0] if rows is None else len(rows))
         valid = None
         if self.early_stopping or self.validation_fraction is not None:
             valid = part.hold_out(self.validation_fraction or 0.1, classes, seeds[0])
         counts = part.counts(len(classes))
         trained = part.resampled(sampler, classes, seeds[1])
-        batch_size = self._resolved_batch_size(X.shape[0])
         plan = trained.plan(sampler, len(classes), batch_size, seeds[5])
         seen = trained.seen(plan, len(classes), self.max_epochs)
         balance = self._balance_of(classes, counts, seen)
@@ -150,7 +167,8 @@ class ClassificationMixin:
         weights = balance.weigh(trained, self.dtype)
         if plan is not None and trained.n_rows < n_rows:  # classes of weight 0 have left
             plan = trained.plan(sampler, len(classes), batch_size, seeds[5])
-        net = self._net_for(X, self._first_stage(balance), seeds[2], resumed=resumed)
+        start = self._first_stage(balance)
+        net = self._net_for(X, start, seeds[2], batch_size, resumed=resumed)
         attributes = self._attributes(net, balance, part.n_rows)
         score = None if valid is None else self._scorer(attributes, X, y, sample_weight, valid)
         order = None if plan is None else plan.order
@@ -168,7 +186,7 @@ class ClassificationMixin:
             lambda loss: loss.prepare(seen),
             self._monitors(score, attributes, given, sample_weight),
         )
-        interrupted: bool = self._learn(
+        interrupted = yield from self._learn(
             net,
             trained,
             weights,
@@ -182,12 +200,13 @@ class ClassificationMixin:
             mixing=_mixing(sampler, trained, len(classes), seeds[5]),
             monitors=monitors,
             shown=(X, targets, part.index, valid) if self.callbacks else None,
+            shared=shared,
         )
         if self.loss_schedule:  # the posterior is that of the values which the loss ended with
             self.effective_prior_ = balance.effective_prior
-        return interrupted
+        return bool(interrupted)
 
-    def _partial_fit(self, X: Any, y: Any, classes: Any, sample_weight: Any) -> bool:
+    def _fitting_chunk(self, X: Any, y: Any, classes: Any, sample_weight: Any) -> Fitting:
         if depends_on_counts(self.class_weight):
             raise ValueError(
                 f"class_weight={self.class_weight!r} needs the class counts of the whole data set, "
@@ -219,9 +238,10 @@ class ClassificationMixin:
         # positives must not count as much as one full of them.
         n_rows = part.n_rows + (0 if first else self._n_rows_seen)
         weights = balance.weigh(part, self.dtype, n_rows)
-        net = self._net_for(X, balance, seeds[2], resumed=not first)
+        batch_size = self._resolved_batch_size(X.shape[0])
+        net = self._net_for(X, balance, seeds[2], batch_size, resumed=not first)
         attributes = self._attributes(net, balance, n_rows)
-        interrupted: bool = self._learn(
+        interrupted = yield from self._learn(
             net,
             part,
             weights,
@@ -231,8 +251,9 @@ class ClassificationMixin:
             lr_schedule="constant",
             monitors=self._monitors(None, attributes, given, sample_weight),
             shown=(X, targets, None, None) if self.callbacks else None,
+            shared=Shared(),
         )
-        return interrupted
+        return bool(interrupted)
 
     # -- what changes during the training ----------------------------------------------------
 
@@ -295,8 +316,13 @@ def _mean_label_precision(
     return float(average_precision_score(labels, scores, average="macro", sample_weight=weights))
 
 
-def _encode(y: Any) -> tuple[NDArray[Any], Any]:
-    """Classes and codes; or the numbers of the labels and their matrix."""
+def _encode(y: Any, rows: NDArray[Any] | None) -> tuple[NDArray[Any], Any]:
+    """Classes and codes of the rows, 0 elsewhere; or the numbers of the labels and their matrix."""
     if has_several_columns(y):
         return np.arange(y.shape[1]), encode_label_matrix(y)
-    return encode_labels(y)
+    if rows is None:
+        return encode_labels(y)
+    classes, codes = encode_labels(y[rows])
+    everywhere = np.zeros(len(y), dtype=codes.dtype)
+    everywhere[rows] = codes
+    return classes, everywhere

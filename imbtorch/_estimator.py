@@ -14,17 +14,18 @@ import sklearn
 import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import validate_data
 from torch import nn
 
+from imbtorch._input import InputMixin
 from imbtorch._params import NamedComponentsMixin
 from imbtorch._seed import private_torch_rng
+from imbtorch._shared import Shared
 from imbtorch._sklearn import (
     CallbackSupportMixin,
     HasMethods,
     Interval,
     StrOptions,
-    _check_sample_weight,
+    fit_context,
 )
 from imbtorch._training_part import TrainingPart
 from imbtorch._version import __version__
@@ -36,7 +37,6 @@ from imbtorch.modules import (
     set_output_bias,
 )
 from imbtorch.samplers import get_sampler
-from imbtorch.targets import has_several_columns
 from imbtorch.training.batches import Rows, as_features
 from imbtorch.training.callbacks import (
     BestEpoch,
@@ -50,6 +50,7 @@ from imbtorch.training.mixing import Mixing
 from imbtorch.training.net import SKORCH_VERSION, _Net
 from imbtorch.training.observers import observed
 from imbtorch.training.optimizers import LR_SCHEDULES, OPTIMIZERS
+from imbtorch.training.run import Fitting, Run
 from imbtorch.training.schedules import SCHEDULE_CONSTRAINTS, WeightSchedule
 from imbtorch.training.validation import Validation
 
@@ -58,7 +59,7 @@ __all__ = ["BaseNetEstimator"]
 Attributes = dict[str, Any]
 
 
-class BaseNetEstimator(NamedComponentsMixin, CallbackSupportMixin, BaseEstimator):
+class BaseNetEstimator(InputMixin, NamedComponentsMixin, CallbackSupportMixin, BaseEstimator):
     """Common ground of the estimators: they hold a skorch net, they are not one."""
 
     _components: ClassVar[dict[str, Callable[[str], Any]]] = {
@@ -96,6 +97,7 @@ class BaseNetEstimator(NamedComponentsMixin, CallbackSupportMixin, BaseEstimator
     sharpness: float = 0.0
 
     net_: _Net
+    _fitting: Any  # of the estimator: its part of ``_begin_fit``
 
     # -- what a fitted net shows -----------------------------------------------------------
 
@@ -125,58 +127,6 @@ class BaseNetEstimator(NamedComponentsMixin, CallbackSupportMixin, BaseEstimator
         """Where the module lies."""
         return str(self.net_.device)
 
-    # -- input -----------------------------------------------------------------------------
-
-    def _check_X(self, X: Any, *, reset: bool, y: Any = "no_validation") -> Any:
-        """Validate features (and target); they may have more than two dimensions."""
-        has_y = not (isinstance(y, str) and y == "no_validation")
-        several = has_y and y is not None and has_several_columns(y)
-        try:
-            checked = validate_data(
-                self,
-                X,
-                y,
-                reset=reset,
-                accept_sparse="csr",
-                allow_nd=True,
-                dtype="numeric",
-                ensure_all_finite=True,
-                accept_large_sparse=True,
-                **({"multi_output": True} if several else {}),
-            )
-            features = checked[0] if has_y else checked
-            if features.dtype.kind not in "fiub":  # frames of mixed columns pass as objects
-                features = features.astype(np.float64)
-        except (ValueError, TypeError) as error:
-            columns = _columns_without_numbers(X)
-            if not columns:
-                raise
-            raise ValueError(
-                f"X has columns that are not numbers: {columns}. Encode them first, for example "
-                "with make_pipeline(ColumnTransformer([('categories', OneHotEncoder("
-                f"handle_unknown='ignore'), {columns})], remainder='passthrough'), "
-                f"{type(self).__name__}())."
-            ) from error
-        shape = tuple(features.shape[1:])
-        if reset:
-            self._input_shape = shape
-        elif shape != self._input_shape:
-            raise ValueError(
-                f"X has rows of shape {shape}, but {type(self).__name__} was fitted on rows of "
-                f"shape {self._input_shape}."
-            )
-        return (features, checked[1]) if has_y else features
-
-    def _check_weights(self, sample_weight: Any, X: Any) -> NDArray[np.float64] | None:
-        if sample_weight is None:
-            return None
-        weights = _check_sample_weight(sample_weight, X, dtype=np.float64)
-        if (weights < 0).any():
-            raise ValueError(f"sample_weight must be >= 0; its smallest value is {weights.min()}.")
-        if not weights.any():
-            raise ValueError("sample_weight is zero for every row; at least one row must weigh.")
-        return np.asarray(weights)
-
     @property
     def _torch_dtype(self) -> torch.dtype:
         return torch.float64 if self.dtype == "float64" else torch.float32
@@ -198,7 +148,14 @@ class BaseNetEstimator(NamedComponentsMixin, CallbackSupportMixin, BaseEstimator
         return 0.1 if self.optimizer == "adamw" else 0.0
 
     def _build_net(
-        self, X: Any, loss: Any, task: str, n_outputs: int, bias: torch.Tensor | None, seed: int
+        self,
+        X: Any,
+        loss: Any,
+        task: str,
+        n_outputs: int,
+        bias: torch.Tensor | None,
+        seed: int,
+        batch_size: int,
     ) -> _Net:
         """Build and try out a net for rows like those of ``X``, under a private seed."""
         dtype = self._torch_dtype
@@ -219,7 +176,7 @@ class BaseNetEstimator(NamedComponentsMixin, CallbackSupportMixin, BaseEstimator
                 optimizer=self.optimizer,
                 lr=self.lr,
                 weight_decay=self._resolved_weight_decay,
-                batch_size=self._resolved_batch_size(X.shape[0]),
+                batch_size=batch_size,
                 max_epochs=self.max_epochs,
                 dtype=dtype,
                 device=device,
@@ -232,11 +189,11 @@ class BaseNetEstimator(NamedComponentsMixin, CallbackSupportMixin, BaseEstimator
                 net.try_loss(output)
         return net
 
-    def _resume_net(self, loss: Any, n_rows: int) -> _Net:
+    def _resume_net(self, loss: Any, batch_size: int) -> _Net:
         """Copy the fitted net, so that a failure cannot harm it, under the present parameters."""
         net: _Net = copy.deepcopy(self.net_)
         net.resume(loss.to(torch.device(net.device), net.dtype), self.callbacks)
-        net.batch_size = self._resolved_batch_size(n_rows)
+        net.batch_size = batch_size
         for group in net.optimizer_.param_groups:
             group.update(lr=self.lr, weight_decay=self._resolved_weight_decay)
         return net
@@ -274,39 +231,77 @@ class BaseNetEstimator(NamedComponentsMixin, CallbackSupportMixin, BaseEstimator
         mixing: Mixing | None = None,
         monitors: list[Monitor],
         shown: tuple[Any, Any, Any, Any] | None,
-    ) -> bool:
-        """Train and publish whatever came out; tell whether Ctrl-C cut it short.
+        shared: Shared,
+    ) -> Fitting:
+        """Hand over the net to be trained, and publish whatever came out.
 
         ``weights`` are those of the rows, and of the labels. ``reweigh`` is a schedule of powers
         and the weights at a power. ``shown`` is what skorch's callbacks see: ``X``, targets,
         training and validation positions.
         """
         device = torch.device(net.device)
-        features = as_features(part.X, net.dtype, device)
+        features = shared.once(as_features, (part.X, net.dtype, device))
         rows = Rows(features, part.targets, weights[0], net.dtype, device, weights[1])
         rows.mixing = mixing
         rows, monitors = observed(rows, monitors, net.module_)
         if reweigh is not None:
             monitors = [WeightSchedule(*reweigh, rows), *monitors]
-        stepping = {"clipping": self.gradient_clipping, "sharpness": self.sharpness}
-        interrupted = False
-        try:
-            with private_torch_rng(seeds[0], device):
-                net.train(
-                    rows,
-                    part.index,
-                    epochs,
-                    lr_schedule=lr_schedule,
-                    shuffle_seed=seeds[1],
-                    plan=plan,
-                    guard=DivergenceGuard(self.on_divergence),
-                    monitors=monitors,
-                    validation=None if shown is None else Validation(*shown, net.dtype, device),
-                    stepping={**stepping, "averaging": averaging},
-                )
-        except KeyboardInterrupt:
-            interrupted = True
-        self.__dict__.update(attributes, interrupted_=interrupted)
+        run = Run(
+            net,
+            rows,
+            part.index,
+            epochs,
+            lr_schedule,
+            *seeds,
+            DivergenceGuard(self.on_divergence),
+            plan=plan,
+            monitors=monitors,
+            validation=None if shown is None else Validation(*shown, net.dtype, device),
+            clipping=self.gradient_clipping,
+            sharpness=self.sharpness,
+            averaging=averaging,
+        )
+        yield [run]
+        if run.error is not None:
+            raise run.error
+        self.__dict__.update(attributes, interrupted_=run.interrupted)
+        return run.interrupted
+
+    @fit_context
+    def _begin_fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        rows: NDArray[Any] | None = None,
+        shared: Shared | None = None,
+    ) -> Fitting:
+        """Fit as a coroutine: it stops where its net is to be trained, and publishes when resumed.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for ``fit``.
+        rows : ndarray of int or None, default=None
+            Positions of the rows to fit on; None for all.
+        shared : Shared or None, default=None
+            What other fits on the same data have computed.
+
+        Yields
+        ------
+        list of Run
+            To be trained before the coroutine is resumed.
+
+        Returns
+        -------
+        bool
+            Whether Ctrl-C cut the training short.
+        """
+        with self._all_or_nothing():
+            interrupted: bool = yield from self._fitting(
+                X, y, sample_weight, rows, shared or Shared()
+            )
         return interrupted
 
     @contextmanager
@@ -378,20 +373,3 @@ def _is_fitted_state(key: str) -> bool:
         "_input_shape",
         "_n_rows_seen",
     }
-
-
-def _columns_without_numbers(X: Any) -> list[str]:
-    """Names of the columns of a data frame that do not convert to float."""
-    names = getattr(X, "columns", None)
-    if names is None:
-        return []
-    wrong = []
-    for name in names:
-        try:
-            is_number = np.asarray(X[name]).dtype.kind not in "mM"  # dates would convert silently
-            np.asarray(X[name], dtype=np.float64)
-        except (ValueError, TypeError):
-            is_number = False
-        if not is_number:
-            wrong.append(str(name))
-    return wrong

@@ -36,7 +36,14 @@ class RegressionMixin:
     _resume_net: Any
 
     def _net_for(
-        self, part: TrainingPart, weights: Any, seed: int, *, resumed: bool, chunk: bool
+        self,
+        part: TrainingPart,
+        weights: Any,
+        seed: int,
+        batch_size: int,
+        *,
+        resumed: bool,
+        chunk: bool,
     ) -> _Net:
         chosen = part.chosen
         targets = part.targets[chosen]
@@ -48,11 +55,12 @@ class RegressionMixin:
         if resumed:
             former = self.loss_
             same = type(former) is type(loss) and former.get_params() == loss.get_params()
-            net: _Net = self._resume_net(loss, part.X.shape[0])
+            net: _Net = self._resume_net(loss, batch_size)
             train_loss_parameters(net, keep=same)
             return net
         n_outputs = targets.shape[1]
-        net = self._build_net(part.X, loss, "values", n_outputs, torch.zeros(n_outputs), seed)
+        bias = torch.zeros(n_outputs)
+        net = self._build_net(part.X, loss, "values", n_outputs, bias, seed, batch_size)
         layers = observing_layers(net.module_)
         if layers and self.sharpness > 0:
             raise ValueError(

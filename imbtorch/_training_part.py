@@ -41,8 +41,14 @@ class TrainingPart:
 
     def __post_init__(self) -> None:
         """Leave out rows of weight 0: they are the same as absent."""
-        if self.sample_weight is not None and not self.sample_weight.all():
-            self.index = np.flatnonzero(self.sample_weight)
+        if self.sample_weight is None:
+            return
+        weights = self.sample_weight[self.chosen]
+        if not weights.all():
+            rows = np.arange(len(weights)) if self.index is None else self.index
+            self.index = rows[weights > 0]
+        if not self.n_rows:
+            raise ValueError("sample_weight is zero for every row; at least one row must weigh.")
 
     @property
     def chosen(self) -> Any:

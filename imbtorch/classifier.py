@@ -14,6 +14,7 @@ from imbtorch._classification import ClassificationMixin
 from imbtorch._estimator import BaseNetEstimator
 from imbtorch._posterior import PosteriorMixin
 from imbtorch._sklearn import StrOptions, fit_context
+from imbtorch.training.loop import complete
 
 __all__ = ["ImbalancedNetClassifier"]
 
@@ -282,9 +283,7 @@ class ImbalancedNetClassifier(
         DivergenceError
             If the loss or a weight is not finite and ``on_divergence="raise"``.
         """
-        with self._all_or_nothing():
-            interrupted = self._fit(X, y, sample_weight)
-        self._pass_on(interrupted)
+        self._pass_on(complete(self._begin_fit(X, y, sample_weight)))
         return self
 
     @fit_context
@@ -324,7 +323,7 @@ class ImbalancedNetClassifier(
             label, or ``class_weight`` needs the counts of the whole data set.
         """
         with self._all_or_nothing():
-            interrupted = self._partial_fit(X, y, classes, sample_weight)
+            interrupted = complete(self._fitting_chunk(X, y, classes, sample_weight))
         self._pass_on(interrupted)
         return self
 

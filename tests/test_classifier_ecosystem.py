@@ -161,13 +161,13 @@ def routing():
 @pytest.mark.usefixtures("routing")
 def test_sample_weight_is_routed_through_a_search_of_a_pipeline(monkeypatch):
     seen = []
-    original = ImbalancedNetClassifier._fit
+    original = ImbalancedNetClassifier._fitting
 
-    def record(self, X, y, sample_weight):
+    def record(self, X, y, sample_weight, *args):
         seen.append(sample_weight)
-        return original(self, X, y, sample_weight)
+        return original(self, X, y, sample_weight, *args)
 
-    monkeypatch.setattr(ImbalancedNetClassifier, "_fit", record)
+    monkeypatch.setattr(ImbalancedNetClassifier, "_fitting", record)
     weights = np.linspace(1, 2, len(Y))
     clf = small().set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
     scaler = StandardScaler().set_fit_request(sample_weight=False)

@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import skorch.callbacks as sc
+import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
@@ -282,6 +283,7 @@ def test_failed_fit_leaves_the_estimator_as_it_was():
 
 def test_feature_smoothing_sees_targets_and_epochs():
     layer = FeatureSmoothing(8, n_bins=10)
+    torch.manual_seed(0)
     module = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), layer, nn.Linear(8, 1))
     reg = small(module, max_epochs=8, lr=0.02, early_stopping=True).fit(X, Y)
     trained = reg.module_[2]

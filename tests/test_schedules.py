@@ -9,8 +9,8 @@ from sklearn.model_selection import GridSearchCV
 from imbtorch import MLP
 from imbtorch.losses import FocalLoss
 from imbtorch.samplers import BaseSampler, Plan
+from imbtorch.training.alone import Alone
 from imbtorch.training.batches import Rows
-from imbtorch.training.net import _Net
 from imbtorch.training.optimizers import LR_SCHEDULES
 from imbtorch.training.schedules import power_at
 from tests.toy import parameters_of, small, table
@@ -49,13 +49,13 @@ def weights_seen(monkeypatch):
 def orders_seen(monkeypatch):
     """Return the rows of each epoch, in order."""
     seen = []
-    plainly = _Net._epoch
+    plainly = Alone.epoch
 
-    def epoch(self, rows, order, *args):
-        seen.append(order.numpy().copy())
-        return plainly(self, rows, order, *args)
+    def epoch(self, runs, epoch):
+        seen.append(runs[0].order.numpy().copy())
+        return plainly(self, runs, epoch)
 
-    monkeypatch.setattr(_Net, "_epoch", epoch)
+    monkeypatch.setattr(Alone, "epoch", epoch)
     return seen
 
 

@@ -57,6 +57,32 @@ class Validation:
             features = as_features(X[valid], dtype, device)
             self.rows = Rows(features, targets[valid], None, dtype, device)
 
+    def show(self, net: Any, train_loss: float, hooks: frozenset[str]) -> float | None:
+        """Show the end of an epoch to skorch's callbacks; return the validation loss, if any."""
+        if not hooks:  # skorch's checkpoints read a last batch
+            net.history.new_batch()
+            net.history.record_batch("train_loss", train_loss)
+        return None if self.rows is None else self._loss(net, self.rows, hooks)
+
+    def _loss(self, net: Any, rows: Rows, hooks: frozenset[str]) -> float:
+        """Mean loss of the validation part, its batches shown to the callbacks that ask."""
+        total = 0.0
+        order = torch.arange(len(rows), device=net.device)
+        for x, codes, _ in rows.batches(order, net.batch_size):
+            if hooks:
+                net.notify("on_batch_begin", batch=(x, codes), training=False)
+            with torch.no_grad():
+                logits = net.read(net.module_(x))
+                loss = net.unweighted(logits, codes)
+            total += float(loss) * len(x)
+            if hooks:
+                net.history.record_batch("valid_loss", float(loss))
+                net.history.record_batch("valid_batch_size", len(x))
+                net.notify(
+                    "on_batch_end", batch=(x, codes), training=False, loss=loss, y_pred=logits
+                )
+        return total / len(rows)
+
 
 def _kind(targets: NDArray[Any]) -> type[np.generic]:
     """Codes come in the smallest type that holds them; skorch's callbacks expect the usual one."""

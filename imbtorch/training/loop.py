@@ -1,0 +1,116 @@
+"""The training loop, of one net or of many that go through their epochs side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from imbtorch._seed import private_torch_rng
+from imbtorch.training.alone import Alone
+from imbtorch.training.net import StopTraining
+from imbtorch.training.run import Fitting, Run
+
+__all__ = ["Engine", "complete", "train"]
+
+
+class Engine(Protocol):
+    """What computes an epoch."""
+
+    def epoch(self, runs: Sequence[Run], epoch: int) -> list[float]:
+        """Train on the rows of the epoch; return the sum of the losses of each run."""
+
+    def leave(self, runs: Sequence[Run]) -> None:
+        """Hand over nets that are trained no further."""
+
+    def averaged(self, run: Run) -> bool:
+        """Tell whether the net holds an average of its weights."""
+
+
+def train(runs: Sequence[Run], build: Callable[[Sequence[Run]], Engine] = Alone) -> None:
+    """Train every run to its end.
+
+    What goes wrong with one of them is kept in its ``error`` and stops it alone. Ctrl-C stops all
+    of them; they are left usable and ``interrupted``.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+        Of equally many epochs.
+    build : callable(runs) -> Engine, default=Alone
+        What computes the epochs; the default takes a single run.
+    """
+    engine: Engine | None = None
+    active = list(runs)
+    try:
+        for run in active:
+            _attempt(run, Run.begin)
+        active = _left(None, active)
+        if active:
+            engine = build(active)
+        for epoch in range(runs[0].epochs):
+            if not active or engine is None:
+                break
+            for run in active:
+                _attempt(run, lambda run, epoch=epoch: run.open_epoch(epoch))  # type: ignore[misc]
+            active = _left(engine, active)
+            try:
+                totals = engine.epoch(active, epoch) if active else []
+            except StopTraining:  # of a callback that looks at batches
+                active[0].done = True
+                break
+            for run, total in zip(active, totals, strict=True):
+                _attempt(run, lambda run, total=total: run.close_epoch(total))  # type: ignore[misc]
+            active = _left(engine, active)
+    except KeyboardInterrupt:
+        for run in active:
+            run.interrupt()
+    finally:
+        if engine is not None:
+            engine.leave(active)
+        for run in runs:
+            run.end()
+    for run in runs:
+        if run.error is None and not run.interrupted:
+            run.finish(engine is not None and engine.averaged(run))
+
+
+def _attempt(run: Run, act: Callable[[Run], None]) -> None:
+    """Let a run act; what stops it stops no other."""
+    try:
+        act(run)
+    except StopTraining:
+        run.done = True
+    except Exception as error:
+        run.error, run.done = error, True
+
+
+def _left(engine: Engine | None, runs: list[Run]) -> list[Run]:
+    """Let runs that are done leave the engine; return the others."""
+    done = [run for run in runs if run.done]
+    if engine is not None and done:
+        engine.leave(done)
+    return [run for run in runs if not run.done]
+
+
+def complete(fitting: Fitting) -> bool:
+    """Run a fit to its end, its nets trained one by one.
+
+    Parameters
+    ----------
+    fitting : Fitting
+        From ``_begin_fit`` of an estimator.
+
+    Returns
+    -------
+    bool
+        Whether Ctrl-C cut the training short.
+    """
+    try:
+        runs = next(fitting)
+        while True:
+            for run in runs:
+                with private_torch_rng(run.seed, run.device):
+                    train([run])
+            runs = next(fitting)
+    except StopIteration as end:
+        return bool(end.value)
