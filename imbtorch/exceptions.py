@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["DivergenceError", "DoubleCorrectionWarning"]
+__all__ = ["DivergenceError", "DoubleCorrectionWarning", "NotStackedWarning"]
 
 
 class DivergenceError(ValueError):
@@ -15,3 +15,7 @@ class DivergenceError(ValueError):
 
 class DoubleCorrectionWarning(UserWarning):
     """Two or more settings correct the same class imbalance, and together overshoot it."""
+
+
+class NotStackedWarning(UserWarning):
+    """Nets that were to be trained as one stack are trained one by one; the message says why."""

@@ -43,14 +43,22 @@ class Alone:
             averaging=self.run.averaging,
         )
 
-    def epoch(self, runs: Sequence[Run], epoch: int) -> list[float]:
-        """Train on the rows of the epoch; return the sum of the losses, in a list."""
+    def epoch(self, runs: Sequence[Run], epoch: int) -> list[tuple[float, bool]]:
+        """Train on the rows of the epoch.
+
+        Returns
+        -------
+        list of (float, bool)
+            Sum of the losses, and whether the weights are finite.
+        """
         run, batch_size = self.run, self.net.batch_size
         self.rate.begin_epoch(epoch, math.ceil(len(run.order) / batch_size))
         batches = run.rows.batches(run.order, batch_size, sparse=self.takes_sparse)
         with self.steps.epoch():
             total = self._hooked(batches) if run.hooks else self._lean(batches)
-        return [float(total)]  # the one sync of the epoch
+        weights = [p.detach() for p in self.net.module_.parameters() if p.is_floating_point()]
+        norms = torch.stack([w.norm() for w in weights]) if weights else torch.zeros(1)
+        return [(float(total), bool(torch.isfinite(norms).all()))]
 
     def leave(self, runs: Sequence[Run]) -> None:
         """Put the learning rate back, so that training can be continued."""

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["Ema", "Swa", "WeightAverage"]
+__all__ = ["Ema", "Swa", "WeightAverage", "average_of"]
 
 _TAIL = 0.75  # share of the epochs after which stochastic weight averaging begins
 
@@ -94,3 +94,29 @@ class Swa(WeightAverage):
             self.wait -= 1
         else:
             self._add(1 / (self.count + 1))
+
+
+def average_of(
+    averaging: str | float | None, params: list[Tensor], epochs: int
+) -> WeightAverage | None:
+    """Build the average that the estimator asks for.
+
+    Parameters
+    ----------
+    averaging : {"ema", "swa"}, float or None
+        A number is the decay of an exponential one.
+    params : list of Tensor
+        What is trained.
+    epochs : int
+        How many there are to be.
+
+    Returns
+    -------
+    WeightAverage or None
+        None where there is to be none.
+    """
+    if averaging is None:
+        return None
+    if averaging == "swa":
+        return Swa(params, epochs)
+    return Ema(params, 0.999 if averaging == "ema" else float(averaging))

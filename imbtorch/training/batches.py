@@ -20,9 +20,9 @@ from imbtorch.training.mixing import Mixing
 from imbtorch.training.sparse_rows import SparseRows, sparse_products_pay
 from imbtorch.training.targets import as_targets
 
-__all__ = ["Features", "Rows", "as_features"]
+__all__ = ["BLOCK_BYTES", "Features", "Rows", "as_features", "batch_sizes"]
 
-_BLOCK_BYTES = 4 * 2**20
+BLOCK_BYTES = 4 * 2**20
 _RESIDENT_SHARE = 0.5  # of the accelerator's free memory that X may take
 _NUMPY_DTYPES: dict[torch.dtype, type[np.floating[Any]]] = {
     torch.float32: np.float32,
@@ -198,10 +198,22 @@ def as_features(
     return _TensorFeatures(_wrap(_cast(X, kind)).to(device))
 
 
-def _sizes(n: int, step: int) -> list[int]:
+def batch_sizes(n: int, step: int) -> list[int]:
     """Cut ``n`` rows into steps; a last single row joins its neighbour.
 
     Batch normalisation cannot train on one row.
+
+    Parameters
+    ----------
+    n : int
+        Rows of an epoch.
+    step : int
+        Rows of a batch.
+
+    Returns
+    -------
+    list of int
+        All ``step`` but the last one.
     """
     sizes = [step] * (n // step)
     rest = n % step
@@ -241,7 +253,7 @@ class Rows:
         label_weight: NDArray[Any] | None = None,
     ) -> None:
         self.features, self.dtype, self.device = features, dtype, device
-        self.targets = as_targets(targets, dtype, device)
+        self.given_targets, self.targets = targets, as_targets(targets, dtype, device)
         self.mixing: Mixing | None = None
         self.set_weights(weights, label_weight)
 
@@ -309,9 +321,9 @@ class Rows:
         even = torch.full(
             (batch_size,), 1 / (batch_size * n_terms), dtype=self.dtype, device=self.device
         )
-        per_block = batch_size * max(1, _BLOCK_BYTES // (self.features.row_bytes * batch_size))
-        for block in order.split(_sizes(len(order), per_block)):
-            sizes = _sizes(len(block), batch_size)
+        per_block = batch_size * max(1, BLOCK_BYTES // (self.features.row_bytes * batch_size))
+        for block in order.split(batch_sizes(len(order), per_block)):
+            sizes = batch_sizes(len(block), batch_size)
             targets = self.targets.gather(block).split(sizes)
             if self.weights is None:
                 shares = [

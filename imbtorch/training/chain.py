@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from imbtorch.training.sparse_rows import SparseRows
 
-__all__ = ["Chain"]
+__all__ = ["Activation", "Chain", "Dropout", "has_hooks", "plain_layers"]
 
 _aten = torch.ops.aten
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
@@ -67,7 +67,7 @@ class _Linear:
         return gradient if first else torch.mm(gradient, self.weight)
 
 
-class _Activation:
+class Activation:
     """A non-linearity and its derivative."""
 
     def __init__(self, layer: nn.Module) -> None:
@@ -75,32 +75,37 @@ class _Activation:
         self.apply = layer.forward
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply the layer, and remember what its derivative needs."""
         self.x = x
         self.y = cast(Tensor, self.apply(x))
         return self.y
 
     def backward(self, gradient: Tensor, first: bool) -> Tensor:
+        """Gradient by the input, from that by the output."""
         return self.derivative(gradient, self.x, self.y, self.layer)
 
 
-class _Dropout:
+class Dropout:
     """Zero units at random, scale up the others."""
 
-    def __init__(self, layer: nn.Dropout) -> None:
-        self.p = layer.p
+    def __init__(self, layer: Any) -> None:
+        self.p: float = layer.p
 
     def forward(self, x: Tensor) -> Tensor:
+        """Draw a mask, and apply it."""
         y, self.mask = _aten.native_dropout.default(x, self.p, True)
         return cast(Tensor, y)
 
     def backward(self, gradient: Tensor, first: bool) -> Tensor:
+        """Apply the mask to the gradient."""
         return cast(
             Tensor,
             _aten.native_dropout_backward.default(gradient, self.mask, 1 / (1 - self.p)),
         )
 
 
-def _has_hooks(module: nn.Module) -> bool:
+def has_hooks(module: nn.Module) -> bool:
+    """Tell whether somebody watches or changes what goes through a module."""
     return bool(
         module._forward_hooks
         or module._forward_pre_hooks
@@ -115,13 +120,38 @@ def _is_trained_plainly(parameter: nn.Parameter) -> bool:
 
 
 def _is_plain(layer: nn.Module) -> bool:
-    if _has_hooks(layer) or not all(map(_is_trained_plainly, layer.parameters())):
+    if has_hooks(layer) or not all(map(_is_trained_plainly, layer.parameters())):
         return False
     if type(layer) is nn.Linear:
         return layer.bias is not None
     if type(layer) is nn.Dropout:
         return not layer.inplace and layer.p < 1
     return type(layer) in _ACTIVATIONS and not getattr(layer, "inplace", False)
+
+
+def plain_layers(module: nn.Module) -> list[nn.Module] | None:
+    """Take a module apart into linear layers, activations and dropout.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Any.
+
+    Returns
+    -------
+    list of torch.nn.Module or None
+        In forward order, a linear one first; None where the module is anything else.
+    """
+    parts = list(module) if type(module) is nn.Sequential else []
+    tensors = [p for part in parts for p in part.parameters()]
+    plain = (
+        parts
+        and not has_hooks(module)
+        and all(map(_is_plain, parts))
+        and len({id(p) for p in tensors}) == len(tensors)  # a shared one accumulates
+        and type(parts[0]) is nn.Linear
+    )
+    return parts if plain else None
 
 
 class Chain:
@@ -139,25 +169,17 @@ class Chain:
     @classmethod
     def of(cls, module: nn.Module) -> Chain | None:
         """Take a module apart, or return None where it is not a plain chain."""
-        parts = list(module) if type(module) is nn.Sequential else []
-        tensors = [p for part in parts for p in part.parameters()]
-        plain = (
-            parts
-            and not _has_hooks(module)
-            and all(map(_is_plain, parts))
-            and len({id(p) for p in tensors}) == len(tensors)  # a shared one accumulates
-            and type(parts[0]) is nn.Linear
-        )
-        if not plain:
+        parts = plain_layers(module)
+        if parts is None:
             return None
         layers: list[_Layer] = []
         for part in parts:
             if isinstance(part, nn.Linear):
                 layers.append(_Linear(part))
             elif isinstance(part, nn.Dropout):
-                layers.append(_Dropout(part))
+                layers.append(Dropout(part))
             else:
-                layers.append(_Activation(part))
+                layers.append(Activation(part))
         return cls(layers)
 
     def store_by_feature(self, *, fresh: bool) -> bool:

@@ -16,8 +16,8 @@ __all__ = ["Engine", "complete", "train"]
 class Engine(Protocol):
     """What computes an epoch."""
 
-    def epoch(self, runs: Sequence[Run], epoch: int) -> list[float]:
-        """Train on the rows of the epoch; return the sum of the losses of each run."""
+    def epoch(self, runs: Sequence[Run], epoch: int) -> list[tuple[float, bool]]:
+        """Sum of the losses of each run over the epoch, and whether its weights are finite."""
 
     def leave(self, runs: Sequence[Run]) -> None:
         """Hand over nets that are trained no further."""
@@ -59,7 +59,7 @@ def train(runs: Sequence[Run], build: Callable[[Sequence[Run]], Engine] = Alone)
                 active[0].done = True
                 break
             for run, total in zip(active, totals, strict=True):
-                _attempt(run, lambda run, total=total: run.close_epoch(total))  # type: ignore[misc]
+                _attempt(run, lambda run, total=total: run.close_epoch(*total))  # type: ignore[misc]
             active = _left(engine, active)
     except KeyboardInterrupt:
         for run in active:

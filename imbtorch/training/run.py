@@ -133,13 +133,13 @@ class Run:
         for watcher in self._watchers:
             watcher.epoch_begin(self.net)
         self.net.notify("on_epoch_begin", **self._datasets)  # skorch opens the epoch's record here
-        self._set_training(True)
+        self.set_training(True)
         self.net.criterion_.set_epoch(len(self.net.history) - 1)
 
-    def close_epoch(self, total: float) -> None:
+    def close_epoch(self, total: float, weights_are_finite: bool) -> None:
         """Record the epoch, whose losses sum up to ``total``, and ask whether it was the last."""
-        net = self.net
-        self._set_training(False)
+        net, self.guard.weights_are_finite = self.net, weights_are_finite
+        self.set_training(False)
         record: dict[str, Any] = {
             "epoch": len(net.history),
             "lr": net.optimizer_.param_groups[0]["lr"],
@@ -160,7 +160,8 @@ class Run:
                 self._record_loss("valid_loss", valid_loss)
         net.notify("on_epoch_end", **self._datasets)
 
-    def _set_training(self, mode: bool) -> None:
+    def set_training(self, mode: bool) -> None:
+        """Put module and loss into training mode, or out of it."""
         self.net.module_.train(mode)
         self.net.criterion_.train(mode)
 

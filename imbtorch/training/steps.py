@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
-from imbtorch.training.averaging import Ema, Swa, WeightAverage
+from imbtorch.training.averaging import Ema, average_of
 from imbtorch.training.optimizers import lean_step
 
 __all__ = ["Again", "Step", "Steps"]
@@ -125,13 +125,10 @@ class Steps:
     ) -> None:
         params = [p for group in optimizer.param_groups for p in group["params"]]
         plain = lean_step(optimizer)
-        self.average: WeightAverage | None = None
+        self.average = average_of(averaging, params, epochs)
         self.step: Step = lambda again: plain()
-        if averaging == "swa":
-            self.average = Swa(params, epochs)
-        elif averaging is not None:
-            self.average = ema = Ema(params, 0.999 if averaging == "ema" else float(averaging))
-            self.step = _Averaged(self.step, ema)
+        if isinstance(self.average, Ema):
+            self.step = _Averaged(self.step, self.average)
         if clipping is not None:
             self.step = _Clipped(self.step, params, clipping)
         if sharpness:

@@ -1,0 +1,7 @@
+"""Many nets trained as one: their parameters lie in one tensor, and a step moves all of them."""
+
+from __future__ import annotations
+
+from imbtorch.training.stack.groups import train_together
+
+__all__ = ["train_together"]

@@ -1,0 +1,179 @@
+"""Batches of many nets side by side: each net has rows, order and weights of its own.
+
+A batch of a segment, neighbouring nets whose batches have equally many rows, is cut from a block of
+many, as for a single net. Nets that see the same rows in the same order share what is gathered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from imbtorch.training.batches import BLOCK_BYTES, batch_sizes
+from imbtorch.training.run import Run
+
+__all__ = ["Batch", "batches", "streams_of"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of neighbouring nets.
+
+    Attributes
+    ----------
+    nets : slice
+        Which nets.
+    step : int
+        Which batch of the epoch.
+    size : int
+        Rows of each net.
+    x : Tensor of shape (n, size, ...)
+        Features.
+    target : Tensor of shape (n, size), (n, size, l) or (n, size, k)
+        Class codes, labels or values.
+    share : Tensor of shape (n, size); of labels (n, size, 1) or (n, size, l)
+        Weights divided by the number of terms.
+    """
+
+    nets: slice
+    step: int
+    size: int
+    x: Tensor
+    target: Tensor
+    share: Tensor
+
+
+def streams_of(runs: Sequence[Run]) -> list[int]:
+    """Give runs that see the same rows in the same order, in this epoch, the same number."""
+    known: dict[tuple[int, int, int], list[tuple[int, Tensor]]] = {}
+    numbers = []
+    count = 0
+    for run in runs:
+        order = run.order
+        key = (id(run.rows.features), id(run.rows.given_targets), len(order))
+        same = (n for n, other in known.get(key, []) if torch.equal(order, other))
+        number = next(same, None)
+        if number is None:
+            number, count = count, count + 1
+            known.setdefault(key, []).append((number, order))
+        numbers.append(number)
+    return numbers
+
+
+def batches(runs: Sequence[Run], batch_size: int) -> Iterator[Batch]:
+    """Yield the batches of an epoch.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+        With the rows of the epoch in ``order``.
+    batch_size : int
+        Rows of a batch; a last one may have less, or one more.
+
+    Yields
+    ------
+    Batch
+        Step after step; runs out of step with their neighbours have batches of their own.
+    """
+    sizes = [batch_sizes(len(run.order), batch_size) for run in runs]
+    streams = streams_of(runs)
+    changes = sorted({0, *map(len, sizes), *(size.count(batch_size) for size in sizes)})
+    for first, stop in zip(changes, changes[1:], strict=False):
+        present = [size[first] if first < len(size) else 0 for size in sizes]
+        for rows, group in groupby(range(len(runs)), present.__getitem__):
+            if rows:
+                members = list(group)
+                nets = slice(members[0], members[-1] + 1)
+                yield from _segment(runs, streams, nets, first, stop, rows, batch_size)
+
+
+def _segment(
+    runs: Sequence[Run],
+    streams: Sequence[int],
+    nets: slice,
+    first: int,
+    stop: int,
+    size: int,
+    batch_size: int,
+) -> Iterator[Batch]:
+    """Batches of one segment; those before were full."""
+    members = runs[nets]
+    distinct: dict[int, Run] = {}
+    for number, run in zip(streams[nets], members, strict=True):
+        distinct.setdefault(number, run)
+    place = {number: i for i, number in enumerate(distinct)}
+    which = None
+    if len(distinct) < len(members):
+        index = [place[number] for number in streams[nets]]
+        which = torch.tensor(index, device=members[0].device)
+    row_bytes = members[0].rows.features.row_bytes
+    n_steps = max(1, BLOCK_BYTES // (row_bytes * size * len(distinct)))
+    for begin in range(first, stop, n_steps):
+        n = min(n_steps, stop - begin)
+        rows = slice(begin * batch_size, begin * batch_size + n * size)
+        x, target = _gather(list(distinct.values()), rows, n)
+        share = _shares(members, rows, n, target)
+        for i in range(n):
+            x_i, target_i = x[i], target[i]
+            if which is not None:
+                x_i, target_i = x_i.index_select(0, which), target_i.index_select(0, which)
+            share_i = _of_labels(members, share[i], target_i)
+            yield Batch(nets, begin + i, size, x_i, target_i, share_i)
+
+
+def _gather(runs: Sequence[Run], rows: slice, n_steps: int) -> tuple[Tensor, Tensor]:
+    """Features and targets of ``n_steps`` batches of each run, ``(n_steps, n_runs, size, ...)``."""
+    orders = [run.order[rows].reshape(n_steps, -1) for run in runs]
+    features = {id(run.rows.features) for run in runs}
+    targets = {id(run.rows.given_targets) for run in runs}
+    if len(features) == len(targets) == 1:
+        index = torch.stack(orders, dim=1)
+        shape, flat = index.shape, index.reshape(-1)
+        x = _dense(runs[0].rows.features.gather(flat), len(flat))
+        y = _dense(runs[0].rows.targets.gather(flat), len(flat))
+        return x.reshape(*shape, *x.shape[1:]), y.reshape(*shape, *y.shape[1:])
+    pairs = [_gather([run], rows, n_steps) for run in runs]
+    return torch.cat([x for x, _ in pairs], dim=1), torch.cat([y for _, y in pairs], dim=1)
+
+
+def _dense(block: Any, n: int) -> Tensor:
+    """Turn a block of rows into one tensor."""
+    return block if isinstance(block, Tensor) else next(iter(block.split([n])))
+
+
+def _shares(runs: Sequence[Run], rows: slice, n_steps: int, target: Tensor) -> Tensor:
+    """Weights of the rows divided by the number of terms, ``(n_steps, n_runs, size)``."""
+    size = (rows.stop - rows.start) // n_steps
+    n_terms = size * max(runs[0].rows.targets.n_labels, 1)
+    one = torch.ones((), dtype=runs[0].rows.dtype, device=target.device)
+    if all(run.rows.weights is None for run in runs):
+        share: Tensor = one / n_terms
+        return share.expand(n_steps, len(runs), size)
+    even = one.expand(n_steps, size)
+    weights = [
+        even
+        if run.rows.weights is None
+        else run.rows.weights.index_select(0, run.order[rows]).reshape(n_steps, size)
+        for run in runs
+    ]
+    share = torch.stack(weights, dim=1) / n_terms
+    return share
+
+
+def _of_labels(runs: Sequence[Run], share: Tensor, labels: Tensor) -> Tensor:
+    """Shares of the labels of each row, where the targets are labels."""
+    if not runs[0].rows.targets.n_labels:
+        return share
+    share = share.unsqueeze(2)
+    weights = [run.rows.label_weight for run in runs]
+    if all(weight is None for weight in weights):
+        return share
+    ones = torch.ones((labels.shape[2], 2), dtype=share.dtype, device=share.device)
+    given = torch.stack([ones if weight is None else weight for weight in weights])
+    absent, present = given.unsqueeze(1).unbind(3)
+    return share * torch.addcmul(absent, present - absent, labels)

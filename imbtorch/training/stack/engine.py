@@ -1,0 +1,130 @@
+"""Epochs of many nets at once: a step moves all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from imbtorch.training.batches import batch_sizes
+from imbtorch.training.run import Run
+from imbtorch.training.stack.batches import Batch, batches
+from imbtorch.training.stack.losses import Losses, losses_of, numeric_parameters
+from imbtorch.training.stack.modules import Network, network_of
+from imbtorch.training.stack.steps import StackedSteps
+from imbtorch.training.stack.storage import Storage
+
+__all__ = ["Stack"]
+
+_TRIAL_ROWS = 4
+
+
+class Stack:
+    """Train nets of one architecture, loss, optimizer, batch size and number of epochs.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+        Those with as many rows should be neighbours.
+    """
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        self.runs = list(runs)
+        self.storage = Storage([run.net.module_ for run in runs])
+        self.build = network_of(self.storage)
+        self.networks: dict[tuple[int, int], Network] = {}
+        self.steps = StackedSteps(self.storage, runs)
+        self.width = self._width()
+        self.losses, self.numbers = self._losses(), self._numbers()
+        self.with_average: set[Run] = set()
+
+    def _numbers(self) -> list[Any]:
+        losses = [run.net.criterion_ for run in self.runs]
+        return [[getattr(loss, name) for name in numeric_parameters(loss)] for loss in losses]
+
+    @torch.no_grad()
+    def _width(self) -> int:
+        """Columns of a module's output."""
+        return int(self.runs[0].net.module_.train(False)(self._trial()[0]).shape[1])
+
+    def _trial(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the first rows of a net."""
+        rows = self.runs[0].rows
+        order = torch.arange(min(_TRIAL_ROWS, len(rows)), device=rows.device)
+        return next(rows.batches(order, _TRIAL_ROWS))
+
+    def _losses(self) -> Losses:
+        """Choose how to evaluate the losses, by a trial."""
+        _, target, share = self._trial()
+        n, kind = len(self.runs), self.storage.values
+        shape, own = (n, len(target), self.width), torch.Generator().manual_seed(0)
+        outputs = torch.randn(shape, generator=own).to(kind.device, kind.dtype)
+        targets, shares = (t.expand(n, *t.shape).contiguous() for t in (target, share))
+        return losses_of([run.net for run in self.runs], outputs, targets, shares)
+
+    # -- an epoch ----------------------------------------------------------------------------
+
+    def epoch(self, runs: Sequence[Run], epoch: int) -> list[tuple[float, bool]]:
+        """Train on the rows of the epoch.
+
+        Returns
+        -------
+        list of (float, bool)
+            Sum of the losses of each run, and whether its weights are finite.
+        """
+        if self._numbers() != self.numbers:  # a schedule has changed them
+            self.losses, self.numbers = self._losses(), self._numbers()
+        self.networks.clear()  # modes of the layers may have changed
+        batch_size = self.runs[0].net.batch_size
+        n_steps = [len(batch_sizes(len(run.order), batch_size)) for run in runs]
+        self.steps.begin_epoch(runs, epoch, n_steps)
+        totals = torch.zeros(
+            len(runs), dtype=self.storage.values.dtype, device=self.storage.values.device
+        )
+        with self.steps.epoch():
+            for batch in batches(runs, batch_size):
+                totals[batch.nets].add_(self._gradients(batch), alpha=batch.size)
+                self.steps(batch.nets, batch.step, lambda batch=batch: self._gradients(batch))  # type: ignore[misc]
+        for run, rate in zip(runs, self.steps.last, strict=True):
+            for group in run.net.optimizer_.param_groups:
+                group["lr"] = rate  # what the history shows
+        finite = torch.isfinite(self.storage.values).all(dim=1)
+        told = torch.stack([totals, finite.to(totals.dtype)]).tolist()  # the one sync of the epoch
+        return [(total, bool(is_finite)) for total, is_finite in zip(*told, strict=True)]
+
+    def _gradients(self, batch: Batch) -> Tensor:
+        """Write the gradients of a batch; return the losses of its nets."""
+        network = self._network(batch.nets)
+        output = network.forward(batch.x)
+        values, gradient = self.losses(batch.nets, output, batch.target, batch.share)
+        network.backward(gradient)
+        return values
+
+    def _network(self, nets: slice) -> Network:
+        key = nets.start, nets.stop
+        if key not in self.networks:
+            self.networks[key] = self.build(nets)
+        return self.networks[key]
+
+    # -- nets that are done ------------------------------------------------------------------
+
+    def leave(self, runs: Sequence[Run]) -> None:
+        """Give nets their own numbers; the others close ranks."""
+        gone = set(runs)
+        rows = [row for row, run in enumerate(self.runs) if run not in gone]
+        for run, average in zip(self.runs, self.steps.averages, strict=True):
+            if run in gone and average is not None and average.count:
+                self.with_average.add(run)
+        self.steps.keep(self.runs, rows)
+        self.storage.keep(rows)
+        self.runs = [self.runs[row] for row in rows]
+        self.networks.clear()
+        if self.runs:
+            self.losses = self.losses.of([run.net for run in self.runs])
+            self.numbers = self._numbers()
+
+    def averaged(self, run: Run) -> bool:
+        """Tell whether the net holds an average of its weights."""
+        return run in self.with_average

@@ -1,0 +1,227 @@
+"""Which nets can be trained as one, how many of them at a time, and what keeps the others apart."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import joblib
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from imbtorch._seed import private_torch_rng
+from imbtorch.exceptions import NotStackedWarning
+from imbtorch.training.callbacks import EpochCallbacks, ProgressBar
+from imbtorch.training.chain import has_hooks, plain_layers
+from imbtorch.training.loop import train
+from imbtorch.training.observers import observing_layers
+from imbtorch.training.run import Run
+from imbtorch.training.stack.engine import Stack
+from imbtorch.training.stack.losses import numeric_parameters
+from imbtorch.training.stack.modules import network_of
+from imbtorch.training.stack.storage import Storage
+
+__all__ = ["train_together"]
+
+_TRIAL_ROWS = 4
+_COPIES = 7  # of a parameter: value, gradient, two moments, their change, best and last finite one
+_PASSES = 3  # tensors of each activation's size: itself, its gradient, and one on the way
+
+
+def train_together(runs: Sequence[Run], max_memory: int | None) -> None:
+    """Train runs to their end, as few stacks as there can be.
+
+    What goes wrong with one of them is kept in its ``error``; the others go on. Where Ctrl-C ends
+    the training, runs that were not begun are left as they are, ``interrupted``.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+        Any.
+    max_memory : int or None
+        Bytes that the nets of a stack may take together; None for as many as there are.
+
+    Raises
+    ------
+    ValueError
+        If there are no runs, or ``max_memory`` is less than one net takes.
+
+    Warns
+    -----
+    NotStackedWarning
+        Once, if nets have to be trained one by one; it says why.
+    """
+    if not runs:
+        raise ValueError("There is no net to train: got an empty list of runs.")
+    groups: dict[Any, list[Run]] = {}
+    reasons: dict[str, None] = {}
+    for run in runs:
+        reason = _alone_because(run)
+        if reason is not None:
+            reasons[reason] = None
+        groups.setdefault(run if reason else _kind(run), []).append(run)
+    for group in groups.values():
+        for part in _parts(group, max_memory, reasons):
+            if any(run.interrupted for run in runs):
+                part[0].interrupted = part[0].done = True
+                continue
+            with private_torch_rng(part[0].seed, part[0].device):
+                train(part, Stack) if len(part) > 1 else train(part)
+    if reasons and len(runs) > 1:
+        warnings.warn(
+            f"Nets are trained one by one, not as a stack: {'; '.join(reasons)}. The results are "
+            "the same; it takes longer.",
+            NotStackedWarning,
+            stacklevel=2,
+        )
+
+
+def _parts(group: list[Run], max_memory: int | None, reasons: dict[str, None]) -> list[list[Run]]:
+    """Cut runs of one kind into stacks that fit into the memory."""
+    if len(group) == 1:
+        return [group]
+    first = group[0]
+    with private_torch_rng(first.seed, first.device):
+        x = _few_rows(first)
+        reason = _cannot_be_mapped([run.net.module_ for run in group], x)
+        need = _bytes(first, x)
+    if reason is not None:
+        reasons[reason] = None
+        return [[run] for run in group]
+    if max_memory is not None and max_memory < need:
+        raise ValueError(
+            f"max_memory={max_memory} is less than one net takes, about {need} bytes (parameters, "
+            "optimizer and activations of a batch). Raise it, or use a smaller batch_size."
+        )
+    size = len(group) if max_memory is None else max_memory // need
+    n_parts = -(-len(group) // size)
+    size = -(-len(group) // n_parts)  # stacks of about the same size
+    # those that stay in step beside each other
+    group = sorted(group, key=lambda run: (-run.n_rows, id(run.rows.features)))
+    parts = [group[start : start + size] for start in range(0, len(group), size)]
+    for part in parts:
+        _keep_one_bar(part)
+    return parts
+
+
+def _keep_one_bar(runs: Sequence[Run]) -> None:
+    """Show the progress of a stack once."""
+    for run in runs[1:]:
+        run.monitors = [m for m in run.monitors if not isinstance(m, ProgressBar)]
+
+
+# -- what can be stacked -----------------------------------------------------------------------
+
+
+def _alone_because(run: Run) -> str | None:
+    """Say what keeps a net from being trained with others; None where nothing does."""
+    net, rows = run.net, run.rows
+    module: nn.Module = net.module_
+    if net.callbacks_:
+        return "skorch callbacks look at a single net"
+    if any(isinstance(monitor, EpochCallbacks) for monitor in run.monitors):
+        return "scikit-learn callbacks look at a single fit"
+    if any(True for _ in net.criterion_.parameters()):
+        return f"{type(net.criterion_).__name__} has parameters of its own"
+    if rows.mixing is not None:
+        return "mixtures of rows are made for one net at a time"
+    if rows.can_stay_sparse:
+        return "rows of X are sparse, and their zeros are skipped for one net at a time"
+    if observing_layers(module):
+        return f"layers of {type(module).__name__} look at the targets"
+    if any(map(has_hooks, module.modules())):
+        return f"{type(module).__name__} has hooks"
+    kinds = {p.dtype for p in module.parameters() if p.requires_grad}
+    if kinds != {net.dtype}:
+        return f"{type(module).__name__} has no parameters to train, or of several types"
+    return None
+
+
+def _kind(run: Run) -> tuple[Any, ...]:
+    """Name what nets of a stack have in common."""
+    net, features = run.net, run.rows.features
+    optimizer = net.optimizer if isinstance(net.optimizer, str) else "own"
+    steps = (optimizer, run.clipping is None, run.sharpness > 0)
+    data = (net.device, net.dtype, net.task, net.n_outputs, net.batch_size, run.epochs)
+    inputs = (type(features), features.row_bytes, run.rows.targets.n_labels)
+    return (*data, *inputs, *steps, _module_kind(net.module_), _loss_kind(net.criterion_))
+
+
+def _module_kind(module: nn.Module) -> tuple[Any, ...]:
+    tensors = [*module.named_parameters(), *module.named_buffers()]
+    shapes = [(name, tuple(t.shape), t.dtype, t.requires_grad) for name, t in tensors]
+    return (type(module), repr(module), *shapes)
+
+
+def _loss_kind(loss: Any) -> tuple[Any, ...]:
+    numbers = {*numeric_parameters(loss), "weight"}  # class weights act through the rows
+    params = loss.get_params(deep=False)
+    shapes = [
+        (name, None if tensor is None else tuple(tensor.shape))
+        for name, tensor in loss._buffers.items()
+        if name != "weight"
+    ]
+    fixed = {name: value for name, value in params.items() if name not in numbers}
+    return (type(loss), joblib.hash(fixed), *shapes)
+
+
+def _few_rows(run: Run) -> Tensor:
+    order = torch.arange(min(_TRIAL_ROWS, len(run.rows)), device=run.device)
+    x: Tensor = next(run.rows.batches(order, _TRIAL_ROWS))[0]
+    return x
+
+
+def _cannot_be_mapped(modules: Sequence[nn.Module], x: Tensor) -> str | None:
+    """Say why torch cannot map these modules over their parameters; None where it can."""
+    first = modules[0]
+    if plain_layers(first) is not None:
+        return None
+    name = type(first).__name__
+    with torch.no_grad():
+        for module in modules[1:]:
+            own = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+            if not torch.allclose(functional_call(first, own, (x,)), module(x), equal_nan=True):
+                return f"modules of class {name} differ in more than their parameters"
+    copies = [copy.deepcopy(module).train(False) for module in modules[:2]]
+    expected = torch.stack([module(x).detach() for module in copies])
+    stacked = torch.stack([x, x])
+    try:
+        storage = Storage(copies)
+        found = network_of(storage)(slice(0, 2)).forward(stacked)
+        if not torch.allclose(found, expected, rtol=1e-4, atol=1e-5, equal_nan=True):
+            return f"torch.func.vmap changes the outputs of {name}"
+        for module in copies:
+            module.train(True)
+        network = network_of(storage)(slice(0, 2))
+        network.backward(torch.ones_like(network.forward(stacked)))
+    except Exception as error:  # whatever a module does that vmap cannot follow
+        lines = str(error).strip().splitlines() or [""]
+        return f"torch.func.vmap cannot follow {name} ({type(error).__name__}: {lines[0][:160]})"
+    return None
+
+
+# -- memory ------------------------------------------------------------------------------------
+
+
+def _bytes(run: Run, x: Tensor) -> int:
+    """Estimate what a net takes in a stack: parameters, optimizer, and a batch on its way."""
+    module, net = run.net.module_, run.net
+    parameters = sum(p.numel() * p.element_size() for p in module.parameters())
+    elements = [x.numel()]
+
+    def count(layer: nn.Module, given: Any, output: Any) -> None:
+        if isinstance(output, Tensor) and not any(True for _ in layer.children()):
+            elements.append(output.numel())
+
+    hooks = [layer.register_forward_hook(count) for layer in module.modules()]
+    try:
+        with torch.no_grad():
+            module(x)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    per_row = sum(elements) / len(x) * x.element_size()
+    return int(_COPIES * parameters + _PASSES * net.batch_size * per_row)

@@ -1,0 +1,260 @@
+"""The losses of many nets at once: hyper-parameters and priors differ from net to net."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from numbers import Number
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.func import vmap
+
+from imbtorch.losses import BaseLoss
+from imbtorch.training.net import _Net
+
+__all__ = ["Losses", "losses_of"]
+
+_RTOL, _ATOL = 1e-4, 1e-6  # of a trial in float32: wrong formulas are wrong by far
+
+
+class Losses(Protocol):
+    """Losses of the nets of a stack."""
+
+    def __call__(
+        self, nets: slice, output: Tensor, target: Tensor, share: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Loss of each net, ``(n,)``, and its gradient by the outputs ``(n, b, c)``.
+
+        Parameters
+        ----------
+        nets : slice
+            Which nets.
+        output : Tensor of shape (n, b, c)
+            Of their modules, detached.
+        target : Tensor of shape (n, b), (n, b, l) or (n, b, k)
+            Class codes, labels or values.
+        share : Tensor of shape (n, b); of labels (n, b, 1) or (n, b, l)
+            What each row, or label, counts in the loss of its batch.
+        """
+
+    def of(self, nets: Sequence[_Net]) -> Losses:
+        """Evaluate the losses of other nets in the same way."""
+
+
+class _Way:
+    """A way to evaluate the losses of these nets."""
+
+    def __init__(self, nets: Sequence[_Net]) -> None:
+        self.nets = list(nets)
+
+    def of(self, nets: Sequence[_Net]) -> Any:
+        return type(self)(nets)
+
+
+class _Looped(_Way):
+    """One after the other: any loss, also one that remembers rows."""
+
+    def __call__(
+        self, nets: slice, output: Tensor, target: Tensor, share: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        leaf = output.detach().requires_grad_()
+        rows = zip(self.nets[nets], target, share, leaf, strict=True)
+        with torch.enable_grad():
+            values = torch.stack([net.batch_loss(t, s, z) for net, t, s, z in rows])
+            values.sum().backward()
+        assert leaf.grad is not None
+        return values.detach(), leaf.grad
+
+
+class _Varied:
+    """What differs between the losses of nets, stacked; and a net to compute with."""
+
+    def __init__(self, nets: Sequence[_Net]) -> None:
+        first = nets[0]
+        self.net = _fork(first)
+        self.loss: BaseLoss = copy.copy(first.criterion_)
+        self.loss._buffers = dict(self.loss._buffers)
+        self.net.__dict__["criterion_"] = self.loss
+        losses = [net.criterion_ for net in nets]
+        self.numbers = {
+            name: torch.tensor(
+                [getattr(loss, name) for loss in losses], dtype=first.dtype, device=first.device
+            )
+            for name in numeric_parameters(losses[0])
+            if len({getattr(loss, name) for loss in losses}) > 1
+        }
+        buffers = {name: [loss._buffers[name] for loss in losses] for name in losses[0]._buffers}
+        self.buffers: dict[str, Tensor] = {
+            name: torch.stack([tensor for tensor in tensors if tensor is not None])
+            for name, tensors in buffers.items()
+            if not _all_equal(tensors)
+        }
+
+    def set(self, numbers: dict[str, Tensor], buffers: dict[str, Tensor]) -> None:
+        """Give the loss these numbers and buffers."""
+        self.loss._buffers.update(buffers)
+        for name, value in numbers.items():
+            setattr(self.loss, name, value)
+
+    def values(self, output: Tensor, target: Tensor, share: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Loss of each row or label times its share, and their gradients, in closed form."""
+        known = self.net.closed_form(target, output)
+        if known is None:
+            return None
+        values, gradient = known
+        return values * share, gradient * (share if share.ndim == 2 else share.unsqueeze(-1))
+
+
+class _Flat(_Way):
+    """Rows of all nets in one long batch; numbers that differ are given row by row."""
+
+    def __init__(self, nets: Sequence[_Net]) -> None:
+        super().__init__(nets)
+        self.varied = _Varied(nets)
+        if self.varied.buffers:
+            raise ValueError("what belongs to classes cannot be given row by row")
+
+    def __call__(
+        self, nets: slice, output: Tensor, target: Tensor, share: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        n, b = share.shape[:2]
+        shape = (-1,) if share.ndim == 2 else (-1, 1)
+        numbers = {
+            name: value[nets].repeat_interleave(b).reshape(shape)
+            for name, value in self.varied.numbers.items()
+        }
+        self.varied.set(numbers, {})
+        with torch.no_grad():
+            known = self.varied.values(
+                output.flatten(0, 1), target.flatten(0, 1), share.flatten(0, 1)
+            )
+        if known is None:
+            raise ValueError("no closed form")
+        values, gradient = known
+        return values.reshape(n, -1).sum(1), gradient.reshape(output.shape)
+
+
+class _Mapped(_Way):
+    """A loss mapped over the nets by torch, in closed form or by autograd."""
+
+    def __init__(self, nets: Sequence[_Net]) -> None:
+        super().__init__(nets)
+        self.varied = varied = _Varied(nets)
+
+        def closed(numbers: Any, buffers: Any, z: Tensor, t: Tensor, s: Tensor) -> Any:
+            varied.set(numbers, buffers)
+            known = varied.values(z, t, s)
+            if known is None:
+                raise ValueError("no closed form")
+            return known[0].sum(), known[1]
+
+        def plain(numbers: Any, buffers: Any, z: Tensor, t: Tensor, s: Tensor) -> Tensor:
+            varied.set(numbers, buffers)
+            return varied.net.batch_loss(t, s, z)
+
+        self.closed, self.plain = vmap(closed), vmap(plain)
+        self.has_closed_form = True
+
+    def __call__(
+        self, nets: slice, output: Tensor, target: Tensor, share: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        numbers = {name: value[nets] for name, value in self.varied.numbers.items()}
+        buffers = {name: value[nets] for name, value in self.varied.buffers.items()}
+        if self.has_closed_form:
+            try:
+                with torch.no_grad():
+                    values, gradient = self.closed(numbers, buffers, output, target, share)
+                return values, gradient
+            except ValueError:
+                self.has_closed_form = False
+        leaf = output.detach().requires_grad_()
+        with torch.enable_grad():
+            values = self.plain(numbers, buffers, leaf, target, share)
+            values.sum().backward()
+        assert leaf.grad is not None
+        return values.detach(), leaf.grad
+
+
+def numeric_parameters(loss: BaseLoss) -> list[str]:
+    """Names of the parameters of a loss that may differ within a stack."""
+    params = loss.get_params(deep=False)
+    return [
+        name
+        for name, value in params.items()
+        if isinstance(value, Number) and not isinstance(value, bool) and name != "ignore_index"
+    ]
+
+
+def losses_of(nets: Sequence[_Net], output: Tensor, target: Tensor, share: Tensor) -> Losses:
+    """Choose the fastest way to evaluate the losses of a stack that gives the right values.
+
+    Parameters
+    ----------
+    nets : sequence of _Net
+        With losses of one class, which may differ in numbers and in what they were prepared for.
+    output, target, share : Tensor
+        A batch to try it on, as :class:`Losses` takes them.
+
+    Returns
+    -------
+    Losses
+        Evaluates the losses of any slice of the nets.
+    """
+    looped = _Looped([_trial(net) for net in nets])
+    everything = slice(0, len(nets))
+    expected = looped(everything, output, target, share)
+    if not _remembers(nets[0], output[0], target[0], share[0]):
+        for way in (_Flat, _Mapped):
+            try:
+                losses: Losses = way(nets)
+                found = losses(everything, output, target, share)
+            except Exception:  # whatever a formula cannot do, the next way can
+                continue
+            if all(map(_close, found, expected)):
+                return losses
+    return _Looped(nets)
+
+
+def _trial(net: _Net) -> _Net:
+    """Copy a net with its loss, so that a trial leaves no trace."""
+    fork = _fork(net)
+    fork.__dict__["criterion_"] = copy.deepcopy(net.criterion_)
+    return fork
+
+
+def _fork(net: _Net) -> _Net:
+    """Copy a net, with everything that it holds in common with the copy."""
+    fork = object.__new__(_Net)
+    fork.__dict__.update(net.__dict__)
+    return fork
+
+
+def _remembers(net: _Net, output: Tensor, target: Tensor, share: Tensor) -> bool:
+    """Tell whether a loss changes while it is evaluated, as in training."""
+    trial = _trial(net)
+    loss = trial.criterion_.train()
+    before = copy.deepcopy((loss._buffers, _plain(loss)))
+    with torch.no_grad():
+        trial.batch_loss(target, share, output)
+    after = loss._buffers, _plain(loss)
+    same = before[1] == after[1] and before[0].keys() == after[0].keys()
+    return not (same and all(_all_equal([before[0][k], after[0][k]]) for k in before[0]))
+
+
+def _plain(loss: BaseLoss) -> dict[str, Any]:
+    return {k: v for k, v in vars(loss).items() if isinstance(v, Number | str | bool)}
+
+
+def _all_equal(tensors: Sequence[Tensor | None]) -> bool:
+    first = tensors[0]
+    if first is None:
+        return all(tensor is None for tensor in tensors)
+    return all(tensor is not None and torch.equal(tensor, first) for tensor in tensors)
+
+
+def _close(found: Tensor, expected: Tensor) -> bool:
+    return found.shape == expected.shape and torch.allclose(
+        found.double(), expected.double(), rtol=_RTOL, atol=_ATOL, equal_nan=True
+    )

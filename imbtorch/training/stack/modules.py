@@ -1,0 +1,127 @@
+"""Forward and backward passes of many nets at once, each on rows of its own."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from imbtorch.training.chain import Activation, Dropout, plain_layers
+from imbtorch.training.stack.storage import Storage
+
+__all__ = ["Network", "network_of"]
+
+
+class Network(Protocol):
+    """Some of the nets of a stack."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute the outputs of each net for its rows, ``(n, b, ...) -> (n, b, n_outputs)``."""
+
+    def backward(self, gradient: Tensor) -> None:
+        """Write the gradients of the parameters, given those of the outputs."""
+
+
+class _Linear:
+    """``y = x W^T + b`` of each net."""
+
+    def __init__(self, name: str, parameters: Any, gradients: Any) -> None:
+        self.weight, self.bias = parameters[f"{name}.weight"], parameters[f"{name}.bias"]
+        self.weight_grad, self.bias_grad = gradients[f"{name}.weight"], gradients[f"{name}.bias"]
+        self.transposed, self.row = self.weight.transpose(1, 2), self.bias.unsqueeze(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.x = x
+        return torch.baddbmm(self.row, x, self.transposed)
+
+    def backward(self, gradient: Tensor, first: bool) -> Tensor:
+        torch.bmm(gradient.transpose(1, 2), self.x, out=self.weight_grad)
+        torch.sum(gradient, 1, out=self.bias_grad)
+        return gradient if first else torch.bmm(gradient, self.weight)
+
+
+class _Chain:
+    """Plain layers, back-propagated without a graph, as :class:`imbtorch.training.chain.Chain`."""
+
+    def __init__(self, layers: Sequence[nn.Module], storage: Storage, nets: slice) -> None:
+        parameters, gradients = storage.parameters(nets), storage.gradients(nets)
+        self.layers: list[Any] = []
+        for place, layer in enumerate(layers):
+            if isinstance(layer, nn.Linear):
+                self.layers.append(_Linear(str(place), parameters, gradients))
+            else:
+                self.layers.append((Dropout if type(layer) is nn.Dropout else Activation)(layer))
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer.forward(x)
+        return x
+
+    @torch.no_grad()
+    def backward(self, gradient: Tensor) -> None:
+        first = self.layers[0]
+        for layer in reversed(self.layers):
+            gradient = layer.backward(gradient, layer is first)
+
+
+class _Mapped:
+    """Any module, mapped over the nets by torch."""
+
+    def __init__(self, module: nn.Module, storage: Storage, nets: slice) -> None:
+        self.parameters, self.gradients = storage.parameters(nets), storage.gradients(nets)
+        self.buffers = storage.buffers(nets)
+
+        def one(parameters: Any, buffers: Any, x: Tensor) -> Tensor:
+            output: Tensor = functional_call(module, (parameters, buffers), (x,))
+            return output
+
+        self.all: Callable[..., Tensor] = vmap(one, randomness="different")
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.leaves = {n: p.detach().requires_grad_() for n, p in self.parameters.items()}
+        with torch.enable_grad():
+            self.output = self.all(self.leaves, self.buffers, x)
+        return self.output.detach()
+
+    def backward(self, gradient: Tensor) -> None:
+        found = torch.autograd.grad(
+            self.output,
+            list(self.leaves.values()),
+            gradient.to(self.output.dtype),
+            materialize_grads=True,
+            allow_unused=True,
+        )
+        for target, grad in zip(self.gradients.values(), found, strict=True):
+            target.copy_(grad)
+        del self.output
+
+
+def network_of(storage: Storage) -> Callable[[slice], Network]:
+    """Choose how the nets of a stack compute.
+
+    Parameters
+    ----------
+    storage : Storage
+        Of modules of one architecture.
+
+    Returns
+    -------
+    callable(nets) -> Network
+        For a slice of the nets. What it returns is good until a net leaves the stack.
+    """
+    first = storage.modules[0]
+    layers = plain_layers(first)
+    if layers is not None:
+        return lambda nets: _Chain(layers, storage, nets)
+    skeleton = copy.deepcopy(first)  # its own numbers are never read
+
+    def mapped(nets: slice) -> Network:
+        skeleton.train(storage.modules[0].training)
+        return _Mapped(skeleton, storage, nets)
+
+    return mapped
