@@ -7,6 +7,7 @@ from inspect import signature
 from typing import Any, TypeVar
 
 from sklearn.base import _fit_context
+from sklearn.model_selection._validation import _fit_and_score
 from sklearn.utils._param_validation import (
     HasMethods,
     Interval,
@@ -15,7 +16,7 @@ from sklearn.utils._param_validation import (
     validate_parameter_constraints,
 )
 from sklearn.utils.multiclass import _check_partial_fit_first_call
-from sklearn.utils.validation import _check_sample_weight
+from sklearn.utils.validation import _check_method_params, _check_sample_weight
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -52,8 +53,10 @@ __all__ = [
     "Interval",
     "InvalidParameterError",
     "StrOptions",
+    "_check_method_params",
     "_check_partial_fit_first_call",
     "_check_sample_weight",
+    "_fit_and_score",
     "accepts_sample_weight",
     "asks_for_labels",
     "fit_context",

@@ -152,8 +152,7 @@ def _shares(runs: Sequence[Run], rows: slice, n_steps: int, target: Tensor) -> T
     n_terms = size * max(runs[0].rows.targets.n_labels, 1)
     one = torch.ones((), dtype=runs[0].rows.dtype, device=target.device)
     if all(run.rows.weights is None for run in runs):
-        share: Tensor = one / n_terms
-        return share.expand(n_steps, len(runs), size)
+        return torch.div(one, n_terms).expand(n_steps, len(runs), size)
     even = one.expand(n_steps, size)
     weights = [
         even
@@ -161,8 +160,7 @@ def _shares(runs: Sequence[Run], rows: slice, n_steps: int, target: Tensor) -> T
         else run.rows.weights.index_select(0, run.order[rows]).reshape(n_steps, size)
         for run in runs
     ]
-    share = torch.stack(weights, dim=1) / n_terms
-    return share
+    return torch.div(torch.stack(weights, dim=1), n_terms)
 
 
 def _of_labels(runs: Sequence[Run], share: Tensor, labels: Tensor) -> Tensor:

@@ -58,7 +58,7 @@ class Stack:
     def _losses(self) -> Losses:
         """Choose how to evaluate the losses, by a trial."""
         _, target, share = self._trial()
-        n, kind = len(self.runs), self.storage.values
+        n, kind = len(self.runs), next(iter(self.storage.values.values()))
         shape, own = (n, len(target), self.width), torch.Generator().manual_seed(0)
         outputs = torch.randn(shape, generator=own).to(kind.device, kind.dtype)
         targets, shares = (t.expand(n, *t.shape).contiguous() for t in (target, share))
@@ -80,9 +80,7 @@ class Stack:
         batch_size = self.runs[0].net.batch_size
         n_steps = [len(batch_sizes(len(run.order), batch_size)) for run in runs]
         self.steps.begin_epoch(runs, epoch, n_steps)
-        totals = torch.zeros(
-            len(runs), dtype=self.storage.values.dtype, device=self.storage.values.device
-        )
+        totals = next(iter(self.storage.values.values())).new_zeros(len(runs))
         with self.steps.epoch():
             for batch in batches(runs, batch_size):
                 totals[batch.nets].add_(self._gradients(batch), alpha=batch.size)
@@ -90,8 +88,8 @@ class Stack:
         for run, rate in zip(runs, self.steps.last, strict=True):
             for group in run.net.optimizer_.param_groups:
                 group["lr"] = rate  # what the history shows
-        finite = torch.isfinite(self.storage.values).all(dim=1)
-        told = torch.stack([totals, finite.to(totals.dtype)]).tolist()  # the one sync of the epoch
+        finite = self.storage.finite().to(totals.dtype)
+        told = torch.stack([totals, finite]).tolist()  # the one sync of the epoch
         return [(total, bool(is_finite)) for total, is_finite in zip(*told, strict=True)]
 
     def _gradients(self, batch: Batch) -> Tensor:

@@ -29,17 +29,23 @@ class Network(Protocol):
 class _Linear:
     """``y = x W^T + b`` of each net."""
 
-    def __init__(self, name: str, parameters: Any, gradients: Any) -> None:
-        self.weight, self.bias = parameters[f"{name}.weight"], parameters[f"{name}.bias"]
-        self.weight_grad, self.bias_grad = gradients[f"{name}.weight"], gradients[f"{name}.bias"]
-        self.transposed, self.row = self.weight.transpose(1, 2), self.bias.unsqueeze(1)
+    def __init__(self, name: str, storage: Storage, nets: slice) -> None:
+        self.weight, bias = (storage.values[f"{name}.{part}"][nets] for part in ("weight", "bias"))
+        self.weight_grad = storage.grads[f"{name}.weight"][nets]
+        self.bias_grad = storage.grads[f"{name}.bias"][nets]
+        self.transposed, self.bias = self.weight.transpose(1, 2), bias.unsqueeze(1)
+        self.widens = self.weight.shape[1] > self.weight.shape[2]
 
     def forward(self, x: Tensor) -> Tensor:
         self.x = x
-        return torch.baddbmm(self.row, x, self.transposed)
+        return torch.baddbmm(self.bias, x, self.transposed)
 
     def backward(self, gradient: Tensor, first: bool) -> Tensor:
-        torch.bmm(gradient.transpose(1, 2), self.x, out=self.weight_grad)
+        if self.widens:  # batched products are quickest with the few rows on top
+            product = torch.bmm(self.x.transpose(1, 2), gradient)
+            self.weight_grad.copy_(product.transpose(1, 2))
+        else:
+            torch.bmm(gradient.transpose(1, 2), self.x, out=self.weight_grad)
         torch.sum(gradient, 1, out=self.bias_grad)
         return gradient if first else torch.bmm(gradient, self.weight)
 
@@ -48,11 +54,10 @@ class _Chain:
     """Plain layers, back-propagated without a graph, as :class:`imbtorch.training.chain.Chain`."""
 
     def __init__(self, layers: Sequence[nn.Module], storage: Storage, nets: slice) -> None:
-        parameters, gradients = storage.parameters(nets), storage.gradients(nets)
         self.layers: list[Any] = []
         for place, layer in enumerate(layers):
             if isinstance(layer, nn.Linear):
-                self.layers.append(_Linear(str(place), parameters, gradients))
+                self.layers.append(_Linear(str(place), storage, nets))
             else:
                 self.layers.append((Dropout if type(layer) is nn.Dropout else Activation)(layer))
 
@@ -73,8 +78,10 @@ class _Mapped:
     """Any module, mapped over the nets by torch."""
 
     def __init__(self, module: nn.Module, storage: Storage, nets: slice) -> None:
-        self.parameters, self.gradients = storage.parameters(nets), storage.gradients(nets)
-        self.buffers = storage.buffers(nets)
+        self.parameters, self.gradients, self.buffers = (
+            {name: block[nets] for name, block in blocks.items()}
+            for blocks in (storage.values, storage.grads, storage.fixed)
+        )
 
         def one(parameters: Any, buffers: Any, x: Tensor) -> Tensor:
             output: Tensor = functional_call(module, (parameters, buffers), (x,))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import groupby
 from typing import Any, Protocol
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 from imbtorch.training.averaging import Ema, average_of
 from imbtorch.training.optimizers import LR_SCHEDULES
 from imbtorch.training.run import Run
-from imbtorch.training.stack.storage import Storage
+from imbtorch.training.stack.storage import Storage, rows_of
 
 __all__ = ["StackedSteps"]
 
@@ -25,10 +26,10 @@ Again = Callable[[], Any]
 class _Rule(Protocol):
     """How gradients change the values of a stack."""
 
-    def step(self, nets: slice, lr: Tensor) -> None:
-        """Take a step of some nets at these rates, ``(n, 1)``."""
+    def step(self, nets: slice, lr: float) -> None:
+        """Take a step of neighbouring nets that are alike, at this rate."""
 
-    def keep(self, rows: Tensor) -> None:
+    def keep(self, rows: Sequence[int]) -> None:
         """Forget all nets but those at these rows."""
 
     def hand_over(self, row: int, run: Run) -> None:
@@ -39,65 +40,47 @@ class _Rule(Protocol):
 
 
 class _Adam:
-    """Adam and AdamW, whose fused kernel computes the change of all nets at rate 1."""
+    """Adam and AdamW by their fused kernel."""
 
     def __init__(self, storage: Storage, runs: Sequence[Run], *, decoupled: bool) -> None:
-        self.storage, self.decoupled = storage, decoupled
-        self.betas, self.eps = (runs[0].net.optimizer_.param_groups[0][k] for k in ("betas", "eps"))
-        self.decay = _column(
-            [run.net.optimizer_.param_groups[0]["weight_decay"] for run in runs], storage.values
-        )
-        self.decays = bool(self.decay.any())
-        self.averages = torch.zeros_like(storage.values)
-        self.squares = torch.zeros_like(storage.values)
-        self.change = torch.zeros_like(storage.values)
-        self._set_counts(torch.zeros(len(runs), device=storage.values.device))
+        self.storage = storage
+        self.kernel = torch._fused_adamw_ if decoupled else torch._fused_adam_
+        group = _group(runs[0])
+        self.betas, self.eps = group["betas"], group["eps"]
+        self.decays = [_group(run)["weight_decay"] for run in runs]
+        self.averages = {name: torch.zeros_like(b) for name, b in storage.values.items()}
+        self.squares = {name: torch.zeros_like(b) for name, b in storage.values.items()}
+        self._count_from(torch.zeros(len(runs), device=runs[0].device))
 
-    def _set_counts(self, counts: Tensor) -> None:
+    def _count_from(self, counts: Tensor) -> None:
         self.counts, self.counters = counts, list(counts.unbind())
-        self.taken = [int(count) for count in counts.tolist()]
 
-    def step(self, nets: slice, lr: Tensor) -> None:
-        values, grads = self.storage.values[nets], self.storage.grads[nets]
-        if self.decays and not self.decoupled:
-            grads.addcmul_(values, self.decay[nets])
+    def step(self, nets: slice, lr: float) -> None:
         self.counts[nets].add_(1)
-        for row in range(nets.start, nets.stop):
-            self.taken[row] += 1
-        even = len(set(self.taken[nets])) == 1
-        parts = [nets] if even else [slice(row, row + 1) for row in range(nets.start, nets.stop)]
-        change = self.change[nets].zero_()
-        torch._fused_adam_(
-            [self.change[part] for part in parts],
-            [self.storage.grads[part] for part in parts],
-            [self.averages[part] for part in parts],
-            [self.squares[part] for part in parts],
-            [],
-            [self.counters[part.start] for part in parts],
-            lr=1.0, beta1=self.betas[0], beta2=self.betas[1], weight_decay=0.0,
-            eps=self.eps, amsgrad=False, maximize=False,
+        parts = [
+            [block[nets] for block in blocks.values()]
+            for blocks in (self.storage.values, self.storage.grads, self.averages, self.squares)
+        ]
+        self.kernel(
+            *parts, [], [self.counters[nets.start]] * len(parts[0]),
+            lr=lr, beta1=self.betas[0], beta2=self.betas[1],
+            weight_decay=self.decays[nets.start], eps=self.eps, amsgrad=False, maximize=False,
         )  # fmt: skip
-        if self.decays and self.decoupled:
-            values.mul_(1 - lr * self.decay[nets])
-        values.addcmul_(change, lr)
 
-    def keep(self, rows: Tensor) -> None:
-        self.decay = self.decay.index_select(0, rows)
-        self.averages = self.averages.index_select(0, rows)
-        self.squares = self.squares.index_select(0, rows)
-        self.change = torch.zeros_like(self.averages)
-        self._set_counts(self.counts.index_select(0, rows))
+    def keep(self, rows: Sequence[int]) -> None:
+        self.decays = [self.decays[row] for row in rows]
+        self.averages, self.squares = rows_of(self.averages, rows), rows_of(self.squares, rows)
+        self._count_from(self.counts[list(rows)])
 
     def sound(self) -> list[bool]:
-        return _finite_rows(self.averages, self.squares)
+        return _finite_rows([*self.averages.values(), *self.squares.values()])
 
     def hand_over(self, row: int, run: Run) -> None:
         for name, parameter in self.storage.trained(row).items():
-            place = self.storage.places[name]
             run.net.optimizer_.state[parameter] = {
                 "step": self.counters[row].clone(),
-                "exp_avg": self.averages[row, place].view(parameter.shape).clone(),
-                "exp_avg_sq": self.squares[row, place].view(parameter.shape).clone(),
+                "exp_avg": self.averages[name][row].clone(),
+                "exp_avg_sq": self.squares[name][row].clone(),
             }
 
 
@@ -106,31 +89,32 @@ class _Sgd:
 
     def __init__(self, storage: Storage, runs: Sequence[Run]) -> None:
         self.storage = storage
-        groups = [run.net.optimizer_.param_groups[0] for run in runs]
-        self.momentum = groups[0]["momentum"]
-        self.decay = _column([group["weight_decay"] for group in groups], storage.values)
-        self.decays = bool(self.decay.any())
-        self.velocity = torch.zeros_like(storage.values)
+        self.momentum = _group(runs[0])["momentum"]
+        self.decays = [_group(run)["weight_decay"] for run in runs]
+        self.velocity = {name: torch.zeros_like(b) for name, b in storage.values.items()}
 
-    def step(self, nets: slice, lr: Tensor) -> None:
-        values, grads = self.storage.values[nets], self.storage.grads[nets]
-        if self.decays:
-            grads.addcmul_(values, self.decay[nets])
-        velocity = self.velocity[nets].mul_(self.momentum).add_(grads)
-        values.addcmul_(velocity, lr, value=-1)
+    def step(self, nets: slice, lr: float) -> None:
+        values, grads, velocity = (
+            [block[nets] for block in blocks.values()]
+            for blocks in (self.storage.values, self.storage.grads, self.velocity)
+        )
+        if self.decays[nets.start]:
+            torch._foreach_add_(grads, values, alpha=self.decays[nets.start])
+        torch._foreach_mul_(velocity, self.momentum)
+        torch._foreach_add_(velocity, grads)
+        torch._foreach_add_(values, velocity, alpha=-lr)
 
-    def keep(self, rows: Tensor) -> None:
-        self.decay = self.decay.index_select(0, rows)
-        self.velocity = self.velocity.index_select(0, rows)
+    def keep(self, rows: Sequence[int]) -> None:
+        self.decays = [self.decays[row] for row in rows]
+        self.velocity = rows_of(self.velocity, rows)
 
     def sound(self) -> list[bool]:
-        return _finite_rows(self.velocity)
+        return _finite_rows(list(self.velocity.values()))
 
     def hand_over(self, row: int, run: Run) -> None:
         for name, parameter in self.storage.trained(row).items():
-            part = self.velocity[row, self.storage.places[name]]
             run.net.optimizer_.state[parameter] = {
-                "momentum_buffer": part.view(parameter.shape).clone()
+                "momentum_buffer": self.velocity[name][row].clone()
             }
 
 
@@ -139,15 +123,17 @@ class _Own:
 
     def __init__(self, runs: Sequence[Run]) -> None:
         self.optimizers = [run.net.optimizer_ for run in runs]
+        self.decays = [0.0] * len(runs)  # theirs to apply
 
-    def step(self, nets: slice, lr: Tensor) -> None:
-        for optimizer, rate in zip(self.optimizers[nets], lr.flatten().tolist(), strict=True):
+    def step(self, nets: slice, lr: float) -> None:
+        for optimizer in self.optimizers[nets]:
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = lr
             optimizer.step()
 
-    def keep(self, rows: Tensor) -> None:
-        self.optimizers = [self.optimizers[row] for row in rows.tolist()]
+    def keep(self, rows: Sequence[int]) -> None:
+        self.optimizers = [self.optimizers[row] for row in rows]
+        self.decays = self.decays[: len(rows)]
 
     def sound(self) -> list[bool]:
         return [True] * len(self.optimizers)
@@ -156,19 +142,24 @@ class _Own:
         """Nothing: it is there already."""
 
 
-def _finite_rows(first: Tensor, *others: Tensor) -> list[bool]:
-    finite = torch.isfinite(first).all(dim=1)
-    for other in others:
-        finite &= torch.isfinite(other).all(dim=1)
-    sound: list[bool] = finite.tolist()
+def _group(run: Run) -> dict[str, Any]:
+    group: dict[str, Any] = run.net.optimizer_.param_groups[0]
+    return group
+
+
+def _finite_rows(blocks: Sequence[Tensor]) -> list[bool]:
+    sound: list[bool] = (
+        torch.stack([torch.isfinite(b).flatten(1).all(dim=1) for b in blocks]).all(dim=0).tolist()
+    )
     return sound
 
 
-def _column(numbers: Sequence[float], like: Tensor) -> Tensor:
-    return torch.tensor(numbers, dtype=like.dtype, device=like.device).unsqueeze(1)
+def _per_net(numbers: Tensor, like: Tensor) -> Tensor:
+    """Shape one number a net so that it multiplies a block, ``(n,) -> (n, 1, ...)``."""
+    return numbers.reshape(-1, *[1] * (like.ndim - 1))
 
 
-def _rule(storage: Storage, runs: Sequence[Run]) -> _Rule:
+def _rule(storage: Storage, runs: Sequence[Run]) -> Any:
     named = runs[0].net.optimizer
     if named == "sgd":
         return _Sgd(storage, runs)
@@ -190,35 +181,45 @@ class StackedSteps:
 
     def __init__(self, storage: Storage, runs: Sequence[Run]) -> None:
         self.storage, self.rule = storage, _rule(storage, runs)
-        self.base = [run.net.optimizer_.param_groups[0]["lr"] for run in runs]
-        self.radius = _column([run.sharpness for run in runs], storage.values)
-        self.limit = None
-        if runs[0].clipping is not None:
-            self.limit = _column([run.clipping for run in runs], storage.values)  # type: ignore[misc]
-        self.sharp = runs[0].sharpness > 0
+        self.base = [_group(run)["lr"] for run in runs]
+        self.taken = [0] * len(runs)
+        self.sharp, self.clips = runs[0].sharpness > 0, runs[0].clipping is not None
+        like = next(iter(storage.values.values()))
+        self.radius = like.new_tensor([run.sharpness for run in runs])
+        self.limit = like.new_tensor([run.clipping or 0.0 for run in runs])
         self.averages = [average_of(run.averaging, _parameters(run), run.epochs) for run in runs]
         self.by_step = any(isinstance(average, Ema) for average in self.averages)
 
     # -- rates -------------------------------------------------------------------------------
 
     def begin_epoch(self, runs: Sequence[Run], epoch: int, n_steps: Sequence[int]) -> None:
-        """Compute the learning rate of each step of each net."""
+        """Compute the factor on the rate of each step, and find neighbours that step alike."""
         tables: dict[Any, list[float]] = {}
-        columns = []
-        for run, steps, base in zip(runs, n_steps, self.base, strict=True):
-            key = (run.lr_schedule, steps)
-            if key not in tables:
-                schedule = run.lr_schedule
+        for run, steps in zip(runs, n_steps, strict=True):
+            schedule = run.lr_schedule
+            if (schedule, steps) not in tables:
                 factor = LR_SCHEDULES[schedule] if isinstance(schedule, str) else schedule
-                tables[key] = [factor((epoch + done / steps) / run.epochs) for done in range(steps)]
-            columns.append([base * value for value in tables[key]])
-        longest = max(map(len, columns))
-        padded = [column + [0.0] * (longest - len(column)) for column in columns]
+                tables[schedule, steps] = [
+                    factor((epoch + done / steps) / run.epochs) for done in range(steps)
+                ]
+        self.factors = [tables[r.lr_schedule, n] for r, n in zip(runs, n_steps, strict=True)]
         self.last = [
-            column[-1] if column else base for column, base in zip(columns, self.base, strict=True)
+            base * (factors[-1] if factors else 1.0)
+            for base, factors in zip(self.base, self.factors, strict=True)
         ]
-        table = torch.tensor(padded, dtype=self.storage.values.dtype).t().unsqueeze(2)
-        self.rates = table.to(self.storage.values.device)
+        tables_of = map(id, self.factors)
+        self.alike = list(zip(tables_of, self.base, self.rule.decays, self.taken, strict=True))
+        self.taken = [taken + steps for taken, steps in zip(self.taken, n_steps, strict=True)]
+        self.parts: dict[tuple[int, int], list[slice]] = {}
+
+    def _parts(self, nets: slice) -> list[slice]:
+        """Cut nets into neighbours of the same rate, decay and count of steps."""
+        key = nets.start, nets.stop
+        if key not in self.parts:
+            groups = groupby(range(*key), self.alike.__getitem__)
+            members = [list(group) for _, group in groups]
+            self.parts[key] = [slice(rows[0], rows[-1] + 1) for rows in members]
+        return self.parts[key]
 
     # -- a step ------------------------------------------------------------------------------
 
@@ -227,26 +228,37 @@ class StackedSteps:
         """Take the step of some nets whose gradients are there."""
         if self.sharp:
             self._sharpen(nets, again)
-        if self.limit is not None:
-            norms = self.storage.grads[nets].norm(dim=1, keepdim=True)
-            self.storage.grads[nets].mul_((self.limit[nets] / (norms + 1e-6)).clamp_(max=1.0))
-        self.rule.step(nets, self.rates[step, nets])
+        if self.clips:
+            factor = (self.limit[nets] / (self._norms(nets) + 1e-6)).clamp_(max=1.0)
+            for block in self.storage.grads.values():
+                block[nets].mul_(_per_net(factor, block))
+        for part in self._parts(nets):
+            self.rule.step(part, self.base[part.start] * self.factors[part.start][step])
         if self.by_step:
             for average in self.averages[nets]:
                 if isinstance(average, Ema):
                     average.update()
 
+    def _norms(self, nets: slice) -> Tensor:
+        """Norm of the gradient of each net, ``(n,)``."""
+        grads = self.storage.grads.values()
+        parts = [torch.linalg.vector_norm(block[nets].flatten(1), dim=1) for block in grads]
+        norms: Tensor = torch.linalg.vector_norm(torch.stack(parts), dim=0)
+        return norms
+
     def _sharpen(self, nets: slice, again: Again) -> None:
         """Replace the gradients by those at the worst place nearby, one radius uphill."""
-        values, grads = self.storage.values[nets], self.storage.grads[nets]
-        before = values.clone()
-        buffers = {name: t.clone() for name, t in self.storage.buffers(nets).items()}
-        scale = self.radius[nets] / (grads.norm(dim=1, keepdim=True) + 1e-12)
-        values.addcmul_(grads, scale)
+        storage = self.storage
+        held = [
+            block[nets] for blocks in (storage.values, storage.fixed) for block in blocks.values()
+        ]
+        before = [block.clone() for block in held]
+        scale = self.radius[nets] / (self._norms(nets) + 1e-12)
+        for name, block in storage.values.items():
+            block[nets].addcmul_(storage.grads[name][nets], _per_net(scale, block))
         again()
-        values.copy_(before)
-        for name, tensor in self.storage.buffers(nets).items():
-            tensor.copy_(buffers[name])  # statistics of batch normalisation stay as they are
+        for block, values in zip(held, before, strict=True):
+            block.copy_(values)  # statistics of batch normalisation stay as they are, too
 
     # -- around the epochs -------------------------------------------------------------------
 
@@ -272,14 +284,11 @@ class StackedSteps:
                 group["lr"] = self.base[row]  # so that training can be continued
             if sound[row]:
                 self.rule.hand_over(row, run)
-        device = self.storage.values.device
-        index = torch.tensor(rows, dtype=torch.int64, device=device)
-        self.rule.keep(index)
+        self.rule.keep(rows)
         self.base = [self.base[row] for row in rows]
+        self.taken = [self.taken[row] for row in rows]
         self.averages = [self.averages[row] for row in rows]
-        self.radius = self.radius.index_select(0, index)
-        if self.limit is not None:
-            self.limit = self.limit.index_select(0, index)
+        self.radius, self.limit = self.radius[list(rows)], self.limit[list(rows)]
 
 
 def _parameters(run: Run) -> list[Tensor]:

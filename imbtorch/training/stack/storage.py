@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from math import prod
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Storage"]
+__all__ = ["Storage", "rows_of"]
 
 
 class Storage:
@@ -24,29 +23,20 @@ class Storage:
 
     Attributes
     ----------
-    values, grads : Tensor of shape (n_nets, n_parameters)
-        Trained parameters and their gradients.
+    values, grads : dict of Tensor of shape (n_nets, *shape)
+        Trained parameters and their gradients, by name; contiguous, as batched products want them.
+    fixed : dict of Tensor of shape (n_nets, *shape)
+        Buffers and frozen parameters.
     """
 
     def __init__(self, modules: Sequence[nn.Module]) -> None:
         self.modules = list(modules)
-        first = modules[0]
-        trained = {n: p for n, p in first.named_parameters() if p.requires_grad}
-        self.shapes = {name: tuple(p.shape) for name, p in trained.items()}
-        sizes = [prod(shape) for shape in self.shapes.values()]
-        ends = torch.tensor(sizes).cumsum(0).tolist()
-        self.places = {
-            name: slice(end - size, end)
-            for name, end, size in zip(self.shapes, ends, sizes, strict=True)
-        }
-        rows = [[dict(m.named_parameters())[name] for name in trained] for m in modules]
-        flat = [torch.cat([p.detach().reshape(-1) for p in row]) for row in rows]
-        self.values = torch.stack(flat)
-        self.grads = torch.zeros_like(self.values)
-        others = [_others(m, trained) for m in modules]
-        self.fixed = {
-            name: torch.stack([tensors[name].detach() for tensors in others]) for name in others[0]
-        }
+        named = [dict(module.named_parameters()) for module in modules]
+        trained = [name for name, p in named[0].items() if p.requires_grad]
+        self.values = {n: torch.stack([own[n].detach() for own in named]) for n in trained}
+        self.grads = {name: torch.zeros_like(block) for name, block in self.values.items()}
+        others = [_others(module, trained) for module in modules]
+        self.fixed = {n: torch.stack([own[n].detach() for own in others]) for n in others[0]}
         self._attach()
 
     def __len__(self) -> int:
@@ -55,48 +45,40 @@ class Storage:
 
     def _attach(self) -> None:
         for row, module in enumerate(self.modules):
-            parameters = dict(module.named_parameters())
-            for name, shape in self.shapes.items():
-                parameters[name].data = self.values[row, self.places[name]].view(shape)
-                parameters[name].grad = self.grads[row, self.places[name]].view(shape)
-            for name, tensor in _others(module, self.shapes).items():
+            for name, parameter in self.trained(row).items():
+                parameter.data, parameter.grad = self.values[name][row], self.grads[name][row]
+            for name, tensor in _others(module, self.values).items():
                 tensor.data = self.fixed[name][row]
 
     def trained(self, row: int) -> dict[str, nn.Parameter]:
         """Trained parameters of one net by name, its own."""
         parameters = dict(self.modules[row].named_parameters())
-        return {name: parameters[name] for name in self.shapes}
+        return {name: parameters[name] for name in self.values}
 
-    def parameters(self, nets: slice) -> dict[str, Tensor]:
-        """Parameters of some of the nets by name, ``(n, *shape)`` each, as views."""
-        return self._by_name(self.values[nets])
-
-    def gradients(self, nets: slice) -> dict[str, Tensor]:
-        """Their gradients, likewise."""
-        return self._by_name(self.grads[nets])
-
-    def _by_name(self, rows: Tensor) -> dict[str, Tensor]:
-        return {
-            name: rows[:, self.places[name]].view(len(rows), *shape)
-            for name, shape in self.shapes.items()
-        }
-
-    def buffers(self, nets: slice) -> dict[str, Tensor]:
-        """Buffers and frozen parameters by name, ``(n, *shape)`` each, as views."""
-        return {name: tensor[nets] for name, tensor in self.fixed.items()}
+    def finite(self) -> Tensor:
+        """Tell of each net whether its parameters are finite, ``(n_nets,)``."""
+        parts = [torch.isfinite(block).flatten(1).all(dim=1) for block in self.values.values()]
+        return torch.stack(parts).all(dim=0)
 
     def keep(self, rows: list[int]) -> None:
         """Let go of all nets but those at ``rows``; these get numbers of their own."""
         kept = set(rows)
         for row, module in enumerate(self.modules):
             if row not in kept:
-                _detach(module, self.shapes)
-        index = torch.tensor(rows, dtype=torch.int64, device=self.values.device)
+                _detach(module, self.values)
         self.modules = [self.modules[row] for row in rows]
-        self.values = self.values.index_select(0, index)
-        self.grads = self.grads.index_select(0, index)
-        self.fixed = {name: tensor.index_select(0, index) for name, tensor in self.fixed.items()}
+        self.values, self.grads, self.fixed = (
+            rows_of(blocks, rows) for blocks in (self.values, self.grads, self.fixed)
+        )
         self._attach()
+
+
+def rows_of(blocks: dict[str, Tensor], rows: Sequence[int]) -> dict[str, Tensor]:
+    """Copy some rows of each block."""
+    return {
+        name: block.index_select(0, torch.tensor(rows, dtype=torch.int64, device=block.device))
+        for name, block in blocks.items()
+    }
 
 
 def _others(module: nn.Module, trained: Iterable[str]) -> dict[str, Tensor]:
