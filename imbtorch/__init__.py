@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from imbtorch._version import __version__
 from imbtorch.classifier import ImbalancedNetClassifier
-from imbtorch.exceptions import DivergenceError, DoubleCorrectionWarning
+from imbtorch.ensemble import BalancedNetEnsembleClassifier
+from imbtorch.exceptions import DivergenceError, DoubleCorrectionWarning, NotStackedWarning
 from imbtorch.modules import MLP, CosineLinear
 from imbtorch.regressor import ImbalancedNetRegressor
 from imbtorch.two_stage import finetune_head, tau_normalize
 
 __all__ = [
     "MLP",
+    "BalancedNetEnsembleClassifier",
     "CosineLinear",
     "DivergenceError",
     "DoubleCorrectionWarning",
     "ImbalancedNetClassifier",
     "ImbalancedNetRegressor",
+    "NotStackedWarning",
     "__version__",
     "finetune_head",
     "tau_normalize",

@@ -130,9 +130,12 @@ class ClassBalance:
         own = class_weights(self.loss.class_weight, self.counts, self.classes)
         with np.errstate(divide="ignore", invalid="ignore"):
             log_effects = {
-                f"sampler={type(sampler).__name__}": np.log(normalize(self.seen) / self.prior),
-                f"class_weight={class_weight!r}": np.log(self.class_weight / own),
-                f"weight of {self.loss}": np.log(own),
-                f"loss={self.loss}": self._log_shift,
+                "sampler={.__class__.__name__}": (
+                    sampler,
+                    np.log(normalize(self.seen) / self.prior),
+                ),
+                "class_weight={!r}": (class_weight, np.log(self.class_weight / own)),
+                "weight of {}": (self.loss, np.log(own)),
+                "loss={}": (self.loss, self._log_shift),
             }
         check_double_correction(self.prior, log_effects)

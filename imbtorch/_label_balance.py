@@ -118,10 +118,12 @@ class LabelBalance:
         own = float(self.loss.log_odds(torch.zeros(1, self.n_outputs).double())[0, typical])
         with np.errstate(divide="ignore"):
             log_effects = {
-                f"sampler={type(sampler).__name__}": np.log(seen / seen.sum())
-                - np.log(counts / counts.sum()),
-                f"class_weight={class_weight!r}": np.log(self.class_weight[typical]),
-                f"loss={self.loss}": np.array([0.0, -own]),
+                "sampler={.__class__.__name__}": (
+                    sampler,
+                    np.log(seen / seen.sum()) - np.log(counts / counts.sum()),
+                ),
+                "class_weight={!r}": (class_weight, np.log(self.class_weight[typical])),
+                "loss={}": (self.loss, np.array([0.0, -own])),
             }
         check_double_correction(counts / counts.sum(), log_effects)
 

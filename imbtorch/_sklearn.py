@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from sklearn.base import _fit_context
 from sklearn.model_selection._validation import _fit_and_score
+from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import (
     HasMethods,
     Interval,
@@ -57,6 +58,7 @@ __all__ = [
     "_check_partial_fit_first_call",
     "_check_sample_weight",
     "_fit_and_score",
+    "_safe_indexing",
     "accepts_sample_weight",
     "asks_for_labels",
     "fit_context",

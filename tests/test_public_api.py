@@ -14,12 +14,14 @@ import imbtorch.model_selection
 import imbtorch.priors
 
 PUBLIC = {
+    "BalancedNetEnsembleClassifier",
     "CosineLinear",
     "DivergenceError",
     "DoubleCorrectionWarning",
     "ImbalancedNetClassifier",
     "ImbalancedNetRegressor",
     "MLP",
+    "NotStackedWarning",
     "__version__",
     "finetune_head",
     "tau_normalize",
@@ -46,7 +48,13 @@ PUBLIC_METRICS = {
     "recall_by_frequency",
     "sera",
 }
-PUBLIC_MODEL_SELECTION = {"ScaledClassifierCV", "TunedDecisionClassifierCV"}
+PUBLIC_MODEL_SELECTION = {
+    "ScaledClassifierCV",
+    "StackedGridSearchCV",
+    "StackedHalvingGridSearchCV",
+    "StackedRandomizedSearchCV",
+    "TunedDecisionClassifierCV",
+}
 PUBLIC_PRIORS = {
     "estimate_prior",
     "log_prior_ratio",

@@ -16,10 +16,10 @@ from typing import Any
 import joblib
 from sklearn.base import BaseEstimator, clone
 from sklearn.pipeline import Pipeline
-from sklearn.utils import _safe_indexing, get_tags
+from sklearn.utils import get_tags
 
 from imbtorch._shared import Shared
-from imbtorch._sklearn import _check_method_params, _fit_and_score
+from imbtorch._sklearn import _check_method_params, _fit_and_score, _safe_indexing
 from imbtorch.training.run import Fitting, Run
 from imbtorch.training.stack import train_together
 

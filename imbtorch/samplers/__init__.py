@@ -16,9 +16,12 @@ from imbtorch.samplers._cycles import ClassAwareSampler, ExactBatchSampler, Unde
 from imbtorch.samplers._imblearn import resample
 from imbtorch.samplers._mixing import Mixed, Mixup, Remix
 from imbtorch.samplers._repeat_factor import RepeatFactorSampler
+from imbtorch.samplers._subsets import BalancedSubsetSampler, BootstrapSampler
 
 __all__ = [
+    "BalancedSubsetSampler",
     "BaseSampler",
+    "BootstrapSampler",
     "ClassAwareSampler",
     "ClassBalancedSampler",
     "ExactBatchSampler",

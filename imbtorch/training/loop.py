@@ -10,7 +10,7 @@ from imbtorch.training.alone import Alone
 from imbtorch.training.net import StopTraining
 from imbtorch.training.run import Fitting, Run
 
-__all__ = ["Engine", "complete", "train"]
+__all__ = ["Engine", "complete", "train", "train_apart"]
 
 
 class Engine(Protocol):
@@ -92,13 +92,28 @@ def _left(engine: Engine | None, runs: list[Run]) -> list[Run]:
     return [run for run in runs if not run.done]
 
 
-def complete(fitting: Fitting) -> bool:
-    """Run a fit to its end, its nets trained one by one.
+def train_apart(runs: Sequence[Run]) -> None:
+    """Train runs to their end, one after the other.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+        Any.
+    """
+    for run in runs:
+        with private_torch_rng(run.seed, run.device):
+            train([run])
+
+
+def complete(fitting: Fitting, train_all: Callable[[Sequence[Run]], None] = train_apart) -> bool:
+    """Run a fit to its end.
 
     Parameters
     ----------
     fitting : Fitting
         From ``_begin_fit`` of an estimator.
+    train_all : callable(runs), default=train_apart
+        Trains the nets of the fit.
 
     Returns
     -------
@@ -108,9 +123,7 @@ def complete(fitting: Fitting) -> bool:
     try:
         runs = next(fitting)
         while True:
-            for run in runs:
-                with private_torch_rng(run.seed, run.device):
-                    train([run])
+            train_all(runs)
             runs = next(fitting)
     except StopIteration as end:
         return bool(end.value)

@@ -11,10 +11,10 @@ from imbtorch.modules import check_width
 from imbtorch.training.batches import Features
 from imbtorch.training.net import _Net
 
-__all__ = ["predict_chunks"]
+__all__ = ["CHUNK_BYTES", "CHUNK_ROWS", "predict_chunks"]
 
-_BYTES = 8 * 2**20  # of input rows per forward pass: the activations stay in the cache
-_ROWS = 4_096
+CHUNK_BYTES = 8 * 2**20  # of input rows per forward pass: the activations stay in the cache
+CHUNK_ROWS = 4_096
 
 
 def predict_chunks(
@@ -37,7 +37,7 @@ def predict_chunks(
         On the device.
     """
     stop = len(features)
-    step = max(1, min(_ROWS, _BYTES // max(1, features.row_bytes)))
+    step = max(1, min(CHUNK_ROWS, CHUNK_BYTES // max(1, features.row_bytes)))
     net.module_.train(False)
     for first in range(0, stop, step):
         with torch.inference_mode():  # inside the loop: a generator must not leak the mode

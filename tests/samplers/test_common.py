@@ -52,7 +52,7 @@ def test_registry_holds_direct_subclasses_by_name():
         assert issubclass(cls, BaseSampler)
         assert type(get_sampler(name)) is cls
     assert list(all_samplers()) == sorted(all_samplers())
-    assert len(all_samplers()) == 10
+    assert len(all_samplers()) == 12
 
 
 @every_sampler

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from imbtorch.training.stack.groups import train_together
+from imbtorch.training.stack.prediction import predict_chunks_together
 
-__all__ = ["train_together"]
+__all__ = ["predict_chunks_together", "train_together"]

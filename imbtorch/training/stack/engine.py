@@ -37,12 +37,13 @@ class Stack:
         self.networks: dict[tuple[int, int], Network] = {}
         self.steps = StackedSteps(self.storage, runs)
         self.width = self._width()
+        self.names = numeric_parameters(runs[0].net.criterion_)
         self.losses, self.numbers = self._losses(), self._numbers()
         self.with_average: set[Run] = set()
 
     def _numbers(self) -> list[Any]:
         losses = [run.net.criterion_ for run in self.runs]
-        return [[getattr(loss, name) for name in numeric_parameters(loss)] for loss in losses]
+        return [[getattr(loss, name) for name in self.names] for loss in losses]
 
     @torch.no_grad()
     def _width(self) -> int:

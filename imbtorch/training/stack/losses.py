@@ -115,17 +115,13 @@ class _Flat(_Way):
         self.varied = _Varied(nets)
         if self.varied.buffers:
             raise ValueError("what belongs to classes cannot be given row by row")
+        self.by_row: dict[tuple[int, int, int], dict[str, Tensor]] = {}
 
     def __call__(
         self, nets: slice, output: Tensor, target: Tensor, share: Tensor
     ) -> tuple[Tensor, Tensor]:
         n, b = share.shape[:2]
-        shape = (-1,) if share.ndim == 2 else (-1, 1)
-        numbers = {
-            name: value[nets].repeat_interleave(b).reshape(shape)
-            for name, value in self.varied.numbers.items()
-        }
-        self.varied.set(numbers, {})
+        self.varied.set(self._numbers(nets, b, share.ndim), {})
         with torch.no_grad():
             known = self.varied.values(
                 output.flatten(0, 1), target.flatten(0, 1), share.flatten(0, 1)
@@ -134,6 +130,17 @@ class _Flat(_Way):
             raise ValueError("no closed form")
         values, gradient = known
         return values.reshape(n, -1).sum(1), gradient.reshape(output.shape)
+
+    def _numbers(self, nets: slice, b: int, ndim: int) -> dict[str, Tensor]:
+        """Numbers of the rows of batches of ``b`` rows."""
+        key = nets.start, nets.stop, b
+        if key not in self.by_row:
+            shape = (-1,) if ndim == 2 else (-1, 1)
+            self.by_row[key] = {
+                name: value[nets].repeat_interleave(b).reshape(shape)
+                for name, value in self.varied.numbers.items()
+            }
+        return self.by_row[key]
 
 
 class _Mapped(_Way):

@@ -54,15 +54,18 @@ class _Adam:
 
     def _count_from(self, counts: Tensor) -> None:
         self.counts, self.counters = counts, list(counts.unbind())
+        self.parts: dict[tuple[int, int], list[list[Tensor]]] = {}
 
     def step(self, nets: slice, lr: float) -> None:
+        parts = self.parts.get((nets.start, nets.stop))
+        if parts is None:
+            blocks = self.storage.values, self.storage.grads, self.averages, self.squares
+            parts = [[block[nets] for block in named.values()] for named in blocks]
+            parts += [[], [self.counters[nets.start]] * len(parts[0])]
+            self.parts[nets.start, nets.stop] = parts
         self.counts[nets].add_(1)
-        parts = [
-            [block[nets] for block in blocks.values()]
-            for blocks in (self.storage.values, self.storage.grads, self.averages, self.squares)
-        ]
         self.kernel(
-            *parts, [], [self.counters[nets.start]] * len(parts[0]),
+            *parts,
             lr=lr, beta1=self.betas[0], beta2=self.betas[1],
             weight_decay=self.decays[nets.start], eps=self.eps, amsgrad=False, maximize=False,
         )  # fmt: skip

@@ -1,0 +1,375 @@
+"""Ensembles of nets that are trained as one stack."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from functools import partial
+from numbers import Integral
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
+from sklearn.utils import get_tags
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from imbtorch._label_balance import label_posterior_exists
+from imbtorch._seed import draw_seeds
+from imbtorch._shared import Shared
+from imbtorch._sklearn import Interval, StrOptions, fit_context
+from imbtorch.classifier import ImbalancedNetClassifier
+from imbtorch.priors import resolve_label_prior, resolve_target_prior
+from imbtorch.samplers import BalancedSubsetSampler, BaseSampler, BootstrapSampler
+from imbtorch.training.batches import as_features
+from imbtorch.training.loop import complete
+from imbtorch.training.run import Fitting
+from imbtorch.training.stack import predict_chunks_together, train_together
+
+__all__ = ["BalancedNetEnsembleClassifier"]
+
+_SUBSETS: dict[str, Callable[[], BaseSampler] | None] = {
+    "balanced": BalancedSubsetSampler,
+    "bootstrap": BootstrapSampler,
+    "all": None,
+}
+
+
+class BalancedNetEnsembleClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
+    """Many nets, each on its own part of the data, trained in one pass; their mean predicts.
+
+    On balanced parts this is EasyEnsemble [1]_ of nets: each sees all rows of the rarest class, and
+    together they see most of the others. On all rows it is a deep ensemble [2]_, whose nets differ
+    in their initial weights and the order of the rows.
+
+    Parameters
+    ----------
+    estimator : ImbalancedNetClassifier or None, default=None
+        What the members are; None is one with default parameters. Its ``sampler`` and
+        ``random_state`` are replaced in each member (with ``subset="all"`` the sampler stays).
+    n_estimators : int, default=10
+        Number of members.
+    subset : {"balanced", "bootstrap", "all"}, default="balanced"
+        Rows of a member: all of the rarest class and as many of every other, drawn once; as many as
+        there are, drawn with replacement within each class; or all.
+    max_memory : int or None, default=2**30
+        Bytes that the nets of a stack may take together, as estimated; more members are trained
+        stack after stack. None sets no bound.
+    random_state : int, RandomState or None, default=None
+        Seed of the parts and of the members.
+
+    Attributes
+    ----------
+    estimators_ : list of ImbalancedNetClassifier
+        The members: fitted estimators, each with a sampler and a seed that repeat it alone.
+    classes_ : ndarray of shape (n_classes,)
+        The labels.
+    class_counts_, class_prior_ : ndarray of shape (n_classes,)
+        Rows of each class in the data as they came, means over the members.
+    effective_prior_ : ndarray of shape (n_classes,)
+        The population that predictions describe where ``target_prior`` of the estimator is None:
+        the mean of those of the members.
+    n_features_in_ : int
+        Columns of ``X``.
+    feature_names_in_ : ndarray of str
+        Names of the columns, where ``X`` has them.
+    interrupted_ : bool
+        Whether the training was cut short by Ctrl-C.
+
+    See Also
+    --------
+    imblearn.ensemble.EasyEnsembleClassifier : Boosted trees on balanced parts.
+
+    Notes
+    -----
+    Each member's posterior is restated for one population before it is averaged: the one that
+    ``estimator__target_prior`` names (``"train"`` for the data as they came, whatever the parts
+    were), else ``effective_prior_``. It acts at prediction and may be changed without refitting.
+
+    Members differ in nothing but rows and seeds, so that a step of all of them costs little more
+    than one of a single net while that is small. Balanced parts of rare data make short epochs;
+    raise ``max_epochs`` of the estimator accordingly.
+
+    References
+    ----------
+    .. [1] Liu, Wu & Zhou (2009). "Exploratory Undersampling for Class-Imbalance Learning".
+           :doi:`10.1109/TSMCB.2008.2007853`
+    .. [2] Lakshminarayanan et al. (2017). "Simple and Scalable Predictive Uncertainty Estimation
+           using Deep Ensembles". :arxiv:`1612.01474`
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_classification
+    >>> from imbtorch import BalancedNetEnsembleClassifier, ImbalancedNetClassifier
+    >>> X, y = make_classification(2000, weights=[0.95], class_sep=2, random_state=0)
+    >>> net = ImbalancedNetClassifier(loss="cross_entropy", target_prior="train")
+    >>> clf = BalancedNetEnsembleClassifier(net, n_estimators=5, random_state=0).fit(X, y)
+    >>> clf.predict_proba(X).mean(axis=0).round(1)
+    array([0.9, 0.1], dtype=float32)
+    >>> clf.predict_std(X).shape
+    (2000, 2)
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "estimator": [ImbalancedNetClassifier, None],
+        "n_estimators": [Interval(Integral, 1, None, closed="left")],
+        "subset": [StrOptions(set(_SUBSETS))],
+        "max_memory": [Interval(Integral, 1, None, closed="left"), None],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        estimator: ImbalancedNetClassifier | None = None,
+        n_estimators: int = 10,
+        *,
+        subset: str = "balanced",
+        max_memory: int | None = 2**30,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.estimator = estimator
+        self.n_estimators = n_estimators
+        self.subset = subset
+        self.max_memory = max_memory
+        self.random_state = random_state
+
+    # -- training --------------------------------------------------------------------------
+
+    def fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> BalancedNetEnsembleClassifier:
+        """Train the members.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features, ...)
+            Finite features.
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+            Labels; of several labels a row, 0 and 1, with ``subset="bootstrap"`` or ``"all"``.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Finite weights >= 0.
+
+        Returns
+        -------
+        BalancedNetEnsembleClassifier
+            The fitted ensemble.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data are invalid, or ``max_memory`` is less than one net takes.
+            The ensemble stays as it was.
+        DivergenceError
+            If a member diverges and ``on_divergence="raise"``.
+
+        Warns
+        -----
+        NotStackedWarning
+            If the members have to be trained one by one.
+        """
+        train_all = partial(train_together, max_memory=self.max_memory)
+        if complete(self._begin_fit(X, y, sample_weight), train_all) and (
+            self._base.on_interrupt == "raise"
+        ):
+            raise KeyboardInterrupt
+        return self
+
+    @property
+    def _base(self) -> ImbalancedNetClassifier:
+        return ImbalancedNetClassifier() if self.estimator is None else self.estimator
+
+    def _members(self) -> list[ImbalancedNetClassifier]:
+        """Unfitted members, each with its own seed."""
+        base, draw = self._base, _SUBSETS[self.subset]
+        params: dict[str, Any] = {} if draw is None else {"sampler": draw()}
+        if params and base.sampler is not None:
+            raise ValueError(
+                f"subset={self.subset!r} chooses the rows of a member, and so does sampler="
+                f"{base.sampler!r} of the estimator. Use subset='all' to keep the sampler, or "
+                "sampler=None."
+            )
+        seeds = draw_seeds(self.random_state, self.n_estimators)
+        return [clone(base).set_params(random_state=seed, **params) for seed in seeds]
+
+    @fit_context
+    def _begin_fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        rows: NDArray[Any] | None = None,
+        shared: Shared | None = None,
+    ) -> Fitting:
+        """Fit as a coroutine, as the members do; see there."""
+        shared, members = shared or Shared(), self._members()
+        fittings = [m._begin_fit(X, y, sample_weight, rows=rows, shared=shared) for m in members]
+        runs = [run for fitting in fittings for run in next(fitting)]
+        yield runs
+        cut_short = [complete(fitting) for fitting in fittings]
+        # where Ctrl-C came between two stacks, some members have not been trained at all
+        trained = [member for member in members if member.n_iter_] or members
+        self._publish(trained)
+        self.interrupted_ = any(cut_short)
+        return self.interrupted_
+
+    def _publish(self, members: list[ImbalancedNetClassifier]) -> None:
+        first = members[0]
+        self.estimators_ = members
+        self.classes_, self.n_features_in_ = first.classes_, first.n_features_in_
+        self.__dict__.pop("feature_names_in_", None)
+        if hasattr(first, "feature_names_in_"):
+            self.feature_names_in_ = first.feature_names_in_
+        for name in ("class_counts_", "class_prior_", "effective_prior_"):
+            setattr(self, name, np.mean([getattr(member, name) for member in members], axis=0))
+
+    # -- predictions -----------------------------------------------------------------------
+
+    @property
+    def _has_labels(self) -> bool:
+        return bool(self.estimators_[0].net_.task == "labels")
+
+    def _links(self) -> list[Callable[[Tensor], Tensor]]:
+        """From the outputs of each member to log-probabilities, or log-odds, of one population."""
+        target = self._base.target_prior
+        if target is None:
+            loss = self.estimators_[0].loss_
+            known = label_posterior_exists(loss) if self._has_labels else loss.has_posterior
+            population = self.effective_prior_ if known else None
+        elif self._has_labels:
+            population = resolve_label_prior(target, self.class_prior_)
+        else:
+            population = resolve_target_prior(target, self.classes_, self.class_prior_)
+        links = []
+        for member in self.estimators_:
+            view = copy.copy(member)
+            # a loss that predicts on raw logits goes on to do so where no population is named
+            same = population is not None and np.allclose(population, member.effective_prior_)
+            view.target_prior = None if target is None and same else population
+            links.append(view._link())
+        return links
+
+    def _over_members(self, X: Any, reduce: Callable[[Tensor], Tensor]) -> NDArray[Any]:
+        """Reduce log-probabilities of shape (n_members, n, n_classes), or log-odds of labels."""
+        check_is_fitted(self)
+        X = self.estimators_[0]._check_X(X, reset=False)
+        nets, links = [member.net_ for member in self.estimators_], self._links()
+        features = as_features(X, nets[0].dtype, torch.device(nets[0].device), resident=False)
+        chunks = [
+            reduce(torch.stack([link(z) for link, z in zip(links, outputs, strict=True)]))
+            for outputs in predict_chunks_together(nets, features)
+        ]
+        return np.asarray(torch.cat(chunks).cpu().numpy())
+
+    def predict_log_proba(self, X: ArrayLike) -> NDArray[Any]:
+        """Logarithm of the mean probabilities.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features, ...)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes) or (n_samples, n_labels)
+            In the order of ``classes_``.
+        """
+        check_is_fitted(self)
+        if self._has_labels:
+            return self._over_members(X, lambda odds: _log_mean(F.logsigmoid(odds)))
+        return self._over_members(X, _log_mean)
+
+    def predict_proba(self, X: ArrayLike) -> NDArray[Any]:
+        """Mean over the members of the probabilities of the classes, or of the labels.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features, ...)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes) or (n_samples, n_labels)
+            In the order of ``classes_``, for the population that ``target_prior`` of the estimator
+            names.
+        """
+        log_proba = self.predict_log_proba(X)
+        return np.asarray(np.exp(log_proba, out=log_proba))
+
+    def predict_std(self, X: ArrayLike) -> NDArray[Any]:
+        """Disagreement of the members: standard deviation of their probabilities.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features, ...)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes) or (n_samples, n_labels)
+            In the order of ``classes_``; 0 where all members agree.
+        """
+        check_is_fitted(self)
+        if self._has_labels:
+            return self._over_members(X, lambda odds: torch.sigmoid(odds).std(0, correction=0))
+        return self._over_members(X, lambda log_proba: log_proba.exp().std(0, correction=0))
+
+    def decision_function(self, X: ArrayLike) -> NDArray[Any]:
+        """Scores that do not saturate: log-odds, or log-probabilities of several classes.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features, ...)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), (n_samples, n_classes) or (n_samples, n_labels)
+            For two classes the log-odds of ``classes_[1]``, for several labels those of each label,
+            else log-probabilities; all of the mean probabilities.
+        """
+        check_is_fitted(self)
+        if self._has_labels:
+            return self._over_members(
+                X, lambda odds: _log_mean(F.logsigmoid(odds)) - _log_mean(F.logsigmoid(-odds))
+            )
+        log_proba = self.predict_log_proba(X)
+        if log_proba.shape[1] > 2:
+            return log_proba
+        return np.asarray(log_proba[:, 1] - log_proba[:, 0])
+
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
+        """Most probable class of each row, or the labels more probable than not.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features, ...)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_labels)
+            Labels; of several labels a row, 0 and 1.
+        """
+        check_is_fitted(self)
+        if self._has_labels:
+            return np.asarray((self.decision_function(X) > 0).astype(np.int64))
+        codes = self.predict_log_proba(X).argmax(axis=1)
+        return np.asarray(self.classes_[codes])
+
+    def __sklearn_tags__(self) -> Any:
+        """Say that it accepts what its members accept."""
+        tags = super().__sklearn_tags__()
+        inner = get_tags(self._base)
+        tags.input_tags, tags.target_tags = inner.input_tags, inner.target_tags
+        tags.classifier_tags = inner.classifier_tags
+        return tags
+
+
+def _log_mean(log_values: Tensor) -> Tensor:
+    """Logarithm of the mean over the first axis."""
+    return torch.logsumexp(log_values, dim=0) - math.log(len(log_values))

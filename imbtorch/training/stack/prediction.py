@@ -1,0 +1,112 @@
+"""Outputs of many trained nets for the same rows, in one pass."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from imbtorch.training.batches import Features
+from imbtorch.training.chain import plain_layers
+from imbtorch.training.net import _Net
+from imbtorch.training.prediction import CHUNK_BYTES, CHUNK_ROWS
+from imbtorch.training.stack.kinds import module_kind
+
+__all__ = ["predict_chunks_together"]
+
+Forward = Callable[[Tensor], Any]  # (b, ...) -> n_nets outputs of shape (b, n_outputs)
+
+
+def predict_chunks_together(nets: Sequence[_Net], features: Features) -> Iterator[list[Tensor]]:
+    """Yield the outputs of every net for the same chunk of rows, each ``(chunk, n_outputs)``.
+
+    Parameters
+    ----------
+    nets : sequence of _Net
+        Trained, on one device.
+    features : Features
+        Rows to predict.
+
+    Yields
+    ------
+    list of Tensor of shape (chunk, n_outputs)
+        As the losses read them: two columns for two classes.
+    """
+    forward = _forward([net.module_ for net in nets])
+    stop = len(features)
+    step = max(1, min(CHUNK_ROWS, CHUNK_BYTES // max(1, features.row_bytes)) // 4)
+    for first in range(0, stop, step):
+        with torch.inference_mode():  # inside the loop: a generator must not leak the mode
+            outputs = forward(features.slice(first, min(first + step, stop)))
+            read = [net.read(output) for net, output in zip(nets, outputs, strict=True)]
+        yield read
+
+
+def _forward(modules: Sequence[nn.Module]) -> Forward:
+    """Choose how to compute the outputs of all modules for the same rows."""
+    for module in modules:
+        module.train(False)
+
+    def one_by_one(x: Tensor) -> list[Tensor]:
+        return [module(x) for module in modules]
+
+    alike = len({module_kind(module) for module in modules}) == 1
+    if len(modules) == 1 or not alike:
+        return one_by_one
+    tensors = [{**dict(m.named_parameters()), **dict(m.named_buffers())} for m in modules]
+    layers = plain_layers(modules[0])
+    if layers is not None:
+        stacked = {n: torch.stack([own[n].detach() for own in tensors]) for n in tensors[0]}
+        return _chain(layers, stacked)
+    return _mapped(modules, tensors, one_by_one)
+
+
+def _chain(layers: Sequence[nn.Module], stacked: dict[str, Tensor]) -> Forward:
+    n = len(next(iter(stacked.values())))
+
+    def forward(x: Tensor) -> Tensor:
+        x = x.expand(n, *x.shape)
+        for place, layer in enumerate(layers):
+            if isinstance(layer, nn.Linear):
+                weight, bias = stacked[f"{place}.weight"], stacked[f"{place}.bias"]
+                x = torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2))
+            else:
+                x = layer(x)
+        return x
+
+    return forward
+
+
+def _mapped(
+    modules: Sequence[nn.Module], tensors: Sequence[dict[str, Tensor]], one_by_one: Forward
+) -> Forward:
+    """Map the module over its parameters, where the first rows show that this is the same."""
+    skeleton = copy.deepcopy(modules[0])
+    stacked = {n: torch.stack([own[n].detach() for own in tensors]) for n in tensors[0]}
+
+    def one(own: Any, x: Tensor) -> Tensor:
+        output: Tensor = functional_call(skeleton, own, (x,))
+        return output
+
+    everything = vmap(one, in_dims=(0, None), randomness="different")
+    tried: list[bool] = []
+
+    def forward(x: Tensor) -> Any:
+        if not tried:
+            tried.append(_agree(everything, stacked, one_by_one, x[:4]))
+        return everything(stacked, x) if tried[0] else one_by_one(x)
+
+    return forward
+
+
+def _agree(everything: Any, stacked: Any, one_by_one: Forward, x: Tensor) -> bool:
+    try:
+        found = everything(stacked, x)
+    except Exception:  # whatever a module does that vmap cannot follow
+        return False
+    expected = torch.stack(list(one_by_one(x)))
+    return torch.allclose(found, expected, rtol=1e-4, atol=1e-5, equal_nan=True)
