@@ -50,6 +50,7 @@ from imbtorch.training.mixing import Mixing
 from imbtorch.training.net import SKORCH_VERSION, _Net
 from imbtorch.training.observers import observed
 from imbtorch.training.optimizers import LR_SCHEDULES, OPTIMIZERS
+from imbtorch.training.order import RowOrder
 from imbtorch.training.run import Fitting, Run
 from imbtorch.training.schedules import SCHEDULE_CONSTRAINTS, WeightSchedule
 from imbtorch.training.validation import Validation
@@ -246,13 +247,14 @@ class BaseNetEstimator(InputMixin, NamedComponentsMixin, CallbackSupportMixin, B
         rows, monitors = observed(rows, monitors, net.module_)
         if reweigh is not None:
             monitors = [WeightSchedule(*reweigh, rows), *monitors]
+        order = shared.once(RowOrder, (part.index, part.n_rows, seeds[1], device))
         run = Run(
             net,
             rows,
-            part.index,
+            order,
             epochs,
             lr_schedule,
-            *seeds,
+            seeds[0],
             DivergenceGuard(self.on_divergence),
             plan=plan,
             monitors=monitors,

@@ -64,7 +64,7 @@ class TrueClassMixin:
     def with_gradient(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor] | None:
         """Multiply the derivative by the margin with what a logit does to the margin."""
         if logits.shape[1] == 2:
-            sign = (2 * target - 1).to(logits.dtype)
+            sign = target.to(logits.dtype).mul_(2).sub_(1)
             value, derivative = self._value_and_derivative((logits[:, 1] - logits[:, 0]) * sign)
             upper = derivative * sign
             return value, torch.stack([-upper, upper], dim=1)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +22,7 @@ from sklearn.utils import get_tags
 from imbtorch._shared import Shared
 from imbtorch._sklearn import _check_method_params, _fit_and_score, _safe_indexing
 from imbtorch.training.run import Fitting, Run
-from imbtorch.training.stack import train_together
+from imbtorch.training.stack import Siblings, train_together
 
 __all__ = ["Task", "can_be_stacked", "final_step", "fit_and_score_together"]
 
@@ -69,7 +70,15 @@ def fit_and_score_together(tasks: Sequence[Task], max_memory: int | None) -> lis
         member.publish(seconds)
     if any(run.interrupted for run in runs):
         raise KeyboardInterrupt
-    return [member.score() for member in members]
+    folds: dict[int, list[Run]] = {}
+    for member in members:
+        folds.setdefault(id(member.keywords.get("train")), []).extend(member.runs)
+    with ExitStack() as stack:
+        for fold in folds.values():
+            nets = [run.net for run in fold if run.error is None and run.device == fold[0].device]
+            if len(nets) > 1:
+                stack.enter_context(Siblings(nets))
+        return [member.score() for member in members]
 
 
 @dataclass

@@ -50,6 +50,9 @@ class Features(Protocol):
     def slice(self, start: int, stop: int) -> Tensor:
         """Neighbouring rows, on the device."""
 
+    def same_as(self, other: Any) -> bool:
+        """Whether these are known to be the same rows."""
+
 
 class _TensorFeatures:
     """``X`` as one tensor that lies on the device."""
@@ -67,6 +70,9 @@ class _TensorFeatures:
     def slice(self, start: int, stop: int) -> Tensor:
         return self.tensor[start:stop]
 
+    def same_as(self, other: Any) -> bool:
+        return isinstance(other, _TensorFeatures) and torch.equal(self.tensor, other.tensor)
+
 
 class _HostFeatures:
     """``X`` as an array that stays where it is: in memory, or on disk behind a memmap."""
@@ -83,6 +89,9 @@ class _HostFeatures:
 
     def slice(self, start: int, stop: int) -> Tensor:
         return self._send(self.array[start:stop])
+
+    def same_as(self, other: Any) -> bool:
+        return isinstance(other, _HostFeatures) and np.array_equal(self.array, other.array)
 
     def _send(self, rows: NDArray[Any]) -> Tensor:
         tensor = _wrap(_cast(rows, _NUMPY_DTYPES[self.dtype]))
@@ -114,6 +123,9 @@ class _SparseFeatures:
 
     def slice(self, start: int, stop: int) -> Tensor:
         return torch.from_numpy(self.matrix[start:stop].toarray()).to(self.device)
+
+    def same_as(self, other: Any) -> bool:
+        return False
 
     def split(self, sizes: int | list[int]) -> Iterator[Any]:
         n = len(self)

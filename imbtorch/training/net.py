@@ -73,6 +73,9 @@ class _Net(ClassifierMixin, NeuralNet):
         self.task = task
         self.n_outputs = n_outputs
 
+    # Nets that will be asked for their outputs on the same rows: the first one asks for all.
+    siblings: Any = None
+
     def read(self, output: Tensor) -> Tensor:
         """Read outputs of the module for the loss: one column may stand for two classes."""
         output = logits_of(output) if self.task == "classes" else output

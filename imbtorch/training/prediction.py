@@ -36,6 +36,10 @@ def predict_chunks(
     Tensor of shape (chunk, n_outputs)
         On the device.
     """
+    known = None if net.siblings is None else net.siblings.outputs(net, features)
+    if known is not None:
+        yield link(known)
+        return
     stop = len(features)
     step = max(1, min(CHUNK_ROWS, CHUNK_BYTES // max(1, features.row_bytes)))
     net.module_.train(False)

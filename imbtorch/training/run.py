@@ -18,6 +18,7 @@ from torch.optim.swa_utils import update_bn
 from imbtorch.training.batches import Rows
 from imbtorch.training.callbacks import DivergenceGuard, Monitor
 from imbtorch.training.net import _Net
+from imbtorch.training.order import RowOrder
 from imbtorch.training.validation import Validation
 
 __all__ = ["Fitting", "Run"]
@@ -36,18 +37,18 @@ class Run:
         To be trained.
     rows : Rows
         Features, targets and weights.
-    index : ndarray of int, shape (m,), or None
-        Positions of the training rows; None for all.
+    order_of : RowOrder
+        Positions of the training rows, and their order in each epoch.
     epochs : int
         How many more epochs, at most.
     lr_schedule : str or callable(progress) -> factor
         Factor on the learning rate, for the share of the training that is done.
-    seed, shuffle_seed : int
-        Of torch's generators during the training, and of the order of the rows.
+    seed : int
+        Of torch's generators during the training.
     guard : DivergenceGuard
         Sees each epoch first; when it ends the training, the monitors do not see that epoch.
     plan : callable(epoch, epochs) -> ndarray of int or None, or None
-        Which of the rows at ``index`` an epoch sees, in this order; None shuffles them all.
+        Which of the training rows an epoch sees, in this order; None shuffles them all.
     monitors : list of Monitor
         Called in this order after each epoch.
     validation : Validation or None
@@ -64,11 +65,10 @@ class Run:
 
     net: _Net
     rows: Rows
-    index: Positions | None
+    order_of: RowOrder
     epochs: int
     lr_schedule: Schedule
     seed: int
-    shuffle_seed: int
     guard: DivergenceGuard
     plan: Callable[[int, int], Positions | None] | None = None
     monitors: list[Monitor] = field(default_factory=list)
@@ -83,7 +83,7 @@ class Run:
     @property
     def n_rows(self) -> int:
         """Rows to choose from."""
-        return len(self.rows) if self.index is None else len(self.index)
+        return self.order_of.n_rows
 
     @property
     def device(self) -> torch.device:
@@ -106,11 +106,6 @@ class Run:
 
     def begin(self) -> None:
         """Tell everybody that the training is about to start."""
-        small = torch.int32 if self.n_rows < 2**31 else torch.int64
-        self._kind, self._generator = small, torch.Generator().manual_seed(self.shuffle_seed)
-        self._positions = (
-            None if self.index is None else torch.from_numpy(self.index).to(self.device, small)
-        )
         self.hooks = self.net.requested_hooks()
         for watcher in self._watchers:
             watcher.begin(self.net, self.epochs, self.n_rows)
@@ -123,12 +118,8 @@ class Run:
     def open_epoch(self, epoch: int) -> None:
         """Draw the rows of the epoch, and tell everybody that it is about to start."""
         chosen = None if self.plan is None else self.plan(epoch, self.epochs)
-        if chosen is None:
-            order = torch.randperm(self.n_rows, generator=self._generator, dtype=self._kind)
-        else:
-            order = torch.from_numpy(chosen)
-        order = order.to(self.device)
-        self.order: Tensor = order if self._positions is None else self._positions[order]
+        rows = self.order_of
+        self.order: Tensor = rows.shuffled(epoch) if chosen is None else rows.chosen(chosen)
         self._start = time.perf_counter()
         for watcher in self._watchers:
             watcher.epoch_begin(self.net)

@@ -61,7 +61,7 @@ def gathered(rows, order, size):
 
 @pytest.fixture
 def tiny_blocks(monkeypatch):
-    monkeypatch.setattr(batches, "_BLOCK_BYTES", 100)
+    monkeypatch.setattr(batches, "BLOCK_BYTES", 100)
 
 
 # -- which rows ------------------------------------------------------------------------------------

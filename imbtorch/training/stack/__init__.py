@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from imbtorch.training.stack.groups import train_together
-from imbtorch.training.stack.prediction import predict_chunks_together
+from imbtorch.training.stack.prediction import Siblings, predict_chunks_together
 
-__all__ = ["predict_chunks_together", "train_together"]
+__all__ = ["Siblings", "predict_chunks_together", "train_together"]

@@ -56,7 +56,7 @@ def streams_of(runs: Sequence[Run]) -> list[int]:
     for run in runs:
         order = run.order
         key = (id(run.rows.features), id(run.rows.given_targets), len(order))
-        same = (n for n, other in known.get(key, []) if torch.equal(order, other))
+        same = (n for n, other in known.get(key, []) if order is other or torch.equal(order, other))
         number = next(same, None)
         if number is None:
             number, count = count, count + 1

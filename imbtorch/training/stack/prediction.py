@@ -16,7 +16,9 @@ from imbtorch.training.net import _Net
 from imbtorch.training.prediction import CHUNK_BYTES, CHUNK_ROWS
 from imbtorch.training.stack.kinds import module_kind
 
-__all__ = ["predict_chunks_together"]
+__all__ = ["Siblings", "predict_chunks_together"]
+
+_REMEMBERED = 4  # sets of rows: those to test on, those trained on, and two more
 
 Forward = Callable[[Tensor], Any]  # (b, ...) -> n_nets outputs of shape (b, n_outputs)
 
@@ -110,3 +112,50 @@ def _agree(everything: Any, stacked: Any, one_by_one: Forward, x: Tensor) -> boo
         return False
     expected = torch.stack(list(one_by_one(x)))
     return torch.allclose(found, expected, rtol=1e-4, atol=1e-5, equal_nan=True)
+
+
+class Siblings:
+    """Outputs of nets that are asked for one after the other, on the same rows.
+
+    Parameters
+    ----------
+    nets : sequence of _Net
+        Trained, and trained no further while they are siblings.
+    """
+
+    def __init__(self, nets: Sequence[_Net]) -> None:
+        self.nets = list(nets)
+        self.known: list[tuple[Features, dict[int, Tensor]]] = []
+
+    def __enter__(self) -> None:
+        """Let the nets know of each other."""
+        for net in self.nets:
+            net.siblings = self
+
+    def __exit__(self, *error: object) -> None:
+        """Part them."""
+        for net in self.nets:
+            del net.siblings
+
+    def outputs(self, net: _Net, features: Features) -> Tensor:
+        """Look up the outputs of a net, ``(n, n_outputs)``, or compute those of all.
+
+        Parameters
+        ----------
+        net : _Net
+            One of them.
+        features : Features
+            Rows to predict.
+
+        Returns
+        -------
+        Tensor of shape (n, n_outputs)
+            As its loss reads them.
+        """
+        for rows, found in self.known:
+            if rows.same_as(features):
+                return found[id(net)]
+        chunks = zip(*predict_chunks_together(self.nets, features), strict=True)
+        found = {id(n): torch.cat(parts) for n, parts in zip(self.nets, chunks, strict=True)}
+        self.known = [(features, found), *self.known][:_REMEMBERED]
+        return found[id(net)]
