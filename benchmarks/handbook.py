@@ -13,6 +13,7 @@ beside the checkout.
 
 from __future__ import annotations
 
+import argparse
 import ast
 import time
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from typing import Any
 import numpy as np
 from common import fraud_file, make_parser, write_json
 from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, clone
 from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -54,6 +56,11 @@ class Transactions:
         """Read the file."""
         with np.load(path) as data:
             return cls(data["X"], data["y"].astype(np.int64), data["day"], data["customer"])
+
+    def between(self, first: int, last: int) -> Transactions:
+        """Keep those of the days ``first`` to ``last``, in their order."""
+        kept = (self.day >= first) & (self.day <= last)
+        return Transactions(self.X[kept], self.y[kept], self.day[kept], self.customer[kept])
 
     def fold(self, start: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Split off the fold that trains from day ``start``.
@@ -88,11 +95,20 @@ def check_split(data: Transactions) -> None:
     print("fold of day {}: {:,} rows with {} frauds, {:,} with {}".format(KNOWN_START, *numbers))
 
 
-def evaluate(data: Transactions, start: int, parameters: dict[str, Any]) -> tuple[float, ...]:
-    """Fit on a fold; return AUC ROC, average precision, CP@100 and seconds to fit."""
+def evaluate(data: Transactions, start: int, estimator: BaseEstimator) -> tuple[float, ...]:
+    """Fit on a fold; return AUC ROC, average precision, CP@100 and seconds to fit.
+
+    Parameters
+    ----------
+    data : Transactions
+        All of them.
+    start : int
+        First day of the fold.
+    estimator : classifier with ``decision_function``
+        What to fit behind a StandardScaler; a clone of it is.
+    """
     train, test = data.fold(start)
-    net = ImbalancedNetClassifier(random_state=0).set_params(**parameters)
-    model = make_pipeline(StandardScaler(), net)
+    model = make_pipeline(StandardScaler(), clone(estimator))
     began = time.perf_counter()
     model.fit(data.X[train], data.y[train])
     seconds = time.perf_counter() - began
@@ -116,9 +132,8 @@ def assignment(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Measure and print."""
-    parser = make_parser(__doc__)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Let the command line choose folds and parameters."""
     parser.add_argument("--folds", choices=list(FOLDS), default="validation")
     parser.add_argument(
         "--set",
@@ -128,29 +143,58 @@ def main(argv: Sequence[str] | None = None) -> None:
         metavar="NAME=VALUE",
         help="parameter of the estimator, may be repeated",
     )
-    args = parser.parse_args(argv)
+
+
+def estimator_of(
+    parser: argparse.ArgumentParser, parameters: dict[str, Any]
+) -> ImbalancedNetClassifier:
+    """Set parameters of the default estimator, or say on the command line what is wrong."""
+    try:
+        return ImbalancedNetClassifier(random_state=0).set_params(**parameters)
+    except ValueError as error:
+        parser.error(str(error))
+
+
+def load_checked(parser: argparse.ArgumentParser) -> Transactions:
+    """Read and check the data, or say on the command line that they are not here."""
     path = fraud_file()
     if path is None:
         parser.error("the fraud data are not here; IMBTORCH_DATA can name their folder")
-    parameters = dict(args.set)
-    try:
-        ImbalancedNetClassifier().set_params(**parameters)
-    except ValueError as error:
-        parser.error(str(error))
     data = Transactions.load(path)
     check_split(data)
-    print(f"{args.folds} folds; {parameters or 'default parameters'}\n")
+    return data
+
+
+def print_folds(
+    data: Transactions, folds: str, estimator: BaseEstimator
+) -> dict[int, tuple[float, ...]]:
+    """Evaluate on some folds, and print the table.
+
+    Parameters
+    ----------
+    data : Transactions
+        All of them.
+    folds : {"validation", "test"}
+        Which ones; with those of the test come the published results.
+    estimator : classifier with ``decision_function``
+        What to fit.
+
+    Returns
+    -------
+    dict
+        First day of each fold: what :func:`evaluate` returned.
+    """
     print(f"{'':<30}{'AUC ROC':>9}{'AP':>8}{'CP@100':>9}{'seconds':>9}")
     rows = {}
-    for start in FOLDS[args.folds]:
-        rows[start] = evaluate(data, start, parameters)
+    for start in FOLDS[folds]:
+        rows[start] = evaluate(data, start, estimator)
         print_row(f"from day {start}", rows[start])
     print_row("mean", np.mean(list(rows.values()), axis=0))
-    if args.folds == "test":
+    if folds == "test":
         print("\nPublished, on these folds:")
         for name, values in PUBLISHED.items():
             print_row(name, values)
-    write_json(args.json, {"folds": args.folds, "parameters": repr(parameters), "rows": rows})
+    return rows
 
 
 def print_row(name: str, values: Sequence[float]) -> None:
@@ -158,6 +202,19 @@ def print_row(name: str, values: Sequence[float]) -> None:
     auc, precision, cards, *seconds = values
     end = f"{seconds[0]:>9.1f}" if seconds else ""
     print(f"{name:<30}{auc:>9.3f}{precision:>8.3f}{cards:>9.3f}{end}", flush=True)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    parser = make_parser(__doc__)
+    add_options(parser)
+    args = parser.parse_args(argv)
+    parameters = dict(args.set)
+    estimator = estimator_of(parser, parameters)
+    data = load_checked(parser)
+    print(f"{args.folds} folds; {parameters or 'default parameters'}\n")
+    rows = print_folds(data, args.folds, estimator)
+    write_json(args.json, {"folds": args.folds, "parameters": repr(parameters), "rows": rows})
 
 
 if __name__ == "__main__":

@@ -17,8 +17,7 @@ from imbtorch._numerics import log_not_each, pick
 
 __all__ = ["TrueClassMixin"]
 
-_NEWTON_STEPS, _NEWTON_TOLERANCE = 50, 1e-12
-_DIFFERENCE = 1e-6
+_NEWTON_STEPS, _NEWTON_TOLERANCE = 50, 1e-7  # whose square is what the last step leaves
 
 
 def _log_odds_of_others(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -105,17 +104,16 @@ class TrueClassMixin:
             return None
         shift = self.log_prior_shift()
         wanted = torch.log_softmax(log_prior if shift is None else log_prior + shift, dim=0)
-        log_q, constant = wanted.clone(), torch.zeros((), dtype=wanted.dtype)
+        log_q, constant = wanted.detach().clone(), torch.zeros((), dtype=wanted.dtype)
         for _ in range(_NEWTON_STEPS):
-            log_q = log_q.clamp_max(-1e-15)
-            below = log_q * (1 + _DIFFERENCE)  # a difference is a slope that is good enough
-            both = torch.stack([log_q, below])
-            link, lower = both - self._log_slope(both - torch.log(-torch.expm1(both)))
-            rise = (link - lower) / (log_q - below)
-            q, error = log_q.exp(), wanted + constant - link
+            log_q = log_q.clamp_max(-1e-15).detach().requires_grad_()
+            log_rest = torch.log(-torch.expm1(log_q))
+            link = log_q - self._log_slope(log_q - log_rest)
+            (rise,) = torch.autograd.grad(link.sum(), log_q)
+            q, error = log_q.detach().exp(), wanted + constant - link.detach()
             change = (1 - q.sum() - (q * error / rise).sum()) / (q / rise).sum()
             step = ((error + change) / rise).clamp(-1, 1)
-            log_q, constant = log_q + step, constant + change
+            log_q, constant = log_q.detach() + step, constant + change
             if step.abs().max() < _NEWTON_TOLERANCE:
                 break
         return log_q

@@ -54,17 +54,24 @@ class StackBackend(ParallelBackendBase):
     ----------
     max_memory : int or None, default=None
         Bytes that the nets of a stack may take together.
+    n_workers : int or None, default=None
+        As ``n_jobs`` of joblib: workers that stacks are divided among; None is what the backend
+        that was active before has, one as a rule.
     """
 
     supports_sharedmem = True
     uses_threads = True
 
-    def __init__(self, max_memory: int | None = None, nesting_level: int | None = None) -> None:
+    def __init__(
+        self,
+        max_memory: int | None = None,
+        n_workers: int | None = None,
+        nesting_level: int | None = None,
+    ) -> None:
         super().__init__(nesting_level=nesting_level)
-        self.max_memory = max_memory
+        self.max_memory, self.n_workers = max_memory, n_workers
         self.outer = joblib.parallel.get_active_backend()
         self.collected = _Collected(self)
-        self.n_jobs: int | None = None
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
         """Count the workers: never 1, which would make joblib call task after task."""
@@ -79,7 +86,6 @@ class StackBackend(ParallelBackendBase):
         **backend_kwargs: Any,
     ) -> int:
         """Take all tasks before the first one runs."""
-        self.n_jobs = n_jobs
         parallel.pre_dispatch = "all"
         return int(super().configure(n_jobs, parallel, prefer, require, **backend_kwargs))
 
@@ -101,7 +107,7 @@ class StackBackend(ParallelBackendBase):
         self.collected = _Collected(self)
         backend, n_jobs = self.outer
         with joblib.parallel_config(backend=backend, n_jobs=n_jobs):
-            return run_stacked(collected.tasks, self.max_memory, self.n_jobs)
+            return run_stacked(collected.tasks, self.max_memory, self.n_workers)
 
 
 def run_stacked(tasks: list[Task], max_memory: int | None, n_jobs: int | None) -> list[Any]:

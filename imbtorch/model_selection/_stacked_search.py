@@ -27,6 +27,7 @@ class _StackedSearchMixin:
 
     estimator: Any
     max_memory: int | None
+    n_jobs: int | None
 
     def fit(self, X: Any, y: Any = None, **params: Any) -> Any:
         """Search, and refit the best candidate.
@@ -62,7 +63,7 @@ class _StackedSearchMixin:
                 f"a Pipeline that ends in one of them; got {last}. Use "
                 f"sklearn.model_selection.{type(self).__name__.removeprefix('Stacked')} for it."
             )
-        with joblib.parallel_config(backend=StackBackend(self.max_memory)):
+        with joblib.parallel_config(backend=StackBackend(self.max_memory, self.n_jobs)):
             return super().fit(X, y, **params)  # type: ignore[misc]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from imbtorch.training.batches import batch_sizes
 from imbtorch.training.chain import Chain
 from imbtorch.training.optimizers import LearningRate
 from imbtorch.training.run import Run
@@ -52,7 +52,7 @@ class Alone:
             Sum of the losses, and whether the weights are finite.
         """
         run, batch_size = self.run, self.net.batch_size
-        self.rate.begin_epoch(epoch, math.ceil(len(run.order) / batch_size))
+        self.rate.begin_epoch(epoch, len(batch_sizes(len(run.order), batch_size)))
         batches = run.rows.batches(run.order, batch_size, sparse=self.takes_sparse)
         with self.steps.epoch():
             total = self._hooked(batches) if run.hooks else self._lean(batches)

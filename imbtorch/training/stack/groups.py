@@ -64,10 +64,10 @@ def train_together(runs: Sequence[Run], max_memory: int | None) -> None:
     for group in groups.values():
         for part in _parts(group, max_memory, reasons):
             if any(run.interrupted for run in runs):
-                part[0].interrupted = part[0].done = True
-                continue
-            with private_torch_rng(part[0].seed, part[0].device):
-                train(part, Stack) if len(part) > 1 else train(part)
+                for run in part:
+                    run.interrupted = run.done = True
+            else:
+                _train(part)
     if reasons and len(runs) > 1:
         warnings.warn(
             f"Nets are trained one by one, not as a stack: {'; '.join(reasons)}. The results are "
@@ -77,23 +77,31 @@ def train_together(runs: Sequence[Run], max_memory: int | None) -> None:
         )
 
 
+def _train(runs: list[Run]) -> None:
+    """Train a stack, or a single net; what stops it stops no other."""
+    try:
+        with private_torch_rng(runs[0].seed, runs[0].device):
+            train(runs, Stack) if len(runs) > 1 else train(runs)
+    except Exception as error:
+        for run in runs:
+            run.error, run.done = run.error or error, True
+
+
 def _parts(group: list[Run], max_memory: int | None, reasons: dict[str, None]) -> list[list[Run]]:
     """Cut runs of one kind into stacks that fit into the memory."""
-    if len(group) == 1:
-        return [group]
     first = group[0]
     with private_torch_rng(first.seed, first.device):
         x = _few_rows(first)
         reason = _cannot_be_mapped([run.net.module_ for run in group], x)
         need = _bytes(first, x)
-    if reason is not None:
-        reasons[reason] = None
-        return [[run] for run in group]
     if max_memory is not None and max_memory < need:
         raise ValueError(
             f"max_memory={max_memory} is less than one net takes, about {need} bytes (parameters, "
             "optimizer and activations of a batch). Raise it, or use a smaller batch_size."
         )
+    if reason is not None:
+        reasons[reason] = None
+        return [[run] for run in group]
     size = len(group) if max_memory is None else max_memory // need
     n_parts = -(-len(group) // size)
     size = -(-len(group) // n_parts)  # stacks of about the same size
@@ -123,18 +131,18 @@ def _few_rows(run: Run) -> Tensor:
 def _cannot_be_mapped(modules: Sequence[nn.Module], x: Tensor) -> str | None:
     """Say why torch cannot map these modules over their parameters; None where it can."""
     first = modules[0]
-    if plain_layers(first) is not None:
+    if len(modules) == 1 or plain_layers(first) is not None:
         return None
     name = type(first).__name__
-    with torch.no_grad():
-        for module in modules[1:]:
-            own = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-            if not torch.allclose(functional_call(first, own, (x,)), module(x), equal_nan=True):
-                return f"modules of class {name} differ in more than their parameters"
     copies = [copy.deepcopy(module).train(False) for module in modules[:2]]
-    expected = torch.stack([module(x).detach() for module in copies])
     stacked = torch.stack([x, x])
     try:
+        with torch.no_grad():
+            for module in modules[1:]:
+                own = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+                if not torch.allclose(functional_call(first, own, (x,)), module(x), equal_nan=True):
+                    return f"modules of class {name} differ in more than their parameters"
+            expected = torch.stack([module(x) for module in copies])
         storage = Storage(copies)
         found = network_of(storage)(slice(0, 2)).forward(stacked)
         if not torch.allclose(found, expected, rtol=1e-4, atol=1e-5, equal_nan=True):
