@@ -121,7 +121,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = make_parser(__doc__, rounds=3)
     parser.add_argument(
-        "--members", type=int, default=8, metavar="N", help="nets one by one, or of --quality (8)"
+        "--members",
+        type=int,
+        default=8,
+        metavar="N",
+        help="nets one by one, or of --quality (%(default)s)",
     )
     parser.add_argument("--epochs", type=int, default=3, help="passes over the rows (%(default)s)")
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[64, 256], metavar="N")

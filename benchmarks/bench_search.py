@@ -28,7 +28,8 @@ includes the same 162 candidates on the four test folds, on which nothing is fit
 is its grid: one or two layers of 500 units at rates up to 1e-3. Ours has layers of 100 or 500 and
 rates up to 1e-2: as many candidates of one layer each, as the book's second layer is never trained.
 
-Where others use the machine too, ``--threads 1`` gives steadier numbers.
+Where others use the machine too, ``--threads 1`` gives steadier numbers; two jobs then have twice
+the cores of the stack.
 """
 
 from __future__ import annotations

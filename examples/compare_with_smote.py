@@ -35,10 +35,10 @@ from figures import confusion_matrices, precision_recall
 from imblearn.over_sampling import SMOTE
 from imblearn.pipeline import make_pipeline
 from report import NOTES, Table, format_table, reading_guide, write_csv
-from sklearn.model_selection import GridSearchCV
 from sklearn.preprocessing import StandardScaler
 
 from imbtorch import ImbalancedNetClassifier
+from imbtorch.model_selection import StackedGridSearchCV
 
 GAMMAS = (0.0, 1.0, 2.0, 5.0)
 
@@ -75,7 +75,7 @@ def strategies(data: DataSet, **parameters: Any) -> dict[str, Any]:
     pipelines = {
         name: make_pipeline(StandardScaler(), *steps) for name, steps in contestants.items()
     }
-    pipelines["focal, gamma searched"] = GridSearchCV(
+    pipelines["focal, gamma searched"] = StackedGridSearchCV(
         pipelines["focal, gamma searched"],
         {f"{NET}__loss__gamma": GAMMAS},
         scoring="average_precision",

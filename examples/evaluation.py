@@ -72,7 +72,7 @@ def run_fold(
     ----------
     data : DataSet
         The rows.
-    estimator : Pipeline or GridSearchCV of a Pipeline
+    estimator : Pipeline or search over a Pipeline
         The strategy.
     train, test : ndarray of int
         Positions of the rows.

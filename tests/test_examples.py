@@ -1,5 +1,6 @@
 """The scripts of examples/ and benchmarks/ run, on little data."""
 
+import json
 import os
 import subprocess
 import sys
@@ -113,3 +114,59 @@ def test_benchmarks_of_losses_and_labels_run(tmp_path):
     )  # fmt: skip
     assert code == 0, errors
     assert "skorch, dense" in output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("script", "arguments", "words"),
+    [
+        ("bench_search.py", ("--gammas", 0, 2, "--folds", 2), ["skorch, n_jobs=2", "1.00", "best"]),
+        ("bench_search.py", ("--cost", "--up-to", 4), ["ms per net and epoch", "1.000"]),
+        ("bench_ensemble.py", ("--batch-sizes", 256, "--sizes", 1, 4), ["ensemble of 4", "1.00"]),
+    ],
+    ids=["search", "cost", "ensemble"],
+)
+def test_benchmark_of_stacks_prints_its_table(tmp_path, script, arguments, words):
+    code, output, errors = run(
+        f"benchmarks/{script}", "--rounds", 1, "--rows", 4000, "--epochs", 1, *arguments,
+        "--json", "o.json", cwd=tmp_path,
+    )  # fmt: skip
+    assert code == 0, errors
+    assert all(word in output for word in words)
+    assert "seconds" in json.loads((tmp_path / "o.json").read_text())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("script", "arguments", "words"),
+    [
+        ("bench_search.py", ("--handbook", "--limit", 1), ["1 candidates x 4 folds", "best score"]),
+        (
+            "bench_ensemble.py",
+            ("--quality", "--members", 2, "--set", "max_epochs=1", "--set", "batch_size=1024"),
+            ["ensemble of 2", "from day 101", "mean"],
+        ),
+        ("handbook.py", ("--set", "max_epochs=1"), ["from day 101", "mean"]),
+    ],
+    ids=["search", "ensemble", "net"],
+)
+def test_benchmark_follows_the_protocol_of_the_handbook(
+    tmp_path, data_dir, script, arguments, words
+):
+    code, output, errors = run(f"benchmarks/{script}", *arguments, cwd=tmp_path)
+    assert code == 0, errors
+    assert all(word in output for word in words)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("script", "argument"),
+    [("bench_search.py", "--handbook"), ("bench_ensemble.py", "--quality"), ("handbook.py", None)],
+)
+def test_protocol_of_the_handbook_asks_for_its_data(tmp_path, monkeypatch, script, argument):
+    monkeypatch.setenv("IMBTORCH_DATA", str(tmp_path))
+    arguments = [] if argument is None else [argument]
+    code, _, errors = run(f"benchmarks/{script}", *arguments, cwd=tmp_path)
+    assert code == 2
+    assert "IMBTORCH_DATA" in errors
+    assert "Traceback" not in errors

@@ -34,7 +34,9 @@ def tanh_net(input_shape, n_outputs):
 
 def members(estimator, grid=({},), folds=FOLDS):
     """Return pairs of an estimator and its rows, for every candidate and fold."""
-    return [(clone(estimator).set_params(**clone(p, safe=False)), rows) for p in grid for rows in folds]
+    return [
+        (clone(estimator).set_params(**clone(p, safe=False)), rows) for p in grid for rows in folds
+    ]
 
 
 def together(pairs, X=X, y=Y, weight=None, max_memory=None):

@@ -7,23 +7,18 @@ from imblearn.over_sampling import SMOTE
 from scipy import sparse
 from torch import nn
 
-from imbtorch import MLP, ImbalancedNetClassifier, ImbalancedNetRegressor
-from imbtorch._shared import Shared
-from imbtorch.losses import BaseLoss, FocalLoss, all_losses, get_loss
+from imbtorch import MLP
+from imbtorch.losses import BaseLoss, FocalLoss, all_losses
 from imbtorch.losses._whole_batch import WholeBatchMixin
-from imbtorch.losses.regression import all_regression_losses
 from imbtorch.samplers import UnderSampler, all_samplers
-from imbtorch.training import batches as alone_batches
-from imbtorch.training.stack import batches as stack_batches
 from imbtorch.training.stack.losses import _Flat, _Looped, _Mapped, losses_of
-from tests.toy import parameters_of, small, table
+from tests.toy import small, table
 from tests.training.stacked import (
     FOLDS,
     ROWS,
     N,
     X,
     Y,
-    assert_same,
     check,
     members,
     net,
@@ -55,7 +50,9 @@ def numbers_of(name):
 @pytest.mark.parametrize("y", [Y, THREE], ids=["two", "three"])
 @pytest.mark.parametrize("name", sorted(all_losses()))
 def test_every_loss_by_name(name, y):
-    check(loss=name, y=y, n_stacks=2 if name == "label_aware_smoothing" else 1, grid=numbers_of(name))
+    check(
+        loss=name, y=y, n_stacks=2 if name == "label_aware_smoothing" else 1, grid=numbers_of(name)
+    )
 
 
 @pytest.mark.parametrize("name", OF_LABELS)
@@ -388,7 +385,9 @@ def test_several_architectures_are_several_stacks():
 @pytest.mark.parametrize("module", [MLP((8,), dropout=0.5), tanh_net], ids=["chain", "mapped"])
 def test_dropout_is_drawn_for_each_net(module):
     if module is tanh_net:
-        module = lambda shape, n: nn.Sequential(tanh_net(shape, 8), nn.Dropout(0.5), nn.Linear(8, n))
+        module = lambda shape, n: nn.Sequential(
+            tanh_net(shape, 8), nn.Dropout(0.5), nn.Linear(8, n)
+        )
     still = net(module=module, lr_schedule=lambda progress: 0.0, max_epochs=4)
     pairs = members(still, [{}] * 10, folds=[ROWS[:128]])
     sizes, errors = together(pairs)

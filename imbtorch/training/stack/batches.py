@@ -56,13 +56,18 @@ def streams_of(runs: Sequence[Run]) -> list[int]:
     for run in runs:
         order = run.order
         key = (id(run.rows.features), id(run.rows.given_targets), len(order))
-        same = (n for n, other in known.get(key, []) if order is other or torch.equal(order, other))
+        same = (n for n, other in known.get(key, []) if _equal(order, other))
         number = next(same, None)
         if number is None:
             number, count = count, count + 1
             known.setdefault(key, []).append((number, order))
         numbers.append(number)
     return numbers
+
+
+def _equal(order: Tensor, other: Tensor) -> bool:
+    """Compare two orders, where that needs no wait for a device."""
+    return order is other or (order.device.type == "cpu" and torch.equal(order, other))
 
 
 def batches(runs: Sequence[Run], batch_size: int) -> Iterator[Batch]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from imbtorch.losses import BaseLoss
+from imbtorch.losses.regression import BaseRegressionLoss
 from imbtorch.training.batches import batch_sizes
 from imbtorch.training.run import Run
+from imbtorch.training.schedules import LossSchedule
 from imbtorch.training.stack.batches import Batch, batches
-from imbtorch.training.stack.losses import Losses, losses_of, numeric_parameters
+from imbtorch.training.stack.losses import Losses, losses_of
 from imbtorch.training.stack.modules import Network, network_of
 from imbtorch.training.stack.steps import StackedSteps
 from imbtorch.training.stack.storage import Storage
@@ -37,13 +39,8 @@ class Stack:
         self.networks: dict[tuple[int, int], Network] = {}
         self.steps = StackedSteps(self.storage, runs)
         self.width = self._width()
-        self.names = numeric_parameters(runs[0].net.criterion_)
-        self.losses, self.numbers = self._losses(), self._numbers()
+        self.losses = self._losses()
         self.with_average: set[Run] = set()
-
-    def _numbers(self) -> list[Any]:
-        losses = [run.net.criterion_ for run in self.runs]
-        return [[getattr(loss, name) for name in self.names] for loss in losses]
 
     @torch.no_grad()
     def _width(self) -> int:
@@ -75,8 +72,8 @@ class Stack:
         list of (float, bool)
             Sum of the losses of each run, and whether its weights are finite.
         """
-        if self._numbers() != self.numbers:  # a schedule has changed them
-            self.losses, self.numbers = self._losses(), self._numbers()
+        if any(map(_changes, runs)):  # what the losses are evaluated with are copies
+            self.losses = self._losses()
         self.networks.clear()  # modes of the layers may have changed
         batch_size = self.runs[0].net.batch_size
         n_steps = [len(batch_sizes(len(run.order), batch_size)) for run in runs]
@@ -122,8 +119,15 @@ class Stack:
         self.networks.clear()
         if self.runs:
             self.losses = self.losses.of([run.net for run in self.runs])
-            self.numbers = self._numbers()
 
     def averaged(self, run: Run) -> bool:
         """Tell whether the net holds an average of its weights."""
         return run in self.with_average
+
+
+def _changes(run: Run) -> bool:
+    """Tell whether a loss may be another one in each epoch."""
+    told = type(run.net.criterion_).set_epoch
+    return told not in (BaseLoss.set_epoch, BaseRegressionLoss.set_epoch) or any(
+        isinstance(monitor, LossSchedule) for monitor in run.monitors
+    )

@@ -76,6 +76,7 @@ class _Varied:
         self.net = _fork(first)
         self.loss: BaseLoss = copy.copy(first.criterion_)
         self.loss._buffers = dict(self.loss._buffers)
+        self.loss.training = True
         self.net.__dict__["criterion_"] = self.loss
         losses = [net.criterion_ for net in nets]
         self.numbers = {
@@ -227,7 +228,7 @@ def losses_of(nets: Sequence[_Net], output: Tensor, target: Tensor, share: Tenso
 def _trial(net: _Net) -> _Net:
     """Copy a net with its loss, so that a trial leaves no trace."""
     fork = _fork(net)
-    fork.__dict__["criterion_"] = copy.deepcopy(net.criterion_)
+    fork.__dict__["criterion_"] = copy.deepcopy(net.criterion_).train()
     return fork
 
 
@@ -241,7 +242,7 @@ def _fork(net: _Net) -> _Net:
 def _remembers(net: _Net, output: Tensor, target: Tensor, share: Tensor) -> bool:
     """Tell whether a loss changes while it is evaluated, as in training."""
     trial = _trial(net)
-    loss = trial.criterion_.train()
+    loss = trial.criterion_
     before = copy.deepcopy((loss._buffers, _plain(loss)))
     with torch.no_grad():
         trial.batch_loss(target, share, output)
