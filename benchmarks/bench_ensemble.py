@@ -12,7 +12,10 @@ What the members gain together, by the protocol of the Fraud Detection Handbook 
 
     python benchmarks/bench_ensemble.py --quality
     python benchmarks/bench_ensemble.py --quality --subset balanced --set max_epochs=100
-    python benchmarks/bench_ensemble.py --quality --folds test
+    python benchmarks/bench_ensemble.py --quality --chosen --folds test
+
+``--chosen`` is what was best on the validation folds (see docs/search.md): ``--preprocessing
+logs``, a focal loss with gamma 1, and 128 rows a batch.
 
 Where others use the machine too, ``--threads 1`` gives steadier numbers.
 """
@@ -27,12 +30,14 @@ from typing import Any
 from common import limit_threads, make_parser, timed_rounds, training_rows, write_json
 from handbook import add_options, estimator_of, load_checked, print_folds
 from numpy.typing import NDArray
+from preprocessing import preprocessing
 from sklearn.base import clone
 
 from imbtorch import BalancedNetEnsembleClassifier, ImbalancedNetClassifier
 
 Array = NDArray[Any]
 ONE = "one net"
+CHOSEN = {"loss": "focal", "loss__gamma": 1.0, "batch_size": 128}
 
 
 def one_by_one(net: ImbalancedNetClassifier, n: int, X: Array, y: Array) -> None:
@@ -99,21 +104,22 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
 
 def quality(args: argparse.Namespace, parser: argparse.ArgumentParser) -> dict[str, Any]:
     """Evaluate an ensemble by the Handbook's protocol, and print."""
-    parameters = dict(args.set)
+    parameters = dict(CHOSEN if args.chosen else {}, **dict(args.set))
     net = estimator_of(parser, parameters)
     data = load_checked(parser)
     limit_threads(args.threads)
     print(
         f"{args.folds} folds; ensemble of {args.members}, subset {args.subset}; "
-        f"{parameters or 'default parameters'}\n"
+        f"{parameters or 'default parameters'}; {args.preprocessing}\n"
     )
     members = BalancedNetEnsembleClassifier(net, args.members, subset=args.subset, random_state=0)
     return {
         "folds": args.folds,
         "members": args.members,
         "subset": args.subset,
+        "preprocessing": args.preprocessing,
         "parameters": repr(parameters),
-        "rows": print_folds(data, args.folds, members),
+        "rows": print_folds(data, args.folds, members, preprocessing(args.preprocessing)),
     }
 
 
@@ -139,8 +145,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     protocol.add_argument(
         "--subset", choices=["all", "balanced", "bootstrap"], default="all", help="(%(default)s)"
     )
+    protocol.add_argument(
+        "--chosen", action="store_true", help="what was best on the validation folds"
+    )
     add_options(protocol)
     args = parser.parse_args(argv)
+    if args.chosen:
+        args.preprocessing = "logs"
     write_json(args.json, quality(args, parser) if args.quality else compare(args))
 
 

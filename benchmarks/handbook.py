@@ -24,10 +24,10 @@ from typing import Any
 import numpy as np
 from common import fraud_file, make_parser, write_json
 from numpy.typing import NDArray
+from preprocessing import PREPROCESSING, preprocessing
 from sklearn.base import BaseEstimator, clone
 from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from imbtorch import ImbalancedNetClassifier
 from imbtorch.metrics import card_precision_at_k
@@ -95,7 +95,9 @@ def check_split(data: Transactions) -> None:
     print("fold of day {}: {:,} rows with {} frauds, {:,} with {}".format(KNOWN_START, *numbers))
 
 
-def evaluate(data: Transactions, start: int, estimator: BaseEstimator) -> tuple[float, ...]:
+def evaluate(
+    data: Transactions, start: int, estimator: BaseEstimator, before: Any
+) -> tuple[float, ...]:
     """Fit on a fold; return AUC ROC, average precision, CP@100 and seconds to fit.
 
     Parameters
@@ -105,10 +107,12 @@ def evaluate(data: Transactions, start: int, estimator: BaseEstimator) -> tuple[
     start : int
         First day of the fold.
     estimator : classifier with ``decision_function``
-        What to fit behind a StandardScaler; a clone of it is.
+        What to fit; a clone of it is.
+    before : transformer
+        What comes before it; fitted on the same rows.
     """
     train, test = data.fold(start)
-    model = make_pipeline(StandardScaler(), clone(estimator))
+    model = make_pipeline(clone(before), clone(estimator))
     began = time.perf_counter()
     model.fit(data.X[train], data.y[train])
     seconds = time.perf_counter() - began
@@ -143,6 +147,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="parameter of the estimator, may be repeated",
     )
+    parser.add_argument(
+        "--preprocessing",
+        choices=PREPROCESSING,
+        default="standard",
+        help="before the net, see preprocessing.py (%(default)s)",
+    )
 
 
 def estimator_of(
@@ -166,7 +176,7 @@ def load_checked(parser: argparse.ArgumentParser) -> Transactions:
 
 
 def print_folds(
-    data: Transactions, folds: str, estimator: BaseEstimator
+    data: Transactions, folds: str, estimator: BaseEstimator, before: Any
 ) -> dict[int, tuple[float, ...]]:
     """Evaluate on some folds, and print the table.
 
@@ -178,6 +188,8 @@ def print_folds(
         Which ones; with those of the test come the published results.
     estimator : classifier with ``decision_function``
         What to fit.
+    before : transformer
+        What comes before it.
 
     Returns
     -------
@@ -187,7 +199,7 @@ def print_folds(
     print(f"{'':<30}{'AUC ROC':>9}{'AP':>8}{'CP@100':>9}{'seconds':>9}")
     rows = {}
     for start in FOLDS[folds]:
-        rows[start] = evaluate(data, start, estimator)
+        rows[start] = evaluate(data, start, estimator, before)
         print_row(f"from day {start}", rows[start])
     print_row("mean", np.mean(list(rows.values()), axis=0))
     if folds == "test":
@@ -212,9 +224,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parameters = dict(args.set)
     estimator = estimator_of(parser, parameters)
     data = load_checked(parser)
-    print(f"{args.folds} folds; {parameters or 'default parameters'}\n")
-    rows = print_folds(data, args.folds, estimator)
-    write_json(args.json, {"folds": args.folds, "parameters": repr(parameters), "rows": rows})
+    print(f"{args.folds} folds; {parameters or 'default parameters'}; {args.preprocessing}\n")
+    rows = print_folds(data, args.folds, estimator, preprocessing(args.preprocessing))
+    results = {"folds": args.folds, "preprocessing": args.preprocessing, "rows": rows}
+    write_json(args.json, {**results, "parameters": repr(parameters)})
 
 
 if __name__ == "__main__":

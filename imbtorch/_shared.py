@@ -46,4 +46,4 @@ class Shared:
 
 
 def _identity(value: Any) -> Any:
-    return value if isinstance(value, _PLAIN) else id(value)
+    return value if isinstance(value, _PLAIN) else (id(value),)  # no plain value is a tuple

@@ -319,7 +319,9 @@ class BalancedNetEnsembleClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEst
         return self._over_members(X, lambda log_proba: log_proba.exp().std(0, correction=0))
 
     def decision_function(self, X: ArrayLike) -> NDArray[Any]:
-        """Scores that do not saturate: log-odds, or log-probabilities of several classes.
+        """Log-odds of the mean probabilities, or their logarithms of several classes.
+
+        Where the members agree they do not saturate.
 
         Parameters
         ----------
@@ -330,7 +332,7 @@ class BalancedNetEnsembleClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEst
         -------
         ndarray of shape (n_samples,), (n_samples, n_classes) or (n_samples, n_labels)
             For two classes the log-odds of ``classes_[1]``, for several labels those of each label,
-            else log-probabilities; all of the mean probabilities.
+            else log-probabilities.
         """
         check_is_fitted(self)
         if self._has_labels:

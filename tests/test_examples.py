@@ -120,7 +120,11 @@ def test_benchmarks_of_losses_and_labels_run(tmp_path):
 @pytest.mark.parametrize(
     ("script", "arguments", "words"),
     [
-        ("bench_search.py", ("--gammas", 0, 2, "--folds", 2), ["skorch, n_jobs=2", "1.00", "best"]),
+        (
+            "bench_search.py",
+            ("--gammas", 0, 2, "--folds", 2, "--jobs", 2),
+            ["skorch, n_jobs=2", "1.00", "best"],
+        ),
         ("bench_search.py", ("--cost", "--up-to", 4), ["ms per net and epoch", "1.000"]),
         ("bench_ensemble.py", ("--batch-sizes", 256, "--sizes", 1, 4), ["ensemble of 4", "1.00"]),
     ],

@@ -4,7 +4,7 @@ import inspect
 
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from imbtorch import ImbalancedNetClassifier
+from imbtorch import BalancedNetEnsembleClassifier, ImbalancedNetClassifier
 
 REASON = "float32 sums of equal terms in another order differ by more than the check's rtol of 1e-7"
 ROUNDING = {
@@ -20,7 +20,7 @@ STRICT = (
 
 
 def expected_failures(estimator):
-    return ROUNDING if estimator.dtype == "float32" else {}
+    return ROUNDING if getattr(estimator, "dtype", "") == "float32" else {}
 
 
 @parametrize_with_checks(
@@ -28,6 +28,9 @@ def expected_failures(estimator):
         ImbalancedNetClassifier(dtype="float64"),
         ImbalancedNetClassifier(dtype="float32"),
         ImbalancedNetClassifier(loss="bce", dtype="float64"),  # the form of labels for classes too
+        BalancedNetEnsembleClassifier(
+            ImbalancedNetClassifier(dtype="float64"), n_estimators=2, subset="all", random_state=0
+        ),
     ],
     expected_failed_checks=expected_failures,
     **STRICT,

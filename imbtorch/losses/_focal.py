@@ -50,7 +50,7 @@ class _FocalForm(TrueClassMixin):
         loss, minus_log_rest = _log_parts(margin)
         modulator = torch.exp(-self.gamma * minus_log_rest)
         # (1 - p)^gamma (1 - p) (1 + gamma r), without the division in r
-        slope = torch.sigmoid(-margin).addcmul_(torch.sigmoid(margin).mul_(self.gamma), loss)
+        slope = torch.addcmul(torch.sigmoid(-margin), torch.sigmoid(margin).mul_(self.gamma), loss)
         return modulator * loss, -modulator * slope
 
     def _log_slope(self, margin: Tensor) -> Tensor:

@@ -70,7 +70,7 @@ class TrueClassMixin:
         above, log_sum = _log_odds_of_others(logits, target)
         value, derivative = self._value_and_derivative(-log_sum)
         derivative, softmax = derivative.unsqueeze(1), torch.exp(above - log_sum.unsqueeze(1))
-        return value, (-derivative * softmax).scatter_(1, target.unsqueeze(1), derivative)
+        return value, (-derivative * softmax).scatter(1, target.unsqueeze(1), derivative)
 
     def with_label_gradient(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor] | None:
         """Give the derivative by the margin the sign of the label."""

@@ -8,7 +8,7 @@ import joblib
 from joblib.parallel import ParallelBackendBase
 from sklearn.utils.parallel import Parallel, delayed
 
-from imbtorch.model_selection._stacked_tasks import Task, fit_and_score_together
+from imbtorch.model_selection._stacked_tasks import Task, fit_and_score_together, is_of_a_search
 
 __all__ = ["StackBackend"]
 
@@ -113,7 +113,8 @@ class StackBackend(ParallelBackendBase):
 def run_stacked(tasks: list[Task], max_memory: int | None, n_jobs: int | None) -> list[Any]:
     """Call tasks as stacks, on several workers where ``n_jobs`` asks for them."""
     n_workers = joblib.effective_n_jobs(n_jobs)
-    if n_workers == 1 or len(tasks) < 2:
+    # what a step of the refitted pipeline does in parallel may want to share memory
+    if n_workers == 1 or len(tasks) < 2 or not all(is_of_a_search(task[0]) for task in tasks):
         return fit_and_score_together(tasks, max_memory)
     groups: dict[str, list[int]] = {}
     for place, task in enumerate(tasks):

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import joblib
+import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
@@ -24,7 +26,7 @@ from imbtorch._sklearn import _check_method_params, _fit_and_score, _safe_indexi
 from imbtorch.training.run import Fitting, Run
 from imbtorch.training.stack import Siblings, train_together
 
-__all__ = ["Task", "can_be_stacked", "final_step", "fit_and_score_together"]
+__all__ = ["Task", "can_be_stacked", "final_step", "fit_and_score_together", "is_of_a_search"]
 
 _ALL_ROWS = slice(None)
 Task = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
@@ -40,6 +42,11 @@ def final_step(estimator: Any) -> Any:
 def can_be_stacked(estimator: Any) -> bool:
     """Tell whether an estimator, or what a pipeline ends in, has a fit that can be interrupted."""
     return hasattr(final_step(estimator), "_begin_fit")
+
+
+def is_of_a_search(function: Callable[..., Any]) -> bool:
+    """Tell whether a task fits and scores, rather than being a part of something else's work."""
+    return getattr(function, "function", function) is _fit_and_score
 
 
 def fit_and_score_together(tasks: Sequence[Task], max_memory: int | None) -> list[Any]:
@@ -70,12 +77,14 @@ def fit_and_score_together(tasks: Sequence[Task], max_memory: int | None) -> lis
         member.publish(seconds)
     if any(run.interrupted for run in runs):
         raise KeyboardInterrupt
-    folds: dict[int, list[Run]] = {}
+    asked_alike: dict[tuple[int, int], list[Run]] = {}  # same fold, same steps before the net
     for member in members:
-        folds.setdefault(id(member.keywords.get("train")), []).extend(member.runs)
+        for run in member.runs:
+            key = id(member.keywords["train"]), id(run.rows.features)
+            asked_alike.setdefault(key, []).append(run)
     with ExitStack() as stack:
-        for fold in folds.values():
-            nets = [run.net for run in fold if run.error is None and run.device == fold[0].device]
+        for alike in asked_alike.values():
+            nets = [run.net for run in alike if run.error is None]
             if len(nets) > 1:
                 stack.enter_context(Siblings(nets))
         return [member.score() for member in members]
@@ -95,7 +104,7 @@ class _Member:
 
     def begin(self, shared: Shared, prefixes: _Prefixes) -> None:
         """Prepare the fit, up to where its nets are to be trained."""
-        if getattr(self.function, "function", self.function) is not _fit_and_score:
+        if not is_of_a_search(self.function):
             return
         (self.estimator, X, y), keywords = self.arguments, self.keywords
         if keywords["parameters"]:
@@ -117,7 +126,8 @@ class _Member:
                 return None  # scikit-learn's own call says what is wrong with them
             # all folds share X: a fold is rows of it
             weight = params.get("sample_weight")
-            fitting: Fitting = self.estimator._begin_fit(X, y, weight, rows=train, shared=shared)
+            rows = shared.once(_positions, (train, y))
+            fitting: Fitting = self.estimator._begin_fit(X, y, weight, rows=rows, shared=shared)
             return fitting
         X, y, weight = prefixes.transform(self.estimator, X, y, train, params)
         prepared: Fitting = final_step(self.estimator)._begin_fit(X, y, weight, shared=shared)
@@ -153,6 +163,13 @@ class _Member:
         if self.error is not None:
             raise self.error
         return self.estimator
+
+
+def _positions(rows: Any, y: Any) -> NDArray[np.integer[Any]]:
+    """Row numbers, of whatever selects rows: numbers, negative ones too, or a mask."""
+    everything = np.arange(y.shape[0] if hasattr(y, "shape") else len(y))
+    chosen: NDArray[np.integer[Any]] = everything[rows]
+    return chosen
 
 
 class _Recorder(BaseEstimator):

@@ -23,13 +23,14 @@ FOLDS = [np.sort(rows) for rows in (ROWS[:97], ROWS[-76:], ROWS[20:48], ROWS[50:
 def net(**params):
     """Return a small classifier that computes in float64, for the chain of a stack."""
     params = {"batch_size": 32, "max_epochs": 3, "dtype": "float64", **params}
-    return small(params.pop("module", None), **params)
+    nested = {name: params.pop(name) for name in [*params] if "__" in name}
+    return small(params.pop("module", None), **params).set_params(**nested)
 
 
 def tanh_net(input_shape, n_outputs):
     """Build a module that is no chain, so that torch maps it over its parameters."""
-    last = torch.nn.Sequential(torch.nn.Linear(6, n_outputs), torch.nn.Hardtanh(-9, 9))
-    return torch.nn.Sequential(torch.nn.Linear(input_shape[0], 6), torch.nn.Tanh(), last)
+    layers = torch.nn.Linear(input_shape[0], 6), torch.nn.Tanh(), torch.nn.Linear(6, n_outputs)
+    return torch.nn.Sequential(torch.nn.Sequential(*layers))
 
 
 def members(estimator, grid=({},), folds=FOLDS):
@@ -72,6 +73,8 @@ def assert_same(stacked, alone, X=X, tol=1e-8):
             np.testing.assert_allclose(found, expected, **close, err_msg=key)
     state = stacked.module_.state_dict()
     for name, tensor in alone.module_.state_dict().items():
+        if name.startswith("unused"):  # the decay of what nothing depends on
+            continue
         np.testing.assert_allclose(state[name].numpy(), tensor.numpy(), **close, err_msg=name)
     np.testing.assert_allclose(outputs(stacked, X), outputs(alone, X), **close)
     if isinstance(alone, ImbalancedNetClassifier):
@@ -91,7 +94,7 @@ def check(estimator=None, grid=({},), folds=FOLDS, X=X, y=Y, weight=None, *, n_s
         warnings.simplefilter("error", NotStackedWarning)
         sizes, errors = together(pairs, X, y, weight, max_memory)
     assert errors == [None] * len(pairs)
-    assert len(sizes) == n_stacks
+    assert n_stacks is None or len(sizes) == n_stacks
     assert sum(sizes) == len(pairs)
     for est, rows in pairs:
         assert_same(est, refitted(est, rows, X, y, weight), X, tol)

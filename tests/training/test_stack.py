@@ -3,22 +3,26 @@
 import numpy as np
 import pytest
 import torch
-from imblearn.over_sampling import SMOTE
+from imblearn.over_sampling import SMOTE, RandomOverSampler
 from scipy import sparse
 from torch import nn
 
-from imbtorch import MLP
+from imbtorch import MLP, ImbalancedNetRegressor
+from imbtorch._shared import Shared
 from imbtorch.losses import BaseLoss, FocalLoss, all_losses
 from imbtorch.losses._whole_batch import WholeBatchMixin
+from imbtorch.losses.regression import all_regression_losses
 from imbtorch.samplers import UnderSampler, all_samplers
+from imbtorch.training.stack import batches as stack_batches
 from imbtorch.training.stack.losses import _Flat, _Looped, _Mapped, losses_of
-from tests.toy import small, table
+from tests.toy import table
 from tests.training.stacked import (
     FOLDS,
     ROWS,
     N,
     X,
     Y,
+    assert_same,
     check,
     members,
     net,
@@ -39,6 +43,10 @@ OF_LABELS = [
 EACH_NET = pytest.mark.parametrize("module", [MLP((8,)), tanh_net], ids=["chain", "mapped"])
 
 
+PAIR = FOLDS[:2]
+APART = {"label_aware_smoothing": 3, "bce": 4}  # stacks of settings that are no numbers
+
+
 def numbers_of(name):
     """Return every setting of a loss that its common tests sweep, as parameters of a net."""
     return [{f"loss__{k}": v for k, v in p.items()} for p in all_losses()[name]._test_params]
@@ -50,14 +58,13 @@ def numbers_of(name):
 @pytest.mark.parametrize("y", [Y, THREE], ids=["two", "three"])
 @pytest.mark.parametrize("name", sorted(all_losses()))
 def test_every_loss_by_name(name, y):
-    check(
-        loss=name, y=y, n_stacks=2 if name == "label_aware_smoothing" else 1, grid=numbers_of(name)
-    )
+    check(loss=name, y=y, grid=numbers_of(name), folds=PAIR, n_stacks=APART.get(name, 1))
 
 
 @pytest.mark.parametrize("name", OF_LABELS)
 def test_every_loss_of_labels(name):
-    check(loss=name, y=LABELS, grid=numbers_of(name), class_weight="balanced")
+    options = {"class_weight": "balanced", "folds": PAIR, "n_stacks": APART.get(name, 1)}
+    check(loss=name, y=LABELS, grid=numbers_of(name), **options)
 
 
 @pytest.mark.parametrize(
@@ -75,8 +82,8 @@ def test_losses_of_torch(loss):
 
 def test_warm_up_ends_in_the_stack_too():
     for name in ("auc_margin", "soft_fbeta", "smooth_ap"):
-        check(loss=name, grid=[{"loss__warmup_epochs": n} for n in (2, 2)])
-        check(loss=name, grid=[{"loss__warmup_epochs": n} for n in (0, 1, 2)])
+        check(loss=name, loss__warmup_epochs=2, folds=PAIR)
+        check(loss=name, grid=[{"loss__warmup_epochs": n} for n in (0, 1, 2)], folds=PAIR)
 
 
 class Branching(BaseLoss):
@@ -156,7 +163,7 @@ WEIGHT = np.random.default_rng(1).uniform(0, 2, N) * (np.arange(N) % 7 > 0)
 @pytest.mark.parametrize("weight", [None, WEIGHT], ids=["even", "weighted"])
 def test_weights_of_classes_and_rows(module, weight):
     grid = [{"class_weight": w} for w in (None, "balanced", "sqrt", [1.0, 4.0], {1: 0.5})]
-    check(module=module, grid=grid, weight=weight, loss="focal")
+    check(module=module, grid=grid, weight=weight, loss="focal", folds=FOLDS[1:])
 
 
 def test_weights_of_labels():
@@ -178,7 +185,7 @@ OURS = sorted(set(all_samplers()) - {"mixup", "remix"})
 
 @pytest.mark.parametrize("name", OURS)
 def test_every_sampler_by_name(name):
-    check(sampler=name, loss="cross_entropy", grid=[{}, {"random_state": 1}])
+    check(sampler=name, loss="cross_entropy", grid=[{}, {"random_state": 1}], folds=PAIR)
 
 
 def test_samplers_of_all_kinds_in_one_stack():
@@ -189,7 +196,8 @@ def test_samplers_of_all_kinds_in_one_stack():
 def test_resampled_data_beside_the_given():
     smote = [{"sampler": SMOTE(random_state=s, k_neighbors=2)} for s in (0, 1)]
     check(loss="cross_entropy", grid=[{}, *smote])
-    check(loss="cross_entropy", grid=smote, weight=WEIGHT)
+    repeating = [{"sampler": RandomOverSampler(random_state=s)} for s in (0, 1)]
+    check(loss="cross_entropy", grid=[{}, *repeating], weight=WEIGHT)
 
 
 SCHEDULES = {
@@ -238,7 +246,18 @@ def test_optimizers_with_rates_and_decay_of_each_net(module, optimizer):
         {"lr_schedule": "cosine"},
         {"lr_schedule": lambda progress: 1 - progress},
     ]
-    check(module=module, optimizer=optimizer, grid=grid)
+    check(module=module, optimizer=optimizer, grid=grid, folds=PAIR)
+
+
+class WithoutHash:
+    __hash__ = None
+
+    def __call__(self, progress):
+        return 1 - progress
+
+
+def test_schedule_of_the_rates_may_be_any_callable():
+    check(lr_schedule=WithoutHash(), folds=FOLDS[:2])
 
 
 STEPS = {
@@ -253,13 +272,13 @@ STEPS = {
 @pytest.mark.parametrize("module", [MLP((8,)), MLP((8,), normalization="batch")], ids=["", "batch"])
 @pytest.mark.parametrize("name", sorted(STEPS))
 def test_steps_with(name, module):
-    check(module=module, grid=STEPS[name], max_epochs=5)
+    check(module=module, grid=STEPS[name], max_epochs=5, folds=PAIR)
 
 
 def test_averages_are_what_is_scored_and_kept():
     grid = [{"averaging": a} for a in ("ema", "swa", None)]
-    check(grid=grid, validation_fraction=0.3, max_epochs=6)
-    check(grid=grid, early_stopping=True, patience=2, max_epochs=12, lr=0.05)
+    check(grid=grid, validation_fraction=0.3, max_epochs=5, folds=PAIR)
+    check(grid=grid, early_stopping=True, patience=2, max_epochs=9, lr=0.05, folds=PAIR)
 
 
 # -- early stopping --------------------------------------------------------------------------------
@@ -270,7 +289,7 @@ def test_averages_are_what_is_scored_and_kept():
 def test_nets_stop_at_epochs_of_their_own(module, optimizer):
     nets = check(
         module=module, optimizer=optimizer, early_stopping=True, validation_fraction=0.3,
-        max_epochs=25, grid=[{"patience": p} for p in (1, 2, 4)], lr=0.05, loss="logit_adjusted",
+        max_epochs=12, grid=[{"patience": p} for p in (1, 2, 4)], lr=0.05, folds=FOLDS[:3],
     )  # fmt: skip
     assert len({clf.n_iter_ for clf in nets}) > 3
 
@@ -361,13 +380,14 @@ MODULES = {
 
 @pytest.mark.parametrize("name", MODULES)
 def test_modules(name):
-    check(module=MODULES[name], grid=[{}, {"random_state": 5}], class_weight="balanced")
+    grid = [{}, {"random_state": 5}]
+    check(module=MODULES[name], grid=grid, class_weight="balanced", folds=FOLDS[:3])
 
 
 @pytest.mark.parametrize("name", ["Frozen", "Tied", "Unused", "without bias"])
 @pytest.mark.parametrize("optimizer", ["sgd", torch.optim.RMSprop])
 def test_modules_and_optimizers(name, optimizer):
-    check(module=MODULES[name], optimizer=optimizer, weight_decay=0.01)
+    check(module=MODULES[name], optimizer=optimizer, weight_decay=0.01, folds=PAIR)
 
 
 def test_frozen_stays_and_tied_stays_tied():
@@ -379,28 +399,196 @@ def test_frozen_stays_and_tied_stays_tied():
 
 def test_several_architectures_are_several_stacks():
     grid = [{"module__hidden_sizes": s} for s in ((4,), (8,), (8, 4))]
-    check(grid=[*grid, {"batch_size": 16}, {"max_epochs": 2}, {"optimizer": "sgd"}], n_stacks=5)
+    check(grid=[*grid, {"batch_size": 16}, {"max_epochs": 2}, {"optimizer": "sgd"}], n_stacks=6)
 
 
-@pytest.mark.parametrize("module", [MLP((8,), dropout=0.5), tanh_net], ids=["chain", "mapped"])
-def test_dropout_is_drawn_for_each_net(module):
-    if module is tanh_net:
-        module = lambda shape, n: nn.Sequential(
-            tanh_net(shape, 8), nn.Dropout(0.5), nn.Linear(8, n)
-        )
-    still = net(module=module, lr_schedule=lambda progress: 0.0, max_epochs=4)
-    pairs = members(still, [{}] * 10, folds=[ROWS[:128]])
-    sizes, errors = together(pairs)
-    assert sizes == [10]
+def dropping(input_shape, n_outputs):
+    """Build a module with dropout that is no chain."""
+    return nn.Sequential(tanh_net(input_shape, 8), nn.Dropout(0.5), nn.Linear(8, n_outputs))
+
+
+@pytest.mark.parametrize("module", [MLP((8,), dropout=0.5), dropping], ids=["chain", "mapped"])
+def test_dropout_is_drawn_for_each_net_from_the_same_distribution(module):
+    still = net(module=module, lr_schedule=lambda progress: 0.0, max_epochs=30)
+    pairs = members(still, [{}] * 4, folds=[ROWS])
+    assert together(pairs)[0] == [4]
+    alone = np.array(refitted(still, ROWS).history_[:, "train_loss"])
     found = np.array([clf.history_[:, "train_loss"] for clf, _ in pairs])
-    assert len(np.unique(found[:, 0])) == 10  # equal nets, but for the units which are dropped
-    alone = [
-        refitted(clf.set_params(loss="cross_entropy"), rows).history_[:, "train_loss"]
-        for clf, rows in members(still, [{}], folds=[ROWS[:128]])
+    assert len(np.unique(found)) == found.size  # equal nets, but for the units that are dropped
+    assert alone.std() > 0.002
+    assert found.std() == pytest.approx(alone.std(), rel=0.5)
+    error = alone.std() / np.sqrt(len(alone))
+    np.testing.assert_allclose(found.mean(axis=1), alone.mean(), atol=5 * error)
+
+
+def test_nets_with_dropout_learn():
+    pairs = members(net(module=MLP((16,), dropout=0.3), max_epochs=15, lr=0.02), [{}] * 3)
+    together(pairs)
+    assert min(clf.score(X, Y) for clf, _ in pairs) > 0.85
+    again = members(net(module=MLP((16,), dropout=0.3), max_epochs=15, lr=0.02), [{}] * 3)
+    together(again)
+    for (first, _), (second, _) in zip(pairs, again, strict=True):
+        assert_same(first, second)
+
+
+# -- targets ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("y", [Y, THREE, LABELS], ids=["two", "three", "labels"])
+@EACH_NET
+def test_kinds_of_targets(module, y):
+    loss = "bce" if y.ndim == 2 else "logit_adjusted"
+    check(module=module, y=y, loss=loss, early_stopping=True, max_epochs=4, lr=0.05)
+
+
+def test_names_of_classes_and_a_class_that_a_fold_lacks():
+    names = np.array(["often", "rare", "never"])[Y]
+    check(y=names, grid=[{"class_weight": {"often": 1, "rare": 3}}, {}])
+    few = np.where(np.arange(N) == FOLDS[2][0], 2, Y)  # one row of class 2
+    lacking = np.setdiff1d(ROWS, FOLDS[2])
+    pairs = members(net(), folds=[FOLDS[2], lacking])
+    assert together(pairs, y=few)[0] == []  # nets of two and of three outputs
+    for clf, rows in pairs:
+        assert_same(clf, refitted(clf, rows, y=few))
+
+
+def regressor(loss="mse", **params):
+    params = {"module": MLP((8,)), "batch_size": 32, "max_epochs": 3, "lr": 0.02, **params}
+    return ImbalancedNetRegressor(loss=loss, dtype="float64", random_state=0, **params)
+
+
+VALUES = X[:, 0] + np.exp(X[:, 1])
+
+
+@pytest.mark.parametrize("name", sorted(set(all_regression_losses()) - {"balanced_mse"}))
+def test_losses_of_continuous_targets(name):  # the other one has parameters: test_stack_life
+    cls = all_regression_losses()[name]
+    grid = [{f"loss__{k}": v for k, v in p.items()} for p in cls._test_params]
+    check(regressor(name), grid, y=VALUES, n_stacks=None)
+
+
+@EACH_NET
+def test_regressors(module):
+    two = np.stack([VALUES, X[:, 2]], axis=1)
+    grid = [{"lr": 0.01}, {"density_weight": "lds"}, {"sharpness": 0.1}]
+    check(regressor(module=module), grid[:2], y=VALUES, weight=WEIGHT)
+    check(regressor(module=module), y=two, early_stopping=True, max_epochs=12)
+    check(regressor(nn.HuberLoss(delta=0.5), module=module), grid[2:], y=two)
+
+
+# -- features --------------------------------------------------------------------------------------
+
+
+class Convolution(nn.Module):
+    def __init__(self, input_shape, n_outputs):
+        super().__init__()
+        self.layer, self.last = nn.Conv1d(input_shape[0], 4, 3), nn.Linear(4, n_outputs)
+
+    def forward(self, x):
+        return self.last(torch.relu(self.layer(x)).mean(2))
+
+
+def test_sequences():
+    series = np.random.default_rng(0).normal(size=(N, 2, 7)) + Y[:, None, None]
+    check(module=Convolution, X=series, grid=[{}, {"lr": 0.1}])
+    check(module=Convolution, X=series, early_stopping=True, max_epochs=5)
+
+
+def test_single_precision_up_to_rounding():
+    options = {"dtype": "float32", "tol": 1e-5, "grid": [{"class_weight": "balanced"}, {}]}
+    check(**options)
+    check(X=X.astype(np.float32), **options)
+    check(module=MLP((8,), normalization="layer"), **options)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_features_on_a_disk(tmp_path, kind, dtype):
+    X.astype(kind).tofile(tmp_path / "X")
+    mapped = np.memmap(tmp_path / "X", dtype=kind, mode="r", shape=X.shape)
+    check(
+        X=mapped, dtype=dtype, grid=[{}, {"random_state": 1}], tol=1e-8 if kind == dtype else 1e-5
+    )
+
+
+def test_features_that_are_mostly_not_zero_in_rows_of_csr():
+    thinned = sparse.csr_array(X * (np.random.default_rng(0).random(X.shape) < 0.4))
+    check(X=thinned, grid=[{}, {"random_state": 1}], class_weight="balanced")
+    check(X=thinned, module=tanh_net)
+
+
+def test_features_of_columns_in_any_order_of_memory():
+    check(X=np.asfortranarray(X))
+    check(X=X[:, ::-1])
+    check(X=np.rint(X).astype(int))
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_fits_on_rows_share_the_given_numbers(kind):
+    features, shared = X.astype(kind), Shared()
+    precision = np.dtype(kind).name
+    pairs = members(net(dtype=precision), [{}, {"early_stopping": True}, {"sampler": "bootstrap"}])
+    fittings = [clf._begin_fit(features, Y, rows=r, shared=shared) for clf, r in pairs]
+    runs = [next(fitting)[0] for fitting in fittings]
+    assert len({id(run.rows.features) for run in runs}) == 1
+    assert runs[0].rows.features.tensor.data_ptr() == features.ctypes.data
+    plain = [run for run in runs if run.order_of.n_rows in map(len, FOLDS)]
+    assert len({id(run.order_of) for run in plain}) == len(FOLDS)  # candidates see the same order
+
+
+# -- batches ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 32, 75, 1000])
+def test_every_number_of_rows_and_size_of_batches(batch_size):
+    folds = [ROWS[:n] for n in (76, 77, 96, 97, 98, 140, 64)]
+    check(folds=folds, batch_size=batch_size, max_epochs=1, class_weight="balanced")
+
+
+def test_fold_of_a_single_row():
+    pairs = members(regressor(batch_size=4), folds=[ROWS[:2], ROWS[:5], ROWS[:3]])
+    assert together(pairs, y=VALUES)[1] == [None] * 3
+    for est, rows in pairs:
+        assert_same(est, refitted(est, rows, y=VALUES))
+
+
+@pytest.mark.parametrize("block", [1, 32 * 5 * 8 * 3, 2**22])
+def test_batches_of_a_stack_are_those_of_each_net(monkeypatch, block):
+    monkeypatch.setattr(stack_batches, "BLOCK_BYTES", block)
+    grid = [{}, {}, {"class_weight": "balanced"}, {"random_state": 1}, {"sampler": "bootstrap"}]
+    shared = Shared()
+    pairs = members(net(), grid)
+    runs = [next(clf._begin_fit(X, Y, WEIGHT, rows=r, shared=shared))[0] for clf, r in pairs]
+    runs.sort(key=lambda run: -run.n_rows)
+    for run in runs:
+        run.begin()
+        run.open_epoch(0)
+    seen = [[] for _ in runs]
+    for batch in stack_batches.batches(runs, 32):
+        for place, parts in zip(
+            range(*batch.nets.indices(len(runs))),
+            zip(batch.x, batch.target, batch.share, strict=True),
+            strict=True,
+        ):
+            assert len(seen[place]) == batch.step
+            assert len(parts[0]) == batch.size
+            seen[place].append(parts)
+    for run, found in zip(runs, seen, strict=True):
+        expected = list(run.rows.batches(run.order, 32))
+        assert len(found) == len(expected)
+        for mine, theirs in zip(found, expected, strict=True):
+            for a, b in zip(mine, theirs, strict=True):
+                torch.testing.assert_close(a, b, rtol=1e-14, atol=0)
+
+
+def test_nets_that_see_the_same_rows_in_the_same_order_share_what_is_gathered():
+    shared = Shared()
+    grid = [{}, {"lr": 0.1}, {"random_state": 1}, {"class_weight": "balanced"}]
+    runs = [
+        next(clf._begin_fit(X, Y, rows=r, shared=shared))[0]
+        for clf, r in members(net(), grid, FOLDS[:2])
     ]
-    assert found.std() > 0
-    expected = [
-        small(module, **{**still.get_params(deep=False), "module": module}) for _ in range(0)
-    ]
-    assert not expected
-    assert found.mean() == pytest.approx(np.mean(alone), abs=5 * found.std() / np.sqrt(4))
+    for run in runs:
+        run.begin()
+        run.open_epoch(0)
+    assert stack_batches.streams_of(runs) == [0, 1, 0, 1, 2, 3, 0, 1]

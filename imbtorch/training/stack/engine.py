@@ -86,6 +86,7 @@ class Stack:
         for run, rate in zip(runs, self.steps.last, strict=True):
             for group in run.net.optimizer_.param_groups:
                 group["lr"] = rate  # what the history shows
+        self.steps.show(runs)
         finite = self.storage.finite().to(totals.dtype)
         told = torch.stack([totals, finite]).tolist()  # the one sync of the epoch
         return [(total, bool(is_finite)) for total, is_finite in zip(*told, strict=True)]

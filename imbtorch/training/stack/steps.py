@@ -197,15 +197,13 @@ class StackedSteps:
 
     def begin_epoch(self, runs: Sequence[Run], epoch: int, n_steps: Sequence[int]) -> None:
         """Compute the factor on the rate of each step, and find neighbours that step alike."""
-        tables: dict[Any, list[float]] = {}
+        tables: dict[tuple[int, int], list[float]] = {}
         for run, steps in zip(runs, n_steps, strict=True):
-            schedule = run.lr_schedule
-            if (schedule, steps) not in tables:
+            schedule, key = run.lr_schedule, (id(run.lr_schedule), steps)
+            if key not in tables:
                 factor = LR_SCHEDULES[schedule] if isinstance(schedule, str) else schedule
-                tables[schedule, steps] = [
-                    factor((epoch + done / steps) / run.epochs) for done in range(steps)
-                ]
-        self.factors = [tables[r.lr_schedule, n] for r, n in zip(runs, n_steps, strict=True)]
+                tables[key] = [factor((epoch + i / steps) / run.epochs) for i in range(steps)]
+        self.factors = [tables[id(r.lr_schedule), n] for r, n in zip(runs, n_steps, strict=True)]
         self.last = [
             base * (factors[-1] if factors else 1.0)
             for base, factors in zip(self.base, self.factors, strict=True)
@@ -277,6 +275,12 @@ class StackedSteps:
             for average in averages:
                 average.end_epoch()
 
+    def show(self, runs: Sequence[Run]) -> None:
+        """Give what is remembered to the optimizers of nets that may have to go back to it."""
+        for row, run in enumerate(runs):
+            if run.guard.action == "restore":
+                self.rule.hand_over(row, run)
+
     def keep(self, runs: Sequence[Run], rows: Sequence[int]) -> None:
         """Hand over all nets but those at ``rows``."""
         sound, kept = self.rule.sound(), set(rows)
@@ -285,7 +289,7 @@ class StackedSteps:
                 continue
             for group in run.net.optimizer_.param_groups:
                 group["lr"] = self.base[row]  # so that training can be continued
-            if sound[row]:
+            if sound[row] and run.guard.action != "restore":
                 self.rule.hand_over(row, run)
         self.rule.keep(rows)
         self.base = [self.base[row] for row in rows]
