@@ -25,6 +25,7 @@ from imbtorch._sklearn import (
     HasMethods,
     Interval,
     StrOptions,
+    callback_management_context,
     fit_context,
 )
 from imbtorch._training_part import TrainingPart
@@ -300,7 +301,7 @@ class BaseNetEstimator(InputMixin, NamedComponentsMixin, CallbackSupportMixin, B
         bool
             Whether Ctrl-C cut the training short.
         """
-        with self._all_or_nothing():
+        with self._all_or_nothing(), callback_management_context(self):
             interrupted: bool = yield from self._fitting(
                 X, y, sample_weight, rows, shared or Shared()
             )

@@ -18,9 +18,9 @@ __all__ = ["InputMixin"]
 _LEARNED = ("n_features_in_", "feature_names_in_", "_input_shape")
 
 
-def _checked_by(cls: type, X: Any, y: Any) -> tuple[Any, Any, dict[str, Any]]:
+def _checked_by(cls: type[Any], X: Any, y: Any) -> tuple[Any, Any, dict[str, Any]]:
     """Features and target as a new estimator of this class checks them, and what it notes."""
-    checker = cls()
+    checker = object.__new__(cls)  # parameters have no say in it
     X, y = checker._check_X(X, reset=True, y=y)
     return X, y, {name: vars(checker)[name] for name in _LEARNED if name in vars(checker)}
 

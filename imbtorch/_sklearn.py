@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from inspect import signature
 from typing import Any, TypeVar
 
@@ -42,10 +43,13 @@ def asks_for_labels(scorer: Callable[..., Any]) -> bool:
 
 try:  # scikit-learn >= 1.9; experimental there, so its absence must cost nothing
     from sklearn.callback import CallbackSupportMixin
+    from sklearn.callback._callback_support import callback_management_context
 except ImportError:  # pragma: no cover - depends on the installed scikit-learn
 
     class CallbackSupportMixin:  # type: ignore[no-redef]
         """Stand-in for scikit-learn before 1.9, which has no callbacks."""
+
+    callback_management_context = nullcontext
 
 
 __all__ = [
@@ -61,6 +65,7 @@ __all__ = [
     "_safe_indexing",
     "accepts_sample_weight",
     "asks_for_labels",
+    "callback_management_context",
     "fit_context",
     "validate_parameter_constraints",
 ]

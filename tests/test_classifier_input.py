@@ -114,7 +114,7 @@ def test_scores_do_not_saturate_where_probabilities_do():
 def test_several_chunks_are_put_together(monkeypatch):
     clf = small(dtype="float64").fit(X, Y)
     whole = clf.predict_proba(X)
-    monkeypatch.setattr("imbtorch.training.prediction._ROWS", 7)
+    monkeypatch.setattr("imbtorch.training.prediction.CHUNK_ROWS", 7)
     np.testing.assert_allclose(clf.predict_proba(X), whole, rtol=1e-12)
     np.testing.assert_allclose(clf.predict_proba(sparse.csr_array(X)), whole, rtol=1e-12)
 

@@ -111,6 +111,9 @@ def test_one_member_is_a_net():
     (member,) = clf.estimators_
     np.testing.assert_allclose(clf.predict_proba(X), member.predict_proba(X), rtol=1e-12)
     np.testing.assert_array_equal(clf.predict_std(X), 0)
+    clf.estimators_ = [member] * 3  # who agree
+    np.testing.assert_allclose(clf.predict_std(X), 0, atol=1e-12)
+    np.testing.assert_allclose(clf.predict_proba(X), member.predict_proba(X), rtol=1e-12)
 
 
 def test_default_members():
@@ -305,10 +308,14 @@ def test_several_labels(subset):
         members = [m.predict_proba(X) for m in clf.estimators_]
         np.testing.assert_allclose(proba, np.mean(members, axis=0), rtol=1e-8)
         np.testing.assert_allclose(clf.predict_std(X), np.std(members, axis=0), atol=1e-9)
-    clf.set_params(estimator__target_prior=[0.1, 0.2, 0.3])
-    members = [clone_of(m).set_params(target_prior=[0.1, 0.2, 0.3]) for m in clf.estimators_]
-    expected = np.mean([m.predict_proba(X) for m in members], axis=0)
-    np.testing.assert_allclose(clf.predict_proba(X), expected, rtol=1e-8)
+    apart = np.ptp([m.effective_prior_ for m in clf.estimators_], axis=0)
+    assert apart.any() == (subset == "bootstrap")
+    for target in (None, [0.1, 0.2, 0.3]):
+        clf.set_params(estimator__target_prior=target)
+        shares = clf.effective_prior_ if target is None else target
+        members = [clone_of(m).set_params(target_prior=shares) for m in clf.estimators_]
+        expected = np.mean([m.predict_proba(X) for m in members], axis=0)
+        np.testing.assert_allclose(clf.predict_proba(X), expected, rtol=1e-8)
 
 
 def test_balanced_parts_are_of_one_label_a_row():

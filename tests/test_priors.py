@@ -123,16 +123,27 @@ FULL = -np.log(PRIOR)  # the log effect of a setting that removes the imbalance
 NOTHING = np.zeros(2)
 
 
+def judge(prior, effects):
+    """Judge settings of these names, without values."""
+    check_double_correction(prior, {name: (None, effect) for name, effect in effects.items()})
+
+
 def quiet(prior, effects):
     with warnings.catch_warnings():
         warnings.simplefilter("error", DoubleCorrectionWarning)
-        check_double_correction(prior, effects)
+        judge(prior, effects)
+
+
+def test_value_of_a_setting_is_put_into_its_name():
+    effects = {"class_weight={!r}": ("balanced", FULL), "loss={}": (7, FULL)}
+    with pytest.warns(DoubleCorrectionWarning, match="class_weight='balanced' and loss=7 correct"):
+        check_double_correction(PRIOR, effects)
 
 
 def test_two_full_corrections_are_named():
     effects = {"sampler=A": NOTHING, "class_weight=B": FULL, "loss=C": FULL}
     with pytest.warns(DoubleCorrectionWarning, match="class_weight=B and loss=C") as caught:
-        check_double_correction(PRIOR, effects)
+        judge(PRIOR, effects)
     assert "sampler=A" not in str(caught[0].message)
     assert "2.0 times" in str(caught[0].message)
 
@@ -140,7 +151,7 @@ def test_two_full_corrections_are_named():
 def test_three_corrections_are_named():
     effects = {"sampler=A": FULL, "class_weight=B": FULL, "loss=C": FULL}
     with pytest.warns(DoubleCorrectionWarning, match="sampler=A and class_weight=B and loss=C"):
-        check_double_correction(PRIOR, effects)
+        judge(PRIOR, effects)
 
 
 def test_one_correction_is_none_too_many():

@@ -241,6 +241,7 @@ OPTIMIZERS = ["adam", "adamw", "sgd", torch.optim.RMSprop]
 def test_optimizers_with_rates_and_decay_of_each_net(module, optimizer):
     grid = [
         {"lr": 0.01, "weight_decay": 0.0},
+        {"lr": 0.01, "weight_decay": 0.3},
         {"lr": 0.003, "weight_decay": 0.1, "random_state": 3},
         {"lr": 0.02, "weight_decay": "auto", "lr_schedule": "constant"},
         {"lr_schedule": "cosine"},
