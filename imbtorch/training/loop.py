@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 from imbtorch._seed import private_torch_rng
@@ -43,7 +44,7 @@ def train(runs: Sequence[Run], build: Callable[[Sequence[Run]], Engine] = Alone)
     active = list(runs)
     try:
         for run in active:
-            _attempt(run, Run.begin)
+            _attempt(run, run.begin)
         active = _left(None, active)
         if active:
             engine = build(active)
@@ -51,7 +52,7 @@ def train(runs: Sequence[Run], build: Callable[[Sequence[Run]], Engine] = Alone)
             if not active or engine is None:
                 break
             for run in active:
-                _attempt(run, lambda run, epoch=epoch: run.open_epoch(epoch))  # type: ignore[misc]
+                _attempt(run, partial(run.open_epoch, epoch))
             active = _left(engine, active)
             try:
                 totals = engine.epoch(active, epoch) if active else []
@@ -59,7 +60,7 @@ def train(runs: Sequence[Run], build: Callable[[Sequence[Run]], Engine] = Alone)
                 active[0].done = True
                 break
             for run, total in zip(active, totals, strict=True):
-                _attempt(run, lambda run, total=total: run.close_epoch(*total))  # type: ignore[misc]
+                _attempt(run, partial(run.close_epoch, *total))
             active = _left(engine, active)
     except KeyboardInterrupt:
         for run in active:
@@ -74,10 +75,10 @@ def train(runs: Sequence[Run], build: Callable[[Sequence[Run]], Engine] = Alone)
             run.finish(engine is not None and engine.averaged(run))
 
 
-def _attempt(run: Run, act: Callable[[Run], None]) -> None:
+def _attempt(run: Run, act: Callable[[], None]) -> None:
     """Let a run act; what stops it stops no other."""
     try:
-        act(run)
+        act()
     except StopTraining:
         run.done = True
     except Exception as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -82,7 +83,7 @@ class Stack:
         with self.steps.epoch():
             for batch in batches(runs, batch_size):
                 totals[batch.nets].add_(self._gradients(batch), alpha=batch.size)
-                self.steps(batch.nets, batch.step, lambda batch=batch: self._gradients(batch))  # type: ignore[misc]
+                self.steps(batch.nets, batch.step, partial(self._gradients, batch))
         for run, rate in zip(runs, self.steps.last, strict=True):
             for group in run.net.optimizer_.param_groups:
                 group["lr"] = rate  # what the history shows
