@@ -26,6 +26,14 @@ def pytest_collection_modifyitems(items):
             item.add_marker(skip)
 
 
+@pytest.fixture(autouse=True)
+def _same_modules_each_time():
+    """Seed torch's global generator, from which modules that a test builds take their weights."""
+    import torch
+
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def data_dir():
     """Folder of real data sets: ``$IMBTORCH_DATA``, or ``../shared/data`` beside the checkout."""
