@@ -10,7 +10,6 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
-import sklearn
 import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
@@ -29,7 +28,7 @@ from imbtorch._sklearn import (
     fit_context,
 )
 from imbtorch._training_part import TrainingPart
-from imbtorch._version import __version__
+from imbtorch._versions import VersionStampMixin
 from imbtorch.losses import BaseLoss, get_loss
 from imbtorch.modules import (
     build_module,
@@ -48,7 +47,7 @@ from imbtorch.training.callbacks import (
 )
 from imbtorch.training.device import resolve_device
 from imbtorch.training.mixing import Mixing
-from imbtorch.training.net import SKORCH_VERSION, _Net
+from imbtorch.training.net import _Net
 from imbtorch.training.observers import observed
 from imbtorch.training.optimizers import LR_SCHEDULES, OPTIMIZERS
 from imbtorch.training.order import RowOrder
@@ -61,7 +60,9 @@ __all__ = ["BaseNetEstimator"]
 Attributes = dict[str, Any]
 
 
-class BaseNetEstimator(InputMixin, NamedComponentsMixin, CallbackSupportMixin, BaseEstimator):
+class BaseNetEstimator(
+    InputMixin, NamedComponentsMixin, CallbackSupportMixin, VersionStampMixin, BaseEstimator
+):
     """Common ground of the estimators: they hold a skorch net, they are not one."""
 
     _components: ClassVar[dict[str, Callable[[str], Any]]] = {
@@ -331,44 +332,12 @@ class BaseNetEstimator(InputMixin, NamedComponentsMixin, CallbackSupportMixin, B
             stacklevel=4,
         )
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Stamp the state with the versions that made it."""
-        return {**super().__getstate__(), "_versions": _versions()}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore the state; warn where another minor version made it."""
-        made_with = state.pop("_versions", {})
-        super().__setstate__(state)
-        here = _versions()
-        changed = [
-            f"{name} {version} (here {here.get(name)})"
-            for name, version in made_with.items()
-            if version.split(".")[:2] != here.get(name, "").split(".")[:2]
-        ]
-        if changed:
-            warnings.warn(
-                f"This {type(self).__name__} was pickled with {', '.join(changed)}. Predictions "
-                "may differ or fail; fit it again with the versions that are here.",
-                UserWarning,
-                stacklevel=2,
-            )
-
     def __sklearn_tags__(self) -> Any:
         """Say what this estimator accepts: sparse and n-dimensional ``X``."""
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         tags.input_tags.three_d_array = True
         return tags
-
-
-def _versions() -> dict[str, str]:
-    return {
-        "imbtorch": __version__,
-        "torch": torch.__version__,
-        "scikit-learn": sklearn.__version__,
-        "numpy": np.__version__,
-        "skorch": SKORCH_VERSION,
-    }
 
 
 def _is_fitted_state(key: str) -> bool:

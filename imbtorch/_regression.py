@@ -11,6 +11,9 @@ import torch
 from numpy.typing import NDArray
 from sklearn.metrics import check_scoring
 
+from imbtorch._seed import draw_seeds
+from imbtorch._shared import Shared
+from imbtorch._target_scaling import TargetScale, density_factor, read_values
 from imbtorch._training_part import TrainingPart
 from imbtorch.losses.regression import as_regression_loss
 from imbtorch.training.batches import as_features
@@ -18,6 +21,7 @@ from imbtorch.training.learned_loss import train_loss_parameters
 from imbtorch.training.net import _Net
 from imbtorch.training.observers import observing_layers
 from imbtorch.training.prediction import predict_chunks
+from imbtorch.training.run import Fitting
 
 __all__ = ["RegressionMixin"]
 
@@ -27,13 +31,33 @@ Floats = NDArray[np.float64]
 class RegressionMixin:
     """Steps of ``fit`` and ``predict`` on standardised targets."""
 
-    sharpness: float
+    # of the estimator
+    averaging: Any
+    callbacks: Any
+    density_weight: Any
+    dtype: Any
+    early_stopping: Any
     loss: Any
     loss_: Any
+    lr_schedule: Any
+    max_epochs: Any
     net_: Any
+    random_state: Any
     scoring: Any
+    sharpness: float
+    target_mean_: Any
+    validation_fraction: Any
+    warm_start: Any
     _build_net: Any
+    _checked: Any
+    _learn: Any
+    _monitors: Any
+    _resolved_batch_size: Any
     _resume_net: Any
+
+    _scale_: TargetScale
+    _is_vector_: bool
+    _seen_: Floats  # rows trained on, and their weight
 
     def _net_for(
         self,
@@ -97,3 +121,72 @@ class RegressionMixin:
         features = as_features(X, net.dtype, torch.device(net.device), resident=False)
         chunks = predict_chunks(net, features, lambda output: output)
         return np.concatenate([chunk.cpu().numpy() for chunk in chunks])
+
+    # -- training --------------------------------------------------------------------------
+
+    def _fitting(
+        self, X: Any, y: Any, sample_weight: Any, rows: NDArray[Any] | None, shared: Shared
+    ) -> Fitting:
+        resumed = self.warm_start and hasattr(self, "net_")
+        interrupted: bool = yield from self._train(
+            X, y, sample_weight, rows, shared, resumed=resumed, chunk=False
+        )
+        return interrupted
+
+    def _train(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        rows: NDArray[Any] | None,
+        shared: Shared,
+        *,
+        resumed: bool,
+        chunk: bool,
+    ) -> Fitting:
+        given = X, y
+        y, is_vector = shared.once(read_values, (y,))
+        X, y, sample_weight = self._checked(X, y, sample_weight, reset=not resumed, shared=shared)
+        values = y.reshape(len(y), -1)
+        if resumed and values.shape[1] != len(self.target_mean_):
+            raise ValueError(
+                f"y has {values.shape[1]} targets, but {type(self).__name__} was fitted on "
+                f"{len(self.target_mean_)}."
+            )
+        seeds = draw_seeds(self.random_state, 4)
+        part = TrainingPart(X, values, sample_weight, rows)
+        valid = None
+        if not chunk and (self.early_stopping or self.validation_fraction is not None):
+            valid = part.hold_out_at_random(self.validation_fraction or 0.1, seeds[0])
+        own = np.ones(len(y)) if sample_weight is None else sample_weight
+        counted = own[part.chosen]
+        scale = self._scale_ if resumed else TargetScale.of(values[part.chosen], counted)
+        factor = density_factor(self.density_weight, values, part.index, sample_weight)
+        seen = np.array([part.n_rows, counted.sum()]) + (self._seen_ if resumed and chunk else 0)
+        mean = None
+        if chunk and seen[1] != seen[0]:  # the scale of the weights is that of the stream
+            factor, mean = np.ones(len(y)), seen[1] / seen[0]
+        weights = part.weigh_rows(self.dtype, factor, mean)
+        part.targets = scale.standardize(values)
+        batch_size = self._resolved_batch_size(X.shape[0] if rows is None else len(rows))
+        net = self._net_for(part, weights, seeds[1], batch_size, resumed=resumed, chunk=chunk)
+        attributes = {"net_": net, "_scale_": scale, "_is_vector_": is_vector, "_seen_": seen}
+        score = None
+        if valid is not None:
+            weight = (own if factor is None else own * factor)[valid]
+            score = self._scorer(attributes, X[valid], y[valid], part.targets[valid], weight)
+        of_order = seeds[3] + (len(net.history) if chunk else 0)  # another order every time
+        interrupted: bool = yield from self._learn(
+            net,
+            part,
+            (weights, None),
+            attributes,
+            (seeds[2], of_order),
+            epochs=1 if chunk else self.max_epochs,
+            lr_schedule="constant" if chunk else self.lr_schedule,
+            averaging=None if chunk else self.averaging,
+            monitors=self._monitors(score, attributes, given, sample_weight),
+            shown=(X, part.targets, part.index, valid) if self.callbacks else None,
+            shared=shared,
+        )
+        return interrupted

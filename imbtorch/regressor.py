@@ -14,15 +14,11 @@ from torch import nn
 
 from imbtorch._estimator import BaseNetEstimator
 from imbtorch._regression import RegressionMixin
-from imbtorch._seed import draw_seeds
 from imbtorch._shared import Shared
 from imbtorch._sklearn import fit_context
-from imbtorch._target_scaling import TargetScale, density_factor, read_values
-from imbtorch._training_part import TrainingPart
 from imbtorch.losses.regression import get_regression_loss
 from imbtorch.modules import get_module
 from imbtorch.training.loop import complete
-from imbtorch.training.run import Fitting
 from imbtorch.training.schedules import SCHEDULE_CONSTRAINTS
 
 __all__ = ["ImbalancedNetRegressor"]
@@ -150,10 +146,6 @@ class ImbalancedNetRegressor(RegressorMixin, RegressionMixin, BaseNetEstimator):
     >>> bool(reg.score(X, y) > 0.9)
     True
     """
-
-    _scale_: TargetScale
-    _is_vector_: bool
-    _seen_: Floats  # rows trained on, and their weight
 
     _components: ClassVar[dict[str, Callable[[str], Any]]] = {
         "loss": get_regression_loss,
@@ -319,77 +311,6 @@ class ImbalancedNetRegressor(RegressorMixin, RegressionMixin, BaseNetEstimator):
     def target_scale_(self) -> Floats:
         """Standard deviation of each target, ``(n_targets,)``."""
         return self._scale_.scale
-
-    # -- training --------------------------------------------------------------------------
-
-    def _fitting(
-        self, X: Any, y: Any, sample_weight: Any, rows: NDArray[Any] | None, shared: Shared
-    ) -> Fitting:
-        resumed = self.warm_start and hasattr(self, "net_")
-        return (
-            yield from self._train(X, y, sample_weight, rows, shared, resumed=resumed, chunk=False)
-        )
-
-    def _train(
-        self,
-        X: Any,
-        y: Any,
-        sample_weight: Any,
-        rows: NDArray[Any] | None,
-        shared: Shared,
-        *,
-        resumed: bool,
-        chunk: bool,
-    ) -> Fitting:
-        given = X, y
-        y, is_vector = shared.once(read_values, (y,))
-        X, y, sample_weight = self._checked(X, y, sample_weight, reset=not resumed, shared=shared)
-        values = y.reshape(len(y), -1)
-        if resumed and values.shape[1] != len(self.target_mean_):
-            raise ValueError(
-                f"y has {values.shape[1]} targets, but {type(self).__name__} was fitted on "
-                f"{len(self.target_mean_)}."
-            )
-        seeds = draw_seeds(self.random_state, 4)
-        part = TrainingPart(X, values, sample_weight, rows)
-        valid = None
-        if not chunk and (self.early_stopping or self.validation_fraction is not None):
-            valid = part.hold_out_at_random(self.validation_fraction or 0.1, seeds[0])
-        own = np.ones(len(y)) if sample_weight is None else sample_weight
-        counted = own[part.chosen]
-        scale = self._scale_ if resumed else TargetScale.of(values[part.chosen], counted)
-        factor = density_factor(self.density_weight, values, part.index, sample_weight)
-        seen = np.array([part.n_rows, counted.sum()]) + (self._seen_ if resumed and chunk else 0)
-        mean = None
-        if chunk and seen[1] != seen[0]:  # the scale of the weights is that of the stream
-            factor, mean = np.ones(len(y)), seen[1] / seen[0]
-        weights = part.weigh_rows(self.dtype, factor, mean)
-        part.targets = scale.standardize(values)
-        batch_size = self._resolved_batch_size(X.shape[0] if rows is None else len(rows))
-        net = self._net_for(part, weights, seeds[1], batch_size, resumed=resumed, chunk=chunk)
-        attributes = {"net_": net, "_scale_": scale, "_is_vector_": is_vector, "_seen_": seen}
-        score = None
-        if valid is not None:
-            weight = (own if factor is None else own * factor)[valid]
-            score = self._scorer(attributes, X[valid], y[valid], part.targets[valid], weight)
-        return (
-            yield from self._learn(
-                net,
-                part,
-                (weights, None),
-                attributes,
-                (
-                    seeds[2],
-                    seeds[3] + (len(net.history) if chunk else 0),
-                ),  # another order every time
-                epochs=1 if chunk else self.max_epochs,
-                lr_schedule="constant" if chunk else self.lr_schedule,
-                averaging=None if chunk else self.averaging,
-                monitors=self._monitors(score, attributes, given, sample_weight),
-                shown=(X, part.targets, part.index, valid) if self.callbacks else None,
-                shared=shared,
-            )
-        )
 
     def __sklearn_tags__(self) -> Any:
         """Say that several targets a row are welcome."""

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import skorch
 import torch
 from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin
@@ -21,9 +20,8 @@ from imbtorch.modules import logits_of
 from imbtorch.training.mixing import MixedTargets
 from imbtorch.training.optimizers import build_optimizer
 
-__all__ = ["SKORCH_VERSION", "StopTraining"]
+__all__ = ["StopTraining"]
 
-SKORCH_VERSION: str = skorch.__version__
 _BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_grad_computed")
 _TRAINED = ("module_", "criterion_", "optimizer_", "history_")
 
