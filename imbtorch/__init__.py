@@ -5,7 +5,12 @@ from __future__ import annotations
 from imbtorch._version import __version__
 from imbtorch.classifier import ImbalancedNetClassifier
 from imbtorch.ensemble import BalancedNetEnsembleClassifier
-from imbtorch.exceptions import DivergenceError, DoubleCorrectionWarning, NotStackedWarning
+from imbtorch.exceptions import (
+    DivergenceError,
+    DoubleCorrectionWarning,
+    FileFormatError,
+    NotStackedWarning,
+)
 from imbtorch.modules import MLP, CosineLinear
 from imbtorch.regressor import ImbalancedNetRegressor
 from imbtorch.two_stage import finetune_head, tau_normalize
@@ -16,6 +21,7 @@ __all__ = [
     "CosineLinear",
     "DivergenceError",
     "DoubleCorrectionWarning",
+    "FileFormatError",
     "ImbalancedNetClassifier",
     "ImbalancedNetRegressor",
     "NotStackedWarning",

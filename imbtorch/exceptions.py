@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["DivergenceError", "DoubleCorrectionWarning", "NotStackedWarning"]
+__all__ = ["DivergenceError", "DoubleCorrectionWarning", "FileFormatError", "NotStackedWarning"]
 
 
 class DivergenceError(ValueError):
@@ -19,3 +19,7 @@ class DoubleCorrectionWarning(UserWarning):
 
 class NotStackedWarning(UserWarning):
     """Nets that were to be trained as one stack are trained one by one; the message says why."""
+
+
+class FileFormatError(ValueError):
+    """A file is damaged, hostile, or not one that this version of imbtorch reads."""

@@ -50,6 +50,7 @@ LAYERS = {
     "_sklearn": 0,
     "_params": 0,
     "_probabilities": 0,
+    "_safe_file/": 1,
     "_versions": 1,
     "_version": 0,
     "exceptions": 0,

@@ -18,6 +18,7 @@ PUBLIC = {
     "CosineLinear",
     "DivergenceError",
     "DoubleCorrectionWarning",
+    "FileFormatError",
     "ImbalancedNetClassifier",
     "ImbalancedNetRegressor",
     "MLP",

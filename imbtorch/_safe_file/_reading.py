@@ -1,0 +1,170 @@
+"""Read a file that anybody may have written."""
+
+from __future__ import annotations
+
+import io
+import os
+import secrets
+import stat
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+import torch
+
+from imbtorch._safe_file._header import CHUNK, MAX_HEADER, Header, Layout
+from imbtorch.exceptions import FileFormatError
+
+__all__ = ["SafeFile", "read_file"]
+
+
+class SafeFile:
+    """An open file whose header has been checked; use it in a ``with`` statement.
+
+    Attributes
+    ----------
+    document : dict
+        The JSON document.
+    layout : dict of str to (torch.dtype, tuple of int)
+        Types and shapes of the tensors, by name, from the header: no tensor has been read.
+    """
+
+    def __init__(self, file: io.FileIO, size: int) -> None:
+        self._file = file
+        self._start, self._header = _read_header(file, size)
+        self.document = self._header.document
+        self.layout: Layout = self._header.layout
+
+    def __enter__(self) -> SafeFile:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def tensors(
+        self, *, finite: bool = False, into: Mapping[str, torch.Tensor] | None = None
+    ) -> dict[str, torch.Tensor]:
+        """Read the tensors, each into memory of its own, and verify the checksum.
+
+        Parameters
+        ----------
+        finite : bool, default=False
+            Whether to refuse floats that are NaN or infinite.
+        into : mapping of str to Tensor or None, default=None
+            Contiguous tensors on the CPU, of the types and shapes of ``layout``, to be overwritten
+            instead of taking new memory.
+
+        Returns
+        -------
+        dict of str to Tensor
+            By name, on the CPU.
+
+        Raises
+        ------
+        FileFormatError
+            If the checksum or a value is wrong.
+        """
+        tensors = {}
+        digest = self._header.digest()
+        self._file.seek(self._start)
+        for name, (dtype, shape) in self.layout.items():
+            tensor = torch.empty(shape, dtype=dtype) if into is None else into[name].detach()
+            _fill(tensor.reshape(-1).view(torch.uint8).numpy().data, self._file, digest)
+            tensors[name] = tensor
+        if not secrets.compare_digest(digest.hexdigest(), self._header.checksum):
+            raise FileFormatError("the checksum is wrong: the file is damaged.")
+        for name, tensor in tensors.items():
+            _check_values(name, tensor, finite)
+        return tensors
+
+
+def read_file(path: str | os.PathLike[str]) -> SafeFile:
+    """Open a file that :func:`write_file` wrote, and check its header.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        Name of the file.
+
+    Returns
+    -------
+    SafeFile
+        With ``document``, ``layout`` and ``tensors()``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    FileFormatError
+        If it is not a regular file, is damaged, or is not one of ours.
+    """
+    name = os.fspath(path)
+    _check_regular(os.stat(name), name)
+    # not blocking: a pipe may have taken the file's place
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    file = io.FileIO(os.open(name, flags))
+    try:
+        status = os.fstat(file.fileno())
+        _check_regular(status, name)
+        return SafeFile(file, status.st_size)
+    except FileFormatError as error:
+        file.close()
+        raise FileFormatError(f"{name!r}: {error}") from error
+    except BaseException:
+        file.close()
+        raise
+
+
+def _check_regular(status: os.stat_result, name: Any) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise FileFormatError(f"{name!r} is not a regular file.")
+
+
+def _read_header(file: io.FileIO, size: int) -> tuple[int, Header]:
+    """Position of the data, and the header."""
+    length = int.from_bytes(_read(file, 8), "little")
+    if length > MAX_HEADER:
+        raise FileFormatError(f"the header would have {length} bytes, more than {MAX_HEADER}.")
+    if length > size - 8:
+        raise FileFormatError(f"the header would end after the file, which has {size} bytes.")
+    return 8 + length, Header(_read(file, length), size - 8 - length)
+
+
+def _read(file: io.FileIO, length: int) -> bytes:
+    data = file.read(length)
+    if len(data) != length:
+        raise FileFormatError("the file ends too early.")
+    return data
+
+
+def _fill(memory: memoryview, file: io.FileIO, digest: Any) -> None:
+    start = 0
+    while start < len(memory):
+        n_read = file.readinto(memory[start : start + CHUNK])
+        if not n_read:
+            raise FileFormatError("the file ends too early.")
+        digest.update(memory[start : start + n_read])
+        start += n_read
+
+
+def _check_values(name: str, tensor: torch.Tensor, finite: bool) -> None:
+    if not tensor.numel():
+        return
+    if tensor.dtype == torch.bool and tensor.view(torch.uint8).max() > 1:
+        raise FileFormatError(f"tensor {name[:80]!r} has booleans that are neither 0 nor 1.")
+    if finite and (tensor.is_floating_point() or tensor.is_complex()):
+        if tensor.element_size() == 1:  # few operations know such floats
+            tensor = tensor.float()
+        # the extremes are NaN where any value is; unlike isfinite, they take no memory
+        values = torch.view_as_real(tensor) if tensor.is_complex() else tensor
+        if not all(bound.isfinite() for bound in values.aminmax()):
+            raise FileFormatError(f"tensor {name[:80]!r} has values that are not finite.")
