@@ -26,6 +26,7 @@ from imbtorch.targets import (
     encode_labels,
     has_several_columns,
 )
+from imbtorch.training.checkpoint import Checkpoint
 from imbtorch.training.mixing import Mixing
 from imbtorch.training.net import _Net
 from imbtorch.training.run import Fitting
@@ -71,6 +72,7 @@ class ClassificationMixin:
     _n_rows_seen: Any
     _resolved_batch_size: Any
     _resume_net: Any
+    _seeds: Any
     _validate_params: Any
 
     def _balance_of(
@@ -138,7 +140,13 @@ class ClassificationMixin:
         return attributes
 
     def _fitting(
-        self, X: Any, y: Any, sample_weight: Any, rows: NDArray[Any] | None, shared: Shared
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        rows: NDArray[Any] | None,
+        shared: Shared,
+        checkpoint: Checkpoint | None,
     ) -> Fitting:
         resumed = self.warm_start and hasattr(self, "net_")
         given = X, y
@@ -151,8 +159,8 @@ class ClassificationMixin:
             )
         sampler = get_sampler(self.sampler) if isinstance(self.sampler, str) else self.sampler
         self._check_schedules(sampler)
-        seeds = draw_seeds(self.random_state, 6)
         part = TrainingPart(X, targets, sample_weight, rows)
+        seeds = self._seeds(6, checkpoint, part)
         batch_size = self._resolved_batch_size(X.shape[0] if rows is None else len(rows))
         valid = None
         if self.early_stopping or self.validation_fraction is not None:
@@ -201,6 +209,7 @@ class ClassificationMixin:
             monitors=monitors,
             shown=(X, targets, part.index, valid) if self.callbacks else None,
             shared=shared,
+            checkpoint=checkpoint,
         )
         if self.loss_schedule:  # the posterior is that of the values which the loss ended with
             self.effective_prior_ = balance.effective_prior

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from numbers import Integral, Real
+from os import PathLike
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,7 +18,7 @@ from torch import nn
 
 from imbtorch._input import InputMixin
 from imbtorch._params import NamedComponentsMixin
-from imbtorch._seed import private_torch_rng
+from imbtorch._seed import draw_seeds, private_torch_rng
 from imbtorch._shared import Shared
 from imbtorch._sklearn import (
     CallbackSupportMixin,
@@ -45,6 +46,7 @@ from imbtorch.training.callbacks import (
     Monitor,
     ProgressBar,
 )
+from imbtorch.training.checkpoint import Checkpoint, describe
 from imbtorch.training.device import resolve_device
 from imbtorch.training.mixing import Mixing
 from imbtorch.training.net import _Net
@@ -58,6 +60,11 @@ from imbtorch.training.validation import Validation
 __all__ = ["BaseNetEstimator"]
 
 Attributes = dict[str, Any]
+# parameters that may differ when a training is continued
+_INCIDENTAL = {
+    "callbacks", "checkpoint", "checkpoint_interval", "device", "on_divergence", "on_interrupt",
+    "on_oom", "random_state", "target_prior", "verbose", "warm_start",
+}  # fmt: skip
 
 
 class BaseNetEstimator(
@@ -91,6 +98,9 @@ class BaseNetEstimator(
         "warm_start": ["boolean"],
         "callbacks": [None, "array-like"],
         "on_divergence": [StrOptions({"raise", "restore", "warn"})],
+        "on_oom": [StrOptions({"raise", "split"})],
+        "checkpoint": [None, str, PathLike],
+        "checkpoint_interval": [Interval(Integral, 1, None, closed="left")],
         "on_interrupt": [StrOptions({"raise", "keep"})],
         "verbose": ["verbose"],
     }
@@ -235,6 +245,7 @@ class BaseNetEstimator(
         monitors: list[Monitor],
         shown: tuple[Any, Any, Any, Any] | None,
         shared: Shared,
+        checkpoint: Checkpoint | None = None,
     ) -> Fitting:
         """Hand over the net to be trained, and publish whatever came out.
 
@@ -264,6 +275,8 @@ class BaseNetEstimator(
             clipping=self.gradient_clipping,
             sharpness=self.sharpness,
             averaging=averaging,
+            on_oom=self.on_oom,
+            checkpoint=checkpoint,
         )
         yield [run]
         if run.error is not None:
@@ -280,6 +293,7 @@ class BaseNetEstimator(
         *,
         rows: NDArray[Any] | None = None,
         shared: Shared | None = None,
+        resume: bool = False,
     ) -> Fitting:
         """Fit as a coroutine: it stops where its net is to be trained, and publishes when resumed.
 
@@ -291,6 +305,8 @@ class BaseNetEstimator(
             Positions of the rows to fit on; None for all.
         shared : Shared or None, default=None
             What other fits on the same data have computed.
+        resume : bool, default=False
+            Whether to continue the training in ``checkpoint``.
 
         Yields
         ------
@@ -304,9 +320,28 @@ class BaseNetEstimator(
         """
         with self._all_or_nothing(), callback_management_context(self):
             interrupted: bool = yield from self._fitting(
-                X, y, sample_weight, rows, shared or Shared()
+                X, y, sample_weight, rows, shared or Shared(), self._checkpoint(resume)
             )
         return interrupted
+
+    def _checkpoint(self, resume: bool) -> Checkpoint | None:
+        if self.checkpoint is not None:
+            return Checkpoint(self.checkpoint, self.checkpoint_interval, resume=resume)
+        if resume:
+            raise ValueError(
+                "resume=True continues the training in a folder; say which one, as in "
+                f"{type(self).__name__}(checkpoint='folder')."
+            )
+        return None
+
+    def _seeds(self, n: int, checkpoint: Checkpoint | None, part: TrainingPart) -> list[int]:
+        """Draw seeds, unless a training is continued: then they are the former ones."""
+        drawn = draw_seeds(self.random_state, n)
+        if checkpoint is None:
+            return drawn
+        params = self.get_params(deep=False)
+        identity = {name: describe(params[name]) for name in sorted(set(params) - _INCIDENTAL)}
+        return checkpoint.begin({**identity, **part.identity()}, drawn)
 
     @contextmanager
     def _all_or_nothing(self) -> Iterator[None]:

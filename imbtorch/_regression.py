@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 from sklearn.metrics import check_scoring
 
-from imbtorch._seed import draw_seeds
 from imbtorch._shared import Shared
 from imbtorch._target_scaling import TargetScale, density_factor, read_values
 from imbtorch._training_part import TrainingPart
 from imbtorch.losses.regression import as_regression_loss
 from imbtorch.training.batches import as_features
+from imbtorch.training.checkpoint import Checkpoint
 from imbtorch.training.learned_loss import train_loss_parameters
 from imbtorch.training.net import _Net
 from imbtorch.training.observers import observing_layers
@@ -54,6 +54,7 @@ class RegressionMixin:
     _monitors: Any
     _resolved_batch_size: Any
     _resume_net: Any
+    _seeds: Any
 
     _scale_: TargetScale
     _is_vector_: bool
@@ -125,11 +126,17 @@ class RegressionMixin:
     # -- training --------------------------------------------------------------------------
 
     def _fitting(
-        self, X: Any, y: Any, sample_weight: Any, rows: NDArray[Any] | None, shared: Shared
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        rows: NDArray[Any] | None,
+        shared: Shared,
+        checkpoint: Checkpoint | None,
     ) -> Fitting:
         resumed = self.warm_start and hasattr(self, "net_")
         interrupted: bool = yield from self._train(
-            X, y, sample_weight, rows, shared, resumed=resumed, chunk=False
+            X, y, sample_weight, rows, shared, checkpoint, resumed=resumed, chunk=False
         )
         return interrupted
 
@@ -140,6 +147,7 @@ class RegressionMixin:
         sample_weight: Any,
         rows: NDArray[Any] | None,
         shared: Shared,
+        checkpoint: Checkpoint | None = None,
         *,
         resumed: bool,
         chunk: bool,
@@ -153,8 +161,8 @@ class RegressionMixin:
                 f"y has {values.shape[1]} targets, but {type(self).__name__} was fitted on "
                 f"{len(self.target_mean_)}."
             )
-        seeds = draw_seeds(self.random_state, 4)
         part = TrainingPart(X, values, sample_weight, rows)
+        seeds = self._seeds(4, checkpoint, part)
         valid = None
         if not chunk and (self.early_stopping or self.validation_fraction is not None):
             valid = part.hold_out_at_random(self.validation_fraction or 0.1, seeds[0])
@@ -188,5 +196,6 @@ class RegressionMixin:
             monitors=self._monitors(score, attributes, given, sample_weight),
             shown=(X, part.targets, part.index, valid) if self.callbacks else None,
             shared=shared,
+            checkpoint=checkpoint,
         )
         return interrupted

@@ -50,14 +50,48 @@ def _accelerator(device: torch.device) -> Any:
     return {"cuda": torch.cuda, "mps": torch.mps}.get(device.type)
 
 
+def rng_states(device: torch.device) -> list[torch.Tensor]:
+    """States of torch's generators: of the CPU and, where it is another, of the device.
+
+    Parameters
+    ----------
+    device : torch.device
+        Where a net is trained.
+
+    Returns
+    -------
+    list of Tensor of uint8
+        As :func:`set_rng_states` takes them.
+    """
+    accelerator = _accelerator(device)
+    place = (device,) if device.type == "cuda" else ()
+    states = [torch.get_rng_state()]
+    return [*states, accelerator.get_rng_state(*place)] if accelerator else states
+
+
+def set_rng_states(states: list[torch.Tensor], device: torch.device) -> None:
+    """Set torch's generators; a state of another kind of device is left out.
+
+    Parameters
+    ----------
+    states : list of Tensor of uint8
+        From :func:`rng_states`.
+    device : torch.device
+        Where a net is trained.
+    """
+    accelerator = _accelerator(device)
+    place = (device,) if device.type == "cuda" else ()
+    torch.set_rng_state(states[0])
+    if accelerator and len(states) > 1:
+        accelerator.set_rng_state(states[1], *place)
+
+
 @contextmanager
 def private_torch_rng(seed: int, device: torch.device) -> Iterator[None]:
     """Run a block under its own seed, then put torch's generators back as they were."""
     accelerator = _accelerator(device)
-    place = (device,) if device.type == "cuda" else ()
     with _LOCK:
-        cpu_state = torch.get_rng_state()
-        device_state = accelerator.get_rng_state(*place) if accelerator else None
+        before = rng_states(device)
         try:
             torch.default_generator.manual_seed(seed)
             if device.type == "cuda":
@@ -67,6 +101,4 @@ def private_torch_rng(seed: int, device: torch.device) -> Iterator[None]:
                 accelerator.manual_seed(seed)
             yield
         finally:
-            torch.set_rng_state(cpu_state)
-            if device_state is not None:
-                accelerator.set_rng_state(device_state, *place)
+            set_rng_states(before, device)

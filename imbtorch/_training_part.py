@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import joblib
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
@@ -59,6 +60,14 @@ class TrainingPart:
     def n_rows(self) -> int:
         """Number of rows of the part."""
         return int(self.targets.shape[0]) if self.index is None else len(self.index)
+
+    def identity(self) -> dict[str, str]:
+        """Describe the data: shape, hashes of some rows and of all targets and weights."""
+        n = int(self.targets.shape[0])
+        some = np.unique(np.linspace(0, n - 1, 64).astype(np.intp))
+        told = {"X": self.X[some], "y": self.targets, "sample_weight": self.sample_weight}
+        hashes = {name: joblib.hash(value) for name, value in told.items()}
+        return {**hashes, "shape of X": str(self.X.shape), "rows": joblib.hash(self.index)}
 
     def counts(self, n_classes: int) -> Floats:
         """Weighted rows of each class, ``(n_classes,)``; of labels without and with it, (l, 2)."""

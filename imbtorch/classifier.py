@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
 from typing import Any, ClassVar
 
 import numpy as np
@@ -123,6 +124,16 @@ class ImbalancedNetClassifier(
     on_interrupt : {"raise", "keep"}, default="raise"
         On Ctrl-C: pass it on, after leaving a usable model with ``interrupted_ = True``; or keep
         that model with a warning.
+    on_oom : {"raise", "split"}, default="raise"
+        Where memory runs out on a batch: pass the error on, or compute the batch in parts whose
+        gradients add up to the same one. Not for batch normalisation and losses that compare the
+        rows of a batch.
+    checkpoint : str, path or None, default=None
+        Folder in which the state of the training is kept, in a file without pickle, so that
+        ``fit(..., resume=True)`` can continue it, to the bit on the CPU. One folder per fit: a new
+        one takes the place of what is there. Callbacks start anew.
+    checkpoint_interval : int, default=1
+        Epochs from one writing to the next.
     verbose : int, default=0
         1 shows a progress bar.
 
@@ -221,6 +232,9 @@ class ImbalancedNetClassifier(
         callbacks: Sequence[Any] | None = None,
         on_divergence: str = "raise",
         on_interrupt: str = "raise",
+        on_oom: str = "raise",
+        checkpoint: str | PathLike[str] | None = None,
+        checkpoint_interval: int = 1,
         verbose: int = 0,
     ) -> None:
         self.module = module
@@ -251,13 +265,21 @@ class ImbalancedNetClassifier(
         self.callbacks = callbacks
         self.on_divergence = on_divergence
         self.on_interrupt = on_interrupt
+        self.on_oom = on_oom
+        self.checkpoint = checkpoint
+        self.checkpoint_interval = checkpoint_interval
         self.verbose = verbose
 
     # -- training --------------------------------------------------------------------------
 
     @fit_context
     def fit(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        resume: bool = False,
     ) -> ImbalancedNetClassifier:
         """Train the net.
 
@@ -270,6 +292,9 @@ class ImbalancedNetClassifier(
             Labels of any type.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Finite weights >= 0. A weight of 2 is a row given twice, 0 a row left out.
+        resume : bool, default=False
+            Whether to continue the training whose state lies in ``checkpoint``, with the same
+            parameters and data. Where none lies there the training begins.
 
         Returns
         -------
@@ -279,11 +304,14 @@ class ImbalancedNetClassifier(
         Raises
         ------
         ValueError
-            If a parameter or the data are invalid. The estimator stays as it was.
+            If a parameter or the data are invalid, or the checkpoint is of another training. The
+            estimator stays as it was.
+        FileFormatError
+            If the checkpoint is damaged, or no checkpoint.
         DivergenceError
             If the loss or a weight is not finite and ``on_divergence="raise"``.
         """
-        self._pass_on(complete(self._begin_fit(X, y, sample_weight)))
+        self._pass_on(complete(self._begin_fit(X, y, sample_weight, resume=resume)))
         return self
 
     @fit_context

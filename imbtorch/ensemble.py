@@ -192,6 +192,11 @@ class BalancedNetEnsembleClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEst
                 f"{base.sampler!r} of the estimator. Use subset='all' to keep the sampler, or "
                 "sampler=None."
             )
+        if base.checkpoint is not None:
+            raise ValueError(
+                f"checkpoint={base.checkpoint!r} keeps the training of one net, but an ensemble "
+                "trains several; use checkpoint=None."
+            )
         seeds = draw_seeds(self.random_state, self.n_estimators)
         return [clone(base).set_params(random_state=seed, **params) for seed in seeds]
 

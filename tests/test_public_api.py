@@ -95,6 +95,9 @@ CLASSIFIER_PARAMETERS = [
     "callbacks",
     "on_divergence",
     "on_interrupt",
+    "on_oom",
+    "checkpoint",
+    "checkpoint_interval",
     "verbose",
 ]
 REGRESSOR_PARAMETERS = [
@@ -121,6 +124,9 @@ REGRESSOR_PARAMETERS = [
     "callbacks",
     "on_divergence",
     "on_interrupt",
+    "on_oom",
+    "checkpoint",
+    "checkpoint_interval",
     "verbose",
 ]
 OPTIONAL = ["matplotlib", "pandas", "polars", "imblearn", "tensorboard"]

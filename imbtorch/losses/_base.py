@@ -53,6 +53,7 @@ class BaseLoss(nn.Module, ABC):
     name: ClassVar[str] = ""
     has_posterior: bool = True
     has_label_posterior: bool | None = None  # None: as has_posterior
+    sums_over_rows: bool = True  # else a row's part depends on the other rows of the batch
     _neutral_params: ClassVar[dict[str, Any] | None] = None
     _test_params: ClassVar[tuple[dict[str, Any], ...]] = ({},)
     _gradcheck_params: ClassVar[dict[str, Any]] = {}

@@ -39,6 +39,7 @@ class WholeBatchMixin:
     """
 
     has_posterior = False
+    sums_over_rows = False
     _on_probabilities: ClassVar[bool] = False
     _compares: ClassVar[bool] = False  # positives with negatives: both are needed
     warmup_epochs: int

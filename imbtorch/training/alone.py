@@ -12,6 +12,7 @@ from torch import Tensor
 from imbtorch.training.batches import batch_sizes
 from imbtorch.training.chain import Chain
 from imbtorch.training.optimizers import LearningRate
+from imbtorch.training.out_of_memory import InParts, check_divisible
 from imbtorch.training.run import Run
 from imbtorch.training.steps import Steps
 
@@ -32,6 +33,10 @@ class Alone:
     def __init__(self, runs: Sequence[Run]) -> None:
         (self.run,) = runs
         self.net = net = self.run.net
+        self.in_parts: InParts | None = None
+        if self.run.on_oom == "split":
+            check_divisible(net, hooked=bool(self.run.hooks))
+            self.in_parts = InParts([p for _, p in net.get_all_learnable_params()])
         self.takes_sparse = self.run.rows.can_stay_sparse and self._lays_out_for_sparse()
         self.rate = LearningRate(net.optimizer_, self.run.lr_schedule, self.run.epochs)
         self.steps = Steps(
@@ -64,6 +69,21 @@ class Alone:
         """Put the learning rate back, so that training can be continued."""
         self.rate.reset()
 
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps of the steps."""
+        average = self.steps.average
+        return {
+            "average": None if average is None else average.state(),
+            "n_parts": 1 if self.in_parts is None else self.in_parts.n_parts,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        if self.steps.average is not None:
+            self.steps.average.restore(state["average"])
+        if self.in_parts is not None:
+            self.in_parts.n_parts = state["n_parts"]
+
     def averaged(self, run: Run) -> bool:
         """Tell whether the net holds an average of its weights."""
         average = self.steps.average
@@ -72,6 +92,9 @@ class Alone:
     def _lean(self, batches: Batches) -> Tensor:
         net, step = self.net, self.steps.step
         gradients = self._gradients_of(self._chain())
+        if self.in_parts is not None:
+            self.in_parts.gradients = gradients
+            gradients = self.in_parts
         total = torch.zeros((), dtype=net.dtype, device=net.device)
         for x, codes, share in batches:
             self.rate()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,6 +36,18 @@ class WeightAverage:
 
     def end_epoch(self) -> None:
         """See that the epoch has been trained."""
+
+    def state(self) -> dict[str, Any]:
+        """Return everything but the parameters."""
+        return {name: value for name, value in vars(self).items() if name != "params"}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from there; the parameters have been put back as they were shown."""
+        vars(self).update(state)
+        self.mean, self.trained = (
+            [torch.empty_like(p).copy_(v) for p, v in zip(self.params, values, strict=True)]
+            for values in (self.mean, self.trained)
+        )
 
     @torch.no_grad()
     def show(self) -> None:

@@ -35,6 +35,12 @@ class Monitor:
     def end(self, net: Any, completed: bool) -> None:
         """See that training has ended, in good order or not."""
 
+    def state(self) -> Any:
+        """Return what a checkpoint keeps."""
+
+    def restore(self, state: Any, net: Any) -> None:
+        """Go on from there; the net has been put where it was."""
+
 
 def _snapshot(module: nn.Module) -> State:
     return {key: value.detach().clone() for key, value in module.state_dict().items()}
@@ -78,6 +84,10 @@ class DivergenceGuard(Monitor):
         warnings.warn(message, UserWarning, stacklevel=2)
         return True
 
+    def restore(self, state: Any, net: Any) -> None:
+        """Remember the weights as they have been put back: those of a finite epoch."""
+        self._remember(net)
+
     def _describe(self, net: Any, record: Record) -> str:
         gradients = [p.grad for p in net.module_.parameters() if p.grad is not None]
         largest = max((float(g.abs().max()) for g in gradients), default=math.nan)
@@ -98,6 +108,8 @@ class BestEpoch(Monitor):
     patience : int or None
         Epochs without improvement after which to stop; None scores but neither stops nor restores.
     """
+
+    _counted = ("best", "improved_in", "kept", "scored", "weights")
 
     def __init__(self, score: Callable[[], float], patience: int | None) -> None:
         self.score = score
@@ -123,6 +135,14 @@ class BestEpoch(Monitor):
         if self.patience is None or self.best == -math.inf:
             return False
         return bool(record["epoch"] - self.improved_in >= self.patience)
+
+    def state(self) -> Record:
+        """Return the best epoch so far, and its weights."""
+        return {name: getattr(self, name) for name in self._counted}
+
+    def restore(self, state: Record, net: Any) -> None:
+        """Go on from there."""
+        vars(self).update(state)
 
     def end(self, net: Any, completed: bool) -> None:
         """Put the best weights back."""
@@ -155,6 +175,10 @@ class ProgressBar(Monitor):
         self.bar.set_postfix(shown, refresh=False)
         self.bar.update()
         return False
+
+    def restore(self, state: Any, net: Any) -> None:
+        """Move the bar to where the training is."""
+        self.bar.update(len(net.history))
 
     def end(self, net: Any, completed: bool) -> None:
         """Leave the bar as it is."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from imbtorch._seed import private_torch_rng
 from imbtorch.training.alone import Alone
@@ -25,6 +25,12 @@ class Engine(Protocol):
 
     def averaged(self, run: Run) -> bool:
         """Tell whether the net holds an average of its weights."""
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps of the computation."""
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
 
 
 def train(runs: Sequence[Run], build: Callable[[Sequence[Run]], Engine] = Alone) -> None:
@@ -48,7 +54,8 @@ def train(runs: Sequence[Run], build: Callable[[Sequence[Run]], Engine] = Alone)
         active = _left(None, active)
         if active:
             engine = build(active)
-        for epoch in range(runs[0].epochs):
+        first = _taken_up(engine, active)
+        for epoch in range(first, runs[0].epochs):
             if not active or engine is None:
                 break
             for run in active:
@@ -61,6 +68,8 @@ def train(runs: Sequence[Run], build: Callable[[Sequence[Run]], Engine] = Alone)
                 break
             for run, total in zip(active, totals, strict=True):
                 _attempt(run, partial(run.close_epoch, *total))
+                if run.checkpoint is not None and run.error is None:
+                    _attempt(run, partial(run.checkpoint.write, run, engine, epoch))
             active = _left(engine, active)
     except KeyboardInterrupt:
         for run in active:
@@ -83,6 +92,13 @@ def _attempt(run: Run, act: Callable[[], None]) -> None:
         run.done = True
     except Exception as error:
         run.error, run.done = error, True
+
+
+def _taken_up(engine: Engine | None, runs: list[Run]) -> int:
+    """Take up what was cut short before; return the epoch to begin with."""
+    if engine is None or not runs or runs[0].checkpoint is None:
+        return 0
+    return runs[0].checkpoint.restore(runs[0], engine)
 
 
 def _left(engine: Engine | None, runs: list[Run]) -> list[Run]:

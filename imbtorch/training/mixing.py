@@ -30,6 +30,11 @@ class MixedTargets:
     own_share: Tensor
     partner_share: Tensor
 
+    def __getitem__(self, rows: slice) -> MixedTargets:
+        """Return the targets of neighbouring rows."""
+        fields = self.own, self.partner, self.own_share, self.partner_share
+        return MixedTargets(*(field[rows] for field in fields))
+
     def parts(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """Pairs of target and share."""
         return (self.own, self.own_share), (self.partner, self.partner_share)

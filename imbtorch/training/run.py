@@ -17,6 +17,7 @@ from torch.optim.swa_utils import update_bn
 
 from imbtorch.training.batches import Rows
 from imbtorch.training.callbacks import DivergenceGuard, Monitor
+from imbtorch.training.checkpoint import Checkpoint
 from imbtorch.training.net import _Net
 from imbtorch.training.order import RowOrder
 from imbtorch.training.validation import Validation
@@ -55,6 +56,10 @@ class Run:
         What skorch's callbacks see of the data; None where there are none.
     clipping, sharpness, averaging
         As :class:`imbtorch.training.steps.Steps` takes them.
+    on_oom : {"raise", "split"}
+        What to do where memory runs out on a batch.
+    checkpoint : Checkpoint or None
+        Where to take the training up again; of a net that is trained alone.
     done : bool
         Whether the training has come to an end, for whatever reason.
     interrupted : bool
@@ -76,6 +81,8 @@ class Run:
     clipping: float | None = None
     sharpness: float = 0.0
     averaging: str | float | None = None
+    on_oom: str = "raise"
+    checkpoint: Checkpoint | None = None
     done: bool = False
     interrupted: bool = False
     error: Exception | None = None
@@ -115,11 +122,14 @@ class Run:
 
     # -- an epoch ----------------------------------------------------------------------------
 
-    def open_epoch(self, epoch: int) -> None:
-        """Draw the rows of the epoch, and tell everybody that it is about to start."""
+    def _order_in(self, epoch: int) -> Tensor:
         chosen = None if self.plan is None else self.plan(epoch, self.epochs)
         rows = self.order_of
-        self.order: Tensor = rows.shuffled(epoch) if chosen is None else rows.chosen(chosen)
+        return rows.shuffled(epoch) if chosen is None else rows.chosen(chosen)
+
+    def open_epoch(self, epoch: int) -> None:
+        """Draw the rows of the epoch, and tell everybody that it is about to start."""
+        self.order: Tensor = self._order_in(epoch)
         self._start = time.perf_counter()
         for watcher in self._watchers:
             watcher.epoch_begin(self.net)
@@ -150,6 +160,13 @@ class Run:
             if valid_loss is not None:
                 self._record_loss("valid_loss", valid_loss)
         net.notify("on_epoch_end", **self._datasets)
+
+    def resume(self, epoch: int, *, done: bool) -> None:
+        """Stand where a former training stood after this epoch."""
+        self.order, self.done = self._order_in(epoch), done
+        if self.rows.mixing is not None:
+            self.rows.mixing.epoch = epoch + 1
+        self.guard.restore(None, self.net)
 
     def set_training(self, mode: bool) -> None:
         """Put module and loss into training mode, or out of it."""

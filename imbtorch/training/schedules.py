@@ -110,6 +110,14 @@ class _Schedule(Monitor):
         """Change what this is a schedule of."""
         raise NotImplementedError
 
+    def state(self) -> dict[str, Any]:
+        """Return how far it has come."""
+        return {"epoch": self.epoch}
+
+    def restore(self, state: dict[str, Any], net: Any) -> None:
+        """Go on from there."""
+        vars(self).update(state)
+
 
 class WeightSchedule(_Schedule):
     """Change the weights of the rows, whenever the power of the class weights changes.
@@ -193,6 +201,15 @@ class LossSchedule(_Schedule):
         """Remember the values of the epoch."""
         self.by_epoch[record["epoch"]] = self.values
         return False
+
+    def state(self) -> dict[str, Any]:
+        """Return how far it has come, and by which values."""
+        return {**super().state(), "values": self.values, "by_epoch": self.by_epoch}
+
+    def restore(self, state: dict[str, Any], net: Any) -> None:
+        """Go on from there, with the loss as it was."""
+        super().restore(state, net)
+        self._set(net, self.values)
 
     def end(self, net: Any, completed: bool) -> None:
         """Leave the values of the epoch whose weights are kept."""

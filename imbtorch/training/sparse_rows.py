@@ -56,6 +56,10 @@ class SparseRows:
         """Count the rows."""
         return int(self.shape[0])
 
+    def __getitem__(self, rows: slice) -> SparseRows:
+        """Return neighbouring rows."""
+        return SparseRows(self.matrix[rows])
+
     def times(self, dense: Tensor) -> Tensor:
         """Product with a dense matrix, ``(b, n_features) @ (n_features, k)``."""
         return torch.mm(_as_tensor(self.matrix), dense)

@@ -120,6 +120,11 @@ class BalancedMSELoss(BaseRegressionLoss):
         log_scale = self.log_scale if self.learn_noise else self.log_scale.detach()
         return self.noise * log_scale.exp()
 
+    @property
+    def sums_over_rows(self) -> bool:
+        """Whether a batch's loss is a sum over rows; with ``"bmc"`` rows are compared."""
+        return self.kind != "bmc"
+
     # -- the distribution of the training targets ----------------------------------------------
 
     def _prepare(self, target: Floats, weight: Floats | None) -> None:

@@ -71,6 +71,11 @@ class BaseRegressionLoss(nn.Module, ABC):
     def _prepare(self, target: Floats, weight: Floats | None) -> None:
         """Learn what the loss needs, as buffers, from targets ``(n, k)`` and row weights."""
 
+    @property
+    def sums_over_rows(self) -> bool:
+        """Whether a batch's loss is a sum over rows; else a row's part depends on the others."""
+        return True
+
     # -- what every loss inherits ----------------------------------------------------------
 
     def prepare(self, target: Any, weight: Any = None) -> BaseRegressionLoss:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -121,6 +122,13 @@ class Stack:
         self.networks.clear()
         if self.runs:
             self.losses = self.losses.of([run.net for run in self.runs])
+
+    def state(self) -> dict[str, Any]:
+        """Nothing: nets with a checkpoint are trained alone."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Nothing to go on from."""
 
     def averaged(self, run: Run) -> bool:
         """Tell whether the net holds an average of its weights."""

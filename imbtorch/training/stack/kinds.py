@@ -20,6 +20,8 @@ def alone_because(run: Run) -> str | None:
     """Say what keeps a net from being trained with others; None where nothing does."""
     net, rows = run.net, run.rows
     module: nn.Module = net.module_
+    if run.checkpoint is not None:
+        return "a checkpoint is of a single net"
     if net.callbacks_:
         return "skorch callbacks look at a single net"
     if any(isinstance(monitor, EpochCallbacks) for monitor in run.monitors):

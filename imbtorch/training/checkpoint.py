@@ -1,0 +1,218 @@
+"""A training that was cut short is taken up again at the end of an epoch, to the bit."""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from imbtorch._safe_file import read_file, write_file
+from imbtorch._seed import rng_states, set_rng_states
+from imbtorch._versions import changed_versions, versions
+from imbtorch.exceptions import FileFormatError
+from imbtorch.training.state import pack, unpack
+
+__all__ = ["Checkpoint", "describe"]
+
+_NAME = "checkpoint.safetensors"
+_FORMAT = 1
+
+
+class _Engine(Protocol):
+    def state(self) -> dict[str, Any]: ...
+    def restore(self, state: dict[str, Any]) -> None: ...
+
+
+def describe(value: Any) -> str:
+    """Write a parameter so that equal ones read the same in every process.
+
+    Parameters
+    ----------
+    value : object
+        Any.
+
+    Returns
+    -------
+    str
+        Its ``repr``, without addresses in memory.
+    """
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
+
+
+class Checkpoint:
+    """The file of one training.
+
+    Parameters
+    ----------
+    folder : str or path
+        Where the file lies; made if it is not there.
+    interval : int
+        Epochs from one writing to the next; the end of the training is always written.
+    resume : bool
+        Whether to continue what is there. Where nothing is, the training begins.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], interval: int, *, resume: bool) -> None:
+        self.path, self.interval = Path(folder) / _NAME, interval
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.saved: dict[str, Any] | None = None
+        if resume and self.path.exists():
+            self.saved = self._read()
+
+    def _read(self) -> dict[str, Any]:
+        file = read_file(self.path)
+        document = file.document
+        if document.get("kind") != "checkpoint" or document.get("checkpoint_format") != _FORMAT:
+            raise FileFormatError(
+                f"{self.path} is no checkpoint of format {_FORMAT}: it says {document!r:.200}."
+            )
+        try:
+            saved: dict[str, Any] = unpack(file.tensors(finite=False))
+        except ValueError as error:
+            raise FileFormatError(f"{self.path} holds no training: {error}") from error
+        changed = changed_versions(document.get("versions", {}))
+        if changed:
+            warnings.warn(
+                f"This checkpoint was written with {', '.join(changed)}: the training goes on, but "
+                "not to the same bits.",
+                UserWarning,
+                stacklevel=2,
+            )
+        return saved
+
+    def begin(self, identity: Mapping[str, str], seeds: list[int]) -> list[int]:
+        """Compare the training with the one to be continued, if any.
+
+        Parameters
+        ----------
+        identity : mapping of str to str
+            What makes it this training: parameters and data.
+        seeds : list of int
+            Of its random numbers.
+
+        Returns
+        -------
+        list of int
+            The seeds to train with: those of the training to be continued.
+
+        Raises
+        ------
+        ValueError
+            If another training is to be continued.
+        """
+        self.identity = dict(identity)
+        if self.saved is None:
+            self.seeds = seeds
+            return seeds
+        theirs = self.saved["identity"]
+        names = [name for name in {**theirs, **identity} if theirs.get(name) != identity.get(name)]
+        if names:
+            told = "; ".join(
+                f"{name} was {theirs.get(name)}, is {identity.get(name)}" for name in names
+            )
+            raise ValueError(
+                f"The checkpoint in {self.path.parent} is of another training: {told}. Set it as "
+                "it was to continue, or fit with resume=False, which begins anew in its place."
+            )
+        self.seeds = list(self.saved["seeds"])
+        return self.seeds
+
+    def write(self, run: Any, engine: _Engine, epoch: int) -> None:
+        """Write the training as it is after an epoch, where it is time.
+
+        A file that cannot be written is warned of: the training goes on, the former file stays.
+        """
+        if (epoch + 1) % self.interval and not run.done and epoch + 1 < run.epochs:
+            return
+        net = run.net
+        state = {
+            "identity": self.identity,
+            "seeds": self.seeds,
+            "epoch": epoch,
+            "done": run.done,
+            "module": _tensors_of(net.module_),
+            "loss": dict(net.criterion_.state_dict()),
+            "optimizer": net.optimizer_.state_dict(),
+            "history": list(net.history),
+            "monitors": [monitor.state() for monitor in run.monitors],
+            "engine": engine.state(),
+            "rng": rng_states(run.device),
+        }
+        document = {
+            "kind": "checkpoint", "checkpoint_format": _FORMAT, "versions": versions()
+        }  # fmt: skip
+        try:
+            write_file(self.path, document, pack(state))
+        except OSError as error:
+            warnings.warn(
+                f"No checkpoint was written after epoch {epoch + 1} ({error}). The training goes "
+                "on; what was written before is still there.",
+                UserWarning,
+                stacklevel=2,
+            )
+
+    def restore(self, run: Any, engine: _Engine) -> int:
+        """Put a training that is about to start where the file left it.
+
+        Returns
+        -------
+        int
+            The epoch that comes next, from 0.
+        """
+        if self.saved is None:
+            self.path.unlink(missing_ok=True)  # else a later resume might take up the wrong one
+            return 0
+        saved, net = self.saved, run.net
+        if net.callbacks_:
+            warnings.warn(
+                "Callbacks of skorch start anew when a training is resumed: those that count "
+                "epochs, such as LRScheduler or EarlyStopping, do not continue exactly.",
+                UserWarning,
+                stacklevel=2,
+            )
+        _copy_into(net.module_, saved["module"])
+        net.criterion_.load_state_dict(saved["loss"])
+        _load_optimizer(net.optimizer_, saved["optimizer"])
+        net.history[:] = saved["history"]
+        for monitor, state in zip(run.monitors, saved["monitors"], strict=True):
+            monitor.restore(state, net)
+        engine.restore(saved["engine"])
+        run.resume(saved["epoch"], done=saved["done"])
+        set_rng_states(saved["rng"], run.device)  # last: nothing above may draw
+        self.saved = None
+        return int(run.epochs) if run.done else int(saved["epoch"]) + 1
+
+
+def _tensors_of(module: Any) -> dict[str, Tensor]:
+    """Parameters and buffers, those too that ``state_dict`` leaves out."""
+    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
+
+
+@torch.no_grad()
+def _copy_into(module: Any, values: dict[str, Tensor]) -> None:
+    own = _tensors_of(module)
+    if own.keys() != values.keys():
+        raise ValueError(
+            f"The checkpoint holds tensors {sorted(values)}, the module has {sorted(own)}."
+        )
+    for name, tensor in own.items():
+        tensor.copy_(values[name])
+
+
+def _load_optimizer(optimizer: Any, state: dict[str, Any]) -> None:
+    """Load what an optimizer remembers, in the memory layout of its parameters."""
+    groups = optimizer.param_groups
+    optimizer.load_state_dict(state)
+    for group, loaded in zip(groups, optimizer.param_groups, strict=True):
+        group.update({**loaded, "lr": group["lr"]})  # the saved rate is that of a schedule
+    optimizer.param_groups = groups  # others hold on to these
+    for param, remembered in optimizer.state.items():
+        for name, value in remembered.items():
+            if isinstance(value, Tensor) and value.shape == param.shape:
+                remembered[name] = torch.empty_like(param, dtype=value.dtype).copy_(value)
