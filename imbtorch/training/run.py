@@ -15,7 +15,7 @@ from skorch.callbacks import LRScheduler
 from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
-from imbtorch.training.batches import Rows
+from imbtorch.training.batches import Rows, batch_sizes
 from imbtorch.training.callbacks import DivergenceGuard, Monitor
 from imbtorch.training.checkpoint import Checkpoint
 from imbtorch.training.net import _Net
@@ -130,6 +130,10 @@ class Run:
     def open_epoch(self, epoch: int) -> None:
         """Draw the rows of the epoch, and tell everybody that it is about to start."""
         self.order: Tensor = self._order_in(epoch)
+        if callable(self.lr_schedule):  # what it raises stops this run, not its stack
+            steps = len(batch_sizes(len(self.order), self.net.batch_size))
+            for step in range(steps):
+                self.lr_schedule((epoch + step / steps) / self.epochs)
         self._start = time.perf_counter()
         for watcher in self._watchers:
             watcher.epoch_begin(self.net)

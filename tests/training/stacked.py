@@ -75,7 +75,8 @@ def assert_same(stacked, alone, X=X, tol=1e-8):
     for name, tensor in alone.module_.state_dict().items():
         if name.startswith("unused"):  # the decay of what nothing depends on
             continue
-        np.testing.assert_allclose(state[name].numpy(), tensor.numpy(), **close, err_msg=name)
+        found, expected = state[name].cpu().numpy(), tensor.cpu().numpy()
+        np.testing.assert_allclose(found, expected, **close, err_msg=name)
     np.testing.assert_allclose(outputs(stacked, X), outputs(alone, X), **close)
     if isinstance(alone, ImbalancedNetClassifier):
         np.testing.assert_allclose(stacked.effective_prior_, alone.effective_prior_, rtol=1e-12)

@@ -151,6 +151,21 @@ def test_gradients_are_freed():
 
 # -- nets that go wrong ----------------------------------------------------------------------------
 
+
+def test_a_schedule_that_raises_stops_its_own_net():
+    def failing(progress):
+        if progress > 0.5:
+            raise RuntimeError("no rate")
+        return 1.0
+
+    pairs = members(net(), [{"lr_schedule": failing}, {}], FOLDS[:1])
+    sizes, errors = together(pairs)
+    assert sizes == [2]
+    assert isinstance(errors[0], RuntimeError)
+    assert errors[1] is None
+    assert_same(pairs[1][0], refitted(pairs[1][0], FOLDS[0]))
+
+
 RATES = [{"lr": 0.01}, {"lr": 1e25, "lr_schedule": "constant"}, {"lr": 0.003}]
 DIVERGING = {"on_divergence": "restore", "max_epochs": 5, "warm_start": True}
 
@@ -510,3 +525,9 @@ def test_interrupted_nets_can_be_trained_further():
 def test_stack_shows_one_bar(capsys):
     together(members(net(verbose=1), [{}, {"lr": 0.1}]))
     assert capsys.readouterr().err.count("3/3") == 1
+
+
+@pytest.mark.gpu
+@EACH_NET
+def test_on_a_gpu(module):
+    check(device="cuda", module=module, grid=[{"lr": 0.01}, {"class_weight": "balanced"}], tol=1e-6)
