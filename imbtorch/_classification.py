@@ -14,7 +14,6 @@ from sklearn.metrics import average_precision_score, check_scoring
 
 from imbtorch._balance import ClassBalance
 from imbtorch._label_balance import LabelBalance
-from imbtorch._seed import draw_seeds
 from imbtorch._shared import Shared
 from imbtorch._sklearn import _check_partial_fit_first_call
 from imbtorch._training_part import TrainingPart
@@ -56,7 +55,6 @@ class ClassificationMixin:
     loss_schedule: Any
     lr_schedule: Any
     max_epochs: Any
-    random_state: Any
     sampler: Any
     sampler_schedule: Any
     scoring: Any
@@ -66,6 +64,7 @@ class ClassificationMixin:
     _check_X: Any
     _check_weights: Any
     _checked: Any
+    _draw_seeds: Any
     _learn: Any
     _log_target_shift: Any
     _monitors: Any
@@ -237,7 +236,7 @@ class ClassificationMixin:
         sample_weight = self._check_weights(sample_weight, X)
         targets = encode_label_matrix(y) if multilabel else encode_known_labels(y, self.classes_)
         part = TrainingPart(X, targets, sample_weight)
-        seeds = draw_seeds(self.random_state, 6)
+        seeds = self._draw_seeds(6)
         n_classes = len(self.classes_)
         if multilabel and targets.shape[1] != n_classes:
             raise ValueError(f"y has {targets.shape[1]} labels, expected {n_classes}.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from numbers import Integral, Real
 from os import PathLike
 from typing import Any, ClassVar
@@ -53,6 +53,8 @@ from imbtorch.training.net import _Net
 from imbtorch.training.observers import observed
 from imbtorch.training.optimizers import LR_SCHEDULES, OPTIMIZERS
 from imbtorch.training.order import RowOrder
+from imbtorch.training.parallel import ready
+from imbtorch.training.processes import ONE, Processes, joined, launched, own_device, together
 from imbtorch.training.run import Fitting, Run
 from imbtorch.training.schedules import SCHEDULE_CONSTRAINTS, WeightSchedule
 from imbtorch.training.validation import Validation
@@ -93,6 +95,7 @@ class BaseNetEstimator(
         "patience": [Interval(Integral, 1, None, closed="left")],
         "scoring": [None, str, callable],
         "device": [str, torch.device],
+        "data_parallel": ["boolean"],
         "dtype": [StrOptions({"float32", "float64"})],
         "random_state": ["random_state"],
         "warm_start": ["boolean"],
@@ -109,6 +112,7 @@ class BaseNetEstimator(
     gradient_clipping: float | None = None
     sharpness: float = 0.0
 
+    data_parallel: bool
     net_: _Net
     _fitting: Any  # of the estimator: its part of ``_begin_fit``
 
@@ -146,10 +150,17 @@ class BaseNetEstimator(
 
     # -- the net ---------------------------------------------------------------------------
 
+    @property
+    def _processes(self) -> Processes:
+        return joined() if self.data_parallel else ONE
+
+    def _draw_seeds(self, n: int) -> list[int]:
+        return self._processes.exchange(draw_seeds(self.random_state, n))[0]
+
     def _resolved_batch_size(self, n_rows: int) -> int:
         # Steps per epoch matter more than rows per step: small tables get small batches.
         if self.batch_size != "auto":
-            return int(self.batch_size)
+            return int(self.batch_size) * self._processes.size
         return int(np.clip(2 ** round(np.log2(max(n_rows, 1) / 256)), 64, 1024))
 
     @property
@@ -172,7 +183,8 @@ class BaseNetEstimator(
     ) -> _Net:
         """Build and try out a net for rows like those of ``X``, under a private seed."""
         dtype = self._torch_dtype
-        device = resolve_device(self.device, dtype)
+        name = own_device(self.device) if self.data_parallel else self.device
+        device = resolve_device(name, dtype)
         with private_torch_rng(seed, device):
             module = build_module(self.module, tuple(X.shape[1:]), n_outputs).to(dtype)
             if bias is not None:
@@ -267,7 +279,7 @@ class BaseNetEstimator(
             order,
             epochs,
             lr_schedule,
-            seeds[0],
+            seeds[0] + self._processes.rank,  # dropout of other rows is not the same
             DivergenceGuard(self.on_divergence),
             plan=plan,
             monitors=monitors,
@@ -277,7 +289,9 @@ class BaseNetEstimator(
             averaging=averaging,
             on_oom=self.on_oom,
             checkpoint=checkpoint,
+            processes=self._processes,
         )
+        ready(run)
         yield [run]
         if run.error is not None:
             raise run.error
@@ -318,6 +332,11 @@ class BaseNetEstimator(
         bool
             Whether Ctrl-C cut the training short.
         """
+        if shared is not None and self.data_parallel and launched() > 1:
+            raise ValueError(
+                "data_parallel=True divides the training of one net among processes; nets of an "
+                "ensemble or a stacked search are trained together in one. Use data_parallel=False."
+            )
         with self._all_or_nothing(), callback_management_context(self):
             interrupted: bool = yield from self._fitting(
                 X, y, sample_weight, rows, shared or Shared(), self._checkpoint(resume)
@@ -348,7 +367,8 @@ class BaseNetEstimator(
         """Undo whatever a failed fit has set, so that no half-fitted object is left."""
         before = {key: value for key, value in vars(self).items() if _is_fitted_state(key)}
         try:
-            yield
+            with together(self) if self.data_parallel else nullcontext():
+                yield
         except BaseException:
             for key in [key for key in vars(self) if _is_fitted_state(key)]:
                 del self.__dict__[key]

@@ -42,7 +42,6 @@ class RegressionMixin:
     lr_schedule: Any
     max_epochs: Any
     net_: Any
-    random_state: Any
     scoring: Any
     sharpness: float
     target_mean_: Any
@@ -50,6 +49,7 @@ class RegressionMixin:
     warm_start: Any
     _build_net: Any
     _checked: Any
+    _draw_seeds: Any
     _learn: Any
     _monitors: Any
     _resolved_batch_size: Any

@@ -88,6 +88,11 @@ class ImbalancedNetRegressor(RegressorMixin, RegressionMixin, BaseNetEstimator):
         standardised targets, with ``sample_weight`` and ``density_weight``.
     device : str or torch.device, default="auto"
         ``"auto"`` takes cuda, then mps, then cpu.
+    data_parallel : bool, default=False
+        Whether the processes that ``torchrun`` or ``accelerate launch`` has started train this net
+        together (experimental). Each is given all of the data and computes ``batch_size`` rows of
+        every batch, so that W of them train as one with a W times larger ``batch_size``; with
+        ``"auto"`` they divide the batches of one. See ``docs/scaling.md``.
     dtype : {"float32", "float64"}, default="float32"
         Type to compute in. Predictions are always of type float64.
     random_state : int, RandomState or None, default=None
@@ -189,6 +194,7 @@ class ImbalancedNetRegressor(RegressorMixin, RegressionMixin, BaseNetEstimator):
         patience: int = 5,
         scoring: str | Callable[..., float] | None = None,
         device: str | torch.device = "auto",
+        data_parallel: bool = False,
         dtype: str = "float32",
         random_state: int | np.random.RandomState | None = None,
         warm_start: bool = False,
@@ -217,6 +223,7 @@ class ImbalancedNetRegressor(RegressorMixin, RegressionMixin, BaseNetEstimator):
         self.patience = patience
         self.scoring = scoring
         self.device = device
+        self.data_parallel = data_parallel
         self.dtype = dtype
         self.random_state = random_state
         self.warm_start = warm_start

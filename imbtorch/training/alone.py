@@ -58,9 +58,8 @@ class Alone:
         """
         run, batch_size = self.run, self.net.batch_size
         self.rate.begin_epoch(epoch, len(batch_sizes(len(run.order), batch_size)))
-        batches = run.rows.batches(run.order, batch_size, sparse=self.takes_sparse)
         with self.steps.epoch():
-            total = self._hooked(batches) if run.hooks else self._lean(batches)
+            total = (self._hooked if run.hooks else self._lean)(self._batches())
         weights = [p.detach() for p in self.net.module_.parameters() if p.is_floating_point()]
         norms = torch.stack([w.norm() for w in weights]) if weights else torch.zeros(1)
         return [(float(total), bool(torch.isfinite(norms).all()))]
@@ -88,6 +87,10 @@ class Alone:
         """Tell whether the net holds an average of its weights."""
         average = self.steps.average
         return average is not None and bool(average.count)
+
+    def _batches(self) -> Batches:
+        run = self.run
+        return run.rows.batches(run.order, self.net.batch_size, sparse=self.takes_sparse)
 
     def _lean(self, batches: Batches) -> Tensor:
         net, step = self.net, self.steps.step

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from imbtorch._seed import private_torch_rng
 from imbtorch.training.alone import Alone
 from imbtorch.training.net import StopTraining
+from imbtorch.training.parallel import Parallel
 from imbtorch.training.run import Fitting, Run
 
 __all__ = ["Engine", "complete", "train", "train_apart"]
@@ -33,7 +34,7 @@ class Engine(Protocol):
         """Go on from there."""
 
 
-def train(runs: Sequence[Run], build: Callable[[Sequence[Run]], Engine] = Alone) -> None:
+def train(runs: Sequence[Run], build: Callable[[Sequence[Run]], Engine] | None = None) -> None:
     """Train every run to its end.
 
     What goes wrong with one of them is kept in its ``error`` and stops it alone. Ctrl-C stops all
@@ -43,8 +44,8 @@ def train(runs: Sequence[Run], build: Callable[[Sequence[Run]], Engine] = Alone)
     ----------
     runs : sequence of Run
         Of equally many epochs.
-    build : callable(runs) -> Engine, default=Alone
-        What computes the epochs; the default takes a single run.
+    build : callable(runs) -> Engine or None, default=None
+        What computes the epochs; the default takes a single run, of one process or of several.
     """
     engine: Engine | None = None
     active = list(runs)
@@ -53,7 +54,7 @@ def train(runs: Sequence[Run], build: Callable[[Sequence[Run]], Engine] = Alone)
             _attempt(run, run.begin)
         active = _left(None, active)
         if active:
-            engine = build(active)
+            engine = (build or _of_one_net)(active)
         first = _taken_up(engine, active)
         for epoch in range(first, runs[0].epochs):
             if not active or engine is None:
@@ -84,14 +85,19 @@ def train(runs: Sequence[Run], build: Callable[[Sequence[Run]], Engine] = Alone)
             run.finish(engine is not None and engine.averaged(run))
 
 
+def _of_one_net(runs: Sequence[Run]) -> Engine:
+    return Alone(runs) if runs[0].processes.size == 1 else Parallel(runs)
+
+
 def _attempt(run: Run, act: Callable[[], None]) -> None:
-    """Let a run act; what stops it stops no other."""
+    """Let a run act; what stops it stops no other run, but in every process that trains it."""
     try:
         act()
     except StopTraining:
         run.done = True
     except Exception as error:
         run.error, run.done = error, True
+    run.processes.agree(run)
 
 
 def _taken_up(engine: Engine | None, runs: list[Run]) -> int:
@@ -140,7 +146,10 @@ def complete(fitting: Fitting, train_all: Callable[[Sequence[Run]], None] = trai
     try:
         runs = next(fitting)
         while True:
-            train_all(runs)
+            try:
+                train_all(runs)
+            except BaseException as error:  # let the fit tidy up, knowing why
+                fitting.throw(error)
             runs = next(fitting)
     except StopIteration as end:
         return bool(end.value)

@@ -20,6 +20,7 @@ from imbtorch.training.callbacks import DivergenceGuard, Monitor
 from imbtorch.training.checkpoint import Checkpoint
 from imbtorch.training.net import _Net
 from imbtorch.training.order import RowOrder
+from imbtorch.training.processes import ONE, Processes
 from imbtorch.training.validation import Validation
 
 __all__ = ["Fitting", "Run"]
@@ -60,6 +61,8 @@ class Run:
         What to do where memory runs out on a batch.
     checkpoint : Checkpoint or None
         Where to take the training up again; of a net that is trained alone.
+    processes : Processes
+        Who trains the net.
     done : bool
         Whether the training has come to an end, for whatever reason.
     interrupted : bool
@@ -83,6 +86,7 @@ class Run:
     averaging: str | float | None = None
     on_oom: str = "raise"
     checkpoint: Checkpoint | None = None
+    processes: Processes = ONE
     done: bool = False
     interrupted: bool = False
     error: Exception | None = None
