@@ -88,6 +88,7 @@ def test_benchmark_prints_ratios(tmp_path, script, arguments):
         ("many_labels.py", ("--epochs", 2), ["pos_weight", "asymmetric"]),
         ("eye_state_sequences.py", ("--epochs", 1), ["L1 loss", "logit adjustment"]),
         ("rare_prices.py", ("--epochs", 4, "--seeds", 1), ["LDS weights", "balanced MSE"]),
+        ("data_parallel.py", ("--epochs", 1, "--rows", 2000), ["1 epochs by 1 process(es)"]),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

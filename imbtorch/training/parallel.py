@@ -104,7 +104,8 @@ class _Summed:
         sizes = [p.numel() for p in params]
         place = device if device.type == "cuda" else torch.device("cpu")
         self.buffer = torch.zeros(sum(sizes) + len(params) + 3, dtype=dtype, device=place)
-        *parts, self.owners, self.news = self.buffer.split([*sizes, len(params), 3])
+        *parts, counts = self.buffer.split([*sizes, len(params) + 3])
+        self.counts: Tensor = counts
         self.parts = [part.view(p.shape) for part, p in zip(parts, params, strict=True)]
 
     def __call__(self, evaluate: Callable[[], Tensor | None]) -> Tensor:
@@ -126,29 +127,28 @@ class _Summed:
         except Exception as caught:
             error = caught
             self.buffer.zero_()
-            self.news[1] = 1
-        self.news[2] = float(processes.interrupted)
+            self.counts[-2] = 1
+        self.counts[-1] = float(processes.interrupted)
         processes.sum(self.buffer)
-        loss, failures, interruptions = iter(self.news)
-        if failures or error is not None:
+        *owners, _, failures, interruptions = self.counts.tolist()  # the only look at a device
+        if failures:
             processes.exchange(None, error)
         if interruptions:
             processes.interrupted = False
             raise KeyboardInterrupt
-        self._read()
-        return loss
+        self._read(owners)
+        return self.counts[-3]
 
     @torch.no_grad()
     def _write(self, value: Tensor) -> None:
-        for place, (part, param) in enumerate(zip(self.parts, self.params, strict=True)):
-            if param.grad is not None:
-                part.copy_(param.grad)
-                self.owners[place] = 1
-        self.news[0] = value
+        own = [i for i, param in enumerate(self.params) if param.grad is not None]
+        gradients = [p.grad for p in self.params if p.grad is not None]
+        torch._foreach_copy_([self.parts[i] for i in own], gradients)
+        self.counts[own] = 1
+        self.counts[-3] = value
 
     @torch.no_grad()
-    def _read(self) -> None:
-        owners = self.owners.tolist()
+    def _read(self, owners: list[float]) -> None:
         for part, param, n in zip(self.parts, self.params, owners, strict=True):
             if not n:  # as in one process: the optimizer passes over it
                 param.grad = None
