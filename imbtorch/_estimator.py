@@ -54,7 +54,7 @@ from imbtorch.training.observers import observed
 from imbtorch.training.optimizers import LR_SCHEDULES, OPTIMIZERS
 from imbtorch.training.order import RowOrder
 from imbtorch.training.parallel import ready
-from imbtorch.training.processes import ONE, Processes, joined, launched, own_device, together
+from imbtorch.training.processes import ONE, Processes, joined, refuse_company, together
 from imbtorch.training.run import Fitting, Run
 from imbtorch.training.schedules import SCHEDULE_CONSTRAINTS, WeightSchedule
 from imbtorch.training.validation import Validation
@@ -183,8 +183,7 @@ class BaseNetEstimator(
     ) -> _Net:
         """Build and try out a net for rows like those of ``X``, under a private seed."""
         dtype = self._torch_dtype
-        name = own_device(self.device) if self.data_parallel else self.device
-        device = resolve_device(name, dtype)
+        device = resolve_device(self._processes.device(self.device), dtype)
         with private_torch_rng(seed, device):
             module = build_module(self.module, tuple(X.shape[1:]), n_outputs).to(dtype)
             if bias is not None:
@@ -332,11 +331,8 @@ class BaseNetEstimator(
         bool
             Whether Ctrl-C cut the training short.
         """
-        if shared is not None and self.data_parallel and launched() > 1:
-            raise ValueError(
-                "data_parallel=True divides the training of one net among processes; nets of an "
-                "ensemble or a stacked search are trained together in one. Use data_parallel=False."
-            )
+        if shared is not None:
+            refuse_company(self)
         with self._all_or_nothing(), callback_management_context(self):
             interrupted: bool = yield from self._fitting(
                 X, y, sample_weight, rows, shared or Shared(), self._checkpoint(resume)

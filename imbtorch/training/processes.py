@@ -24,7 +24,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-__all__ = ["ONE", "Processes", "joined", "launched", "together"]
+__all__ = ["ONE", "Processes", "joined", "refuse_company", "together"]
 
 T = TypeVar("T")
 _c10d: Any = dist  # whose types leave out some of its names
@@ -71,9 +71,11 @@ class Processes:
         RuntimeError
             If something went wrong elsewhere.
         """
-        if self.failed or self.size == 1:
-            if error is not None or self.failed:
-                raise error or RuntimeError("The processes have parted after an error.")
+        if self.failed:
+            raise error or RuntimeError("The processes have parted after an error.")
+        if self.size == 1:
+            if error is not None:
+                raise error
             return [value]
         answers: list[Any] = [None] * self.size
         told = None if error is None else f"{type(error).__name__}: {error}"
@@ -161,6 +163,12 @@ class Processes:
 
     # -- tensors -----------------------------------------------------------------------------
 
+    def device(self, name: str | torch.device) -> str | torch.device:
+        """Take the accelerator of this process, where the name leaves that open."""
+        if self.size == 1 or str(name) not in {"auto", "cuda"} or not torch.cuda.is_available():
+            return name
+        return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+
     def part(self, n: int) -> slice:
         """Rows of this process among ``n`` of a batch."""
         return slice(n * self.rank // self.size, n * (self.rank + 1) // self.size)
@@ -201,13 +209,6 @@ def launched() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def own_device(name: str | torch.device) -> str | torch.device:
-    """Take the accelerator of this process, where the name leaves that open."""
-    if launched() == 1 or str(name) not in {"auto", "cuda"} or not torch.cuda.is_available():
-        return name
-    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
-
-
 @contextmanager
 def together(estimator: Any) -> Iterator[None]:
     """Join the processes that were launched together, for the fit of an estimator.
@@ -230,7 +231,7 @@ def together(estimator: Any) -> Iterator[None]:
         yield
         return
     _refuse_workers()
-    with _process_group(own_device(estimator.device)):
+    with _process_group(str(estimator.device)):
         processes = Processes(dist.get_rank(), dist.get_world_size())
         try:
             with _noting_interrupts(processes):
@@ -243,6 +244,21 @@ def together(estimator: Any) -> Iterator[None]:
             raise
         finally:
             _joined = ONE
+
+
+def refuse_company(estimator: Any) -> None:
+    """Refuse to divide a fit whose net is trained with those of others.
+
+    Raises
+    ------
+    ValueError
+        If several processes are to train the net of the estimator.
+    """
+    if estimator.data_parallel and launched() > 1:
+        raise ValueError(
+            "data_parallel=True divides the training of one net among processes; nets of an "
+            "ensemble or a stacked search are trained together in one. Use data_parallel=False."
+        )
 
 
 def _refuse_workers() -> None:
@@ -258,7 +274,7 @@ def _refuse_workers() -> None:
 
 
 @contextmanager
-def _process_group(device: str | torch.device) -> Iterator[None]:
+def _process_group(device: str) -> Iterator[None]:
     """Use the process group that is there; make one for the time being where there is none."""
     global _store
     if dist.is_initialized():
@@ -267,7 +283,8 @@ def _process_group(device: str | torch.device) -> Iterator[None]:
     if _store is None:  # kept: the launcher's rendezvous can be used once
         _store = next(_c10d.rendezvous("env://"))
     store, rank, size = _store
-    backend = "cpu:gloo,cuda:nccl" if str(device).startswith("cuda") else "gloo"
+    on_cuda = device.startswith(("auto", "cuda")) and torch.cuda.is_available()
+    backend = "cpu:gloo,cuda:nccl" if on_cuda else "gloo"
     own = _c10d.PrefixStore(f"imbtorch/{next(_groups)}", store)
     dist.init_process_group(backend, store=own, rank=rank, world_size=size)
     try:
