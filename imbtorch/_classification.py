@@ -64,7 +64,6 @@ class ClassificationMixin:
     _check_X: Any
     _check_weights: Any
     _checked: Any
-    _draw_seeds: Any
     _learn: Any
     _log_target_shift: Any
     _monitors: Any
@@ -236,7 +235,7 @@ class ClassificationMixin:
         sample_weight = self._check_weights(sample_weight, X)
         targets = encode_label_matrix(y) if multilabel else encode_known_labels(y, self.classes_)
         part = TrainingPart(X, targets, sample_weight)
-        seeds = self._draw_seeds(6)
+        seeds = self._seeds(6, None, part)
         n_classes = len(self.classes_)
         if multilabel and targets.shape[1] != n_classes:
             raise ValueError(f"y has {targets.shape[1]} labels, expected {n_classes}.")

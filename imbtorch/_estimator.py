@@ -54,7 +54,7 @@ from imbtorch.training.observers import observed
 from imbtorch.training.optimizers import LR_SCHEDULES, OPTIMIZERS
 from imbtorch.training.order import RowOrder
 from imbtorch.training.parallel import ready
-from imbtorch.training.processes import ONE, Processes, joined, refuse_company, together
+from imbtorch.training.processes import joined, refuse_company, together
 from imbtorch.training.run import Fitting, Run
 from imbtorch.training.schedules import SCHEDULE_CONSTRAINTS, WeightSchedule
 from imbtorch.training.validation import Validation
@@ -64,8 +64,8 @@ __all__ = ["BaseNetEstimator"]
 Attributes = dict[str, Any]
 # parameters that may differ when a training is continued
 _INCIDENTAL = {
-    "callbacks", "checkpoint", "checkpoint_interval", "device", "on_divergence", "on_interrupt",
-    "on_oom", "random_state", "target_prior", "verbose", "warm_start",
+    "callbacks", "checkpoint", "checkpoint_interval", "data_parallel", "device", "on_divergence",
+    "on_interrupt", "on_oom", "random_state", "target_prior", "verbose", "warm_start",
 }  # fmt: skip
 
 
@@ -150,17 +150,10 @@ class BaseNetEstimator(
 
     # -- the net ---------------------------------------------------------------------------
 
-    @property
-    def _processes(self) -> Processes:
-        return joined() if self.data_parallel else ONE
-
-    def _draw_seeds(self, n: int) -> list[int]:
-        return self._processes.exchange(draw_seeds(self.random_state, n))[0]
-
     def _resolved_batch_size(self, n_rows: int) -> int:
         # Steps per epoch matter more than rows per step: small tables get small batches.
         if self.batch_size != "auto":
-            return int(self.batch_size) * self._processes.size
+            return int(self.batch_size) * joined(self).size
         return int(np.clip(2 ** round(np.log2(max(n_rows, 1) / 256)), 64, 1024))
 
     @property
@@ -183,7 +176,7 @@ class BaseNetEstimator(
     ) -> _Net:
         """Build and try out a net for rows like those of ``X``, under a private seed."""
         dtype = self._torch_dtype
-        device = resolve_device(self._processes.device(self.device), dtype)
+        device = resolve_device(joined(self).device(self.device), dtype)
         with private_torch_rng(seed, device):
             module = build_module(self.module, tuple(X.shape[1:]), n_outputs).to(dtype)
             if bias is not None:
@@ -278,7 +271,7 @@ class BaseNetEstimator(
             order,
             epochs,
             lr_schedule,
-            seeds[0] + self._processes.rank,  # dropout of other rows is not the same
+            seeds[0] + joined(self).rank,  # dropout of other rows is not the same
             DivergenceGuard(self.on_divergence),
             plan=plan,
             monitors=monitors,
@@ -288,7 +281,7 @@ class BaseNetEstimator(
             averaging=averaging,
             on_oom=self.on_oom,
             checkpoint=checkpoint,
-            processes=self._processes,
+            processes=joined(self),
         )
         ready(run)
         yield [run]
@@ -351,11 +344,15 @@ class BaseNetEstimator(
 
     def _seeds(self, n: int, checkpoint: Checkpoint | None, part: TrainingPart) -> list[int]:
         """Draw seeds, unless a training is continued: then they are the former ones."""
-        drawn = draw_seeds(self.random_state, n)
+        processes = joined(self)
+        drawn = processes.exchange(draw_seeds(self.random_state, n))[0]
+        if processes.size > 1:
+            processes.check_same(part.identity())
         if checkpoint is None:
             return drawn
         params = self.get_params(deep=False)
         identity = {name: describe(params[name]) for name in sorted(set(params) - _INCIDENTAL)}
+        identity["processes"] = str(processes.size)
         return checkpoint.begin({**identity, **part.identity()}, drawn)
 
     @contextmanager

@@ -49,7 +49,6 @@ class RegressionMixin:
     warm_start: Any
     _build_net: Any
     _checked: Any
-    _draw_seeds: Any
     _learn: Any
     _monitors: Any
     _resolved_batch_size: Any

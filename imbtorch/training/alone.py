@@ -94,10 +94,7 @@ class Alone:
 
     def _lean(self, batches: Batches) -> Tensor:
         net, step = self.net, self.steps.step
-        gradients = self._gradients_of(self._chain())
-        if self.in_parts is not None:
-            self.in_parts.gradients = gradients
-            gradients = self.in_parts
+        gradients = self._gradients()
         total = torch.zeros((), dtype=net.dtype, device=net.device)
         for x, codes, share in batches:
             self.rate()
@@ -106,6 +103,13 @@ class Alone:
             step(again)
             total.add_(value, alpha=len(x))
         return total
+
+    def _gradients(self) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+        gradients = self._gradients_of(self._chain())
+        if self.in_parts is None:
+            return gradients
+        self.in_parts.gradients = gradients
+        return self.in_parts
 
     def _gradients_of(self, chain: Chain | None) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
         """Return what writes the gradients of a batch and gives its loss, detached."""

@@ -127,7 +127,10 @@ class Checkpoint:
         """Write the training as it is after an epoch, where it is time.
 
         A file that cannot be written is warned of: the training goes on, the former file stays.
+        Of several processes, whose training is the same, the first one writes.
         """
+        if run.processes.rank > 0:
+            return
         if (epoch + 1) % self.interval and not run.done and epoch + 1 < run.epochs:
             return
         net = run.net

@@ -39,11 +39,6 @@ class MixedTargets:
         """Pairs of target and share."""
         return (self.own, self.own_share), (self.partner, self.partner_share)
 
-    def rows(self, chosen: slice) -> MixedTargets:
-        """Targets of some of the rows."""
-        own, partner = self.own[chosen], self.partner[chosen]
-        return MixedTargets(own, partner, self.own_share[chosen], self.partner_share[chosen])
-
 
 class Mixing:
     """Mix the batches of one epoch after the other.

@@ -9,10 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from imbtorch.training.divisible import indivisible_because
 from imbtorch.training.net import _Net
-from imbtorch.training.observers import observing_layers
 
 __all__ = ["InParts", "check_divisible", "is_out_of_memory"]
 
@@ -51,19 +50,8 @@ def check_divisible(net: _Net, *, hooked: bool) -> None:
     ValueError
         If the module or the loss looks at the whole batch, or a callback does.
     """
-    module, loss = net.module_, net.criterion_
-    watching = observing_layers(module)
-    norms = [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
-    reason = ""
-    if norms:
-        reason = f"{type(norms[0]).__name__} takes its statistics from the whole batch"
-    elif watching:
-        reason = f"{type(watching[0]).__name__} looks at the targets of the whole batch"
-    elif not loss.sums_over_rows:
-        reason = f"{type(loss).__name__} compares the rows of a batch with each other"
-    elif hooked:
-        reason = "callbacks look at whole batches (on_batch_begin, on_batch_end, on_grad_computed)"
-    if reason:
+    reason = indivisible_because(net, hooked=hooked)
+    if reason is not None:
         raise ValueError(
             f'on_oom="split" would change the model: {reason}. Use on_oom="raise" and a smaller '
             "batch_size."

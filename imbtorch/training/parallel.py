@@ -8,29 +8,22 @@ the same everywhere.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import repeat
 from typing import Any
 
-import joblib
-import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
+from torch import Tensor
 
 from imbtorch.training.alone import Alone
 from imbtorch.training.batches import Rows, batch_sizes
-from imbtorch.training.callbacks import BestEpoch, ProgressBar
-from imbtorch.training.net import _Net
-from imbtorch.training.observers import observing_layers
+from imbtorch.training.callbacks import BestEpoch, Monitor, ProgressBar
+from imbtorch.training.divisible import indivisible_because
 from imbtorch.training.processes import Processes
 from imbtorch.training.run import Run
 
 __all__ = ["Parallel", "own_batches", "ready"]
-
-_TRIED_ROWS = 64  # of X, that are compared
 
 
 class Parallel(Alone):
@@ -54,7 +47,7 @@ class Parallel(Alone):
 
     def _lean(self, batches: Iterator[Any]) -> Tensor:
         attempt, step = self._attempt, self.steps.step
-        gradients = attempt(lambda: self._gradients_of(self._chain()))
+        gradients = attempt(self._gradients)
         total = torch.zeros((), dtype=self.net.dtype, device=self.net.device)
         stepped = None
         for size in batch_sizes(len(self.run.order), self.net.batch_size):
@@ -186,7 +179,7 @@ def own_batches(
         for x, target, share in rows.batches(order, batch_size):
             part = processes.part(len(x))
             empty = part.start == part.stop
-            yield None if empty else (x[part], target.rows(part), share[part])
+            yield None if empty else (x[part], target[part], share[part])
         return
     sizes = batch_sizes(len(order), batch_size)
     n_equal = max(len(sizes) - 1, 0) * batch_size  # all but the last have equally many rows
@@ -217,95 +210,25 @@ def ready(run: Run) -> None:
     Raises
     ------
     ValueError
-        If the data differ, or something looks at whole batches.
+        If something looks at whole batches, or the module or the checkpoint is not the same.
     """
     processes, net = run.processes, run.net
     if processes.size == 1:
         return
-    reason = _cannot_be_divided(net)
+    reason = indivisible_because(net, hooked=bool(net.requested_hooks()))
     if reason is not None:
         raise ValueError(
             f"data_parallel=True divides each batch among {processes.size} processes, but "
             f"{reason}. Use data_parallel=False."
         )
-    processes.check_same(_data(run))
+    shapes = [(name, tuple(t.shape)) for name, t in net.module_.named_parameters()]
+    saved = None if run.checkpoint is None else run.checkpoint.saved
+    epoch = None if saved is None else saved["epoch"]
+    processes.check_same({"the module": str(shapes), "the checkpoint": str(epoch)})
     processes.copy_of_first(net.module_)
     processes.copy_of_first(net.criterion_)
-    if processes.rank > 0:
-        run.monitors = [m for m in run.monitors if not isinstance(m, ProgressBar)]
-    for monitor in run.monitors:
+    for place, monitor in enumerate(run.monitors):
+        if isinstance(monitor, ProgressBar) and processes.rank > 0:
+            run.monitors[place] = Monitor()
         if isinstance(monitor, BestEpoch):  # to the bit, whatever the machines are
             monitor.score = partial(processes.of_first, monitor.score)
-
-
-def _cannot_be_divided(net: _Net) -> str | None:
-    """Say why gradients of parts do not add up to that of a batch; None where they do."""
-    hooks = net.requested_hooks()
-    if hooks:
-        return f"a callback looks at batches ({', '.join(sorted(hooks))})"
-    for layer in net.module_.modules():
-        if isinstance(layer, _BatchNorm) or (
-            isinstance(layer, _NormBase) and layer.track_running_stats
-        ):
-            return f"{type(layer).__name__} takes statistics over batches; LayerNorm does not"
-    layers = observing_layers(net.module_)
-    if layers:
-        return f"{type(layers[0]).__name__} looks at the targets of batches"
-    if _compares_rows(net):
-        return f"{type(net.criterion_).__name__} compares the rows of a batch or remembers them"
-    return None
-
-
-@torch.no_grad()
-def _compares_rows(net: _Net) -> bool:
-    """Try whether the loss of random rows is the sum over two parts of them."""
-    n, width = 12, net.n_outputs
-    loss = copy.deepcopy(net.criterion_).train(True)
-    loss.set_epoch(2**31)  # past any warm-up
-    before = _values(loss)
-    draw = torch.Generator().manual_seed(0)
-    output = torch.randn(n, width, generator=draw, dtype=net.dtype).to(net.device)
-    target = torch.randn(n, width, generator=draw, dtype=net.dtype).to(net.device)
-    if net.task == "classes":
-        target = torch.arange(n, device=net.device) % width
-    elif net.task == "labels":
-        target = (target > 0).to(net.dtype)
-    terms = n * width if net.task == "labels" else n
-    share = output.new_full((n, 1) if net.task == "labels" else (n,), 1 / terms)
-
-    def value(rows: slice) -> float:
-        return float(loss.batch_loss(output[rows], target[rows], share[rows]))
-
-    whole = value(slice(None))
-    parts = value(slice(0, 5)) + value(slice(5, None))
-    adds_up = abs(whole - parts) <= 1e-4 * max(1.0, abs(whole))
-    return not adds_up or _values(loss) != before
-
-
-def _values(module: nn.Module) -> dict[str, Any]:
-    return {name: tensor.tolist() for name, tensor in module.state_dict().items()}
-
-
-def _data(run: Run) -> dict[str, str]:
-    """Digest what the net is trained on; of X a few rows, which may be many."""
-    rows, order = run.rows, run.order_of
-    n = len(rows)
-    tried = np.unique(np.linspace(0, n - 1, min(n, _TRIED_ROWS)).astype(int))
-    few = torch.cat([rows.features.slice(i, i + 1) for i in tried.tolist()])
-    shapes = [
-        (name, tuple(t.shape), str(t.dtype)) for name, t in run.net.module_.named_parameters()
-    ]
-    return {
-        "the number of rows": str((n, order.n_rows)),
-        "the shape of X": str(tuple(few.shape[1:])),
-        "X": joblib.hash(few.cpu().numpy()),
-        "y": joblib.hash(rows.given_targets),
-        "the weights of the rows": joblib.hash(
-            [None if w is None else w.cpu().numpy() for w in (rows.weights, rows.label_weight)]
-        ),
-        "the rows held out": joblib.hash(
-            None if order.positions is None else order.positions.cpu().numpy()
-        ),
-        "the module": str(shapes),
-        "the size of a batch, and the epochs": str((run.net.batch_size, run.epochs)),
-    }

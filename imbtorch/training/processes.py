@@ -12,7 +12,6 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import os
-import re
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +22,8 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+from imbtorch.training.checkpoint import describe
 
 __all__ = ["ONE", "Processes", "joined", "refuse_company", "together"]
 
@@ -197,9 +198,9 @@ _store: Any = None
 _groups = itertools.count()
 
 
-def joined() -> Processes:
-    """Return the processes that train together now."""
-    return _joined
+def joined(estimator: Any) -> Processes:
+    """Return the processes that train the net of an estimator together now."""
+    return _joined if estimator.data_parallel else ONE
 
 
 def launched() -> int:
@@ -316,11 +317,9 @@ def _noting_interrupts(processes: Processes) -> Iterator[None]:
 
 
 def _parameters(estimator: Any) -> dict[str, str]:
-    """Name the parameters as every process would; addresses of objects differ."""
+    """Name the parameters as every process would."""
     return {
-        name: re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
-        for name, value in estimator.get_params().items()
-        if name not in _OWN
+        name: describe(value) for name, value in estimator.get_params().items() if name not in _OWN
     }
 
 

@@ -3,10 +3,13 @@
 ``torchrun ... -m tests.training.parallel_job FOLDER`` writes what each process found.
 """
 
+import contextlib
+import io
 import os
 import pickle
 import signal
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -19,7 +22,7 @@ from torch import nn
 
 from imbtorch import MLP, ImbalancedNetClassifier, ImbalancedNetRegressor
 from imbtorch.ensemble import BalancedNetEnsembleClassifier
-from imbtorch.losses import all_losses
+from imbtorch.losses import BaseLoss, all_losses
 from imbtorch.losses.regression import BalancedMSELoss, all_regression_losses
 from imbtorch.samplers import all_samplers
 from tests.toy import parameters_of, table
@@ -248,6 +251,34 @@ def own_seeds(size, rank):
 
 
 @case
+def resumed_training(size, rank):
+    with tempfile.TemporaryDirectory() as own:
+        # the first process writes what both read
+        folder = own if size == 1 else f"{sys.argv[1]}/checkpoint"
+        fails = out_of_memory if rank == size - 1 else nothing
+        params = {"checkpoint": folder, "averaging": 0.9, "validation_fraction": 0.2, "verbose": 1}
+        torch.manual_seed(3)
+        with (
+            contextlib.redirect_stderr(io.StringIO()),
+            contextlib.suppress(MemoryError, RuntimeError),
+        ):
+            faulty(size, fails, **params).fit(X, Y)
+        clf = faulty(size, nothing, **params)
+        with contextlib.redirect_stderr(io.StringIO()):
+            clf.fit(X, Y, resume=True)
+        return told(clf)
+
+
+@case
+def batches_in_parts(size, rank):
+    torch.manual_seed(3)
+    clf = faulty(size, out_of_memory if rank == size - 1 else nothing, on_oom="split")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return learned(clf, X, Y)
+
+
+@case
 def own_modules(size, rank):
     torch.manual_seed(rank)
     return learned(classifier(size, module=nn.Sequential(nn.Linear(5, 2))), X, Y)
@@ -376,6 +407,19 @@ def weights_that_drift(size, rank):
 @case
 def batch_normalisation(size, rank):
     return learned(classifier(size, module=MLP((8,), normalization="batch")), X, Y)
+
+
+class OwnLoss(BaseLoss):
+    """A loss of the user, which does not say that it looks at the whole batch."""
+
+    def per_sample(self, logits, target):
+        values = torch.nn.functional.cross_entropy(logits, target, reduction="none")
+        return values * values.detach() / values.detach().mean()
+
+
+@case
+def own_loss(size, rank):
+    return learned(classifier(size, loss=OwnLoss()), X, Y)
 
 
 @case
