@@ -30,6 +30,7 @@ from imbtorch.training.mixing import Mixing
 from imbtorch.training.net import _Net
 from imbtorch.training.run import Fitting
 from imbtorch.training.schedules import deferred, power_at, with_loss_schedule
+from imbtorch.training.validation import rows_to_score
 from imbtorch.weights import class_weights, depends_on_counts, label_weights
 
 __all__ = ["ClassificationMixin"]
@@ -105,17 +106,15 @@ class ClassificationMixin:
         return net
 
     def _scorer(
-        self, attributes: Attributes, X: Any, y: Any, sample_weight: Any, valid: NDArray[Any]
+        self, attributes: Attributes, X: Any, y: Any, weights: Floats | None
     ) -> Callable[[], float]:
         """Score the present weights on the validation rows."""
         view = copy.copy(self)
         view.__dict__.update(attributes)
         view.__dict__.pop("feature_names_in_", None)  # X is an array by now
-        X, y = X[valid], y[valid]
         if self.scoring is not None:
             scorer = check_scoring(view, scoring=self.scoring)
             return lambda: float(scorer(view, X, y))
-        weights = None if sample_weight is None else sample_weight[valid]
         if y.ndim == 2:
             labels = _dense(y)
             return lambda: _mean_label_precision(labels, view.decision_function(X), weights)
@@ -176,7 +175,15 @@ class ClassificationMixin:
         start = self._first_stage(balance)
         net = self._net_for(X, start, seeds[2], batch_size, resumed=resumed)
         attributes = self._attributes(net, balance, part.n_rows)
-        score = None if valid is None else self._scorer(attributes, X, y, sample_weight, valid)
+        score = None
+        if valid is not None:
+            rows_scored = (  # a scorer of the user's own may look at them
+                X[valid]
+                if callable(self.scoring)
+                else rows_to_score(X, valid, net, trained.X, shared)
+            )
+            own = None if sample_weight is None else sample_weight[valid]
+            score = self._scorer(attributes, rows_scored, y[valid], own)
         order = None if plan is None else plan.order
         if order is not None and self.sampler_schedule is not None:
             order = deferred(order, self.sampler_schedule)

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import validate_data
+from torch.utils.data import Dataset
 
+from imbtorch._dataset_rows import DatasetRows, refuse_dataset
 from imbtorch._shared import Shared
 from imbtorch._sklearn import _check_sample_weight
 from imbtorch.targets import has_several_columns
@@ -29,11 +31,20 @@ class InputMixin:
     """Checks of features, targets and weights."""
 
     _input_shape: tuple[int, ...]
+    n_features_in_: int
 
     def _check_X(self, X: Any, *, reset: bool, y: Any = "no_validation") -> Any:
         """Validate features (and target); they may have more than two dimensions."""
         has_y = not (isinstance(y, str) and y == "no_validation")
+        if isinstance(X, Dataset) and not has_y:
+            X = DatasetRows(X)
+        refuse_dataset(X, type(self).__name__)
         several = has_y and y is not None and has_several_columns(y)
+        if isinstance(X, DatasetRows):  # which has seen that its rows are finite
+            if has_y:
+                y = validate_data(self, y=y, reset=reset, multi_output=several)
+            self._check_shape(X.shape[1:], reset=reset)
+            return (X, y) if has_y else X
         try:
             checked = validate_data(
                 self,
@@ -60,15 +71,18 @@ class InputMixin:
                 f"handle_unknown='ignore'), {columns})], remainder='passthrough'), "
                 f"{type(self).__name__}())."
             ) from error
-        shape = tuple(features.shape[1:])
+        self._check_shape(features.shape[1:], reset=reset)
+        return (features, checked[1]) if has_y else features
+
+    def _check_shape(self, shape: tuple[int, ...], *, reset: bool) -> None:
+        """Remember the shape of a row, or compare it with the one remembered."""
         if reset:
-            self._input_shape = shape
+            self._input_shape, self.n_features_in_ = tuple(shape), int(shape[0])
         elif shape != self._input_shape:
             raise ValueError(
                 f"X has rows of shape {shape}, but {type(self).__name__} was fitted on rows of "
                 f"shape {self._input_shape}."
             )
-        return (features, checked[1]) if has_y else features
 
     def _checked(
         self, X: Any, y: Any, sample_weight: Any, *, reset: bool, shared: Shared

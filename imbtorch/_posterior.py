@@ -15,6 +15,7 @@ from torch import Tensor
 from imbtorch._label_balance import label_posterior_exists
 from imbtorch.priors import log_prior_ratio, resolve_label_prior, resolve_target_prior
 from imbtorch.training.batches import as_features
+from imbtorch.training.features import ChosenFeatures
 from imbtorch.training.prediction import predict_chunks
 
 __all__ = ["PosteriorMixin"]
@@ -69,9 +70,10 @@ class PosteriorMixin:
 
     def _outputs(self, X: Any, link: Callable[[Tensor], Tensor]) -> NDArray[Any]:
         check_is_fitted(self)
-        X = self._check_X(X, reset=False)
-        net = self.net_
-        features = as_features(X, net.dtype, torch.device(net.device), resident=False)
+        net, features = self.net_, X
+        if not isinstance(X, ChosenFeatures):
+            X = self._check_X(X, reset=False)
+            features = as_features(X, net.dtype, torch.device(net.device), resident=False)
         kind = np.float64 if net.dtype == torch.float64 else np.float32
         result = np.empty((len(features), net.n_outputs), dtype=kind)
         start = 0

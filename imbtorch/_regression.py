@@ -17,11 +17,13 @@ from imbtorch._training_part import TrainingPart
 from imbtorch.losses.regression import as_regression_loss
 from imbtorch.training.batches import as_features
 from imbtorch.training.checkpoint import Checkpoint
+from imbtorch.training.features import ChosenFeatures
 from imbtorch.training.learned_loss import train_loss_parameters
 from imbtorch.training.net import _Net
 from imbtorch.training.observers import observing_layers
 from imbtorch.training.prediction import predict_chunks
 from imbtorch.training.run import Fitting
+from imbtorch.training.validation import rows_to_score
 
 __all__ = ["RegressionMixin"]
 
@@ -48,6 +50,7 @@ class RegressionMixin:
     validation_fraction: Any
     warm_start: Any
     _build_net: Any
+    _check_X: Any
     _checked: Any
     _learn: Any
     _monitors: Any
@@ -116,9 +119,11 @@ class RegressionMixin:
         return minus_mean_squared_error
 
     def _outputs(self, X: Any) -> NDArray[Any]:
-        """Predict the standardised targets of checked rows, ``(n, n_targets)``."""
-        net = self.net_
-        features = as_features(X, net.dtype, torch.device(net.device), resident=False)
+        """Predict the standardised targets, ``(n, n_targets)``."""
+        net, features = self.net_, X
+        if not isinstance(X, ChosenFeatures):
+            X = self._check_X(X, reset=False)
+            features = as_features(X, net.dtype, torch.device(net.device), resident=False)
         chunks = predict_chunks(net, features, lambda output: output)
         return np.concatenate([chunk.cpu().numpy() for chunk in chunks])
 
@@ -181,7 +186,10 @@ class RegressionMixin:
         score = None
         if valid is not None:
             weight = (own if factor is None else own * factor)[valid]
-            score = self._scorer(attributes, X[valid], y[valid], part.targets[valid], weight)
+            rows_scored = (  # a scorer of the user's own may look at them
+                X[valid] if callable(self.scoring) else rows_to_score(X, valid, net, X, shared)
+            )
+            score = self._scorer(attributes, rows_scored, y[valid], part.targets[valid], weight)
         of_order = seeds[3] + (len(net.history) if chunk else 0)  # another order every time
         interrupted: bool = yield from self._learn(
             net,

@@ -334,7 +334,7 @@ class ImbalancedNetRegressor(RegressorMixin, RegressionMixin, BaseNetEstimator):
             In the units of ``y``, and of its number of dimensions.
         """
         check_is_fitted(self)
-        values = self._scale_.restore(self._outputs(self._check_X(X, reset=False)))
+        values = self._scale_.restore(self._outputs(X))
         return values.ravel() if self._is_vector_ else values
 
     @property

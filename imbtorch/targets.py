@@ -93,8 +93,8 @@ def encode_known_labels(y: NDArray[Any], classes: NDArray[Any]) -> Codes:
     unknown = np.setdiff1d(y, classes)
     if unknown.size:
         raise ValueError(
-            f"y holds the labels {unknown.tolist()}, which are not among the classes "
-            f"{classes.tolist()} of the first call to partial_fit."
+            f"y holds the labels {unknown.tolist()}, which are not among the known classes "
+            f"{classes.tolist()}."
         )
     return _compact(np.searchsorted(classes, y), len(classes))
 

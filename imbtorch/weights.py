@@ -8,7 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["CLASS_WEIGHT_STRATEGIES", "class_weights", "depends_on_counts", "label_weights"]
+from imbtorch._class_counts import ClassCounts, as_class_counts, class_counts
+
+__all__ = [
+    "CLASS_WEIGHT_STRATEGIES",
+    "ClassCounts",
+    "class_counts",
+    "class_weight_from_counts",
+    "class_weights",
+    "depends_on_counts",
+    "label_weights",
+]
 
 Floats = NDArray[np.float64]
 
@@ -113,6 +123,44 @@ def class_weights(class_weight: Any, counts: ArrayLike, classes: ArrayLike) -> F
             f"class_weight is zero for every class ({labels}); at least one class must weigh."
         )
     return weights
+
+
+def class_weight_from_counts(
+    counts: ClassCounts | Mapping[Any, float], class_weight: Any = "balanced"
+) -> dict[Any, float] | Floats:
+    """Compute ``class_weight`` for an estimator from counts of the whole data set.
+
+    Parameters
+    ----------
+    counts : ClassCounts or mapping of label to number of rows
+        From :func:`class_counts`.
+    class_weight : None, str, mapping, array-like or callable, default="balanced"
+        As :func:`class_weights` takes it.
+
+    Returns
+    -------
+    dict, or ndarray of shape (n_labels, 2)
+        Label -> weight, which every estimator of scikit-learn takes; of several labels a row the
+        weights of absence and presence, see :func:`label_weights`.
+
+    Raises
+    ------
+    ValueError
+        If there are no counts, or ``class_weight`` is invalid.
+
+    Examples
+    --------
+    >>> from imbtorch.weights import class_counts, class_weight_from_counts
+    >>> class_weight_from_counts(class_counts(["no", "no", "no", "yes"]))
+    {'no': 0.66..., 'yes': 2.0}
+    """
+    counted = as_class_counts(counts)
+    if not counted:
+        raise ValueError("There are no counts: class_counts has seen no row.")
+    if counted.multilabel:
+        return label_weights(class_weight, counted.counts)
+    weights = class_weights(class_weight, counted.counts, counted.classes)
+    return dict(zip(counted, weights.tolist(), strict=True))
 
 
 def _from_strategy(name: str, counts: Floats) -> Floats:

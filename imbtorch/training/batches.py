@@ -6,9 +6,8 @@ cheaper than many small ones, while a shuffled copy of all of ``X`` would double
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterable, Iterator
-from typing import Any, Protocol
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,46 +15,24 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
+from imbtorch._dataset_rows import DatasetRows
+from imbtorch.training.arrays import NUMPY_DTYPES, cast, is_on_disk, wrap
+from imbtorch.training.features import DiskFeatures, Features
+from imbtorch.training.loading import DatasetFeatures
 from imbtorch.training.mixing import Mixing
 from imbtorch.training.sparse_rows import SparseRows, sparse_products_pay
 from imbtorch.training.targets import as_targets
 
-__all__ = ["BLOCK_BYTES", "Features", "Rows", "as_features", "batch_sizes"]
+__all__ = ["BLOCK_BYTES", "Rows", "as_features", "batch_sizes"]
 
 BLOCK_BYTES = 4 * 2**20
 _RESIDENT_SHARE = 0.5  # of the accelerator's free memory that X may take
-_NUMPY_DTYPES: dict[torch.dtype, type[np.floating[Any]]] = {
-    torch.float32: np.float32,
-    torch.float64: np.float64,
-}
-
-
-class _Block(Protocol):
-    """Gathered rows that split into batches, as tensors do."""
-
-    def split(self, sizes: Any) -> Iterable[Any]: ...
-
-
-class Features(Protocol):
-    """Rows of ``X``, on demand."""
-
-    row_bytes: int
-
-    def __len__(self) -> int:
-        """Count the rows."""
-
-    def gather(self, index: Tensor) -> _Block:
-        """Rows at these positions, on the device."""
-
-    def slice(self, start: int, stop: int) -> Tensor:
-        """Neighbouring rows, on the device."""
-
-    def same_as(self, other: Any) -> bool:
-        """Whether these are known to be the same rows."""
 
 
 class _TensorFeatures:
     """``X`` as one tensor that lies on the device."""
+
+    blocks = 1
 
     def __init__(self, tensor: Tensor) -> None:
         self.tensor = tensor
@@ -77,6 +54,8 @@ class _TensorFeatures:
 class _HostFeatures:
     """``X`` as an array that stays where it is: in memory, or on disk behind a memmap."""
 
+    blocks = 1
+
     def __init__(self, array: NDArray[Any], dtype: torch.dtype, device: torch.device) -> None:
         self.array, self.dtype, self.device = array, dtype, device
         self.row_bytes = array[0].size * dtype.itemsize
@@ -94,7 +73,7 @@ class _HostFeatures:
         return isinstance(other, _HostFeatures) and np.array_equal(self.array, other.array)
 
     def _send(self, rows: NDArray[Any]) -> Tensor:
-        tensor = _wrap(_cast(rows, _NUMPY_DTYPES[self.dtype]))
+        tensor = wrap(cast(rows, NUMPY_DTYPES[self.dtype]))
         if self.device.type == "cuda":
             return tensor.pin_memory().to(self.device, non_blocking=True)
         return tensor.to(self.device)
@@ -102,6 +81,8 @@ class _HostFeatures:
 
 class _SparseFeatures:
     """A CSR matrix; only a batch is ever dense."""
+
+    blocks = 1
 
     def __init__(
         self, matrix: Any, dtype: torch.dtype, device: torch.device, *, stay_sparse: bool = False
@@ -139,34 +120,6 @@ class _SparseFeatures:
             start += size
 
 
-def _is_on_disk(array: Any) -> bool:
-    while array is not None:
-        if isinstance(array, np.memmap):
-            return True
-        array = getattr(array, "base", None)
-    return False
-
-
-def _wrap(array: NDArray[Any]) -> Tensor:
-    with warnings.catch_warnings():  # read-only input is fine: nothing here writes to X
-        warnings.filterwarnings("ignore", message=".*not writable.*")
-        return torch.from_numpy(array)
-
-
-def _cast(array: NDArray[Any], kind: type[np.floating[Any]]) -> NDArray[Any]:
-    """C-contiguous copy in another dtype, or the array itself where it fits already."""
-    if array.dtype == kind:
-        return np.ascontiguousarray(array)
-    with np.errstate(over="ignore"):
-        cast = np.ascontiguousarray(array, dtype=kind)
-    if not np.isfinite(cast.sum(dtype=np.float64)):
-        raise ValueError(
-            f"X has values too large for dtype {np.dtype(kind).name}: they became infinity. Scale "
-            'X (StandardScaler), or use dtype="float64".'
-        )
-    return cast
-
-
 def _free_bytes(device: torch.device) -> float:
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else float("inf")
 
@@ -178,7 +131,7 @@ def as_features(
 
     Parameters
     ----------
-    X : ndarray of shape (n, ...) or CSR matrix
+    X : ndarray of shape (n, ...), CSR matrix or DatasetRows
         Validated features. A C-contiguous array of ``dtype`` on the CPU is never copied.
     dtype : torch.dtype
         Type to compute in.
@@ -198,16 +151,21 @@ def as_features(
     ValueError
         If a finite value is too large for ``dtype``.
     """
+    if isinstance(X, DatasetRows):
+        return DatasetFeatures(X, dtype, device)
     if sparse.issparse(X):
-        parts = (_cast(X.data, _NUMPY_DTYPES[dtype]), X.indices, X.indptr)
+        parts = (cast(X.data, NUMPY_DTYPES[dtype]), X.indices, X.indptr)
         return _SparseFeatures(sparse.csr_array(parts, shape=X.shape), dtype, device)
-    kind = _NUMPY_DTYPES[dtype]
+    kind, on_disk = NUMPY_DTYPES[dtype], is_on_disk(X)
     if device.type == "cpu" and X.dtype == kind and X.flags.c_contiguous:
-        return _TensorFeatures(_wrap(X))
+        there = _TensorFeatures(wrap(X))
+        return DiskFeatures(there) if on_disk else there
     n_bytes = X.size * dtype.itemsize
-    if not resident or _is_on_disk(X) or n_bytes > _RESIDENT_SHARE * _free_bytes(device):
+    if on_disk:
+        return DiskFeatures(_HostFeatures(X, dtype, device))
+    if not resident or n_bytes > _RESIDENT_SHARE * _free_bytes(device):
         return _HostFeatures(X, dtype, device)
-    return _TensorFeatures(_wrap(_cast(X, kind)).to(device))
+    return _TensorFeatures(wrap(cast(X, kind)).to(device))
 
 
 def batch_sizes(n: int, step: int) -> list[int]:
@@ -333,7 +291,8 @@ class Rows:
         even = torch.full(
             (batch_size,), 1 / (batch_size * n_terms), dtype=self.dtype, device=self.device
         )
-        per_block = batch_size * max(1, BLOCK_BYTES // (self.features.row_bytes * batch_size))
+        block_bytes = features.blocks * BLOCK_BYTES
+        per_block = batch_size * max(1, block_bytes // (features.row_bytes * batch_size))
         for block in order.split(batch_sizes(len(order), per_block)):
             sizes = batch_sizes(len(block), batch_size)
             targets = self.targets.gather(block).split(sizes)

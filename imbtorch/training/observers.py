@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from imbtorch.training.batches import Rows
@@ -38,12 +39,18 @@ class _ObservedRows(Rows):
 
     def __init__(self, rows: Rows, layers: list[Any]) -> None:
         self.__dict__.update(vars(rows))
-        self.layers = layers
+        self.rows, self.layers = rows, layers
+
+    def set_weights(
+        self, weights: NDArray[Any] | None, label_weight: NDArray[Any] | None = None
+    ) -> None:
+        self.rows.set_weights(weights, label_weight)
+        self.__dict__.update(vars(self.rows))
 
     def batches(
         self, order: Tensor, batch_size: int, *, sparse: bool = False
     ) -> Iterator[tuple[Any, Any, Tensor]]:
-        for batch in super().batches(order, batch_size, sparse=sparse):
+        for batch in self.rows.batches(order, batch_size, sparse=sparse):
             for layer in self.layers:
                 layer.observe(batch[1])
             yield batch

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from imbtorch.modules import check_width
-from imbtorch.training.batches import Features
+from imbtorch.training.features import Features
 from imbtorch.training.net import _Net
 
 __all__ = ["CHUNK_BYTES", "CHUNK_ROWS", "predict_chunks"]

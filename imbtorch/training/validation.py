@@ -11,9 +11,35 @@ from scipy import sparse
 from skorch.dataset import Dataset
 from torch.utils.data import Subset
 
+from imbtorch._shared import Shared
 from imbtorch.training.batches import Rows, as_features
+from imbtorch.training.features import ChosenFeatures, Features
 
-__all__ = ["Validation"]
+__all__ = ["Validation", "rows_to_score"]
+
+
+def rows_to_score(X: Any, valid: NDArray[Any], net: Any, trained: Any, shared: Shared) -> Features:
+    """Validation rows for a scorer: those of ``X``, which are not copied.
+
+    Parameters
+    ----------
+    X : ndarray, CSR matrix or DatasetRows of shape (n, ...)
+        All rows.
+    valid : ndarray of int
+        Positions of the validation part.
+    net : _Net
+        To be scored.
+    trained : object
+        What the net trains on: ``X``, or what a sampler made of it.
+    shared : Shared
+        Holds the features to train on.
+    """
+    device = torch.device(net.device)
+    if trained is X:
+        features = shared.once(as_features, (X, net.dtype, device))
+    else:
+        features = as_features(X, net.dtype, device, resident=False)
+    return ChosenFeatures(features, valid, device)
 
 
 class Validation:
@@ -54,7 +80,7 @@ class Validation:
         }
         self.rows = None
         if valid is not None:
-            features = as_features(X[valid], dtype, device)
+            features = ChosenFeatures(as_features(X, dtype, device), valid, device)
             self.rows = Rows(features, targets[valid], None, dtype, device)
 
     def show(self, net: Any, train_loss: float, hooks: frozenset[str]) -> float | None:

@@ -196,13 +196,13 @@ def test_read_only_X_is_neither_copied_nor_warned_about(recwarn, tmp_path):
 
 def test_memmap_of_another_type_stays_on_the_disk(tmp_path):
     features = as_features(stored_as("memmap64", whole_numbers(), tmp_path), F32, CPU)
-    assert isinstance(features.array, np.memmap)
+    assert isinstance(features.features.array, np.memmap)
 
 
 def test_view_of_a_memmap_is_known_to_be_on_the_disk(tmp_path):
     X = np.asarray(stored_as("memmap64", whole_numbers(), tmp_path))[5:]
     features = as_features(X, F32, CPU)
-    assert np.shares_memory(features.array, X)
+    assert np.shares_memory(features.features.array, X)
 
 
 # -- overflow --------------------------------------------------------------------------------------

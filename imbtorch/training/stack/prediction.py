@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from imbtorch.training.batches import Features
 from imbtorch.training.chain import plain_layers
+from imbtorch.training.features import Features
 from imbtorch.training.net import _Net
 from imbtorch.training.prediction import CHUNK_BYTES, CHUNK_ROWS
 from imbtorch.training.stack.kinds import module_kind

@@ -1,0 +1,121 @@
+"""Items of torch Datasets, and chunks of iterables: (X, y) or (X, y, sample_weight)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, IterableDataset
+
+__all__ = ["chunks_of", "collate", "collate_features", "collate_targets", "parts_of", "to_array"]
+
+_ITEMS = 1024  # of a Dataset, read together where only their targets count
+
+
+def to_array(values: Any) -> NDArray[Any]:
+    """Make an array of a tensor, or of whatever numpy reads."""
+    return np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values)
+
+
+def parts_of(item: Any) -> tuple[Any, Any, Any]:
+    """Split an item into features, target and weight, None without one.
+
+    Raises
+    ------
+    ValueError
+        If it is not a pair or a triple.
+    """
+    if not isinstance(item, tuple | list) or len(item) not in (2, 3):
+        what = type(item).__name__
+        raise ValueError(
+            "Items of the Dataset must be (X, y) or (X, y, sample_weight); got "
+            + (f"a {what} of {len(item)}." if isinstance(item, tuple | list) else f"a {what}.")
+        )
+    return item[0], item[1], item[2] if len(item) == 3 else None
+
+
+def collate_features(items: Sequence[Any]) -> Tensor:
+    """Stack the features of items, ``(n, ...)``; an item may be features alone.
+
+    Raises
+    ------
+    ValueError
+        If they are not numbers, differ in shape, or are not finite.
+    """
+    rows = [item[0] if isinstance(item, tuple | list) else item for item in items]
+    try:
+        if isinstance(rows[0], Tensor):
+            x = torch.stack(rows)
+        else:
+            x = torch.from_numpy(np.stack([np.asarray(row) for row in rows]))
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"Features of the Dataset's items must be numbers, and of one shape: {error}."
+        ) from error
+    if x.ndim < 2:
+        raise ValueError(
+            "Features of the Dataset's items must have one dimension or more; got single numbers. "
+            "Return x.reshape(1)."
+        )
+    if x.is_floating_point() and not torch.isfinite(x.sum()) and not torch.isfinite(x).all():
+        raise ValueError("X contains NaN or infinity, in an item of the Dataset.")
+    return x
+
+
+def _targets(items: Sequence[Any]) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
+    parts = [parts_of(item) for item in items]
+    targets = np.asarray([to_array(y) for _, y, _ in parts])
+    given = [w is not None for *_, w in parts]
+    if any(given) != all(given):
+        raise ValueError("Either all items of the Dataset have a sample_weight, or none has.")
+    if not all(given):
+        return targets, None
+    return targets, np.array([float(w) for *_, w in parts])
+
+
+def collate_targets(items: Sequence[Any]) -> tuple[tuple[int, ...], Any, Any]:
+    """Shape of the features, targets ``(n,)`` or ``(n, k)``, and weights ``(n,)`` or None."""
+    return tuple(collate_features(items).shape[1:]), *_targets(items)
+
+
+def collate(items: Sequence[Any]) -> tuple[Tensor, Any, Any]:
+    """Features ``(n, ...)``, targets ``(n,)`` or ``(n, k)``, and weights ``(n,)`` or None."""
+    return collate_features(items), *_targets(items)
+
+
+def chunks_of(data: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield targets and weights, chunk by chunk.
+
+    Parameters
+    ----------
+    data : torch Dataset, or iterable of chunks
+        A chunk is an array of targets, or ``(X, y)``, or ``(X, y, sample_weight)``.
+
+    Yields
+    ------
+    targets : array-like
+    weights : array-like or None
+    """
+    if isinstance(data, Dataset):
+        by_position = not isinstance(data, IterableDataset)
+        items = (data[i] for i in range(len(data))) if by_position else iter(data)  # type: ignore[arg-type]
+        while few := list(islice(items, _ITEMS)):
+            yield _targets(few)
+        return
+    chunks: Iterable[Any] = data
+    for chunk in chunks:
+        if isinstance(chunk, tuple | list) and len(chunk) and np.ndim(_shown(chunk[0])):
+            _, y, w = parts_of(chunk)
+            yield y, w
+        else:
+            yield chunk, None
+
+
+def _shown(value: Any) -> Any:
+    """Whatever tells the number of dimensions; sparse matrices and tensors do not by np.ndim."""
+    return np.empty(value.shape[:1]) if hasattr(value, "shape") and len(value.shape) else value
