@@ -182,7 +182,7 @@ def _is_target(y: Any) -> bool:
 
 
 def _of_array(y: Any, sample_weight: Any) -> ClassCounts:
-    labels = y if sparse.issparse(y) else to_array(y)
+    labels: Any = y if sparse.issparse(y) else to_array(y)
     n = labels.shape[0]
     weights = None if sample_weight is None else to_array(sample_weight).astype(np.float64).ravel()
     if weights is not None:

@@ -13,9 +13,9 @@ from scipy import sparse
 from sklearn.metrics import average_precision_score, check_scoring
 
 from imbtorch._balance import ClassBalance
+from imbtorch._dataset_rows import DatasetStream, refuse_imblearn
 from imbtorch._label_balance import LabelBalance
 from imbtorch._shared import Shared
-from imbtorch._sklearn import _check_partial_fit_first_call
 from imbtorch._training_part import TrainingPart
 from imbtorch.metrics import mean_average_precision
 from imbtorch.samplers import get_sampler
@@ -31,7 +31,7 @@ from imbtorch.training.net import _Net
 from imbtorch.training.run import Fitting
 from imbtorch.training.schedules import deferred, power_at, with_loss_schedule
 from imbtorch.training.validation import rows_to_score
-from imbtorch.weights import class_weights, depends_on_counts, label_weights
+from imbtorch.weights import class_weights, label_weights
 
 __all__ = ["ClassificationMixin"]
 
@@ -44,7 +44,6 @@ class ClassificationMixin:
 
     # of the estimator
     classes_: Any
-    class_counts_: Any
     callbacks: Any
     decision_function: Any
     averaging: Any
@@ -62,17 +61,14 @@ class ClassificationMixin:
     validation_fraction: Any
     warm_start: Any
     _build_net: Any
-    _check_X: Any
-    _check_weights: Any
     _checked: Any
+    _fitting_stream: Any
     _learn: Any
     _log_target_shift: Any
     _monitors: Any
-    _n_rows_seen: Any
     _resolved_batch_size: Any
     _resume_net: Any
     _seeds: Any
-    _validate_params: Any
 
     def _balance_of(
         self, classes: NDArray[Any], counts: Floats, seen: Floats, *, at_least: int = 2
@@ -132,6 +128,7 @@ class ClassificationMixin:
             "class_weight_": balance.class_weight,
             "net_": net,
             "_n_rows_seen": n_rows,
+            "_stated_counts": None,
         }
         self._log_target_shift(attributes)  # complain now rather than at prediction
         return attributes
@@ -145,6 +142,10 @@ class ClassificationMixin:
         shared: Shared,
         checkpoint: Checkpoint | None,
     ) -> Fitting:
+        if isinstance(X, DatasetStream):
+            streamed: bool = yield from self._fitting_stream(X, checkpoint)
+            return streamed
+        refuse_imblearn(X, self.sampler)
         resumed = self.warm_start and hasattr(self, "net_")
         given = X, y
         X, y, sample_weight = self._checked(X, y, sample_weight, reset=not resumed, shared=shared)
@@ -218,55 +219,6 @@ class ClassificationMixin:
         )
         if self.loss_schedule:  # the posterior is that of the values which the loss ended with
             self.effective_prior_ = balance.effective_prior
-        return bool(interrupted)
-
-    def _fitting_chunk(self, X: Any, y: Any, classes: Any, sample_weight: Any) -> Fitting:
-        if depends_on_counts(self.class_weight):
-            raise ValueError(
-                f"class_weight={self.class_weight!r} needs the class counts of the whole data set, "
-                "which partial_fit never sees. Compute the weights once, for example with "
-                "imbtorch.weights.class_weights('balanced', counts, classes), and give them as an "
-                "array or dict."
-            )
-        if self.sampler is not None:
-            raise ValueError("sampler needs the whole data set: use fit, or sample each chunk.")
-        self._validate_params()  # scikit-learn does it on the first call only
-        first = not hasattr(self, "net_")
-        given = X, y
-        multilabel = has_several_columns(y)
-        if multilabel and first and classes is None:
-            self.classes_ = np.arange(np.shape(y)[1])
-        else:
-            _check_partial_fit_first_call(self, classes)
-        X, y = self._check_X(X, reset=first, y=y)
-        sample_weight = self._check_weights(sample_weight, X)
-        targets = encode_label_matrix(y) if multilabel else encode_known_labels(y, self.classes_)
-        part = TrainingPart(X, targets, sample_weight)
-        seeds = self._seeds(6, None, part)
-        n_classes = len(self.classes_)
-        if multilabel and targets.shape[1] != n_classes:
-            raise ValueError(f"y has {targets.shape[1]} labels, expected {n_classes}.")
-        counts = part.counts(n_classes) + (0 if first else self.class_counts_)
-        balance = self._balance_of(self.classes_, counts, counts, at_least=1)
-        # The scale of the weights is that of the stream, not of one chunk: a chunk without
-        # positives must not count as much as one full of them.
-        n_rows = part.n_rows + (0 if first else self._n_rows_seen)
-        weights = balance.weigh(part, self.dtype, n_rows)
-        batch_size = self._resolved_batch_size(X.shape[0])
-        net = self._net_for(X, balance, seeds[2], batch_size, resumed=not first)
-        attributes = self._attributes(net, balance, n_rows)
-        interrupted = yield from self._learn(
-            net,
-            part,
-            weights,
-            attributes,
-            (seeds[3], seeds[4] + len(net.history)),  # another order every time
-            epochs=1,
-            lr_schedule="constant",
-            monitors=self._monitors(None, attributes, given, sample_weight),
-            shown=(X, targets, None, None) if self.callbacks else None,
-            shared=Shared(),
-        )
         return bool(interrupted)
 
     # -- what changes during the training ----------------------------------------------------

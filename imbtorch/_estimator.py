@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from torch import nn
 
+from imbtorch._dataset_rows import DatasetStream
 from imbtorch._input import InputMixin
 from imbtorch._params import NamedComponentsMixin
 from imbtorch._seed import draw_seeds, private_torch_rng
@@ -57,6 +58,7 @@ from imbtorch.training.parallel import ready
 from imbtorch.training.processes import joined, refuse_company, together
 from imbtorch.training.run import Fitting, Run
 from imbtorch.training.schedules import SCHEDULE_CONSTRAINTS, WeightSchedule
+from imbtorch.training.stream import StreamOrder, StreamRows
 from imbtorch.training.validation import Validation
 
 __all__ = ["BaseNetEstimator"]
@@ -97,6 +99,7 @@ class BaseNetEstimator(
         "device": [str, torch.device],
         "data_parallel": ["boolean"],
         "dtype": [StrOptions({"float32", "float64"})],
+        "num_workers": [Interval(Integral, 0, None, closed="left")],
         "random_state": ["random_state"],
         "warm_start": ["boolean"],
         "callbacks": [None, "array-like"],
@@ -208,7 +211,9 @@ class BaseNetEstimator(
 
     def _resume_net(self, loss: Any, batch_size: int) -> _Net:
         """Copy the fitted net, so that a failure cannot harm it, under the present parameters."""
-        net: _Net = copy.deepcopy(self.net_)
+        # epochs that are over do not change: a stream of many chunks must not copy them each time
+        history = self.net_.history_
+        net: _Net = copy.deepcopy(self.net_, {id(history): copy.copy(history)})
         net.resume(loss.to(torch.device(net.device), net.dtype), self.callbacks)
         net.batch_size = batch_size
         for group in net.optimizer_.param_groups:
@@ -235,7 +240,7 @@ class BaseNetEstimator(
     def _learn(
         self,
         net: _Net,
-        part: TrainingPart,
+        part: TrainingPart | DatasetStream,
         weights: tuple[NDArray[Any] | None, NDArray[Any] | None],
         attributes: Attributes,
         seeds: tuple[int, int],
@@ -258,13 +263,19 @@ class BaseNetEstimator(
         training and validation positions.
         """
         device = torch.device(net.device)
-        features = shared.once(as_features, (part.X, net.dtype, device))
-        rows = Rows(features, part.targets, weights[0], net.dtype, device, weights[1])
+        rows: Rows
+        order: RowOrder
+        if isinstance(part, DatasetStream):
+            rows = StreamRows(part, net.task, weights[0], net.dtype, device, weights[1])
+            order = StreamOrder(len(rows))
+        else:
+            features = shared.once(as_features, (part.X, net.dtype, device))
+            rows = Rows(features, part.targets, weights[0], net.dtype, device, weights[1])
+            order = shared.once(RowOrder, (part.index, part.n_rows, seeds[1], device))
         rows.mixing = mixing
         rows, monitors = observed(rows, monitors, net.module_)
         if reweigh is not None:
             monitors = [WeightSchedule(*reweigh, rows), *monitors]
-        order = shared.once(RowOrder, (part.index, part.n_rows, seeds[1], device))
         run = Run(
             net,
             rows,
@@ -392,4 +403,5 @@ def _is_fitted_state(key: str) -> bool:
     return (key.endswith("_") and not key.startswith("__")) or key in {
         "_input_shape",
         "_n_rows_seen",
+        "_stated_counts",
     }

@@ -155,6 +155,7 @@ class RegressionMixin:
         *,
         resumed: bool,
         chunk: bool,
+        shuffle: bool = True,
     ) -> Fitting:
         given = X, y
         y, is_vector = shared.once(read_values, (y,))
@@ -190,13 +191,15 @@ class RegressionMixin:
                 X[valid] if callable(self.scoring) else rows_to_score(X, valid, net, X, shared)
             )
             score = self._scorer(attributes, rows_scored, y[valid], part.targets[valid], weight)
-        of_order = seeds[3] + (len(net.history) if chunk else 0)  # another order every time
+        # another order, and other dropout masks, every time
+        n_before = len(net.history) if chunk else 0
         interrupted: bool = yield from self._learn(
             net,
             part,
             (weights, None),
             attributes,
-            (seeds[2], of_order),
+            (seeds[2] + n_before, seeds[3] + n_before),
+            plan=None if shuffle else lambda epoch, n_epochs: np.arange(part.n_rows),
             epochs=1 if chunk else self.max_epochs,
             lr_schedule="constant" if chunk else self.lr_schedule,
             averaging=None if chunk else self.averaging,

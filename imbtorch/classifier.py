@@ -10,18 +10,22 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from sklearn.base import ClassifierMixin
+from torch.utils.data import Dataset
 
 from imbtorch._classification import ClassificationMixin
+from imbtorch._dataset_rows import as_rows
 from imbtorch._estimator import BaseNetEstimator
 from imbtorch._posterior import PosteriorMixin
 from imbtorch._sklearn import StrOptions, fit_context
+from imbtorch._streaming import StreamingMixin
 from imbtorch.training.loop import complete
+from imbtorch.weights import ClassCounts
 
 __all__ = ["ImbalancedNetClassifier"]
 
 
 class ImbalancedNetClassifier(
-    ClassifierMixin, PosteriorMixin, ClassificationMixin, BaseNetEstimator
+    ClassifierMixin, PosteriorMixin, ClassificationMixin, StreamingMixin, BaseNetEstimator
 ):
     """Neural network classifier for imbalanced data: binary, multiclass or multi-label.
 
@@ -116,6 +120,8 @@ class ImbalancedNetClassifier(
         ``"auto"`` they divide the batches of one. See ``docs/scaling.md``.
     dtype : {"float32", "float64"}, default="float32"
         Type to compute in.
+    num_workers : int, default=0
+        Processes that read a torch Dataset while the net trains; 0 reads it in this one.
     random_state : int, RandomState or None, default=None
         Seed of everything random. The global generators are neither used nor changed.
     warm_start : bool, default=False
@@ -233,6 +239,7 @@ class ImbalancedNetClassifier(
         device: str | torch.device = "auto",
         data_parallel: bool = False,
         dtype: str = "float32",
+        num_workers: int = 0,
         random_state: int | np.random.RandomState | None = None,
         warm_start: bool = False,
         callbacks: Sequence[Any] | None = None,
@@ -267,6 +274,7 @@ class ImbalancedNetClassifier(
         self.device = device
         self.data_parallel = data_parallel
         self.dtype = dtype
+        self.num_workers = num_workers
         self.random_state = random_state
         self.warm_start = warm_start
         self.callbacks = callbacks
@@ -282,23 +290,29 @@ class ImbalancedNetClassifier(
     @fit_context
     def fit(
         self,
-        X: ArrayLike,
-        y: ArrayLike,
+        X: ArrayLike | Dataset[Any],
+        y: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
         *,
+        class_counts: ClassCounts | Mapping[Any, float] | None = None,
         resume: bool = False,
     ) -> ImbalancedNetClassifier:
         """Train the net.
 
         Parameters
         ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features, ...)
+        X : array-like or sparse matrix of shape (n_samples, n_features, ...), or torch Dataset
             Finite features; more dimensions for sequences and images. CSR matrices are made dense
-            batch by batch.
+            batch by batch, memory maps are read so. Items of a Dataset are ``(X, y)`` or ``(X, y,
+            sample_weight)``; one more pass over a map-style one collects targets and weights.
         y : array-like of shape (n_samples,)
-            Labels of any type.
+            Labels of any type; None with a Dataset.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Finite weights >= 0. A weight of 2 is a row given twice, 0 a row left out.
+        class_counts : ClassCounts, mapping or None, default=None
+            Of an ``IterableDataset``, and required there: what
+            :func:`imbtorch.weights.class_counts` returns, or label -> number of rows. Each epoch
+            is one pass over it, in its own order.
         resume : bool, default=False
             Whether to continue the training whose state lies in ``checkpoint``, with the same
             parameters and data. Where none lies there the training begins.
@@ -318,7 +332,8 @@ class ImbalancedNetClassifier(
         DivergenceError
             If the loss or a weight is not finite and ``on_divergence="raise"``.
         """
-        self._pass_on(complete(self._begin_fit(X, y, sample_weight, resume=resume)))
+        data = as_rows(X, y, sample_weight, self.num_workers, class_counts)
+        self._pass_on(complete(self._begin_fit(*data, resume=resume)))
         return self
 
     @fit_context
@@ -328,12 +343,15 @@ class ImbalancedNetClassifier(
         y: ArrayLike,
         classes: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
+        *,
+        class_counts: ClassCounts | Mapping[Any, float] | None = None,
+        shuffle: bool = True,
     ) -> ImbalancedNetClassifier:
         """Train for one epoch on a chunk of a larger data set.
 
-        The class prior is that of all chunks so far, and row weights are scaled by their mean over
-        all chunks so far. Schedules, ``averaging``, ``early_stopping`` and ``sampler`` belong to
-        ``fit``.
+        Class weights, the class prior and the scale of row weights are those of ``class_counts``,
+        else of all chunks so far. Schedules, ``averaging``, ``early_stopping`` and ``sampler``
+        belong to ``fit``.
 
         Parameters
         ----------
@@ -345,6 +363,12 @@ class ImbalancedNetClassifier(
             Every label that will ever come; required on the first call.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Finite weights >= 0.
+        class_counts : ClassCounts, mapping or None, default=None
+            Of the whole stream, on the first call: what :func:`imbtorch.weights.class_counts`
+            returns, or label -> number of rows. ``class_weight="balanced"`` needs them.
+        shuffle : bool, default=True
+            Whether the rows of the chunk are shuffled. In the order given, chunks of whole batches
+            train as their concatenation does, up to dropout.
 
         Returns
         -------
@@ -355,10 +379,12 @@ class ImbalancedNetClassifier(
         ------
         ValueError
             If ``classes`` is missing on the first call or differs later, ``y`` holds another
-            label, or ``class_weight`` needs the counts of the whole data set.
+            label, ``class_counts`` change, or ``class_weight`` needs them.
         """
         with self._all_or_nothing():
-            interrupted = complete(self._fitting_chunk(X, y, classes, sample_weight))
+            interrupted = complete(
+                self._fitting_chunk(X, y, classes, sample_weight, class_counts, shuffle)
+            )
         self._pass_on(interrupted)
         return self
 

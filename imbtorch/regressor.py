@@ -12,7 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
+from torch.utils.data import Dataset, IterableDataset
 
+from imbtorch._dataset_rows import as_rows
 from imbtorch._estimator import BaseNetEstimator
 from imbtorch._regression import RegressionMixin
 from imbtorch._shared import Shared
@@ -95,6 +97,8 @@ class ImbalancedNetRegressor(RegressorMixin, RegressionMixin, BaseNetEstimator):
         ``"auto"`` they divide the batches of one. See ``docs/scaling.md``.
     dtype : {"float32", "float64"}, default="float32"
         Type to compute in. Predictions are always of type float64.
+    num_workers : int, default=0
+        Processes that read a torch Dataset while the net trains; 0 reads it in this one.
     random_state : int, RandomState or None, default=None
         Seed of everything random. The global generators are neither used nor changed.
     warm_start : bool, default=False
@@ -196,6 +200,7 @@ class ImbalancedNetRegressor(RegressorMixin, RegressionMixin, BaseNetEstimator):
         device: str | torch.device = "auto",
         data_parallel: bool = False,
         dtype: str = "float32",
+        num_workers: int = 0,
         random_state: int | np.random.RandomState | None = None,
         warm_start: bool = False,
         callbacks: Sequence[Any] | None = None,
@@ -225,6 +230,7 @@ class ImbalancedNetRegressor(RegressorMixin, RegressionMixin, BaseNetEstimator):
         self.device = device
         self.data_parallel = data_parallel
         self.dtype = dtype
+        self.num_workers = num_workers
         self.random_state = random_state
         self.warm_start = warm_start
         self.callbacks = callbacks
@@ -238,8 +244,8 @@ class ImbalancedNetRegressor(RegressorMixin, RegressionMixin, BaseNetEstimator):
     @fit_context
     def fit(
         self,
-        X: ArrayLike,
-        y: ArrayLike,
+        X: ArrayLike | Dataset[Any],
+        y: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
         *,
         resume: bool = False,
@@ -248,11 +254,12 @@ class ImbalancedNetRegressor(RegressorMixin, RegressionMixin, BaseNetEstimator):
 
         Parameters
         ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features, ...)
+        X : array-like or sparse matrix of shape (n_samples, n_features, ...), or torch Dataset
             Finite features; more dimensions for sequences and images. CSR matrices are made dense
-            batch by batch.
+            batch by batch, memory maps are read so. Items of a map-style Dataset are ``(X, y)`` or
+            ``(X, y, sample_weight)``; one more pass over it collects targets and weights.
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
-            Finite numbers, no column of which is constant.
+            Finite numbers, no column of which is constant; None with a Dataset.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Finite weights >= 0. A weight of 2 is a row given twice, 0 a row left out.
         resume : bool, default=False
@@ -274,12 +281,24 @@ class ImbalancedNetRegressor(RegressorMixin, RegressionMixin, BaseNetEstimator):
         DivergenceError
             If the loss or a weight is not finite and ``on_divergence="raise"``.
         """
-        self._pass_on(complete(self._begin_fit(X, y, sample_weight, resume=resume)))
+        if isinstance(X, IterableDataset):
+            raise ValueError(
+                "A regressor must know the scale of its targets before the first row, and an "
+                "IterableDataset shows them only as it goes. Use a map-style Dataset, or "
+                "partial_fit on chunks, the first of which sets the scale."
+            )
+        data = as_rows(X, y, sample_weight, self.num_workers)
+        self._pass_on(complete(self._begin_fit(*data, resume=resume)))
         return self
 
     @fit_context
     def partial_fit(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        shuffle: bool = True,
     ) -> ImbalancedNetRegressor:
         """Train for one epoch on a chunk of a larger data set.
 
@@ -295,6 +314,8 @@ class ImbalancedNetRegressor(RegressorMixin, RegressionMixin, BaseNetEstimator):
             Finite numbers.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Finite weights >= 0.
+        shuffle : bool, default=True
+            Whether the rows of the chunk are shuffled, or trained on in the order given.
 
         Returns
         -------
@@ -314,9 +335,10 @@ class ImbalancedNetRegressor(RegressorMixin, RegressionMixin, BaseNetEstimator):
             )
         with self._all_or_nothing():
             resumed = hasattr(self, "net_")
-            interrupted = complete(
-                self._train(X, y, sample_weight, None, Shared(), resumed=resumed, chunk=True)
+            fitting = self._train(
+                *(X, y, sample_weight, None, Shared()), resumed=resumed, chunk=True, shuffle=shuffle
             )
+            interrupted = complete(fitting)
         self._pass_on(interrupted)
         return self
 

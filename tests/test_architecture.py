@@ -26,6 +26,7 @@ LAYERS = {
     "_input": 3,
     "_posterior": 4,
     "_classification": 4,
+    "_streaming": 4,
     "_regression": 4,
     "_balance": 3,
     "_label_balance": 3,
@@ -41,6 +42,9 @@ LAYERS = {
     "density/": 1,
     "priors": 1,
     "weights": 1,
+    "_dataset_rows": 1,
+    "_class_counts": 0,
+    "_dataset_items": -1,
     "metrics/": 1,
     "datasets": 1,
     "_numerics": 0,
@@ -55,7 +59,7 @@ LAYERS = {
     "_version": 0,
     "exceptions": 0,
 }
-LAZY = {"matplotlib", "pandas", "polars", "imblearn"}
+LAZY = {"matplotlib", "pandas", "polars", "imblearn", "pyarrow"}
 # Names whose signature scikit-learn or joblib prescribes, **kwargs included
 PRESCRIBED = {"configure", "set_params"}
 MAX_LINES = 400

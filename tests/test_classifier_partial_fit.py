@@ -175,7 +175,7 @@ ERRORS = {
     ),
     "balanced": (
         lambda c: c.set_params(class_weight="balanced").partial_fit(X, NAMES[Y]),
-        "class_weight='balanced'.*class_weights.*dict",
+        "class_weight='balanced'.*class_counts=.*dict.*class_weight_from_counts",
     ),
     "callable weights": (
         lambda c: c.set_params(class_weight=np.sqrt).partial_fit(X, NAMES[Y]),

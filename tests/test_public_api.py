@@ -12,6 +12,7 @@ import imbtorch.losses
 import imbtorch.metrics
 import imbtorch.model_selection
 import imbtorch.priors
+import imbtorch.weights
 
 PUBLIC = {
     "BalancedNetEnsembleClassifier",
@@ -66,6 +67,15 @@ PUBLIC_PRIORS = {
     "shift_prior",
     "undersampling_correction",
 }
+PUBLIC_WEIGHTS = {
+    "CLASS_WEIGHT_STRATEGIES",
+    "ClassCounts",
+    "class_counts",
+    "class_weight_from_counts",
+    "class_weights",
+    "depends_on_counts",
+    "label_weights",
+}
 CLASSIFIER_PARAMETERS = [
     "module",
     "loss",
@@ -91,6 +101,7 @@ CLASSIFIER_PARAMETERS = [
     "device",
     "data_parallel",
     "dtype",
+    "num_workers",
     "random_state",
     "warm_start",
     "callbacks",
@@ -121,6 +132,7 @@ REGRESSOR_PARAMETERS = [
     "device",
     "data_parallel",
     "dtype",
+    "num_workers",
     "random_state",
     "warm_start",
     "callbacks",
@@ -131,7 +143,7 @@ REGRESSOR_PARAMETERS = [
     "checkpoint_interval",
     "verbose",
 ]
-OPTIONAL = ["matplotlib", "pandas", "polars", "imblearn", "tensorboard"]
+OPTIONAL = ["matplotlib", "pandas", "polars", "imblearn", "pyarrow", "tensorboard"]
 
 
 def run_python(code):
@@ -166,6 +178,10 @@ def test_names_of_the_priors():
     assert set(imbtorch.priors.__all__) == PUBLIC_PRIORS
 
 
+def test_names_of_the_weights():
+    assert set(imbtorch.weights.__all__) == PUBLIC_WEIGHTS
+
+
 @pytest.mark.parametrize(
     "package",
     [
@@ -175,6 +191,7 @@ def test_names_of_the_priors():
         imbtorch.metrics,
         imbtorch.model_selection,
         imbtorch.priors,
+        imbtorch.weights,
     ],
     ids=lambda module: module.__name__,
 )

@@ -63,6 +63,7 @@ class DiskFeatures:
         lying, place = index.sort()
         back = torch.empty_like(place)
         back[place] = torch.arange(len(place), device=place.device)
+        rows: Tensor
         (rows,) = self.features.gather(lying).split([len(lying)])
         return rows.index_select(0, back)
 

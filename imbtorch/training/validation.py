@@ -19,7 +19,7 @@ __all__ = ["Validation", "rows_to_score"]
 
 
 def rows_to_score(X: Any, valid: NDArray[Any], net: Any, trained: Any, shared: Shared) -> Features:
-    """Validation rows for a scorer: those of ``X``, which are not copied.
+    """View the validation rows of ``X``, for a scorer; they are not copied.
 
     Parameters
     ----------
