@@ -1,17 +1,24 @@
 """Training in pieces: ``partial_fit`` and warm starts."""
 
 import copy
+import os
 import pickle
+import subprocess
+import sys
+import textwrap
 
 import numpy as np
 import pytest
+import torch
 from imblearn.over_sampling import SMOTE
 from scipy import sparse
+from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
+from torch.utils.data import IterableDataset
 
 import imbtorch._estimator
 from imbtorch import MLP, ImbalancedNetClassifier
-from imbtorch.weights import class_weights
+from imbtorch.weights import class_counts, class_weights
 from tests.toy import overlapping, parameters_of, small, table
 
 X, Y = table()
@@ -132,6 +139,166 @@ def test_chunks_in_other_formats(kind):
     assert clf.predict(kind(X)).shape == Y.shape
 
 
+# -- order, and counts of the whole stream ---------------------------------------------------------
+
+COUNTS = class_counts(NAMES[Y])
+
+
+def streamed(chunks, *, columns=(X, NAMES[Y]), **params):
+    """Train on chunks of so many rows, in the order given."""
+    # batches that start at a multiple of 64 bytes are rounded alike wherever they lie
+    clf = small(batch_size=32, **params)
+    start = 0
+    for size in chunks:
+        X_chunk, y_chunk, *weight = (column[start : start + size] for column in columns)
+        weight = weight[0] if weight else None
+        clf.partial_fit(
+            X_chunk, y_chunk, sample_weight=weight, class_counts=COUNTS, shuffle=False
+        )  # fmt: skip
+        start += size
+    return clf
+
+
+STREAMS = {
+    "defaults": {},
+    "balanced, SGD": {"class_weight": "balanced", "loss": "focal", "optimizer": "sgd"},
+    "clipped": {"gradient_clipping": 0.1, "loss": "ldam", "class_weight": "effective_number"},
+    "batch norm": {
+        "module": lambda shape, n: nn.Sequential(nn.BatchNorm1d(5), nn.Linear(5, n)),
+        "sharpness": 0.05,
+    },
+}
+
+
+@pytest.mark.parametrize("name", sorted(STREAMS))
+def test_chunks_in_order_are_one_pass(name):
+    once = parameters_of(streamed([288], **STREAMS[name]))
+    for chunks in ([32] * 9, [64, 160, 64], [96, 192]):
+        np.testing.assert_array_equal(parameters_of(streamed(chunks, **STREAMS[name])), once)
+
+
+def test_chunks_in_order_are_an_epoch_of_fit_on_a_stream():
+    class Items(IterableDataset):
+        def __iter__(self):
+            return zip(X, NAMES[Y], strict=True)
+
+    params = {"class_weight": "balanced", "loss": "cross_entropy"}
+    clf = small(batch_size=32, max_epochs=1, lr_schedule="constant", **params)
+    clf.fit(Items(), class_counts=COUNTS)
+    chunks = streamed([160, 140], **params)
+    np.testing.assert_allclose(parameters_of(chunks), parameters_of(clf), atol=1e-6)
+    np.testing.assert_array_equal(chunks.class_counts_, clf.class_counts_)
+
+
+def test_chunks_drop_other_units_every_time():
+    masks = []
+
+    class Spy(nn.Module):
+        def forward(self, x):
+            if self.training:
+                masks.append((nn.functional.dropout(torch.ones(1, 40)) > 0).tolist())
+            return x
+
+    module = lambda shape, n: nn.Sequential(Spy(), nn.Linear(5, n))  # noqa: E731
+    streamed([30, 30, 30], module=module)
+    assert masks[0] != masks[1] != masks[2]
+
+
+def test_counts_of_the_stream_hold_from_the_first_chunk(row_weights):
+    params = {"class_weight": "balanced", "loss": "cross_entropy"}
+    clf = small(**params)
+    for label in (0, 1, 0):  # of one class each
+        rows = label == Y
+        clf.partial_fit(X[rows], NAMES[Y[rows]], class_counts=COUNTS)
+        assert clf.classes_.tolist() == ["no", "yes"]
+        np.testing.assert_allclose(clf.effective_prior_, [0.5, 0.5])
+        np.testing.assert_array_equal(clf.class_counts_, np.bincount(Y))
+    expected = compute_class_weight("balanced", classes=NAMES, y=NAMES[Y])
+    np.testing.assert_allclose(clf.class_weight_, expected)
+    for label, weights in zip((0, 1, 0), row_weights, strict=True):
+        np.testing.assert_allclose(weights, expected[label], rtol=1e-6)
+
+
+def test_counts_of_weighted_streams(row_weights):
+    w = np.where(Y, 3.0, 0.5)
+    counts = class_counts(Y, w)
+    clf = small(loss="cross_entropy").partial_fit(X[:9], Y[:9], None, w[:9], class_counts=counts)
+    np.testing.assert_allclose(row_weights[0][:9], w[:9] / w.mean(), rtol=1e-6)
+    np.testing.assert_allclose(clf.class_prior_, np.bincount(Y, w) / w.sum())
+
+
+def test_counts_of_several_labels():
+    tags = np.stack([Y, X[:, 0] > 0], axis=1).astype(int)
+    clf = small(loss="bce", class_weight="balanced")
+    clf.partial_fit(X[:9], tags[:9], class_counts=class_counts(tags))
+    np.testing.assert_allclose(clf.effective_prior_, [0.5, 0.5])
+    with pytest.raises(ValueError, match="both"):
+        small().partial_fit(X, tags, class_counts={0: 10, 1: 5})
+
+
+def test_counts_may_lack_a_class_that_never_comes():
+    clf = small().partial_fit(X, Y, classes=[0, 1, 2], class_counts={0: 200, 1: 100})
+    assert clf.class_counts_.tolist() == [200, 100, 0]
+
+
+def test_fit_forgets_the_counts_of_a_stream():
+    clf = streamed([30]).fit(X, NAMES[Y])
+    with pytest.raises(ValueError, match="not the same as on the first call"):
+        clf.partial_fit(X, NAMES[Y], class_counts=COUNTS)
+    np.testing.assert_array_equal(clf.partial_fit(X, NAMES[Y]).class_counts_, 2 * np.bincount(Y))
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        ({"no": 5, "yes": 5, "new": 1}, "'new'.*not among"),
+        ({"no": 5}, "'yes'.*count no row"),
+        ({"no": 5, "yes": 0.5}, "whole numbers"),
+        ({"no": 5, "yes": -1}, ">= 0"),
+        ([5, 5], "class_counts returns"),
+    ],
+)
+def test_counts_that_do_not_fit_leave_the_object_unfitted(counts, message):
+    clf = small()
+    with pytest.raises(ValueError, match=message):
+        clf.partial_fit(X, NAMES[Y], classes=NAMES, class_counts=counts)
+    assert not [name for name in vars(clf) if name.endswith("_") and not name.startswith("_")]
+
+
+@pytest.mark.slow
+def test_a_thousand_chunks_take_the_memory_and_the_time_of_one():
+    code = """
+        import time
+        import numpy as np
+        from imbtorch import MLP, ImbalancedNetClassifier
+
+        def occupied():
+            words = open("/proc/self/status").read().split()
+            return int(words[words.index("VmRSS:") + 1]) / 1024
+
+        rng = np.random.default_rng(0)
+        clf = ImbalancedNetClassifier(MLP((16,)), batch_size=64, class_weight="balanced",
+                                      loss="cross_entropy", random_state=0)
+        seconds, memory = [], []
+        for _ in range(1100):
+            X = rng.normal(size=(64, 5)).astype(np.float32)
+            y = (X[:, 0] > 1).astype(int)
+            start = time.process_time()
+            clf.partial_fit(X, y, class_counts={0: 840, 1: 160})
+            seconds.append(time.process_time() - start)
+            memory.append(occupied())
+        print(memory[-1] - memory[99], np.median(seconds[-200:]) / np.median(seconds[100:300]))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        env=dict(os.environ, OMP_NUM_THREADS="1"), capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    megabytes, ratio = map(float, done.stdout.split())
+    assert megabytes < 20
+    assert ratio < 1.5
+
+
 # -- weights ---------------------------------------------------------------------------------------
 
 
@@ -168,6 +335,10 @@ def started():
 
 
 ERRORS = {
+    "counts of another stream": (
+        lambda c: c.partial_fit(X, NAMES[Y], class_counts={"no": 1, "yes": 1}),
+        "not the same as on the first call",
+    ),
     "unseen label": (lambda c: c.partial_fit(X, np.array(["no", "new"])[Y]), r"\['new'\].*'yes'"),
     "changed classes": (
         lambda c: c.partial_fit(X, NAMES[Y], classes=["no", "new"]),

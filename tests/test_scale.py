@@ -78,3 +78,66 @@ def test_wide_sparse_X_is_never_dense():
         print(peak() - before, 100_000 * 50_000 * 4 / 2**20)
     """)
     assert extra < 0.03 * dense  # about 19 GiB if it were dense
+
+
+DISK = """
+import threading, time
+import numpy as np
+from sklearn.metrics import roc_auc_score
+from imbtorch import MLP, ImbalancedNetClassifier
+
+def anonymous():  # without what is mapped from files
+    words = open("/proc/self/status").read().split()
+    return int(words[words.index("RssAnon:") + 1]) / 1024
+
+class Peak:  # anonymous memory has no high-water mark of its own
+    def __enter__(self):
+        self.before = self.most = anonymous()
+        self.running = True
+        self.thread = threading.Thread(target=self.watch)
+        self.thread.start()
+        return self
+
+    def watch(self):
+        while self.running:
+            self.most = max(self.most, anonymous())
+            time.sleep(0.001)
+
+    def __exit__(self, *error):
+        self.running = False
+        self.thread.join()
+        self.grown = self.most - self.before
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="needs Linux")
+@pytest.mark.parametrize(
+    ("dtype", "fortran"), [("float32", False), ("float64", False), ("float32", True)]
+)
+def test_memmap_is_never_copied_whole(tmp_path, dtype, fortran):
+    size, fit, predict = run(
+        DISK
+        + textwrap.dedent(f"""
+        n, path = 200_000, {str(tmp_path / "X.npy")!r}
+        X = np.lib.format.open_memmap(path, "w+", "{dtype}", (n, 192), fortran_order={fortran})
+        some = np.random.default_rng(0).standard_normal((10_000, 192), dtype=np.float32)
+        for start in range(0, n, 10_000):
+            X[start : start + 10_000] = some
+        y = (np.asarray(X[:, 0]) > 1).astype(np.uint8)
+        X.flush()
+        X = np.load(path, mmap_mode="r")
+        clf = ImbalancedNetClassifier(MLP((4,)), max_epochs=1, batch_size=256, random_state=0)
+        clf.fit(X[:5000], y[:5000]).predict_proba(X[:5000])
+        clf.set_params(validation_fraction=0.5, scoring="roc_auc")
+        with Peak() as fit:
+            clf.fit(X, y)
+        with Peak() as predict:
+            proba = clf.predict_proba(X)
+        assert roc_auc_score(y, proba[:, 1]) > 0.9
+        print(X.nbytes / 2**20, fit.grown, predict.grown)
+    """)
+    )
+    assert size > 140
+    assert fit < 100  # blocks of 16 MiB, of which a few are there at a time
+    assert predict < 50

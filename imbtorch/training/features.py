@@ -12,7 +12,7 @@ from torch import Tensor
 
 __all__ = ["ChosenFeatures", "DiskFeatures", "Features"]
 
-_DISK_BLOCKS = 16  # the more rows are fetched at once, the nearer to each other they lie
+_DISK_BLOCKS = 4  # the more rows are fetched at once, the nearer to each other they lie
 
 
 class _Block(Protocol):
