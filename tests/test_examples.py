@@ -102,6 +102,35 @@ def test_example_prints_its_table(tmp_path, monkeypatch, script, arguments, word
 
 
 @pytest.mark.slow
+def test_parquet_file_is_trained_on_both_ways(tmp_path):
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    arguments = ("--epochs", 1, "--workers", 2)
+    code, output, errors = run("examples/parquet_stream.py", *arguments, cwd=tmp_path)
+    assert code == 0, errors
+    assert "fraud 589, genuine 19411" in output
+    assert output.count("average precision") == 2
+    assert not list(tmp_path.iterdir())
+    columns = {"a": range(40), "b": [i % 7 for i in range(40)], "label": ["x", "y", "x", "x"] * 10}
+    pq.write_table(pa.table({k: list(v) for k, v in columns.items()}), tmp_path / "own.parquet")
+    arguments = ("--data", "own.parquet", "--target", "label", "--epochs", 1)
+    code, output, errors = run("examples/parquet_stream.py", *arguments, cwd=tmp_path)
+    assert code == 0, errors
+    assert "x 30, y 10" in output
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
+def test_benchmark_of_a_disk_measures_memory(tmp_path):
+    arguments = ("--rows", 20_000, "--dtype", "float64", "--folder", tmp_path, "--json", "o.json")
+    code, output, errors = run("benchmarks/bench_disk.py", *arguments, cwd=tmp_path)
+    assert code == 0, errors
+    assert "anonymous memory" in output
+    found = json.loads((tmp_path / "o.json").read_text())
+    assert 0 < found["anonymous"] < found["resident"] < 2e9
+    assert [path.name for path in tmp_path.iterdir()] == ["o.json"]
+
+
+@pytest.mark.slow
 def test_benchmarks_of_losses_and_labels_run(tmp_path):
     code, output, errors = run(
         "benchmarks/bench_losses.py", "--rounds", 1, "--rows", 2000, "--batch-sizes", 256,

@@ -17,7 +17,14 @@ __all__ = ["DatasetFeatures", "open_loader"]
 
 
 def open_loader(
-    dataset: Any, collate: Any, device: torch.device, num_workers: int, epoch: int, **options: Any
+    dataset: Any,
+    collate: Any,
+    device: torch.device,
+    num_workers: int,
+    epoch: int,
+    *,
+    batch_size: int = 1,
+    batches: list[list[int]] | None = None,
 ) -> DataLoader[Any]:
     """Build a loader for one pass.
 
@@ -36,8 +43,10 @@ def open_loader(
         Processes that read; 0 is this one.
     epoch : int
         Number of the pass.
-    **options
-        Of ``DataLoader``: what a batch is.
+    batch_size : int, default=1
+        Items of a batch, in the order of the dataset.
+    batches : list of list of int or None, default=None
+        Positions of each batch, in place of ``batch_size``.
     """
     seed = (torch.initial_seed() + epoch) % 2**63
     return DataLoader(
@@ -46,7 +55,8 @@ def open_loader(
         num_workers=num_workers,
         pin_memory=device.type == "cuda",
         generator=torch.Generator().manual_seed(seed),
-        **options,
+        batch_size=batch_size,
+        batch_sampler=batches,
     )
 
 
@@ -110,6 +120,6 @@ class _Unread:
             features.device,
             rows.num_workers,
             self.number,
-            batch_sampler=batches,
+            batches=batches,
         )
         yield from map(features.send, loader)

@@ -41,6 +41,13 @@ class _ObservedRows(Rows):
         self.__dict__.update(vars(rows))
         self.rows, self.layers = rows, layers
 
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def can_stay_sparse(self) -> bool:
+        return self.rows.can_stay_sparse
+
     def set_weights(
         self, weights: NDArray[Any] | None, label_weight: NDArray[Any] | None = None
     ) -> None:
