@@ -39,7 +39,7 @@ from imbtorch.modules import (
     set_output_bias,
 )
 from imbtorch.samplers import get_sampler
-from imbtorch.training.batches import Rows, as_features
+from imbtorch.training.batches import as_features
 from imbtorch.training.callbacks import (
     BestEpoch,
     DivergenceGuard,
@@ -53,12 +53,11 @@ from imbtorch.training.mixing import Mixing
 from imbtorch.training.net import _Net
 from imbtorch.training.observers import observed
 from imbtorch.training.optimizers import LR_SCHEDULES, OPTIMIZERS
-from imbtorch.training.order import RowOrder
 from imbtorch.training.parallel import ready
 from imbtorch.training.processes import joined, refuse_company, together
 from imbtorch.training.run import Fitting, Run
 from imbtorch.training.schedules import SCHEDULE_CONSTRAINTS, WeightSchedule
-from imbtorch.training.stream import StreamOrder, StreamRows
+from imbtorch.training.stream import rows_in_order
 from imbtorch.training.validation import Validation
 
 __all__ = ["BaseNetEstimator"]
@@ -263,15 +262,7 @@ class BaseNetEstimator(
         training and validation positions.
         """
         device = torch.device(net.device)
-        rows: Rows
-        order: RowOrder
-        if isinstance(part, DatasetStream):
-            rows = StreamRows(part, net.task, weights[0], net.dtype, device, weights[1])
-            order = StreamOrder(len(rows))
-        else:
-            features = shared.once(as_features, (part.X, net.dtype, device))
-            rows = Rows(features, part.targets, weights[0], net.dtype, device, weights[1])
-            order = shared.once(RowOrder, (part.index, part.n_rows, seeds[1], device))
+        rows, order = rows_in_order(part, weights, seeds[1], net, shared)
         rows.mixing = mixing
         rows, monitors = observed(rows, monitors, net.module_)
         if reweigh is not None:
@@ -353,7 +344,9 @@ class BaseNetEstimator(
             )
         return None
 
-    def _seeds(self, n: int, checkpoint: Checkpoint | None, part: TrainingPart) -> list[int]:
+    def _seeds(
+        self, n: int, checkpoint: Checkpoint | None, part: TrainingPart | DatasetStream
+    ) -> list[int]:
         """Draw seeds, unless a training is continued: then they are the former ones."""
         processes = joined(self)
         drawn = processes.exchange(draw_seeds(self.random_state, n))[0]

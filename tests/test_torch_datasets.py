@@ -243,6 +243,35 @@ def test_plain_dict_of_counts():
     assert_same(a, small().fit(Passing(X, Y), class_counts=class_counts(Y)))
 
 
+@pytest.mark.parametrize("kind", [Items, Passing])
+def test_training_that_was_cut_short_continues(kind, tmp_path):
+    class Failing(kind):
+        reads = 0
+
+        def _read(self):
+            self.reads += 1
+            if self.reads > 700:  # in the second epoch, or the third
+                raise OSError("the disk is gone")
+
+        def __getitem__(self, i):
+            self._read()
+            return super().__getitem__(i)
+
+        def __iter__(self):
+            for item in super().__iter__():
+                self._read()
+                yield item
+
+    counts = {"class_counts": class_counts(Y)} if kind is Passing else {}
+    params = {"max_epochs": 4, "checkpoint": tmp_path, "loss": "focal"}
+    clf = deep(**params)
+    with pytest.raises(OSError, match="disk is gone"):
+        clf.fit(Failing(X, Y), **counts)
+    clf.fit(kind(X, Y), resume=True, **counts)
+    assert_same(clf, deep(**{**params, "checkpoint": None}).fit(kind(X, Y), **counts))
+    assert clf.n_iter_ == 4
+
+
 class Observing(nn.Identity):
     """Sees the targets of each batch."""
 

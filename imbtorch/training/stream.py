@@ -12,13 +12,14 @@ from torch import Tensor
 
 from imbtorch._dataset_items import collate
 from imbtorch._dataset_rows import DatasetStream
+from imbtorch._shared import Shared
 from imbtorch.targets import encode_known_labels, encode_label_matrix
 from imbtorch.training.arrays import cast_tensor
-from imbtorch.training.batches import Rows, batch_sizes
+from imbtorch.training.batches import Rows, as_features, batch_sizes
 from imbtorch.training.loading import open_loader
 from imbtorch.training.order import RowOrder
 
-__all__ = ["StreamOrder", "StreamRows"]
+__all__ = ["StreamOrder", "StreamRows", "rows_in_order"]
 
 Batch = tuple[Tensor, Tensor, Tensor | None]
 
@@ -195,3 +196,34 @@ def _cut(rows: Batch, start: int, stop: int) -> Batch:
     x, target, weight = rows
     part = slice(start, stop)
     return x[part], target[part], None if weight is None else weight[part]
+
+
+def rows_in_order(
+    part: Any, weights: tuple[Any, Any], seed: int, net: Any, shared: Shared
+) -> tuple[Rows, RowOrder]:
+    """Training rows of a net and their order, from a part of an array or from a stream.
+
+    Parameters
+    ----------
+    part : TrainingPart or DatasetStream
+        The data.
+    weights : tuple
+        Of the rows, or of a stream's classes; and of the labels. None where all are alike.
+    seed : int
+        Of the order.
+    net : _Net
+        To be trained.
+    shared : Shared
+        What fits on the same data need once.
+
+    Returns
+    -------
+    Rows, RowOrder
+    """
+    device = torch.device(net.device)
+    if isinstance(part, DatasetStream):
+        rows: Rows = StreamRows(part, net.task, weights[0], net.dtype, device, weights[1])
+        return rows, StreamOrder(len(rows))
+    features = shared.once(as_features, (part.X, net.dtype, device))
+    rows = Rows(features, part.targets, weights[0], net.dtype, device, weights[1])
+    return rows, shared.once(RowOrder, (part.index, part.n_rows, seed, device))
