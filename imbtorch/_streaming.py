@@ -16,6 +16,7 @@ from imbtorch._sklearn import _check_partial_fit_first_call
 from imbtorch._training_part import TrainingPart
 from imbtorch.targets import encode_known_labels, encode_label_matrix, has_several_columns
 from imbtorch.training.checkpoint import Checkpoint
+from imbtorch.training.processes import joined
 from imbtorch.training.run import Fitting
 from imbtorch.training.schedules import with_loss_schedule
 from imbtorch.weights import depends_on_counts
@@ -226,6 +227,11 @@ class StreamingMixin:
                 f"sampler={self.sampler!r} chooses rows by position, and an IterableDataset has "
                 "none: drop or repeat rows in its __iter__ (and count what it yields), use "
                 "class_weight or another loss, or a map-style Dataset."
+            )
+        if joined(self).size > 1:
+            raise ValueError(
+                "data_parallel=True divides rows by position, and an IterableDataset has none: "
+                "use a map-style Dataset, or data_parallel=False."
             )
         if self.early_stopping or self.validation_fraction is not None:
             raise ValueError(

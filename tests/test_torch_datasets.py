@@ -7,6 +7,7 @@ from imblearn.over_sampling import RandomOverSampler
 from torch import nn
 from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset, get_worker_info
 
+import imbtorch._streaming
 from imbtorch import (
     MLP,
     BalancedNetEnsembleClassifier,
@@ -407,6 +408,13 @@ def test_what_cannot_be_done_is_a_clear_error(name):
     with pytest.raises(ValueError, match=message):
         act(clf)
     assert not hasattr(clf, "n_features_in_")
+
+
+def test_streams_are_not_divided_among_processes(monkeypatch):
+    processes = type("Processes", (), {"size": 2})
+    monkeypatch.setattr(imbtorch._streaming, "joined", lambda estimator: processes)
+    with pytest.raises(ValueError, match="data_parallel.*map-style"):
+        small().fit(Passing(X, Y), class_counts=COUNTS)
 
 
 def test_parameters_are_kept():
