@@ -85,8 +85,8 @@ def recall_by_frequency(
     >>> bool(scores["test_many"].mean() > scores["test_few"].mean())
     True
     """
-    classes, recalls = _class_recalls(y_true, y_pred, sample_weight)
-    groups = frequency_groups(_training_rows(y_train, classes), thresholds)
+    classes, recalls = class_recalls(y_true, y_pred, sample_weight)
+    groups = frequency_groups(training_rows(y_train, classes), thresholds)
     return {
         name: float(recalls[group].mean()) if group.any() else float("nan")
         for name, group in groups.items()
@@ -128,11 +128,11 @@ def min_class_recall(
     >>> from sklearn.metrics import make_scorer
     >>> scorer = make_scorer(min_class_recall)
     """
-    _, recalls = _class_recalls(y_true, y_pred, sample_weight)
+    _, recalls = class_recalls(y_true, y_pred, sample_weight)
     return float(recalls.min())
 
 
-def _class_recalls(
+def class_recalls(
     y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None
 ) -> tuple[NDArray[Any], Floats]:
     """Return the classes of ``y_true`` that have weight, and their recalls."""
@@ -152,7 +152,7 @@ def _class_recalls(
     return classes[seen], hits[seen] / mass[seen]
 
 
-def _training_rows(y_train: ArrayLike | Mapping[Any, float], classes: NDArray[Any]) -> Floats:
+def training_rows(y_train: ArrayLike | Mapping[Any, float], classes: NDArray[Any]) -> Floats:
     """Return how many training rows each of the classes has."""
     if isinstance(y_train, Mapping):
         rows = y_train

@@ -1,0 +1,79 @@
+"""Thresholds: the one in use, and the ones that cost least."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit
+
+from imbtorch.plotting._threshold_metrics import Counts
+from imbtorch.plotting._unwrap import decision_maker
+
+__all__ = ["cheapest_expected", "cheapest_here", "check_costs", "mean_cost", "threshold_in_use"]
+
+Floats = NDArray[np.float64]
+
+
+def check_costs(cost_matrix: ArrayLike) -> Floats:
+    costs = np.asarray(cost_matrix, dtype=np.float64)
+    if costs.shape != (2, 2) or not np.isfinite(costs).all():
+        raise ValueError(
+            "cost_matrix must be 2 x 2 finite numbers, [[true negative, false positive], [false "
+            f"negative, true positive]]; got {costs.tolist()}."
+        )
+    if costs[0, 1] <= costs[0, 0] or costs[1, 0] <= costs[1, 1]:
+        raise ValueError(
+            "cost_matrix must make errors dearer than right decisions, in each row; got "
+            f"{costs.tolist()}. Else one decision is best for all rows."
+        )
+    return costs
+
+
+def mean_cost(counts: Counts, thresholds: Floats, costs: Floats) -> Floats:
+    tp, fp, fn, tn = counts.at(thresholds)
+    total: Floats = tn * costs[0, 0] + fp * costs[0, 1] + fn * costs[1, 0] + tp * costs[1, 1]
+    return total / (tp + fp + fn + tn)
+
+
+def cheapest_here(counts: Counts, costs: Floats) -> float:
+    """Midway between the score that has to be positive still and the next lower one."""
+    thresholds = counts.thresholds
+    best = int(mean_cost(counts, thresholds, costs).argmin())
+    if best == len(thresholds) - 1:  # nothing positive
+        return float(np.nextafter(thresholds[-2], np.inf))
+    if best == 0:
+        return float(thresholds[0])
+    return float((thresholds[best - 1] + thresholds[best]) / 2)
+
+
+def cheapest_expected(costs: Floats) -> float:
+    false_positive, false_negative = costs[0, 1] - costs[0, 0], costs[1, 0] - costs[1, 1]
+    return float(false_positive / (false_positive + false_negative))
+
+
+def threshold_in_use(
+    estimator: Any, pos_label: Any, response_method: str, *, of_labels: bool
+) -> float | None:
+    """Return the threshold on the score by which ``predict`` decides for ``pos_label``, if any."""
+    is_proba = response_method == "predict_proba"
+    default = 0.5 if is_proba else 0.0
+    decider = decision_maker(estimator)
+    offsets = getattr(decider, "offsets_", None)
+    if of_labels:
+        return default if offsets is None else float(expit(-offsets[pos_label]))
+    classes = np.asarray(decider.classes_).tolist()
+    if len(classes) > 2:
+        return None  # the largest of several scores decides
+    place = classes.index(pos_label)
+    tuned = getattr(decider, "best_threshold_", getattr(decider, "threshold", "auto"))
+    asked = getattr(decider, "response_method", "auto")
+    if tuned != "auto":
+        return float(tuned) if place == 1 and asked in {"auto", response_method} else None
+    if getattr(decider, "cost_matrix", None) is not None and is_proba:
+        order = [1 - place, place]
+        return cheapest_expected(np.asarray(decider.cost_matrix)[np.ix_(order, order)])
+    if offsets is not None:
+        return float(expit(offsets[1 - place] - offsets[place])) if is_proba else None
+    return default

@@ -1,0 +1,333 @@
+"""Loss and gradient of a row against the probability of its true class."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from imbtorch.losses import BaseLoss, as_loss
+from imbtorch.losses._one_vs_rest import OneVsRestMixin
+from imbtorch.plotting._style import (
+    COLOURS,
+    LINES,
+    MARKERS,
+    add_grid,
+    as_axes,
+    check_matplotlib,
+    legend_beside,
+    panels,
+    style,
+)
+from imbtorch.plotting._unwrap import innermost
+
+if TYPE_CHECKING:
+    from matplotlib.lines import Line2D
+
+__all__ = ["LossCurve", "LossShapeDisplay", "loss_values"]
+
+Floats = NDArray[np.float64]
+_LOG_ODDS = np.linspace(-6.5, 6.5, 261)
+_BATCH = 20  # rows of the batch that a loss of whole batches gets
+
+
+@dataclass(frozen=True)
+class LossCurve:
+    """Value and derivative of one loss for one true class, both of shape ``(n,)``."""
+
+    name: str
+    true_class: Any
+    value: Floats
+    gradient: Floats
+
+
+class LossShapeDisplay:
+    """Loss and gradient against the probability of the true class.
+
+    Make one with :meth:`from_losses` or :meth:`from_estimator`.
+
+    Parameters
+    ----------
+    proba : ndarray of shape (n,)
+        Probability of the true class, in (0, 1).
+    curves : list of LossCurve
+        What to draw: ``name``, ``true_class`` (None where all classes have the same curve),
+        ``value`` and ``gradient``, the derivative by the log-odds of the true class.
+
+    Attributes
+    ----------
+    lines_ : dict of str to (Line2D, Line2D)
+        Curves of the loss and of the gradient, by the label in the legend.
+    ax_ : ndarray of Axes, shape (2,)
+        The panels: loss, and gradient.
+    figure_ : Figure
+        Where they lie.
+
+    See Also
+    --------
+    imbtorch.losses.all_losses : The losses that have a name.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> from imbtorch.losses import FocalLoss
+    >>> from imbtorch.plotting import LossShapeDisplay
+    >>> display = LossShapeDisplay.from_losses(
+    ...     {"gamma 0": FocalLoss(0.0), "gamma 2": FocalLoss(2.0)}, proba=[0.1, 0.5, 0.9]
+    ... )
+    >>> display.curves[1].value.round(2)
+    array([1.87, 0.17, 0.  ])
+    >>> plt.close(display.figure_)
+    """
+
+    def __init__(self, proba: Floats, curves: list[LossCurve]) -> None:
+        self.proba = proba
+        self.curves = curves
+
+    @classmethod
+    def from_losses(
+        cls,
+        losses: Any,
+        *,
+        class_counts: ArrayLike = (1, 1),
+        proba: ArrayLike | None = None,
+        ax: Any = None,
+    ) -> LossShapeDisplay:
+        """Draw losses by name, objects, or torch's own.
+
+        The other classes share what is left of the probability evenly. Losses of one label against
+        the rest get one label; those of a whole batch get one of 20 rows, with the classes in the
+        proportions of ``class_counts``, in which every row has this probability.
+
+        Parameters
+        ----------
+        losses : str, loss, sequence of them, or mapping of str to one
+            What to draw; the keys of a mapping are the names in the legend.
+        class_counts : array-like of shape (n_classes,), default=(1, 1)
+            Training rows of each class, for losses that look at them.
+        proba : array-like of shape (n,) or None, default=None
+            Probabilities of the true class, in (0, 1), where to evaluate.
+        ax : Axes, two Axes or None, default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        LossShapeDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        ValueError
+            If a name is unknown, a hyper-parameter, ``class_counts`` or ``proba`` are invalid.
+        TypeError
+            If something is no loss.
+        """
+        check_matplotlib(f"{cls.__name__}.from_losses")
+        counts = np.asarray(class_counts, dtype=np.float64)
+        if counts.ndim != 1 or len(counts) < 2:
+            raise ValueError(
+                f"class_counts has shape {counts.shape}, expected (n_classes,): the training rows "
+                "of each of at least two classes."
+            )
+        p = _check_proba(proba)
+        curves: list[LossCurve] = []
+        for name, given in _named(losses).items():
+            loss = as_loss(given)
+            loss.reduction = "none"
+            labels = isinstance(loss, OneVsRestMixin)
+            loss.prepare([[counts[0], counts[1:].sum()]] if labels else counts)
+            curves += _curves_of(loss, name, p, counts, labels=labels)
+        return cls(p, curves).plot(ax=ax)
+
+    @classmethod
+    def from_estimator(
+        cls, estimator: Any, *, proba: ArrayLike | None = None, ax: Any = None
+    ) -> LossShapeDisplay:
+        """Draw the loss of a fitted classifier, as prepared, beside cross-entropy.
+
+        Class weights and sample weights are not part of it.
+
+        Parameters
+        ----------
+        estimator : ImbalancedNetClassifier, or a pipeline or search around one
+            Fitted, on classes; the most and the least frequent one are drawn.
+        proba : array-like of shape (n,) or None, default=None
+            Probabilities of the true class, in (0, 1), where to evaluate.
+        ax : Axes, two Axes or None, default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        LossShapeDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If it has no loss over classes.
+        """
+        check_matplotlib(f"{cls.__name__}.from_estimator")
+        net = innermost(estimator)
+        check_is_fitted(net)
+        if not isinstance(getattr(net, "loss_", None), BaseLoss) or np.ndim(net.class_counts_) != 1:
+            raise ValueError(
+                f"{type(net).__name__} has no loss over classes to draw. Draw losses of labels by "
+                "name: LossShapeDisplay.from_losses('bce')."
+            )
+        if net.net_.task != "classes":
+            raise ValueError(
+                "the estimator was fitted on several labels a row; draw its loss by name: "
+                "LossShapeDisplay.from_losses('bce', class_counts=[without, with])."
+            )
+        p = _check_proba(proba)
+        loss = copy.deepcopy(net.loss_).cpu().double()
+        loss.reduction, loss.weight = "none", None
+        counts = np.asarray(net.class_counts_, dtype=np.float64)
+        curves = _curves_of(loss, loss.name or type(loss).__name__, p, counts, net.classes_)
+        curves.append(LossCurve("cross-entropy", None, -np.log(p), p - 1))
+        return cls(p, curves).plot(ax=ax)
+
+    def plot(self, ax: Any = None) -> LossShapeDisplay:
+        """Draw both panels.
+
+        Parameters
+        ----------
+        ax : Axes, two Axes or None, default=None
+            Where to draw: two Axes, or one that is divided; None makes a figure.
+
+        Returns
+        -------
+        LossShapeDisplay
+            The display.
+        """
+        check_matplotlib(f"{type(self).__name__}.plot")
+        left, right = axes = panels(ax, 2, figsize=(9.5, 3.6))
+        looks = self._looks()
+        self.lines_: dict[str, tuple[Line2D, Line2D]] = {}
+        for curve, look in zip(self.curves, looks, strict=True):
+            of_class = "" if curve.true_class is None else f", true class {curve.true_class}"
+            label = f"{curve.name}{of_class}"
+            (loss,) = left.plot(self.proba, curve.value, label=label, **look)
+            (slope,) = right.plot(self.proba, -curve.gradient, label=label, **look)
+            self.lines_[label] = loss, slope
+        left.set(ylabel="loss")
+        right.set(ylabel="-d loss / d log-odds of the true class")
+        for panel in axes:
+            panel.set(xlabel="probability of the true class", xlim=(0, 1))
+            add_grid(panel)
+        legend_beside(right)
+        self.ax_, self.figure_ = as_axes(axes), left.figure
+        return self
+
+    def _looks(self) -> list[dict[str, Any]]:
+        """Colours by loss; lines by loss, or by class with markers for losses."""
+        names = list(dict.fromkeys(curve.name for curve in self.curves))
+        classes = list(dict.fromkeys(curve.true_class for curve in self.curves))
+        if len(classes) == 1:
+            return [style(names.index(curve.name)) for curve in self.curves]
+        looks = []
+        for curve in self.curves:
+            i, j = names.index(curve.name), classes.index(curve.true_class)
+            marker = {"marker": MARKERS[i % len(MARKERS)], "markevery": 0.12, "markersize": 4}
+            looks.append(
+                {"color": COLOURS[i % len(COLOURS)], "linestyle": LINES[j % len(LINES)], **marker}
+            )
+        return looks
+
+
+def _named(losses: Any) -> dict[str, Any]:
+    if isinstance(losses, Mapping):
+        named = {str(name): loss for name, loss in losses.items()}
+    else:
+        several = isinstance(losses, Sequence) and not isinstance(losses, str)
+        listed = list(losses) if several else [losses]
+        named = {loss if isinstance(loss, str) else repr(loss): loss for loss in listed}
+    if not named:
+        raise ValueError("losses is empty; give at least one, such as 'focal'.")
+    return named
+
+
+def _check_proba(proba: ArrayLike | None) -> Floats:
+    if proba is None:
+        grid: Floats = 1 / (1 + np.exp(-_LOG_ODDS))
+        return grid
+    p = np.asarray(proba, dtype=np.float64)
+    if p.ndim != 1 or p.size == 0 or not ((p > 0) & (p < 1)).all():
+        raise ValueError(
+            "proba must be a vector of probabilities between 0 and 1, both excluded, where the "
+            f"loss is finite; got {p.tolist() if p.size < 10 else f'an array of shape {p.shape}'}."
+        )
+    return p
+
+
+def _curves_of(
+    loss: BaseLoss,
+    name: str,
+    proba: Floats,
+    counts: Floats,
+    classes: NDArray[Any] | None = None,
+    *,
+    labels: bool = False,
+) -> list[LossCurve]:
+    """Return a curve for the most and one for the least frequent class; one if they are equal."""
+    if not loss.sums_over_rows:
+        return [LossCurve(name, None, *_of_batch(loss, proba, counts))]
+    if labels:
+        found = {i: loss_values(loss, proba, i, 2, labels=True) for i in (0, 1)}
+    else:
+        ends = (int(counts.argmax()), len(counts) - 1 - int(counts[::-1].argmin()))
+        found = {i: loss_values(loss, proba, i, len(counts)) for i in dict.fromkeys(ends)}
+    results = list(found.values())
+    if all(np.allclose(results[0], other) for other in results[1:]):
+        return [LossCurve(name, None, *results[0])]
+    names = range(len(counts)) if classes is None else classes
+    return [LossCurve(name, names[i], *values) for i, values in found.items()]
+
+
+def loss_values(
+    loss: BaseLoss, proba: Floats, true_class: int, n_classes: int = 2, *, labels: bool = False
+) -> tuple[Floats, Floats]:
+    """Evaluate a prepared loss with ``reduction="none"``; return values and derivatives."""
+    log_odds = torch.logit(torch.as_tensor(proba, dtype=torch.float64)).requires_grad_()
+    if labels:
+        logits = (log_odds if true_class else -log_odds).unsqueeze(1)
+        target = torch.full_like(logits, float(true_class))
+    else:
+        logits = _centred_logits(log_odds, torch.full((len(proba),), true_class), n_classes)
+        target = torch.full((len(proba),), true_class)
+    values = loss(logits, target).reshape(-1)
+    (gradient,) = torch.autograd.grad(values.sum(), log_odds)
+    return values.detach().double().numpy(), gradient.numpy()
+
+
+def _centred_logits(log_odds: Tensor, target: Tensor, n_classes: int) -> Tensor:
+    """Logits of mean 0 in which the other classes are equally probable."""
+    is_true = torch.nn.functional.one_hot(target, n_classes)
+    above = (log_odds + math.log(n_classes - 1)).unsqueeze(1)  # the others
+    return (is_true - 1 / n_classes) * above
+
+
+def _of_batch(loss: BaseLoss, proba: Floats, counts: Floats) -> tuple[Floats, Floats]:
+    """Evaluate a loss of whole batches, in which all rows have the same probability."""
+    loss.eval()  # scores of one point are not to be remembered at the next
+    loss.reduction = "mean"
+    rows = np.maximum(1, np.round(_BATCH * counts / counts.sum())).astype(int)
+    target = torch.as_tensor(np.repeat(np.arange(len(counts)), rows))
+    values, gradients = [], []
+    for p in proba:
+        log_odds = torch.logit(torch.tensor(p, dtype=torch.float64)).requires_grad_()
+        value = loss(_centred_logits(log_odds.expand(len(target)), target, len(counts)), target)
+        (gradient,) = torch.autograd.grad(value, log_odds)
+        values.append(value.item())
+        gradients.append(gradient.item())
+    return np.array(values), np.array(gradients)

@@ -1,0 +1,318 @@
+"""Reliability of probabilities before and after they are restated for another population."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import brier_score_loss
+
+from imbtorch.plotting._scores import binary_scores, column_of, scores_of
+from imbtorch.plotting._style import (
+    MARKERS,
+    add_grid,
+    as_axes,
+    check_matplotlib,
+    legend_beside,
+    panels,
+    style,
+)
+from imbtorch.plotting._unwrap import check_fitted
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["PriorShiftDisplay", "Reliability"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """One curve: what was predicted and what happened in each bin that has rows.
+
+    Parameters
+    ----------
+    predicted, observed : ndarray of shape (n_bins,)
+        Mean probability, and share of the positive class.
+    counts : ndarray of shape (n_bins,)
+        Rows.
+    brier : float
+        Brier score of all rows, lower is better.
+    """
+
+    predicted: Floats
+    observed: Floats
+    counts: NDArray[np.intp]
+    brier: float
+
+
+class PriorShiftDisplay:
+    """Reliability diagrams of one classifier's probabilities for several populations.
+
+    Make one with :meth:`from_estimator` or :meth:`from_predictions`.
+
+    Parameters
+    ----------
+    curves : dict of str to Reliability
+        Curves by name.
+    pos_label : object, default=None
+        The class whose probability it is.
+
+    Attributes
+    ----------
+    lines_ : dict of str to Line2D
+        Observed share against mean probability, by name.
+    count_lines_ : dict of str to Line2D
+        Rows of each bin, by name.
+    diagonal_ : Line2D
+        Where predictions and observations agree.
+    ax_ : ndarray of Axes, shape (2,)
+        The diagram, and the rows of the bins.
+    figure_ : Figure
+        Where they lie.
+
+    See Also
+    --------
+    imbtorch.priors.shift_prior : Restates the probabilities of any classifier.
+    sklearn.calibration.CalibrationDisplay : One curve.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> from sklearn.datasets import make_classification
+    >>> from sklearn.model_selection import train_test_split
+    >>> from imbtorch import ImbalancedNetClassifier
+    >>> from imbtorch.plotting import PriorShiftDisplay
+    >>> X, y = make_classification(4000, weights=[0.9], random_state=0)
+    >>> X, X_test, y, y_test = train_test_split(X, y, stratify=y, random_state=0)
+    >>> clf = ImbalancedNetClassifier(class_weight="balanced", loss="cross_entropy", random_state=0)
+    >>> display = PriorShiftDisplay.from_estimator(clf.fit(X, y), X_test, y_test)
+    >>> before, after = display.curves.values()
+    >>> after.brier < before.brier
+    True
+    >>> plt.close(display.figure_)
+    """
+
+    def __init__(self, curves: dict[str, Reliability], *, pos_label: Any = None) -> None:
+        self.curves = curves
+        self.pos_label = pos_label
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        y: ArrayLike,
+        *,
+        target_priors: Any = (None, "train"),
+        pos_label: Any = None,
+        n_bins: int = 10,
+        strategy: str = "quantile",
+        scale: str = "linear",
+        ax: Any = None,
+    ) -> PriorShiftDisplay:
+        """Draw a fitted classifier with each ``target_prior``; it stays as it is.
+
+        Parameters
+        ----------
+        estimator : classifier with a parameter ``target_prior``, or a pipeline or search around one
+            Fitted.
+        X : array-like of shape (n_samples, ...)
+            Features of rows that it was not trained on.
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+            Their labels.
+        target_priors : sequence, or mapping of str to target_prior, default=(None, "train")
+            What the parameter is set to, one curve each; the keys of a mapping are their names.
+        pos_label : label or None, default=None
+            The class to look at, against all others; None is the second of two. With several labels
+            a row, the position of a label.
+        n_bins : int, default=10
+            See :meth:`from_predictions`.
+        strategy : {"quantile", "uniform"}, default="quantile"
+            See :meth:`from_predictions`.
+        scale : {"linear", "logit"}, default="linear"
+            See :meth:`plot`.
+        ax : Axes, two Axes or None, default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        PriorShiftDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If it has no ``target_prior``, a prior is invalid, or the rows hold one class only.
+        """
+        check_matplotlib(f"{cls.__name__}.from_estimator")
+        check_fitted(estimator)
+        estimator = copy.deepcopy(getattr(estimator, "best_estimator_", estimator))
+        parameter = _prior_parameter(estimator)
+        named = target_priors
+        if not isinstance(named, Mapping):
+            named = {f"target_prior={prior!r}": prior for prior in target_priors}
+        probas: dict[str, Floats] = {}
+        for name, prior in named.items():
+            estimator.set_params(**{parameter: prior})
+            probas[str(name)], pos_label = scores_of(estimator, X, pos_label)
+        truth = column_of(y, pos_label)
+        display = cls.from_predictions(
+            truth,
+            probas,
+            pos_label=1 if truth is not y else pos_label,
+            n_bins=n_bins,
+            strategy=strategy,
+            scale=scale,
+            ax=ax,
+        )
+        display.pos_label = pos_label
+        return display
+
+    @classmethod
+    def from_predictions(
+        cls,
+        y_true: ArrayLike,
+        probas: Mapping[str, ArrayLike],
+        *,
+        pos_label: Any = None,
+        n_bins: int = 10,
+        strategy: str = "quantile",
+        scale: str = "linear",
+        ax: Any = None,
+    ) -> PriorShiftDisplay:
+        """Draw probabilities by name.
+
+        Parameters
+        ----------
+        y_true : array-like of shape (n,)
+            True labels.
+        probas : mapping of str to array-like of shape (n,)
+            Probabilities of the positive class.
+        pos_label : label or None, default=None
+            The positive class, against all others; None is the second of two.
+        n_bins : int, default=10
+            Number of bins; those without rows are left out.
+        strategy : {"quantile", "uniform"}, default="quantile"
+            Bins of equally many rows, or of equal width.
+        scale : {"linear", "logit"}, default="linear"
+            See :meth:`plot`.
+        ax : Axes, two Axes or None, default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        PriorShiftDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        ValueError
+            If ``y_true`` holds one class only, lengths differ, or values are no probabilities.
+        """
+        check_matplotlib(f"{cls.__name__}.from_predictions")
+        if not isinstance(probas, Mapping) or not probas:
+            raise ValueError(
+                "probas must map a name to each vector of probabilities, such as "
+                "{'before': p, 'after': q}."
+            )
+        curves = {}
+        for name, proba in probas.items():
+            rows = binary_scores(y_true, proba, pos_label)
+            if rows.score.min() < 0 or rows.score.max() > 1:
+                raise ValueError(
+                    f"{name!r} must hold probabilities; got values in [{rows.score.min():g}, "
+                    f"{rows.score.max():g}]."
+                )
+            curves[str(name)] = _reliability(rows.positive, rows.score, n_bins, strategy)
+        return cls(curves, pos_label=rows.pos_label).plot(ax=ax, scale=scale)
+
+    def plot(self, ax: Any = None, *, scale: str = "linear") -> PriorShiftDisplay:
+        """Draw the diagram, and the rows of the bins below it.
+
+        Parameters
+        ----------
+        ax : Axes, two Axes or None, default=None
+            Where to draw: two Axes, or one that is divided; None makes a figure.
+        scale : {"linear", "logit"}, default="linear"
+            Scale of both axes of the diagram; ``"logit"`` spreads what is near 0, where the
+            probabilities of a rare class lie. Bins in which nothing, or everything, is positive
+            have no place on it, and are left out.
+
+        Returns
+        -------
+        PriorShiftDisplay
+            The display.
+
+        Raises
+        ------
+        ValueError
+            If the scale is unknown.
+        """
+        check_matplotlib(f"{type(self).__name__}.plot")
+        if scale not in {"linear", "logit"}:
+            raise ValueError(f"scale must be 'linear' or 'logit'; got {scale!r}.")
+        upper, lower = axes = panels(ax, 2, figsize=(6.4, 5.2), heights=(3, 1))
+        self._draw_diagonal(upper, scale)
+        self.lines_, self.count_lines_ = {}, {}
+        for position, (name, curve) in enumerate(self.curves.items()):
+            look = {**style(position), "marker": MARKERS[position % len(MARKERS)], "markersize": 5}
+            label = f"{name}\n(Brier score {curve.brier:.4f})"
+            (self.lines_[name],) = upper.plot(curve.predicted, curve.observed, label=label, **look)
+            (self.count_lines_[name],) = lower.plot(curve.predicted, curve.counts, **look)
+        of_class = "" if self.pos_label is None else f" of class {self.pos_label}"
+        upper.set_ylabel(f"observed share{of_class}")
+        lower.set(ylabel="rows of a bin", xlabel=f"mean probability{of_class}", yscale="log")
+        for panel in axes:
+            add_grid(panel)
+        legend_beside(upper)
+        self.ax_, self.figure_ = as_axes(axes), upper.figure
+        return self
+
+    def _draw_diagonal(self, panel: Axes, scale: str) -> None:
+        panel.set(xscale=scale, yscale=scale)
+        ends = [0.0, 1.0]
+        if scale == "logit":
+            seen = np.concatenate([[*c.predicted, *c.observed] for c in self.curves.values()])
+            inside = seen[(seen > 0) & (seen < 1)]
+            ends = [inside.min() / 2, (1 + inside.max()) / 2] if inside.size else [0.01, 0.99]
+        (self.diagonal_,) = panel.plot(
+            ends, ends, color="0.5", linewidth=1, linestyle=":", label="perfectly calibrated"
+        )
+
+
+def _prior_parameter(estimator: Any) -> str:
+    """Name of the parameter that states the population."""
+    names: list[str] = [
+        name for name in estimator.get_params() if name.split("__")[-1] == "target_prior"
+    ]
+    if not names:
+        raise ValueError(
+            f"{type(estimator).__name__} has no parameter target_prior. Restate its probabilities "
+            "with imbtorch.priors.shift_prior, and give both to "
+            "PriorShiftDisplay.from_predictions."
+        )
+    return min(names, key=len)
+
+
+def _reliability(
+    positive: NDArray[np.bool_], proba: Floats, n_bins: int, strategy: str
+) -> Reliability:
+    observed, predicted = calibration_curve(
+        positive, proba, pos_label=True, n_bins=n_bins, strategy=strategy
+    )
+    # scikit-learn does not tell how many rows its bins have
+    edges = np.linspace(0, 1, n_bins + 1)
+    if strategy == "quantile":
+        edges = np.percentile(proba, 100 * edges)
+    counts = np.bincount(np.searchsorted(edges[1:-1], proba), minlength=n_bins)
+    brier = float(brier_score_loss(positive, proba))
+    return Reliability(predicted, observed, counts[counts > 0], brier)

@@ -1,0 +1,114 @@
+"""What displays share: axes to draw on, colours and lines told apart also in black and white."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = [
+    "COLOURS",
+    "LINES",
+    "MARKERS",
+    "add_grid",
+    "as_axes",
+    "check_matplotlib",
+    "legend_beside",
+    "panels",
+    "style",
+]
+
+# Okabe and Ito's palette, without its yellow: told apart also with colour vision deficiency
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#000000", "#CC79A7", "#E69F00", "#56B4E9")
+LINES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (7, 1, 1, 1, 1, 1)))
+MARKERS = ("o", "s", "^", "D", "v", "P")
+
+
+def style(position: int, *, markersize: float = 0) -> dict[str, Any]:
+    """Return colour, line and marker of the curve in this place; 35 of them differ."""
+    look = {"color": COLOURS[position % len(COLOURS)], "linestyle": LINES[position % len(LINES)]}
+    marker = {"marker": MARKERS[position % len(MARKERS)], "markersize": markersize}
+    return {**look, **marker} if markersize else look
+
+
+def check_matplotlib(caller: str) -> None:
+    """Raise an ImportError that names the extra, where matplotlib is missing."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            f"{caller} requires matplotlib, which is not installed: pip install 'imbtorch[plot]'."
+        ) from error
+
+
+def panels(
+    ax: Any,
+    n: int,
+    *,
+    figsize: tuple[float, float],
+    heights: Sequence[float] | None = None,
+) -> list[Axes]:
+    """Return ``n`` axes, in a new figure or where the user wants them.
+
+    Parameters
+    ----------
+    ax : Axes, sequence of Axes or None
+        None makes a figure. One Axes is divided where ``n`` is more than 1.
+    n : int
+        Number of panels.
+    figsize : tuple of float
+        Inches, of a new figure.
+    heights : sequence of float or None, default=None
+        Relative heights of panels one below the other, which share the x axis; None puts them side
+        by side.
+    """
+    if ax is not None:
+        given = np.ravel(np.asarray(ax, dtype=object)).tolist()
+        if len(given) == n:
+            return given
+        if len(given) > 1 or given[0].get_subplotspec() is None:
+            raise ValueError(
+                f"This display has {n} panels, but ax holds {len(given)} Axes; give {n} Axes, or "
+                "one made by plt.subplots, which is then divided."
+            )
+        given[0].set_axis_off()
+        figure, parent = given[0].figure, given[0].get_subplotspec()
+    else:
+        import matplotlib.pyplot as plt
+
+        figure = plt.figure(figsize=figsize, layout="constrained")
+        parent = figure.add_gridspec(1, 1)[0]
+    if heights is None:
+        grid = parent.subgridspec(1, n)
+        return [figure.add_subplot(cell) for cell in grid]
+    grid = parent.subgridspec(n, 1, height_ratios=heights)
+    axes = [figure.add_subplot(grid[0])]
+    axes += [figure.add_subplot(grid[i], sharex=axes[0]) for i in range(1, n)]
+    for upper in axes[:-1]:
+        upper.tick_params(labelbottom=False)
+    return axes
+
+
+def add_grid(ax: Axes, which: Literal["both", "x", "y"] = "both") -> None:
+    """Draw a pale grid behind the data."""
+    ax.grid(axis=which, color="0.9", linewidth=0.8)
+    ax.set_axisbelow(True)
+
+
+def as_axes(axes: list[Axes]) -> Any:
+    """Return what ``ax_`` holds: an Axes, or an array of several."""
+    return axes[0] if len(axes) == 1 else np.array(axes, dtype=object)
+
+
+def legend_beside(ax: Axes, title: str | None = None) -> None:
+    """Name the curves beside the axes, where room is made for it; else where it covers least."""
+    figure: Any = ax.figure
+    if figure.get_layout_engine() is None:
+        place: dict[str, Any] = {"loc": "best"}
+    else:
+        place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.02), "frameon": False}
+    ax.legend(title=title, fontsize="small", title_fontsize="small", **place)

@@ -1,0 +1,236 @@
+"""Loss, validation score and learning rate of a training, epoch by epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imbtorch.plotting._style import COLOURS, add_grid, as_axes, check_matplotlib, panels
+from imbtorch.plotting._unwrap import check_fitted, innermost
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["TrainingCurveDisplay"]
+
+Floats = NDArray[np.float64]
+_LABELS = {"train_loss": "training loss", "valid_score": "validation score", "lr": "learning rate"}
+_HEIGHTS = {"train_loss": 3, "valid_score": 3, "lr": 1.4}
+
+
+class TrainingCurveDisplay:
+    """Training loss, validation score and learning rate against the epoch.
+
+    Make one with :meth:`from_estimator`.
+
+    Parameters
+    ----------
+    curves : dict of str to ndarray of shape (n_members, n_epochs)
+        ``"train_loss"``, ``"valid_score"`` and ``"lr"``, those that were recorded. NaN after the
+        last epoch of a member.
+    best_epochs : ndarray of shape (n_members,), or None
+        Epoch, counted from 1, with the best validation score; of equal ones the latest. None
+        without validation scores.
+    kept : bool, default=False
+        Whether the weights of the best epoch were kept, as early stopping does.
+    score_name : str, default=""
+        What the validation score is.
+
+    Attributes
+    ----------
+    lines_ : dict of str to Line2D
+        The curve of each panel; of several members their mean.
+    bands_ : dict of str to PolyCollection
+        From the least to the greatest value of several members; empty for one.
+    best_line_ : list of Line2D
+        Vertical line at the best epoch of one net, panel by panel; empty for several.
+    best_points_ : Line2D or None
+        The best epoch of each member, in the panel of the validation score.
+    ax_ : Axes or ndarray of Axes
+        The panels, from top to bottom.
+    figure_ : Figure
+        Where they lie.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> from sklearn.datasets import make_classification
+    >>> from imbtorch import ImbalancedNetClassifier
+    >>> from imbtorch.plotting import TrainingCurveDisplay
+    >>> X, y = make_classification(1000, weights=[0.9], random_state=0)
+    >>> clf = ImbalancedNetClassifier(max_epochs=5, validation_fraction=0.2, random_state=0)
+    >>> display = TrainingCurveDisplay.from_estimator(clf.fit(X, y))
+    >>> sorted(display.lines_)
+    ['lr', 'train_loss', 'valid_score']
+    >>> plt.close(display.figure_)
+    """
+
+    def __init__(
+        self,
+        curves: dict[str, Floats],
+        best_epochs: NDArray[np.intp] | None = None,
+        *,
+        kept: bool = False,
+        score_name: str = "",
+    ) -> None:
+        self.curves = curves
+        self.best_epochs = best_epochs
+        self.kept = kept
+        self.score_name = score_name
+
+    @classmethod
+    def from_estimator(cls, estimator: Any, *, ax: Any = None) -> TrainingCurveDisplay:
+        """Draw what ``history_`` of a fitted estimator holds.
+
+        Parameters
+        ----------
+        estimator : estimator, or sequence of estimators
+            Fitted, with ``history_``: a net of this package, or a pipeline or search around one. An
+            ensemble, or a sequence, is drawn as a band of its members around their mean.
+        ax : Axes, sequence of Axes or None, default=None
+            Where to draw: one Axes per panel, or one that is divided; None makes a figure.
+
+        Returns
+        -------
+        TrainingCurveDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        NotFittedError
+            If an estimator is not fitted.
+        ValueError
+            If it has no history, or one without epochs.
+        """
+        check_matplotlib(f"{cls.__name__}.from_estimator")
+        nets = _nets(estimator)
+        histories = [_history(net) for net in nets]
+        # a member that lacks what others recorded would leave a hole in the band
+        recorded = [n for n in _LABELS if all(n in row for rows in histories for row in rows)]
+        curves = {name: _as_matrix(histories, name) for name in recorded}
+        scores = curves.get("valid_score")
+        best = None if scores is None else _last_best(scores)
+        kept = all(getattr(net, "early_stopping", False) for net in nets)
+        return cls(curves, best, kept=kept, score_name=_score_name(nets[0])).plot(ax=ax)
+
+    def plot(self, ax: Any = None) -> TrainingCurveDisplay:
+        """Draw the panels, one below the other.
+
+        Parameters
+        ----------
+        ax : Axes, sequence of Axes or None, default=None
+            Where to draw: one Axes per panel, or one that is divided; None makes a figure.
+
+        Returns
+        -------
+        TrainingCurveDisplay
+            The display.
+        """
+        check_matplotlib(f"{type(self).__name__}.plot")
+        from matplotlib.ticker import MaxNLocator
+
+        heights = [_HEIGHTS[name] for name in self.curves]
+        axes = panels(ax, len(heights), figsize=(6.4, 0.4 + 0.75 * sum(heights)), heights=heights)
+        self.lines_, self.bands_ = {}, {}
+        self.best_line_: list[Any] = []
+        self.best_points_: Any = None
+        for panel, (name, curve) in zip(axes, self.curves.items(), strict=True):
+            self._draw(panel, name, curve)
+            add_grid(panel)
+        axes[-1].set_xlabel("epoch")
+        axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+        if "valid_score" in self.curves:
+            self._mark_best(axes)
+        if len(next(iter(self.curves.values()))) > 1 or self.best_epochs is not None:
+            place = list(self.curves).index("valid_score") if self.best_epochs is not None else 0
+            # above the panel: nothing is covered, and curves keep the width
+            axes[place].legend(
+                loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False, fontsize="small"
+            )
+        self.ax_, self.figure_ = as_axes(axes), axes[0].figure
+        return self
+
+    def _draw(self, panel: Axes, name: str, curve: Floats) -> None:
+        epochs = np.arange(1, curve.shape[1] + 1)
+        several = len(curve) > 1
+        colour = COLOURS[list(_LABELS).index(name)]
+        marker = {"marker": "o", "markersize": 3} if len(epochs) <= 30 else {}
+        label = f"mean of {len(curve)} nets" if several else None
+        mean = np.nanmean(curve, axis=0)
+        (self.lines_[name],) = panel.plot(epochs, mean, color=colour, label=label, **marker)
+        if several:
+            low, high = np.nanmin(curve, axis=0), np.nanmax(curve, axis=0)
+            self.bands_[name] = panel.fill_between(
+                epochs, low, high, color=colour, alpha=0.25, linewidth=0, label="their range"
+            )
+        label = _LABELS[name]
+        if name == "valid_score" and self.score_name:
+            label += f"\n({self.score_name})"
+        panel.set_ylabel(label)
+
+    def _mark_best(self, axes: list[Axes]) -> None:
+        assert self.best_epochs is not None
+        scores = self.curves["valid_score"]
+        panel = axes[list(self.curves).index("valid_score")]
+        best = scores[np.arange(len(scores)), self.best_epochs - 1]
+        what = "best epoch" if len(scores) > 1 else f"best epoch, {self.best_epochs[0]}"
+        (self.best_points_,) = panel.plot(
+            self.best_epochs,
+            best,
+            color="black",
+            linestyle="none",
+            marker="*",
+            markersize=9,
+            label=what + (" (its weights were kept)" if self.kept else ""),
+        )
+        if len(scores) == 1:
+            mark: dict[str, Any] = {"color": "0.4", "linestyle": ":", "linewidth": 1.2, "zorder": 1}
+            self.best_line_ = [axis.axvline(self.best_epochs[0], **mark) for axis in axes]
+
+
+def _nets(estimator: Any) -> list[Any]:
+    if isinstance(estimator, Sequence):
+        if not estimator:
+            raise ValueError("the sequence of estimators is empty; give at least one.")
+        return [net for one in estimator for net in _nets(one)]
+    check_fitted(estimator)
+    net = innermost(estimator)
+    return list(net.estimators_) if hasattr(net, "estimators_") else [net]
+
+
+def _history(net: Any) -> Any:
+    history = getattr(net, "history_", None)
+    if history is None:
+        raise ValueError(
+            f"{type(net).__name__} has no history_; expected a net of imbtorch, an ensemble of "
+            "them, or a pipeline or search around one."
+        )
+    if len(history) == 0 or "train_loss" not in history[0]:
+        raise ValueError(f"history_ of {type(net).__name__} holds no epoch with a train_loss.")
+    return history
+
+
+def _as_matrix(histories: list[Any], name: str) -> Floats:
+    matrix = np.full((len(histories), max(map(len, histories))), np.nan)
+    for line, history in zip(matrix, histories, strict=True):
+        line[: len(history)] = [record[name] for record in history]
+    return matrix
+
+
+def _last_best(scores: Floats) -> NDArray[np.intp]:
+    """Epochs, from 1, that early stopping keeps: the latest of the best."""
+    filled = np.where(np.isnan(scores), -np.inf, scores)
+    best: NDArray[np.intp] = scores.shape[1] - filled[:, ::-1].argmax(axis=1)
+    return best
+
+
+def _score_name(net: Any) -> str:
+    scoring = getattr(net, "scoring", None)
+    if isinstance(scoring, str):
+        return scoring.replace("_", " ")
+    if scoring is not None:
+        return ""
+    return "average precision" if hasattr(net, "classes_") else "minus mean squared error"
