@@ -11,14 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 from imbtorch.metrics._inputs import frequency_groups, row_weights
 from imbtorch.metrics._recall import class_recalls, training_rows
 from imbtorch.plotting._style import (
-    COLOURS,
-    LINES,
-    MARKERS,
     add_grid,
     as_axes,
     check_matplotlib,
+    decades,
     legend_beside,
     panels,
+    style,
 )
 from imbtorch.plotting._unwrap import check_fitted, innermost
 
@@ -224,20 +223,20 @@ class ClassRecallDisplay:
         check_matplotlib(f"{type(self).__name__}.plot")
         upper, lower = axes = panels(ax, 2, figsize=(7.2, 4.6), heights=(3, 1))
         ranks = np.arange(len(self.classes))
+        few = len(ranks) <= _MOST_NAMES
         self.bands_ = self._shade(axes)
         self.lines_ = {}
         for i, (name, recall) in enumerate(self.recalls.items()):
-            look: dict[str, Any] = {
-                "color": COLOURS[i % len(COLOURS)],
-                "linestyle": LINES[i % len(LINES)],
-            }
-            look |= {"marker": MARKERS[i % len(MARKERS)], "markersize": 5}
-            (self.lines_[name],) = upper.plot(ranks, recall, label=name, linewidth=1, **look)
+            look = {**style(i, markersize=5 if few else 3), "linewidth": 1}
+            if not few:  # a line would be a thicket
+                look["linestyle"] = "none"
+                self._draw_means(upper, recall, look["color"])
+            (self.lines_[name],) = upper.plot(ranks, recall, label=name, **look)
         self.bars_ = lower.bar(ranks, self.counts, color="0.45", width=0.7)
-        upper.set(ylabel="recall", ylim=(-0.03, 1.03), xlim=(-0.6, len(ranks) - 0.4))
-        lower.set(ylabel="training rows", yscale="log" if self.counts.min() > 0 else "symlog")
-        lower.set_xlabel("class, by falling number of training rows")
-        if len(ranks) <= _MOST_NAMES:
+        upper.set(ylabel="recall", ylim=(-0.03, 1.03), xlim=(-0.5, len(ranks) - 0.5))
+        lower.set(ylabel="training rows", xlabel="class, by falling number of training rows")
+        decades(lower, self.counts)
+        if few:
             lower.set_xticks(ranks, [str(label) for label in self.classes])
         for panel in axes:
             add_grid(panel, "y")
@@ -245,6 +244,12 @@ class ClassRecallDisplay:
             legend_beside(upper)
         self.ax_, self.figure_ = as_axes(axes), upper.figure
         return self
+
+    def _draw_means(self, panel: Axes, recall: Floats, colour: str) -> None:
+        for members in frequency_groups(self.counts, self.thresholds).values():
+            if members.any():
+                ranks = np.flatnonzero(members)
+                panel.hlines(recall[members].mean(), ranks[0] - 0.5, ranks[-1] + 0.5, color=colour)
 
     def _shade(self, axes: list[Axes]) -> dict[str, Any]:
         """Shade the groups, and name them above the recalls with the mean of each curve."""
@@ -254,7 +259,7 @@ class ClassRecallDisplay:
             if not ranks.size:
                 continue
             low, high = ranks[0] - 0.5, ranks[-1] + 0.5
-            shade = {"color": _SHADES[name], "zorder": 0, "linewidth": 0}
+            shade: dict[str, Any] = {"color": _SHADES[name], "zorder": 0, "linewidth": 0}
             bands[name], _ = (panel.axvspan(low, high, **shade) for panel in axes)
             means = [f"{recall[members].mean():.2f}" for recall in self.recalls.values()]
             axes[0].text(

@@ -45,10 +45,12 @@ def cheapest_here(counts: Counts, costs: Floats) -> float:
         return float(np.nextafter(thresholds[-2], np.inf))
     if best == 0:
         return float(thresholds[0])
-    return float((thresholds[best - 1] + thresholds[best]) / 2)
+    middle = (thresholds[best - 1] + thresholds[best]) / 2
+    return float(middle if middle > thresholds[best - 1] else thresholds[best])
 
 
 def cheapest_expected(costs: Floats) -> float:
+    """Threshold on calibrated probabilities of the positive class."""
     false_positive, false_negative = costs[0, 1] - costs[0, 0], costs[1, 0] - costs[1, 1]
     return float(false_positive / (false_positive + false_negative))
 

@@ -17,9 +17,7 @@ from torch import Tensor
 from imbtorch.losses import BaseLoss, as_loss
 from imbtorch.losses._one_vs_rest import OneVsRestMixin
 from imbtorch.plotting._style import (
-    COLOURS,
     LINES,
-    MARKERS,
     add_grid,
     as_axes,
     check_matplotlib,
@@ -232,16 +230,14 @@ class LossShapeDisplay:
     def _looks(self) -> list[dict[str, Any]]:
         """Colours by loss; lines by loss, or by class with markers for losses."""
         names = list(dict.fromkeys(curve.name for curve in self.curves))
-        classes = list(dict.fromkeys(curve.true_class for curve in self.curves))
-        if len(classes) == 1:
+        classes = list(dict.fromkeys(c.true_class for c in self.curves if c.true_class is not None))
+        if len(classes) < 2:
             return [style(names.index(curve.name)) for curve in self.curves]
         looks = []
         for curve in self.curves:
-            i, j = names.index(curve.name), classes.index(curve.true_class)
-            marker = {"marker": MARKERS[i % len(MARKERS)], "markevery": 0.12, "markersize": 4}
-            looks.append(
-                {"color": COLOURS[i % len(COLOURS)], "linestyle": LINES[j % len(LINES)], **marker}
-            )
+            place = 0 if curve.true_class is None else classes.index(curve.true_class)
+            look = style(names.index(curve.name), markersize=4.5)
+            looks.append({**look, "linestyle": LINES[place], "markevery": 0.12})
         return looks
 
 

@@ -14,10 +14,10 @@ from sklearn.metrics import brier_score_loss
 
 from imbtorch.plotting._scores import binary_scores, column_of, scores_of
 from imbtorch.plotting._style import (
-    MARKERS,
     add_grid,
     as_axes,
     check_matplotlib,
+    decades,
     legend_beside,
     panels,
     style,
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["PriorShiftDisplay", "Reliability"]
 
 Floats = NDArray[np.float64]
+_FAR = 1e-5  # odds: farther out than this, a bin is off a logit axis
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class Reliability:
     ----------
     predicted, observed : ndarray of shape (n_bins,)
         Mean probability, and share of the positive class.
+    low, high : ndarray of shape (n_bins,)
+        Wilson's 95 % interval of the share.
     counts : ndarray of shape (n_bins,)
         Rows.
     brier : float
@@ -48,6 +51,8 @@ class Reliability:
 
     predicted: Floats
     observed: Floats
+    low: Floats
+    high: Floats
     counts: NDArray[np.intp]
     brier: float
 
@@ -68,6 +73,8 @@ class PriorShiftDisplay:
     ----------
     lines_ : dict of str to Line2D
         Observed share against mean probability, by name.
+    intervals_ : dict of str to LineCollection
+        95 % intervals of the shares (Wilson), by name.
     count_lines_ : dict of str to Line2D
         Rows of each bin, by name.
     diagonal_ : Line2D
@@ -113,7 +120,7 @@ class PriorShiftDisplay:
         target_priors: Any = (None, "train"),
         pos_label: Any = None,
         n_bins: int = 10,
-        strategy: str = "quantile",
+        strategy: str = "uniform",
         scale: str = "linear",
         ax: Any = None,
     ) -> PriorShiftDisplay:
@@ -134,7 +141,7 @@ class PriorShiftDisplay:
             a row, the position of a label.
         n_bins : int, default=10
             See :meth:`from_predictions`.
-        strategy : {"quantile", "uniform"}, default="quantile"
+        strategy : {"uniform", "quantile"}, default="uniform"
             See :meth:`from_predictions`.
         scale : {"linear", "logit"}, default="linear"
             See :meth:`plot`.
@@ -165,17 +172,8 @@ class PriorShiftDisplay:
             estimator.set_params(**{parameter: prior})
             probas[str(name)], pos_label = scores_of(estimator, X, pos_label)
         truth = column_of(y, pos_label)
-        display = cls.from_predictions(
-            truth,
-            probas,
-            pos_label=1 if truth is not y else pos_label,
-            n_bins=n_bins,
-            strategy=strategy,
-            scale=scale,
-            ax=ax,
-        )
-        display.pos_label = pos_label
-        return display
+        curves = _curves(truth, probas, 1 if truth is not y else pos_label, n_bins, strategy)
+        return cls(curves, pos_label=pos_label).plot(ax=ax, scale=scale)
 
     @classmethod
     def from_predictions(
@@ -185,7 +183,7 @@ class PriorShiftDisplay:
         *,
         pos_label: Any = None,
         n_bins: int = 10,
-        strategy: str = "quantile",
+        strategy: str = "uniform",
         scale: str = "linear",
         ax: Any = None,
     ) -> PriorShiftDisplay:
@@ -201,8 +199,8 @@ class PriorShiftDisplay:
             The positive class, against all others; None is the second of two.
         n_bins : int, default=10
             Number of bins; those without rows are left out.
-        strategy : {"quantile", "uniform"}, default="quantile"
-            Bins of equally many rows, or of equal width.
+        strategy : {"uniform", "quantile"}, default="uniform"
+            Bins of equal width, or of equally many rows.
         scale : {"linear", "logit"}, default="linear"
             See :meth:`plot`.
         ax : Axes, two Axes or None, default=None
@@ -224,16 +222,10 @@ class PriorShiftDisplay:
                 "probas must map a name to each vector of probabilities, such as "
                 "{'before': p, 'after': q}."
             )
-        curves = {}
-        for name, proba in probas.items():
-            rows = binary_scores(y_true, proba, pos_label)
-            if rows.score.min() < 0 or rows.score.max() > 1:
-                raise ValueError(
-                    f"{name!r} must hold probabilities; got values in [{rows.score.min():g}, "
-                    f"{rows.score.max():g}]."
-                )
-            curves[str(name)] = _reliability(rows.positive, rows.score, n_bins, strategy)
-        return cls(curves, pos_label=rows.pos_label).plot(ax=ax, scale=scale)
+        curves = _curves(y_true, probas, pos_label, n_bins, strategy)
+        if pos_label is None:
+            pos_label = binary_scores(y_true, next(iter(probas.values()))).pos_label
+        return cls(curves, pos_label=pos_label).plot(ax=ax, scale=scale)
 
     def plot(self, ax: Any = None, *, scale: str = "linear") -> PriorShiftDisplay:
         """Draw the diagram, and the rows of the bins below it.
@@ -244,8 +236,8 @@ class PriorShiftDisplay:
             Where to draw: two Axes, or one that is divided; None makes a figure.
         scale : {"linear", "logit"}, default="linear"
             Scale of both axes of the diagram; ``"logit"`` spreads what is near 0, where the
-            probabilities of a rare class lie. Bins in which nothing, or everything, is positive
-            have no place on it, and are left out.
+            probabilities of a rare class lie. Of bins in which nothing, or everything, is
+            positive it shows the interval only; odds below 1e-5, or above 1e5, are off the plot.
 
         Returns
         -------
@@ -262,15 +254,25 @@ class PriorShiftDisplay:
             raise ValueError(f"scale must be 'linear' or 'logit'; got {scale!r}.")
         upper, lower = axes = panels(ax, 2, figsize=(6.4, 5.2), heights=(3, 1))
         self._draw_diagonal(upper, scale)
-        self.lines_, self.count_lines_ = {}, {}
+        self.lines_, self.intervals_, self.count_lines_ = {}, {}, {}
         for position, (name, curve) in enumerate(self.curves.items()):
-            look = {**style(position), "marker": MARKERS[position % len(MARKERS)], "markersize": 5}
+            # the first are larger, and show behind others that coincide
+            look = style(position, markersize=max(4.0, 6.5 - position))
+            observed = curve.observed
+            if scale == "logit":
+                observed = np.where((observed > 0) & (observed < 1), observed, np.nan)
             label = f"{name}\n(Brier score {curve.brier:.4f})"
-            (self.lines_[name],) = upper.plot(curve.predicted, curve.observed, label=label, **look)
-            (self.count_lines_[name],) = lower.plot(curve.predicted, curve.counts, **look)
+            (self.lines_[name],) = upper.plot(curve.predicted, observed, label=label, **look)
+            self.intervals_[name] = upper.vlines(
+                curve.predicted, curve.low, curve.high, color=look["color"], alpha=0.5
+            )
+            (self.count_lines_[name],) = lower.plot(
+                curve.predicted, curve.counts, **{**look, "linestyle": "none"}
+            )
         of_class = "" if self.pos_label is None else f" of class {self.pos_label}"
         upper.set_ylabel(f"observed share{of_class}")
-        lower.set(ylabel="rows of a bin", xlabel=f"mean probability{of_class}", yscale="log")
+        lower.set(ylabel="rows of a bin", xlabel=f"mean probability{of_class}")
+        decades(lower, np.concatenate([curve.counts for curve in self.curves.values()]))
         for panel in axes:
             add_grid(panel)
         legend_beside(upper)
@@ -278,22 +280,31 @@ class PriorShiftDisplay:
         return self
 
     def _draw_diagonal(self, panel: Axes, scale: str) -> None:
-        panel.set(xscale=scale, yscale=scale)
+        x = np.concatenate([curve.predicted for curve in self.curves.values()])
+        y = np.concatenate([curve.observed for curve in self.curves.values()])
         ends = [0.0, 1.0]
         if scale == "logit":
-            seen = np.concatenate([[*c.predicted, *c.observed] for c in self.curves.values()])
-            inside = seen[(seen > 0) & (seen < 1)]
-            ends = [inside.min() / 2, (1 + inside.max()) / 2] if inside.size else [0.01, 0.99]
+            panel.set_xscale("logit")
+            panel.set_yscale("logit", nonpositive="clip")
+            panel.set(xlim=_inner_range(x), ylim=_inner_range(y))
+            ends = [1e-12, 1 - 1e-12]
         (self.diagonal_,) = panel.plot(
             ends, ends, color="0.5", linewidth=1, linestyle=":", label="perfectly calibrated"
         )
 
 
+def _inner_range(shares: Floats) -> tuple[float, float]:
+    """Return ends of an axis for those that have log-odds; none is far out."""
+    odds = shares / (1 - shares + 1e-300)
+    odds = odds[(odds > _FAR) & (odds < 1 / _FAR)]
+    low, high = (odds.min() / 3, odds.max() * 3) if odds.size else (0.01, 100)
+    return float(low / (1 + low)), float(high / (1 + high))
+
+
 def _prior_parameter(estimator: Any) -> str:
     """Name of the parameter that states the population."""
-    names: list[str] = [
-        name for name in estimator.get_params() if name.split("__")[-1] == "target_prior"
-    ]
+    known: list[str] = list(estimator.get_params())
+    names = [name for name in known if name.split("__")[-1] == "target_prior"]
     if not names:
         raise ValueError(
             f"{type(estimator).__name__} has no parameter target_prior. Restate its probabilities "
@@ -301,6 +312,21 @@ def _prior_parameter(estimator: Any) -> str:
             "PriorShiftDisplay.from_predictions."
         )
     return min(names, key=len)
+
+
+def _curves(
+    y_true: ArrayLike, probas: Mapping[str, ArrayLike], pos_label: Any, n_bins: int, strategy: str
+) -> dict[str, Reliability]:
+    curves = {}
+    for name, proba in probas.items():
+        rows = binary_scores(y_true, proba, pos_label)
+        if rows.score.min() < 0 or rows.score.max() > 1:
+            raise ValueError(
+                f"{name!r} must hold probabilities; got values in [{rows.score.min():g}, "
+                f"{rows.score.max():g}]."
+            )
+        curves[str(name)] = _reliability(rows.positive, rows.score, n_bins, strategy)
+    return curves
 
 
 def _reliability(
@@ -315,4 +341,12 @@ def _reliability(
         edges = np.percentile(proba, 100 * edges)
     counts = np.bincount(np.searchsorted(edges[1:-1], proba), minlength=n_bins)
     brier = float(brier_score_loss(positive, proba))
-    return Reliability(predicted, observed, counts[counts > 0], brier)
+    counts = counts[counts > 0]
+    return Reliability(predicted, observed, *_wilson(observed, counts), counts, brier)
+
+
+def _wilson(share: Floats, n: NDArray[np.intp], z: float = 1.96) -> tuple[Floats, Floats]:
+    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    # rounding must not leave the share outside
+    return np.minimum(middle - half, share).clip(0), np.maximum(middle + half, share).clip(max=1)

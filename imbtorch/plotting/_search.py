@@ -16,6 +16,7 @@ from imbtorch.plotting._search_results import (
     last_records,
     resolve,
     score_columns,
+    varied_parameters,
 )
 from imbtorch.plotting._style import COLOURS, add_grid, as_axes, check_matplotlib, panels
 
@@ -44,6 +45,9 @@ class SearchDisplay:
         Place of the best candidate.
     score_name : str, default="score"
         What the score is.
+    connected : bool, default=True
+        Whether a line joins the values of one numeric parameter. Not where other parameters were
+        drawn at random with each value.
 
     Attributes
     ----------
@@ -91,12 +95,14 @@ class SearchDisplay:
         best: int,
         *,
         score_name: str = "score",
+        connected: bool = True,
     ) -> None:
         self.axes = axes
         self.mean = mean
         self.std = std
         self.best = best
         self.score_name = score_name
+        self.connected = connected
 
     @classmethod
     def from_estimator(
@@ -202,7 +208,15 @@ class SearchDisplay:
         candidates = [cv_results["params"][row] for row in rows]
         axes = [Axis(name, [c.get(name) for c in candidates]) for name in names]
         best = best_row(mean[rows], rows, best_index)
-        display = cls(axes, mean[rows], std[rows], best, score_name=score_name or metric)
+        n_varied = len(varied_parameters(cv_results))
+        display = cls(
+            axes,
+            mean[rows],
+            std[rows],
+            best,
+            score_name=score_name or metric,
+            connected=n_varied <= 1 or len(axes[0].values) < len(rows),
+        )
         return display.plot(ax=ax)
 
     def plot(self, ax: Any = None) -> SearchDisplay:
@@ -250,17 +264,17 @@ class SearchDisplay:
         profile = len(self.mean) > len(axis.values)
         label = "best candidate of each value" if profile else "mean over the folds"
         look: dict[str, Any] = {"color": COLOURS[0], "marker": "o", "markersize": 4, "label": label}
-        if axis.is_numeric:
+        if axis.is_numeric and self.connected:
             (self.line_,) = panel.plot(x, mean, **look)
             self.band_ = panel.fill_between(
                 x, mean - std, mean + std, color=COLOURS[0], alpha=0.2, linewidth=0
             )
-        else:  # nothing lies between the values
+        else:
             self.band_ = panel.errorbar(x, mean, std, linestyle="none", capsize=4, **look)
             self.line_ = self.band_.lines[0]
         self._scale(panel, "x", axis)
         self._mark(panel, axis.positions[axis.codes[self.best]], self.mean[self.best])
-        panel.set_ylabel(f"{self.score_name.replace('_', ' ')} (mean ± s.d. of folds)")
+        panel.set_ylabel(f"{self.score_name.replace('_', ' ')}\n(mean ± s.d. of the folds)")
 
     def _draw_pair(self, panel: Axes) -> None:
         import matplotlib as mpl

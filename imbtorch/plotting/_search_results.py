@@ -9,7 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Axis", "best_per_value", "best_row", "last_records", "resolve", "score_columns"]
+__all__ = [
+    "Axis",
+    "best_per_value",
+    "best_row",
+    "last_records",
+    "resolve",
+    "score_columns",
+    "varied_parameters",
+]
 
 Floats = NDArray[np.float64]
 
@@ -94,10 +102,9 @@ def resolve(given: str | Sequence[str] | None, results: Mapping[str, Any]) -> li
     A name may be cut at the front, ``"loss__gamma"`` for ``"clf__loss__gamma"``; None takes what
     was searched.
     """
-    known = [key.removeprefix("param_") for key in results if key.startswith("param_")]
+    known = _searched(results)
     if given is None:
-        varied = [name for name in known if len({_key(v) for v in _column(results, name)}) > 1]
-        given = varied or known
+        given = varied_parameters(results) or known
         if not 1 <= len(given) <= 2:
             raise ValueError(
                 f"the search varied {len(given)} parameters; say with params which one or two to "
@@ -116,6 +123,16 @@ def resolve(given: str | Sequence[str] | None, results: Mapping[str, Any]) -> li
     if len(set(full)) < len(full):
         raise ValueError(f"params names {full[0]!r} twice.")
     return full
+
+
+def _searched(results: Mapping[str, Any]) -> list[str]:
+    return [key.removeprefix("param_") for key in results if key.startswith("param_")]
+
+
+def varied_parameters(results: Mapping[str, Any]) -> list[str]:
+    """Return the parameters that have more than one value."""
+    names = _searched(results)
+    return [name for name in names if len({_key(value) for value in _column(results, name)}) > 1]
 
 
 def _column(results: Mapping[str, Any], name: str) -> list[Any]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,6 +16,7 @@ __all__ = [
     "LINES",
     "MARKERS",
     "add_grid",
+    "decades",
     "as_axes",
     "check_matplotlib",
     "legend_beside",
@@ -25,12 +27,17 @@ __all__ = [
 # Okabe and Ito's palette, without its yellow: told apart also with colour vision deficiency
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#000000", "#CC79A7", "#E69F00", "#56B4E9")
 LINES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (7, 1, 1, 1, 1, 1)))
+WIDTHS = (2.2, 1.9, 1.6, 1.4, 1.2)  # curves that coincide show as stripes
 MARKERS = ("o", "s", "^", "D", "v", "P")
 
 
 def style(position: int, *, markersize: float = 0) -> dict[str, Any]:
     """Return colour, line and marker of the curve in this place; 35 of them differ."""
-    look = {"color": COLOURS[position % len(COLOURS)], "linestyle": LINES[position % len(LINES)]}
+    look = {
+        "color": COLOURS[position % len(COLOURS)],
+        "linestyle": LINES[position % len(LINES)],
+        "linewidth": WIDTHS[min(position, len(WIDTHS) - 1)],
+    }
     marker = {"marker": MARKERS[position % len(MARKERS)], "markersize": markersize}
     return {**look, **marker} if markersize else look
 
@@ -97,6 +104,17 @@ def add_grid(ax: Axes, which: Literal["both", "x", "y"] = "both") -> None:
     """Draw a pale grid behind the data."""
     ax.grid(axis=which, color="0.9", linewidth=0.8)
     ax.set_axisbelow(True)
+
+
+def decades(ax: Axes, counts: ArrayLike) -> None:
+    """Make the y axis one of counts: whole powers of ten, with labels at these only."""
+    from matplotlib.ticker import NullFormatter
+
+    values = np.asarray(counts, dtype=np.float64)
+    positive = values[values > 0]
+    low, high = np.floor(np.log10(positive.min())), np.ceil(np.log10(positive.max()))
+    ax.set(yscale="log", ylim=(10**low * 0.7, 10 ** max(high, low + 1) * 1.4))
+    ax.yaxis.set_minor_formatter(NullFormatter())
 
 
 def as_axes(axes: list[Axes]) -> Any:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["ThresholdDisplay"]
 
 Floats = NDArray[np.float64]
+_NEAR = 1e-5  # to 0 or 1: nearer scores are off the plot, where the scale would spread them
 _DEFAULT_METRICS = ("precision", "recall", "f1", "balanced_accuracy")
 
 
@@ -234,7 +235,7 @@ class ThresholdDisplay:
             Where there are more different scores, thresholds are half evenly spaced in value and
             half in rank. The marked ones are found among all.
         xscale : {"linear", "log", "logit"}, default="linear"
-            Scale of the thresholds.
+            Scale of the thresholds; the last two end 1e-5 from 0 and from 1.
         ax : Axes, two Axes or None, default=None
             Where to draw; None makes a figure.
 
@@ -281,7 +282,7 @@ class ThresholdDisplay:
         ax : Axes, two Axes or None, default=None
             Where to draw: with costs two Axes, or one that is divided; None makes a figure.
         xscale : {"linear", "log", "logit"}, default="linear"
-            Scale of the thresholds.
+            Scale of the thresholds; the last two end 1e-5 from 0 and from 1.
 
         Returns
         -------
@@ -300,6 +301,9 @@ class ThresholdDisplay:
             axes = panels(ax, 1, figsize=(7.2, 3.8))
         else:
             axes = panels(ax, 2, figsize=(7.2, 5.2), heights=(3, 1.5))
+        limits = self._limits(xscale)
+        for panel in axes:
+            panel.set(xscale=xscale, xlim=limits)
         self.lines_ = {}
         for position, (name, curve) in enumerate(self.curves.items()):
             label = name.replace("_", " ")
@@ -311,13 +315,27 @@ class ThresholdDisplay:
             axes[1].set_ylabel("mean cost of a row")
         self._mark(axes)
         for panel in axes:
-            panel.set_xscale(xscale)
             add_grid(panel)
         axes[0].set_ylabel("metric")
         axes[-1].set_xlabel("threshold on the score")
         legend_beside(axes[0])
         self.ax_, self.figure_ = as_axes(axes), axes[0].figure
         return self
+
+    def _limits(self, xscale: str) -> tuple[float, float]:
+        """Return the ends of the axis, between which the scale has a place for everything."""
+        places = self.thresholds[self.thresholds > 0] if xscale != "linear" else self.thresholds
+        if xscale == "logit":
+            places = places[places < 1]
+        if not places.size or places[0] == places[-1]:
+            raise ValueError(
+                f"xscale={xscale!r} has no place for these thresholds; use xscale='linear'."
+            )
+        low, high = float(places[0]), float(places[-1])
+        if xscale == "linear":
+            return low, high
+        # scores of 1e-17 would leave no room for the others
+        return max(low, min(_NEAR, high / 10)), min(high, max(1 - _NEAR, low))
 
     def _mark(self, axes: list[Axes]) -> None:
         marks: dict[str, tuple[float | None, str, dict[str, Any]]] = {

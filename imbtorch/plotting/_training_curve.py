@@ -42,7 +42,7 @@ class TrainingCurveDisplay:
     Attributes
     ----------
     lines_ : dict of str to Line2D
-        The curve of each panel; of several members their mean.
+        The curve of each panel; of several members their mean, while half of them or more train.
     bands_ : dict of str to PolyCollection
         From the least to the greatest value of several members; empty for one.
     best_line_ : list of Line2D
@@ -134,7 +134,8 @@ class TrainingCurveDisplay:
 
         heights = [_HEIGHTS[name] for name in self.curves]
         axes = panels(ax, len(heights), figsize=(6.4, 0.4 + 0.75 * sum(heights)), heights=heights)
-        self.lines_, self.bands_ = {}, {}
+        self.lines_: dict[str, Any] = {}
+        self.bands_: dict[str, Any] = {}
         self.best_line_: list[Any] = []
         self.best_points_: Any = None
         for panel, (name, curve) in zip(axes, self.curves.items(), strict=True):
@@ -157,10 +158,16 @@ class TrainingCurveDisplay:
         epochs = np.arange(1, curve.shape[1] + 1)
         several = len(curve) > 1
         colour = COLOURS[list(_LABELS).index(name)]
-        marker = {"marker": "o", "markersize": 3} if len(epochs) <= 30 else {}
+        marker = "o" if len(epochs) <= 30 else None
         label = f"mean of {len(curve)} nets" if several else None
+        # of the few that go on when most have stopped, a mean would tell nothing of the others
+        curve = np.where(np.isnan(curve).mean(axis=0) <= 0.5, curve, np.nan)
+        last = np.flatnonzero(~np.isnan(curve).all(axis=0)).max() + 1
+        epochs, curve = epochs[:last], curve[:, :last]
         mean = np.nanmean(curve, axis=0)
-        (self.lines_[name],) = panel.plot(epochs, mean, color=colour, label=label, **marker)
+        (self.lines_[name],) = panel.plot(
+            epochs, mean, color=colour, label=label, marker=marker, ms=3
+        )
         if several:
             low, high = np.nanmin(curve, axis=0), np.nanmax(curve, axis=0)
             self.bands_[name] = panel.fill_between(
