@@ -11,6 +11,7 @@ import imbtorch.datasets
 import imbtorch.losses
 import imbtorch.metrics
 import imbtorch.model_selection
+import imbtorch.plotting
 import imbtorch.priors
 import imbtorch.weights
 
@@ -56,6 +57,16 @@ PUBLIC_MODEL_SELECTION = {
     "StackedHalvingGridSearchCV",
     "StackedRandomizedSearchCV",
     "TunedDecisionClassifierCV",
+}
+PUBLIC_PLOTTING = {
+    "ClassRecallDisplay",
+    "LossCurve",
+    "LossShapeDisplay",
+    "PriorShiftDisplay",
+    "Reliability",
+    "SearchDisplay",
+    "ThresholdDisplay",
+    "TrainingCurveDisplay",
 }
 PUBLIC_PRIORS = {
     "estimate_prior",
@@ -174,6 +185,10 @@ def test_names_of_the_metrics():
     assert set(imbtorch.metrics.__all__) == PUBLIC_METRICS
 
 
+def test_names_of_the_displays():
+    assert set(imbtorch.plotting.__all__) == PUBLIC_PLOTTING
+
+
 def test_names_of_the_priors():
     assert set(imbtorch.priors.__all__) == PUBLIC_PRIORS
 
@@ -190,6 +205,7 @@ def test_names_of_the_weights():
         imbtorch.losses,
         imbtorch.metrics,
         imbtorch.model_selection,
+        imbtorch.plotting,
         imbtorch.priors,
         imbtorch.weights,
     ],
@@ -218,7 +234,7 @@ def test_parameters_of_the_estimators(estimator, expected):
 def test_import_loads_no_optional_package():
     # scikit-learn, which skorch imports, may load pandas by itself
     loaded = run_python(
-        "import sys, skorch; before = set(sys.modules); import imbtorch\n"
+        "import sys, skorch; before = set(sys.modules); import imbtorch.plotting\n"
         f"print(*(set({OPTIONAL}) & (set(sys.modules) - before)))"
     )
     assert loaded == ""
@@ -228,6 +244,6 @@ def test_import_needs_no_optional_package():
     absent = [name for name in OPTIONAL if name != "imblearn"]
     version = run_python(
         f"import sys; sys.modules.update(dict.fromkeys({absent}))\n"
-        "import imbtorch; print(imbtorch.__version__)"
+        "import imbtorch.plotting; print(imbtorch.__version__)"
     )
     assert version == imbtorch.__version__

@@ -259,12 +259,14 @@ class PriorShiftDisplay:
             # the first are larger, and show behind others that coincide
             look = style(position, markersize=max(4.0, 6.5 - position))
             observed = curve.observed
+            low, high = curve.low, curve.high
             if scale == "logit":
+                low, high = low.clip(_FAR**2), high.clip(max=1 - _FAR**2)
                 observed = np.where((observed > 0) & (observed < 1), observed, np.nan)
             label = f"{name}\n(Brier score {curve.brier:.4f})"
             (self.lines_[name],) = upper.plot(curve.predicted, observed, label=label, **look)
             self.intervals_[name] = upper.vlines(
-                curve.predicted, curve.low, curve.high, color=look["color"], alpha=0.5
+                curve.predicted, low, high, color=look["color"], alpha=0.5
             )
             (self.count_lines_[name],) = lower.plot(
                 curve.predicted, curve.counts, **{**look, "linestyle": "none"}
@@ -285,7 +287,7 @@ class PriorShiftDisplay:
         ends = [0.0, 1.0]
         if scale == "logit":
             panel.set_xscale("logit")
-            panel.set_yscale("logit", nonpositive="clip")
+            panel.set_yscale("logit")
             panel.set(xlim=_inner_range(x), ylim=_inner_range(y))
             ends = [1e-12, 1 - 1e-12]
         (self.diagonal_,) = panel.plot(

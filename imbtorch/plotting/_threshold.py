@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["ThresholdDisplay"]
 
 Floats = NDArray[np.float64]
-_NEAR = 1e-5  # to 0 or 1: nearer scores are off the plot, where the scale would spread them
+_NEAR = 1e-5  # to 0 or 1: a scale would give most of its room to scores that are nearer
 _DEFAULT_METRICS = ("precision", "recall", "f1", "balanced_accuracy")
 
 
@@ -235,7 +235,8 @@ class ThresholdDisplay:
             Where there are more different scores, thresholds are half evenly spaced in value and
             half in rank. The marked ones are found among all.
         xscale : {"linear", "log", "logit"}, default="linear"
-            Scale of the thresholds; the last two end 1e-5 from 0 and from 1.
+            Scale of the thresholds; ``"logit"`` ends 1e-5 from 0 and from 1, ``"log"`` at 1e-5 of
+            the greatest.
         ax : Axes, two Axes or None, default=None
             Where to draw; None makes a figure.
 
@@ -282,7 +283,8 @@ class ThresholdDisplay:
         ax : Axes, two Axes or None, default=None
             Where to draw: with costs two Axes, or one that is divided; None makes a figure.
         xscale : {"linear", "log", "logit"}, default="linear"
-            Scale of the thresholds; the last two end 1e-5 from 0 and from 1.
+            Scale of the thresholds; ``"logit"`` ends 1e-5 from 0 and from 1, ``"log"`` at 1e-5 of
+            the greatest.
 
         Returns
         -------
@@ -324,18 +326,19 @@ class ThresholdDisplay:
 
     def _limits(self, xscale: str) -> tuple[float, float]:
         """Return the ends of the axis, between which the scale has a place for everything."""
-        places = self.thresholds[self.thresholds > 0] if xscale != "linear" else self.thresholds
-        if xscale == "logit":
-            places = places[places < 1]
-        if not places.size or places[0] == places[-1]:
+        marks = (self.threshold, self.cheapest, self.cheapest_expected)
+        places = [*self.thresholds[[0, -1]], *(mark for mark in marks if mark is not None)]
+        low, high = float(min(places)), float(max(places))
+        if xscale == "log":
+            low = max(low, _NEAR * high)
+        elif xscale == "logit":
+            low, high = max(low, _NEAR), min(high, 1 - _NEAR)
+        if low > high or (xscale == "log" and high <= 0):
             raise ValueError(
-                f"xscale={xscale!r} has no place for these thresholds; use xscale='linear'."
+                f"xscale={xscale!r} has no place for thresholds from {min(places):g} to "
+                f"{max(places):g}; use xscale='linear'."
             )
-        low, high = float(places[0]), float(places[-1])
-        if xscale == "linear":
-            return low, high
-        # scores of 1e-17 would leave no room for the others
-        return max(low, min(_NEAR, high / 10)), min(high, max(1 - _NEAR, low))
+        return low, high
 
     def _mark(self, axes: list[Axes]) -> None:
         marks: dict[str, tuple[float | None, str, dict[str, Any]]] = {

@@ -164,12 +164,13 @@ class TrainingCurveDisplay:
         curve = np.where(np.isnan(curve).mean(axis=0) <= 0.5, curve, np.nan)
         last = np.flatnonzero(~np.isnan(curve).all(axis=0)).max() + 1
         epochs, curve = epochs[:last], curve[:, :last]
-        mean = np.nanmean(curve, axis=0)
+        values = np.ma.masked_invalid(curve)
+        mean = values.mean(axis=0).filled(np.nan)
         (self.lines_[name],) = panel.plot(
             epochs, mean, color=colour, label=label, marker=marker, ms=3
         )
         if several:
-            low, high = np.nanmin(curve, axis=0), np.nanmax(curve, axis=0)
+            low, high = values.min(axis=0), values.max(axis=0)
             self.bands_[name] = panel.fill_between(
                 epochs, low, high, color=colour, alpha=0.25, linewidth=0, label="their range"
             )
