@@ -13,7 +13,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 TORCH := $(shell sed -n 's/^\(torch==[^ ;]*\).*/\1/p' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint typecheck bench losses-page clean distclean
+.PHONY: help demo test lint typecheck bench losses-page plots-page clean distclean
 
 help:
 	@echo "make demo       compare losses and SMOTE on real imbalanced data; figures in $(OUT)/"
@@ -22,6 +22,7 @@ help:
 	@echo "make typecheck  mypy, strict"
 	@echo "make bench      speed of fit and predict_proba against the peers"
 	@echo "make losses-page  docs/losses.md and its pictures, from the docstrings of the losses"
+	@echo "make plots-page  the pictures of docs/plotting.md, from the code on that page"
 	@echo "make clean      remove caches, builds and $(OUT)/; make distclean removes $(VENV)/ too"
 
 demo: $(VENV)/.stamp-demo
@@ -54,6 +55,9 @@ bench: $(VENV)/.stamp-demo
 
 losses-page: $(VENV)/.stamp-plot
 	@$(BIN)/python docs/make_losses_page.py
+
+plots-page: $(VENV)/.stamp-plot
+	@$(BIN)/python docs/make_plots.py
 
 $(VENV)/.stamp-venv:
 	@echo "==> creating $(VENV) with $(PYTHON)"

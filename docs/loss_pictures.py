@@ -17,6 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from imbtorch.losses import BaseLoss
+from imbtorch.plotting._loss_shape import loss_values
 
 # Okabe and Ito's palette: told apart also with colour vision deficiency
 COLOURS = ("#56B4E9", "#D55E00", "#009E73", "#000000")
@@ -121,13 +122,11 @@ def _equal(one: Lines, other: Lines) -> bool:
 
 def draw_row(axes: Axes, cls: type[BaseLoss]) -> None:
     p = torch.sigmoid(LOG_ODDS)
-    logits = {"-": torch.zeros(len(p), 2).double(), "--": torch.zeros(len(p), 2).double()}
-    logits["-"][:, 1] = logits["--"][:, 0] = LOG_ODDS
-    target = {"-": torch.ones(len(p)).long(), "--": torch.zeros(len(p)).long()}
     found = {}
     for label, loss in settings(cls):
         loss.prepare(CLASS_COUNTS)
-        found[label] = {line: loss(logits[line], target[line]) for line in logits}
+        rare, common = (torch.as_tensor(loss_values(loss, p.numpy(), i)[0]) for i in (1, 0))
+        found[label] = {"-": rare, "--": common}
     styles = {"true class rare": "-", "true class common": "--"}
     _plot(axes, p, {"-": -torch.log(p)}, found, styles)
     axes.set(xlim=(0, 1), ylim=(-0.04, TOP), ylabel="loss", xlabel="probability of the true class")

@@ -101,7 +101,7 @@ class LossShapeDisplay:
     ) -> LossShapeDisplay:
         """Draw losses by name, objects, or torch's own.
 
-        The other classes share what is left of the probability evenly. Losses of one label against
+        The outputs of the other classes are 0: they share what is left of the probability. Losses of one label against
         the rest get one label; those of a whole batch get one of 20 rows, with the classes in the
         proportions of ``class_counts``, in which every row has this probability.
 
@@ -299,18 +299,17 @@ def loss_values(
         logits = (log_odds if true_class else -log_odds).unsqueeze(1)
         target = torch.full_like(logits, float(true_class))
     else:
-        logits = _centred_logits(log_odds, torch.full((len(proba),), true_class), n_classes)
+        logits = _logits(log_odds, torch.full((len(proba),), true_class), n_classes)
         target = torch.full((len(proba),), true_class)
     values = loss(logits, target).reshape(-1)
     (gradient,) = torch.autograd.grad(values.sum(), log_odds)
     return values.detach().double().numpy(), gradient.numpy()
 
 
-def _centred_logits(log_odds: Tensor, target: Tensor, n_classes: int) -> Tensor:
-    """Logits of mean 0 in which the other classes are equally probable."""
+def _logits(log_odds: Tensor, target: Tensor, n_classes: int) -> Tensor:
+    """Logits that are 0 but for the true class, so that the others are equally probable."""
     is_true = torch.nn.functional.one_hot(target, n_classes)
-    above = (log_odds + math.log(n_classes - 1)).unsqueeze(1)  # the others
-    return (is_true - 1 / n_classes) * above
+    return is_true * (log_odds + math.log(n_classes - 1)).unsqueeze(1)
 
 
 def _of_batch(loss: BaseLoss, proba: Floats, counts: Floats) -> tuple[Floats, Floats]:
@@ -322,7 +321,7 @@ def _of_batch(loss: BaseLoss, proba: Floats, counts: Floats) -> tuple[Floats, Fl
     values, gradients = [], []
     for p in proba:
         log_odds = torch.logit(torch.tensor(p, dtype=torch.float64)).requires_grad_()
-        value = loss(_centred_logits(log_odds.expand(len(target)), target, len(counts)), target)
+        value = loss(_logits(log_odds.expand(len(target)), target, len(counts)), target)
         (gradient,) = torch.autograd.grad(value, log_odds)
         values.append(value.item())
         gradients.append(gradient.item())
