@@ -101,9 +101,9 @@ class LossShapeDisplay:
     ) -> LossShapeDisplay:
         """Draw losses by name, objects, or torch's own.
 
-        The outputs of the other classes are 0: they share what is left of the probability. Losses of one label against
-        the rest get one label; those of a whole batch get one of 20 rows, with the classes in the
-        proportions of ``class_counts``, in which every row has this probability.
+        The outputs of the other classes are 0: they share what is left of the probability. Losses
+        of one label against the rest get one label; those of a whole batch get one of 20 rows, with
+        the classes in the proportions of ``class_counts``, in which every row has this probability.
 
         Parameters
         ----------

@@ -20,6 +20,7 @@ from imbtorch.plotting._style import (
     decades,
     legend_beside,
     panels,
+    set_logit,
     style,
 )
 from imbtorch.plotting._unwrap import check_fitted
@@ -286,8 +287,8 @@ class PriorShiftDisplay:
         y = np.concatenate([curve.observed for curve in self.curves.values()])
         ends = [0.0, 1.0]
         if scale == "logit":
-            panel.set_xscale("logit")
-            panel.set_yscale("logit")
+            set_logit(panel, "x")
+            set_logit(panel, "y")
             panel.set(xlim=_inner_range(x), ylim=_inner_range(y))
             ends = [1e-12, 1 - 1e-12]
         (self.diagonal_,) = panel.plot(

@@ -21,6 +21,7 @@ __all__ = [
     "check_matplotlib",
     "legend_beside",
     "panels",
+    "set_logit",
     "style",
 ]
 
@@ -115,6 +116,16 @@ def decades(ax: Axes, counts: ArrayLike) -> None:
     low, high = np.floor(np.log10(positive.min())), np.ceil(np.log10(positive.max()))
     ax.set(yscale="log", ylim=(10**low * 0.7, 10 ** max(high, low + 1) * 1.4))
     ax.yaxis.set_minor_formatter(NullFormatter())
+
+
+def set_logit(ax: Axes, which: Literal["x", "y"]) -> None:
+    """Scale an axis by log-odds, with short labels: 0.01, 0.5, 0.99."""
+    from matplotlib.ticker import NullFormatter
+
+    getattr(ax, f"set_{which}scale")("logit")
+    axis = ax.xaxis if which == "x" else ax.yaxis
+    axis.set_major_formatter(lambda share, _: f"{share:.6g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def as_axes(axes: list[Axes]) -> Any:

@@ -21,6 +21,7 @@ from imbtorch.plotting._style import (
     check_matplotlib,
     legend_beside,
     panels,
+    set_logit,
     style,
 )
 from imbtorch.plotting._threshold_metrics import Counts, named_metrics
@@ -305,7 +306,11 @@ class ThresholdDisplay:
             axes = panels(ax, 2, figsize=(7.2, 5.2), heights=(3, 1.5))
         limits = self._limits(xscale)
         for panel in axes:
-            panel.set(xscale=xscale, xlim=limits)
+            if xscale == "logit":
+                set_logit(panel, "x")
+            else:
+                panel.set_xscale(xscale)
+            panel.set_xlim(limits)
         self.lines_ = {}
         for position, (name, curve) in enumerate(self.curves.items()):
             label = name.replace("_", " ")
