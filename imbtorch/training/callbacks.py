@@ -161,6 +161,8 @@ class BestEpoch(Monitor):
 class ProgressBar(Monitor):
     """One bar over the epochs, with loss, validation score, rows per second and time left."""
 
+    bar: Any = None
+
     def begin(self, net: Any, epochs: int, n_rows: int) -> None:
         """Show the bar."""
         self.n_rows = n_rows
@@ -182,7 +184,8 @@ class ProgressBar(Monitor):
 
     def end(self, net: Any, completed: bool) -> None:
         """Leave the bar as it is."""
-        self.bar.close()
+        if self.bar is not None:  # else it could not be shown, which is the error to see
+            self.bar.close()
 
 
 class EpochCallbacks(Monitor):
