@@ -12,6 +12,7 @@ from imbtorch.exceptions import (
     NotStackedWarning,
 )
 from imbtorch.modules import MLP, CosineLinear
+from imbtorch.persistence import load
 from imbtorch.regressor import ImbalancedNetRegressor
 from imbtorch.two_stage import finetune_head, tau_normalize
 
@@ -27,5 +28,6 @@ __all__ = [
     "NotStackedWarning",
     "__version__",
     "finetune_head",
+    "load",
     "tau_normalize",
 ]

@@ -359,15 +359,19 @@ class BaseNetEstimator(
         identity["processes"] = str(processes.size)
         return checkpoint.begin({**identity, **part.identity()}, drawn)
 
+    def _fitted_state(self) -> Attributes:
+        """Collect what ``fit`` has set."""
+        return {key: value for key, value in vars(self).items() if _is_fitted_state(key)}
+
     @contextmanager
     def _all_or_nothing(self) -> Iterator[None]:
         """Undo whatever a failed fit has set, so that no half-fitted object is left."""
-        before = {key: value for key, value in vars(self).items() if _is_fitted_state(key)}
+        before = self._fitted_state()
         try:
             with together(self) if self.data_parallel else nullcontext():
                 yield
         except BaseException:
-            for key in [key for key in vars(self) if _is_fitted_state(key)]:
+            for key in self._fitted_state():
                 del self.__dict__[key]
             self.__dict__.update(before)
             raise

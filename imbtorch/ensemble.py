@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from imbtorch._label_balance import label_posterior_exists
+from imbtorch._model_file import SaveMixin
 from imbtorch._seed import draw_seeds
 from imbtorch._shared import Shared
 from imbtorch._sklearn import Interval, StrOptions, fit_context
@@ -39,7 +40,7 @@ _SUBSETS: dict[str, Callable[[], BaseSampler] | None] = {
 }
 
 
-class BalancedNetEnsembleClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
+class BalancedNetEnsembleClassifier(SaveMixin, ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     """Many nets, each on its own part of the data, trained in one pass; their mean predicts.
 
     On balanced parts this is EasyEnsemble [1]_ of nets: each sees all rows of the rarest class, and

@@ -60,8 +60,8 @@ class SafeFile:
         finite : bool, default=False
             Whether to refuse floats that are NaN or infinite.
         into : mapping of str to Tensor or None, default=None
-            Contiguous tensors on the CPU, of the types and shapes of ``layout``, to be overwritten
-            instead of taking new memory.
+            Contiguous tensors on the CPU, of the types and shapes of ``layout``, to be overwritten;
+            the others take new memory.
 
         Returns
         -------
@@ -77,7 +77,8 @@ class SafeFile:
         digest = self._header.digest()
         self._file.seek(self._start)
         for name, (dtype, shape) in self.layout.items():
-            tensor = torch.empty(shape, dtype=dtype) if into is None else into[name].detach()
+            given = None if into is None else into.get(name)
+            tensor = torch.empty(shape, dtype=dtype) if given is None else given.detach()
             _fill(tensor.reshape(-1).view(torch.uint8).numpy().data, self._file, digest)
             tensors[name] = tensor
         if not secrets.compare_digest(digest.hexdigest(), self._header.checksum):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping
+from skorch.history import History
 from skorch.utils import to_tensor
 from torch import Tensor, nn
 
@@ -20,7 +21,7 @@ from imbtorch.modules import logits_of
 from imbtorch.training.mixing import MixedTargets
 from imbtorch.training.optimizers import build_optimizer
 
-__all__ = ["StopTraining"]
+__all__ = ["StopTraining", "restored_net"]
 
 _BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_grad_computed")
 _TRAINED = ("module_", "criterion_", "optimizer_", "history_")
@@ -197,3 +198,61 @@ class _Net(ClassifierMixin, NeuralNet):
         shape = (len(target), 1) if self.task == "labels" else (len(target),)
         n_terms = target.numel() if self.task == "labels" else len(target)
         return self.batch_loss(target, output.new_full(shape, 1 / n_terms), output)
+
+
+def restored_net(
+    module: nn.Module,
+    loss: BaseLoss,
+    estimator: Any,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    task: str,
+    n_outputs: int,
+    batch_size: int,
+    records: list[dict[str, Any]],
+) -> _Net:
+    """Make a net of parts that were trained elsewhere, with a new optimizer.
+
+    Parameters
+    ----------
+    module, loss : torch.nn.Module
+        Trained, in ``dtype``.
+    estimator : object
+        Has the parameters of the training.
+    device : torch.device
+        Where the net is to lie.
+    dtype : torch.dtype
+        To compute in.
+    task : {"classes", "labels", "values"}
+        What the outputs are for.
+    n_outputs : int
+        Number of classes, labels or values.
+    batch_size : int
+        Rows of a batch.
+    records : list of dict
+        What the history tells of each epoch.
+
+    Returns
+    -------
+    _Net
+        As training left it, but for the optimizer.
+    """
+    net = _Net(
+        module.to(device),
+        loss.to(device),
+        optimizer=estimator.optimizer,
+        lr=estimator.lr,
+        weight_decay=estimator._resolved_weight_decay,
+        batch_size=batch_size,
+        max_epochs=estimator.max_epochs,
+        dtype=dtype,
+        device=device,
+        task=task,
+        n_outputs=n_outputs,
+        callbacks=estimator.callbacks,
+    )
+    net.initialize()
+    net.module_.train(False)
+    net.history_ = History(records)
+    return net

@@ -10,18 +10,12 @@ import torch
 from sklearn.utils import check_scalar
 
 from imbtorch._estimator import BaseNetEstimator
-from imbtorch.losses import CrossEntropyLoss
+from imbtorch.losses._scores import TauNormalizedScores
 from imbtorch.two_stage._head import check_rows, copy_of, find_head, publish, scale_rows
 
 __all__ = ["tau_normalize"]
 
 Net = TypeVar("Net", bound=BaseNetEstimator)
-
-
-class TauNormalizedScores(CrossEntropyLoss):
-    """Stands for the loss after :func:`tau_normalize`: the outputs are no posterior of any loss."""
-
-    has_posterior = False
 
 
 def tau_normalize(estimator: Net, tau: float = 1.0, *, head: str | None = None) -> Net:

@@ -1,0 +1,121 @@
+"""Load fitted estimators from files that run no code."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import Any
+
+import torch
+
+from imbtorch._model_file import Restorer, refusing
+from imbtorch._safe_file import read_file
+from imbtorch._versions import changed_versions
+from imbtorch.classifier import ImbalancedNetClassifier
+from imbtorch.ensemble import BalancedNetEnsembleClassifier
+from imbtorch.exceptions import FileFormatError
+from imbtorch.regressor import ImbalancedNetRegressor
+from imbtorch.training.device import resolve_device
+
+__all__ = ["load"]
+
+_ESTIMATORS: dict[str, type] = {
+    cls.__name__: cls
+    for cls in (ImbalancedNetClassifier, ImbalancedNetRegressor, BalancedNetEnsembleClassifier)
+}
+
+
+def load(
+    path: str | os.PathLike[str], *, module: Any = None, device: str | torch.device = "cpu"
+) -> Any:
+    """Load an estimator that ``save`` has written.
+
+    Whoever made the file, loading it runs no code of his, imports nothing and opens no other file.
+    A file that is damaged or made up is refused before an estimator exists.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        Name of the file.
+    module : str, builder, callable, torch.nn.Module class or instance, optional
+        The module that the estimator was given, if it is one of your own: the file holds its
+        weights only. An instance is copied.
+    device : str or torch.device, default="cpu"
+        Where the net is to lie, whatever device it was trained on; ``"auto"`` takes cuda, then mps,
+        then cpu.
+
+    Returns
+    -------
+    ImbalancedNetClassifier, ImbalancedNetRegressor or BalancedNetEnsembleClassifier
+        Fitted. It predicts as the saved one did; ``partial_fit`` and ``warm_start`` go on with a
+        new optimizer.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is damaged, was made up, or is of a newer format.
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If ``module`` is missing or does not fit the weights, or the device does not exist.
+
+    Warns
+    -----
+    UserWarning
+        If the file was written with another minor version of imbtorch, torch, scikit-learn, numpy
+        or skorch.
+
+    See Also
+    --------
+    ImbalancedNetClassifier.save : Write such a file.
+
+    Notes
+    -----
+    The checksum in the file finds damage. It does not tell who made the file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import imbtorch
+    >>> import torch
+    >>> from sklearn.datasets import load_iris
+    >>> class Net(torch.nn.Sequential):
+    ...     def __init__(self, n_outputs):
+    ...         super().__init__(torch.nn.Linear(4, n_outputs))
+    >>> X, y = load_iris(return_X_y=True)
+    >>> clf = imbtorch.ImbalancedNetClassifier(Net, random_state=0).fit(X, y)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "iris.safetensors"
+    ...     clf.save(path)
+    ...     again = imbtorch.load(path, module=Net)
+    >>> bool((again.predict(X) == clf.predict(X)).all())
+    True
+    """
+    place = resolve_device(device, torch.float32)
+    with read_file(path) as file:
+        with refusing():
+            document, made_with = _model_of(file.document)
+        restorer = Restorer(document, file.layout, _ESTIMATORS, module, place)
+        tensors = file.tensors(into=restorer.into())
+    estimator = restorer.restore(tensors)
+    changed = changed_versions(made_with)
+    if changed:
+        warnings.warn(
+            f"{os.fspath(path)!r} was written with {', '.join(changed)}. Predictions may differ; "
+            "compare some, or fit again with the versions that are here.",
+            UserWarning,
+            stacklevel=2,
+        )
+    return estimator
+
+
+def _model_of(document: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Split the document into the model and the versions that made it."""
+    kind, made_with = document.pop("kind", None), document.pop("versions", None)
+    if kind != "model":
+        raise FileFormatError(f"the file holds no model, but {str(kind)[:80]!r}.")
+    known = isinstance(made_with, dict) and len(made_with) < 20
+    if not known or not all(isinstance(text, str) for text in made_with.values()):
+        raise FileFormatError("the file does not say which versions made it.")
+    return document, {name[:40]: text[:40] for name, text in made_with.items()}
