@@ -204,6 +204,7 @@ class BaseNetEstimator(
                 callbacks=self.callbacks,
             )
             net.initialize()
+            net.goes_on = self.warm_start
             with torch.no_grad():
                 net.try_loss(output)
         return net
@@ -214,7 +215,7 @@ class BaseNetEstimator(
         history = self.net_.history_
         net: _Net = copy.deepcopy(self.net_, {id(history): copy.copy(history)})
         net.resume(loss.to(torch.device(net.device), net.dtype), self.callbacks)
-        net.batch_size = batch_size
+        net.batch_size, net.goes_on = batch_size, True
         for group in net.optimizer_.param_groups:
             group.update(lr=self.lr, weight_decay=self._resolved_weight_decay)
         return net

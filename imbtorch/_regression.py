@@ -183,6 +183,7 @@ class RegressionMixin:
         part.targets = scale.standardize(values)
         batch_size = self._resolved_batch_size(X.shape[0] if rows is None else len(rows))
         net = self._net_for(part, weights, seeds[1], batch_size, resumed=resumed, chunk=chunk)
+        net.goes_on = net.goes_on or chunk
         attributes = {"net_": net, "_scale_": scale, "_is_vector_": is_vector, "_seen_": seen}
         score = None
         if valid is not None:

@@ -83,6 +83,7 @@ class StreamingMixin:
         weights = balance.weigh(part, self.dtype, n_rows)
         batch_size = self._resolved_batch_size(X.shape[0])
         net = self._net_for(X, balance, seeds[2], batch_size, resumed=not first)
+        net.goes_on = True
         attributes = {**self._attributes(net, balance, n_rows), "_stated_counts": stated}
         n_before = len(net.history)  # another order, and other dropout masks, every time
         interrupted = yield from self._learn(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from imbtorch._model_file._document import Document, is_ours
+from imbtorch._model_file._document import Document
 from imbtorch._model_file._state import check_state
 from imbtorch._model_file._values import Reader
 from imbtorch._safe_file import Layout
@@ -93,7 +93,7 @@ class Restorer:
         self.module, self.device = module, device
         with refusing():
             self.nets = self._check()
-            names = {net["module"] for net in self.nets.values()} - {None}
+            names = {repr(net["module"][:200]) for net in self.nets.values() if net["module"]}
         if names and module is None:
             raise ValueError(
                 f"The net is a module of your own, {', '.join(sorted(names))}, of which the file "
@@ -122,8 +122,13 @@ class Restorer:
             nets = {f"{i}.": member["net"] for i, member in enumerate(members)}
         if not nets:
             raise FileFormatError("the ensemble has no members.")
-        for net in nets.values():
+        described = [self.document] if members is None else members
+        for net, model in zip(nets.values(), described, strict=True):
             has(net, _NET)
+            module = model["params"].get("module")
+            from_caller = isinstance(module, dict) and set(module) == {"$caller"}
+            if from_caller != (net["module"] is not None):
+                raise FileFormatError("module is both in the file and not.")
             sizes = [*net["input_shape"], net["n_outputs"], net["batch_size"]]
             known = all(type(size) is int and 0 < size < _MAX_SIZE for size in sizes)
             if not known or net["dtype"] not in _DTYPES or len(net["input_shape"]) > 16:
@@ -239,7 +244,7 @@ class Restorer:
         return estimator
 
     def _parameter(self, name: str, value: Any, reader: Reader, cls: type) -> Any:
-        if isinstance(value, dict) and "$caller" in value and name == "module":
+        if isinstance(value, dict) and "$caller" in value and name == "module" and self.built:
             return self.module
         if isinstance(value, dict) and "$estimator" in value and name == "estimator":
             has(value["$estimator"], {"estimator": str, "params": dict})
@@ -276,8 +281,6 @@ class Restorer:
         if net["task"] not in tasks:
             raise FileFormatError("the estimator and its net are for different tasks.")
         check_state(attributes, net["task"], net["n_outputs"], shape)
-        if (net["module"] is None) != is_ours(estimator.module):
-            raise FileFormatError("module is both in the file and not.")
         module = self.built.get(prefix)
         if module is None:
             module = self._build_ours(estimator, net, prefix)

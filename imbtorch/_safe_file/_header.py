@@ -14,6 +14,7 @@ from imbtorch.exceptions import FileFormatError
 __all__ = [
     "CHUNK",
     "FORMAT",
+    "MAX_CONTAINERS",
     "MAX_DOCUMENT",
     "MAX_HEADER",
     "MAX_TENSORS",
@@ -28,6 +29,7 @@ __all__ = [
 FORMAT = 1
 MAX_HEADER = 8 * 2**20
 MAX_DOCUMENT = 2**20
+MAX_CONTAINERS = 100_000  # lists and objects in the document: they cost most to parse
 MAX_TENSORS = 10_000
 MAX_DIMENSIONS = 16
 CHUNK = 2**20  # small enough to be hashed while it is in the cache
@@ -155,6 +157,8 @@ def _split_header(header: dict[str, Any]) -> tuple[str, str, Entries]:
 def _parse_document(text: str) -> dict[str, Any]:
     if len(text) > MAX_DOCUMENT or len(text.encode(errors="replace")) > MAX_DOCUMENT:
         raise FileFormatError(f"the document has more than {MAX_DOCUMENT} bytes.")
+    if text.count("[") + text.count("{") > MAX_CONTAINERS:
+        raise FileFormatError(f"the document has more than {MAX_CONTAINERS} lists and objects.")
     document = _strict_json(text)
     version = document.pop("format", None)
     if type(version) is not int or version < 1:

@@ -112,7 +112,7 @@ def read_file(path: str | os.PathLike[str]) -> SafeFile:
     _check_regular(os.stat(name), name)
     # not blocking: a pipe may have taken the file's place
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    file = io.FileIO(os.open(name, flags))
+    file = io.FileIO(name, opener=lambda path, _: os.open(path, flags))
     try:
         status = os.fstat(file.fileno())
         _check_regular(status, name)

@@ -15,6 +15,7 @@ import torch
 from imbtorch._safe_file._header import (
     CHUNK,
     FORMAT,
+    MAX_CONTAINERS,
     MAX_DOCUMENT,
     MAX_HEADER,
     MAX_TENSORS,
@@ -43,7 +44,7 @@ def write_file(
         Name of the file.
     document : dict
         What JSON knows, and nothing else: string keys, lists, strings, finite numbers, booleans
-        and None. At most 1 MB as text.
+        and None. At most 1 MB as text, and 100 000 lists and objects.
     tensors : mapping of str to Tensor
         Of any shape, on any device; at most 10 000.
 
@@ -87,6 +88,8 @@ def _as_text(document: dict[str, Any]) -> str:
         raise ValueError("the document is not JSON: use string keys, and lists instead of tuples.")
     if size > MAX_DOCUMENT:
         raise ValueError(f"the document has {size} bytes, more than {MAX_DOCUMENT}.")
+    if text.count("[") + text.count("{") > MAX_CONTAINERS:
+        raise ValueError(f"the document has more than {MAX_CONTAINERS} lists and objects.")
     return text
 
 

@@ -72,6 +72,9 @@ class _Net(ClassifierMixin, NeuralNet):
         self.task = task
         self.n_outputs = n_outputs
 
+    # Whether training is meant to go on, so that a pickle must hold what the optimizer remembers.
+    goes_on = False
+
     # Nets that will be asked for their outputs on the same rows: the first one asks for all.
     siblings: Any = None
 
@@ -107,6 +110,21 @@ class _Net(ClassifierMixin, NeuralNet):
         trained = {name: vars(self)[name] for name in _TRAINED}
         fork.__dict__.update(copy.deepcopy(trained, memo))
         return fork
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the optimizer, twice as large as the weights, where nobody will need it."""
+        kept = object.__new__(type(self))
+        kept.__dict__.update(self.__dict__)
+        if not self.goes_on:
+            kept.__dict__.pop("optimizer_", None)
+        state: dict[str, Any] = NeuralNet.__getstate__(kept)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore the net, if need be with a new optimizer."""
+        super().__setstate__(state)
+        if hasattr(self, "module_") and not hasattr(self, "optimizer_"):
+            self.initialize_optimizer()
 
     def try_loss(self, output: Tensor) -> None:
         """Evaluate the loss on outputs of the module, so that what does not fit shows early."""

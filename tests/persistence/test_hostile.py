@@ -1,0 +1,226 @@
+"""Files made by an enemy, or damaged: refused at once, with one kind of error, and no code run."""
+
+import ast
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import imbtorch
+from imbtorch import MLP, FileFormatError, load
+from tests.persistence import hostile
+from tests.toy import small, table
+
+X, Y = table(80)
+PACKAGE = Path(imbtorch.__file__).parent
+OTHERS = {"good", "unpickled", "greedy"}
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory):
+    path = tmp_path_factory.mktemp("good") / "net"
+    small(max_epochs=1).fit(X, Y).save(path)
+    return path.read_bytes()
+
+
+def test_pieces_of_a_good_file_make_a_good_file(good, tmp_path):
+    (tmp_path / "net").write_bytes(hostile.File(good).bytes())
+    file = hostile.File(good)
+    file.rebuild(lambda tensors: None)
+    (tmp_path / "rebuilt").write_bytes(file.bytes())
+    for name in ("net", "rebuilt"):
+        assert load(tmp_path / name).predict_proba(X).shape == (80, 2)
+
+
+@pytest.fixture(scope="module")
+def watched(good, tmp_path_factory):
+    """What happened to each hostile file, in a process of its own."""
+    folder = tmp_path_factory.mktemp("hostile")
+    corpus = hostile.corpus(good)
+    assert len(corpus) >= 60
+    for name, blob in {"good": good, **corpus}.items():
+        (folder / name).write_bytes(blob)
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("watch_loads.py")), str(folder)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(PACKAGE.parent)},
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(lines) == len(corpus) + 3
+    return {name: what for name, *what in lines}
+
+
+def test_hostile_files_are_refused(watched):
+    wrong = {
+        name: result
+        for name, (result, *_) in watched.items()
+        if not result.startswith("FileFormatError: ") and name not in OTHERS
+    }
+    assert not wrong
+    assert watched["good"][0] == "loaded"
+
+
+def test_hostile_files_run_nothing_and_open_nothing_else(watched):
+    seen = {name: events for name, (*_, events) in watched.items() if events}
+    assert seen.keys() == {"unpickled"}
+
+
+def test_hostile_files_cost_little(watched):
+    slow = {name: seconds for name, (_, seconds, _) in watched.items() if seconds >= 2}
+    assert not slow
+    errors = {name: what[0].lower() for name, what in watched.items() if name not in OTHERS}
+    starved = [name for name, error in errors.items() if "memory" in error or "alloc" in error]
+    assert not starved  # the limit is 4 n + 64 MB
+
+
+def test_messages_tell_what_to_do(watched):
+    assert "upgrade" in watched["newer format"][0]
+    assert "checksum" in watched["flipped byte in the data"][0]
+    assert max(len(result) for result, *_ in watched.values()) < 1000
+
+
+def test_the_watch_sees_code_and_memory(watched):
+    events = [event for event, _ in watched["unpickled"][2]]
+    assert {"pickle.find_class", "import", "open"} <= set(events)
+    assert watched["greedy"][0].startswith("MemoryError")
+
+
+# -- what is no file -------------------------------------------------------------------------------
+
+
+def test_what_is_no_file(tmp_path):
+    fifo, plug = tmp_path / "fifo", tmp_path / "socket"
+    os.mkfifo(fifo)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(plug))
+        for path in (tmp_path, fifo, plug, "/dev/zero", "/dev/null"):
+            with pytest.raises(FileFormatError, match="not a regular file"):
+                load(path)
+    with pytest.raises(FileNotFoundError):
+        load(tmp_path / "nothing")
+    with pytest.raises(TypeError):
+        load(3)
+
+
+def test_save_replaces_nothing_but_files(tmp_path):
+    clf = small(max_epochs=1).fit(X, Y)
+    for path in (tmp_path, "/dev/null"):
+        with pytest.raises(ValueError, match="is no file"):
+            clf.save(path)
+    with pytest.raises(FileNotFoundError):
+        clf.save(tmp_path / "nowhere" / "net")
+
+
+# -- damage ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    path = tmp_path_factory.mktemp("tiny") / "net"
+    small(MLP((2,)), max_epochs=1).fit(X, np.array(["no", "yes"])[Y]).save(path)
+    return path.read_bytes()
+
+
+def content(path):
+    """All that a loaded estimator consists of, for comparison."""
+    clf = load(path)
+    tensors = {**clf.module_.state_dict(), **clf.loss_.state_dict()}
+    arrays = {k: v.tolist() for k, v in vars(clf).items() if isinstance(v, np.ndarray)}
+    numbers = {name: value.tolist() for name, value in tensors.items()}
+    return repr((numbers, arrays, clf.get_params(), clf.history_[:], clf.net_.batch_size))
+
+
+def test_flipped_bytes_and_cuts(tiny, tmp_path):
+    rng = np.random.default_rng(0)
+    path = tmp_path / "net"
+    path.write_bytes(tiny)
+    expected = content(path)
+    loaded = 0
+    for i in range(2000):
+        blob = bytearray(tiny)
+        if i % 4 == 0:
+            blob = blob[: rng.integers(len(blob))]
+        else:
+            for place in rng.integers(len(blob), size=rng.integers(1, 4)):
+                blob[place] ^= 1 << rng.integers(8) if i % 2 else rng.integers(1, 256)
+        path.write_bytes(blob)
+        try:
+            found = content(path)
+        except FileFormatError:
+            continue
+        assert found == expected, i
+        loaded += 1
+    assert loaded < 100
+
+
+def test_every_byte_of_the_header(tiny, tmp_path):
+    """One flip in each byte: only blanks may change, into other blanks."""
+    path = tmp_path / "net"
+    length = int.from_bytes(tiny[:8], "little")
+    for place in range(0, 8 + length, 11):
+        blob = bytearray(tiny)
+        blob[place] ^= 0x10
+        path.write_bytes(blob)
+        with pytest.raises(FileFormatError):
+            load(path)
+
+
+# -- the source ------------------------------------------------------------------------------------
+
+FORBIDDEN_MODULES = {
+    "cloudpickle", "code", "ctypes", "dill", "importlib", "joblib", "marshal", "pickle", "pkgutil",
+    "runpy", "shelve", "skops", "socket", "subprocess", "urllib", "zipfile",
+}  # fmt: skip
+FORBIDDEN_CALLS = {
+    "__import__",
+    "compile",
+    "eval",
+    "exec",
+    "torch.load",
+    "np.load",
+    "torch.jit.load",
+}
+
+
+def violations(source):
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+        else:
+            names = []
+        found += [name for name in names if name.split(".")[0] in FORBIDDEN_MODULES]
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in FORBIDDEN_CALLS:
+            found.append(ast.unparse(node.func))
+    return found
+
+
+def test_no_code_on_the_way_of_a_file():
+    paths = [PACKAGE / "persistence.py", *(PACKAGE / "_safe_file").glob("*.py")]
+    paths += (PACKAGE / "_model_file").glob("*.py")
+    assert len(paths) > 5
+    assert not {path.name: v for path in paths if (v := violations(path.read_text("utf-8")))}
+
+
+@pytest.mark.parametrize(
+    "source", ["import pickle", "from importlib import import_module", "eval('1')", "torch.load(f)"]
+)
+def test_the_rule_bites(source):
+    assert violations(source)
+
+
+def test_loading_does_not_need_torch_load(good, tmp_path, monkeypatch):
+    (tmp_path / "net").write_bytes(good)
+    monkeypatch.delattr(torch, "load")
+    load(tmp_path / "net")
