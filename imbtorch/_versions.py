@@ -14,6 +14,8 @@ from imbtorch._version import __version__
 
 __all__ = ["VersionStampMixin", "changed_versions", "versions"]
 
+_SKORCH = version("skorch")  # looked up once: loading a file of ours opens no other
+
 
 def versions() -> dict[str, str]:
     """Versions of what a fitted model depends on, by name of the package.
@@ -28,7 +30,7 @@ def versions() -> dict[str, str]:
         "torch": torch.__version__,
         "scikit-learn": sklearn.__version__,
         "numpy": np.__version__,
-        "skorch": version("skorch"),
+        "skorch": _SKORCH,
     }
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from typing import Any
 
 import torch
 
+from imbtorch._safe_file._digest import Digest
 from imbtorch.exceptions import FileFormatError
 
 __all__ = [
-    "CHUNK",
     "FORMAT",
     "MAX_CONTAINERS",
     "MAX_DOCUMENT",
@@ -32,7 +31,6 @@ MAX_DOCUMENT = 2**20
 MAX_CONTAINERS = 100_000  # lists and objects in the document: they cost most to parse
 MAX_TENSORS = 10_000
 MAX_DIMENSIONS = 16
-CHUNK = 2**20  # small enough to be hashed while it is in the cache
 
 DTYPES = {
     "F64": torch.float64,
@@ -91,7 +89,7 @@ class Header:
         self.document = _parse_document(self._text)
         self.layout = _check_entries(self._entries, size)
 
-    def digest(self) -> Any:
+    def digest(self) -> Digest:
         """Begin a checksum, to be continued with the data."""
         return digest_of(self._text, self._entries)
 
@@ -217,9 +215,9 @@ def _shown(value: Any) -> str:
     return repr(value)[:80] if isinstance(value, str | int | float | set) else type(value).__name__
 
 
-def digest_of(text: str, entries: Entries) -> Any:
+def digest_of(text: str, entries: Entries) -> Digest:
     """Begin a checksum of everything but its own place."""
-    return hashlib.sha256((text + compact_json(entries)).encode(errors="surrogatepass"))
+    return Digest((text + compact_json(entries)).encode(errors="surrogatepass"))
 
 
 def compact_json(value: Any) -> str:

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from imbtorch._safe_file._header import CHUNK, MAX_HEADER, Header, Layout
+from imbtorch._safe_file._digest import CHUNK, Digest
+from imbtorch._safe_file._header import MAX_HEADER, Header, Layout
 from imbtorch.exceptions import FileFormatError
 
 __all__ = ["SafeFile", "read_file"]
@@ -147,7 +148,7 @@ def _read(file: io.FileIO, length: int) -> bytes:
     return data
 
 
-def _fill(memory: memoryview, file: io.FileIO, digest: Any) -> None:
+def _fill(memory: memoryview, file: io.FileIO, digest: Digest) -> None:
     start = 0
     while start < len(memory):
         n_read = file.readinto(memory[start : start + CHUNK])

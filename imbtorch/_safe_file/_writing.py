@@ -12,8 +12,8 @@ from typing import Any, BinaryIO
 
 import torch
 
+from imbtorch._safe_file._digest import CHUNK
 from imbtorch._safe_file._header import (
-    CHUNK,
     FORMAT,
     MAX_CONTAINERS,
     MAX_DOCUMENT,

@@ -24,7 +24,7 @@ WATCHED = (
     "ctypes.",
 )
 HARMLESS = ("os.fwalk",)
-CODE = b"cthis\ns\n."  # names a module that nobody has imported
+CODE = b"ctabnanny\nverbose\n."  # names a module that nobody has imported
 events = []
 recording = False
 
