@@ -17,9 +17,12 @@ from imbtorch._safe_file import write_file
 from imbtorch._versions import versions
 from imbtorch.modules import MLP, build_module
 
-__all__ = ["SaveMixin", "describe", "is_ours"]
+__all__ = ["LOCAL", "SaveMixin", "describe", "is_ours"]
 
 Document = dict[str, Any]
+# Parameters that name places on this machine: whoever refits a loaded estimator must not write to
+# a folder of somebody else's choice.
+LOCAL = ("checkpoint",)
 _OTHER_LOSS = (
     "Files hold losses that have a name, and torch's common ones. Give a class of your own a "
     "`name`, and define it before the file is loaded; or use pickle."
@@ -58,6 +61,7 @@ class SaveMixin:
         -----
         A ``module`` of your own is code: the file holds its weights, and ``load`` asks for the
         module. What the optimizer remembers is not saved; more training begins with a new one.
+        ``checkpoint`` is a place on this machine, and None in the file.
 
         Examples
         --------
@@ -136,6 +140,8 @@ def _parameter(cls: type, name: str, value: Any, writer: Writer) -> Any:
         return {"$estimator": _unfitted(value, writer)}
     if name == "module" and not is_ours(value):
         return {"$caller": name_of(value)}
+    if name in LOCAL:
+        return None
     if name == "callbacks" and value is not None and not len(value):
         return []
     default = signature(cls).parameters[name].default

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from imbtorch._model_file._document import Document
+from imbtorch._model_file._document import LOCAL, Document
 from imbtorch._model_file._state import check_state
 from imbtorch._model_file._values import Reader
 from imbtorch._safe_file import Layout
@@ -249,8 +249,8 @@ class Restorer:
         if isinstance(value, dict) and "$estimator" in value and name == "estimator":
             has(value["$estimator"], {"estimator": str, "params": dict})
             return self._unfitted(value["$estimator"], reader)
-        if name == "callbacks" and value not in (None, []):
-            raise FileFormatError("a file cannot hold callbacks.")
+        if name in LOCAL and value is not None or name == "callbacks" and value not in (None, []):
+            raise FileFormatError(f"a file cannot hold {name}.")
         losses = ("loss", "regression_loss", "torch_loss")
         decoded = reader.decode(value, losses if name == "loss" else _KINDS.get(name, ()))
         components = getattr(cls, "_components", {})

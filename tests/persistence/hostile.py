@@ -268,6 +268,7 @@ CHANGES = {
     "optimizer that nobody knows": ("params/optimizer", "torch.optim.SGD"),
     "optimizer that is an object": ("params/optimizer", OBJECT),
     "class for a callable": ("params/scoring", {"$class": ["loss", "focal"]}),
+    "folder to write to": ("params/checkpoint", "/etc"),
     "callbacks": ("params/callbacks", ["skorch.callbacks.Checkpoint"]),
     "loss that nobody knows": ("params/loss", "os.system"),
     "object that nobody knows": ("params/loss", {"$object": ["loss", "os.system", {}]}),

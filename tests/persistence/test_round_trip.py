@@ -267,6 +267,14 @@ def test_sparse_rows_leave_a_first_layer_by_feature(path):
     same_net(again(clf, path, rows), clf)
 
 
+def test_folder_of_checkpoints_stays_here(path, tmp_path):
+    clf = small(checkpoint=tmp_path / "training", checkpoint_interval=2).fit(X, Y)
+    clf.save(path)
+    twin = load(path)
+    assert (twin.checkpoint, twin.checkpoint_interval) == (None, 2)
+    np.testing.assert_array_equal(twin.predict_proba(X), clf.predict_proba(X))
+
+
 def test_interrupted_and_partial_fit(path):
     clf = small().partial_fit(X[:50], Y[:50], classes=[0, 1, 2])
     clf.interrupted_ = True
