@@ -128,7 +128,7 @@ class ClassificationMixin:
             "class_weight_": balance.class_weight,
             "net_": net,
             "_n_rows_seen": n_rows,
-            "_stated_counts": None,
+            "_counts_are_stated_": False,
         }
         self._log_target_shift(attributes)  # complain now rather than at prediction
         return attributes

@@ -17,6 +17,7 @@ from sklearn.base import BaseEstimator
 from torch import nn
 
 from imbtorch._dataset_rows import DatasetStream
+from imbtorch._fitted_net import FittedNetMixin
 from imbtorch._input import InputMixin
 from imbtorch._params import NamedComponentsMixin
 from imbtorch._seed import draw_seeds, private_torch_rng
@@ -71,7 +72,12 @@ _INCIDENTAL = {
 
 
 class BaseNetEstimator(
-    InputMixin, NamedComponentsMixin, CallbackSupportMixin, VersionStampMixin, BaseEstimator
+    InputMixin,
+    FittedNetMixin,
+    NamedComponentsMixin,
+    CallbackSupportMixin,
+    VersionStampMixin,
+    BaseEstimator,
 ):
     """Common ground of the estimators: they hold a skorch net, they are not one."""
 
@@ -115,36 +121,7 @@ class BaseNetEstimator(
     sharpness: float = 0.0
 
     data_parallel: bool
-    net_: _Net
     _fitting: Any  # of the estimator: its part of ``_begin_fit``
-
-    # -- what a fitted net shows -----------------------------------------------------------
-
-    @property
-    def module_(self) -> nn.Module:
-        """The trained module, on ``device_``."""
-        module: nn.Module = self.net_.module_
-        return module
-
-    @property
-    def loss_(self) -> Any:
-        """The loss as prepared for the training data."""
-        return self.net_.criterion_
-
-    @property
-    def history_(self) -> Any:
-        """Skorch's history: one record per epoch."""
-        return self.net_.history_
-
-    @property
-    def n_iter_(self) -> int:
-        """Number of epochs trained."""
-        return len(self.net_.history_)
-
-    @property
-    def device_(self) -> str:
-        """Where the module lies."""
-        return str(self.net_.device)
 
     @property
     def _torch_dtype(self) -> torch.dtype:
@@ -401,5 +378,4 @@ def _is_fitted_state(key: str) -> bool:
     return (key.endswith("_") and not key.startswith("__")) or key in {
         "_input_shape",
         "_n_rows_seen",
-        "_stated_counts",
     }

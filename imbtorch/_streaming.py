@@ -84,7 +84,8 @@ class StreamingMixin:
         batch_size = self._resolved_batch_size(X.shape[0])
         net = self._net_for(X, balance, seeds[2], batch_size, resumed=not first)
         net.goes_on = True
-        attributes = {**self._attributes(net, balance, n_rows), "_stated_counts": stated}
+        attributes = self._attributes(net, balance, n_rows)
+        attributes["_counts_are_stated_"] = stated is not None
         n_before = len(net.history)  # another order, and other dropout masks, every time
         interrupted = yield from self._learn(
             net,
@@ -103,11 +104,11 @@ class StreamingMixin:
 
     def _counts_stated(self, class_counts: Any, *, first: bool) -> ClassCounts | None:
         """Check counts of the whole stream, which come with the first chunk."""
-        known = None if first else getattr(self, "_stated_counts", None)
+        known = None if first else self._stated_before()
         counts = known
         if class_counts is not None:
             counts = as_class_counts(class_counts)
-            if not first and counts != known:
+            if not first and (known is None or _present(counts) != _present(known)):
                 raise ValueError(
                     f"class_counts={dict(counts)} is not the same as on the first call to "
                     f"partial_fit, {None if known is None else dict(known)}: counts are those of "
@@ -121,6 +122,16 @@ class StreamingMixin:
                 "imbtorch.weights.class_weight_from_counts(counts, 'balanced')."
             )
         return counts
+
+    def _stated_before(self) -> ClassCounts | None:
+        """Return the counts stated on the first call; the fitted attributes are these."""
+        if not getattr(self, "_counts_are_stated_", False):
+            return None
+        counts, several = self.class_counts_, self.class_counts_.ndim == 2
+        masses = counts[:, 1] if several else counts
+        total = float(counts[0].sum() if several else counts.sum())
+        labelled = dict(zip(self.classes_.tolist(), masses.tolist(), strict=True))
+        return ClassCounts(labelled, self._n_rows_seen, total, several)
 
     def _checked_chunk(
         self, X: Any, y: Any, classes: Any, sample_weight: Any, stated: ClassCounts | None
@@ -257,3 +268,8 @@ def _factors(
         return None, None
     mean = float(balance.counts @ balance.class_weight) / counted.n_rows
     return (balance.class_weight / mean).astype(dtype), None
+
+
+def _present(counts: ClassCounts) -> tuple[Any, ...]:
+    """Leave out labels without rows, which equal counts may name or not."""
+    return {label: mass for label, mass in counts.items() if mass}, counts.n_rows

@@ -166,20 +166,14 @@ class ImbalancedNetClassifier(
         The population that the raw posterior describes: training prior x sampler x weights x loss.
     class_weight_ : ndarray of shape (n_classes,)
         Weight of each class, as computed.
-    module_ : torch.nn.Module
-        The trained module.
-    loss_ : BaseLoss
-        The loss, prepared.
-    net_ : skorch.NeuralNet
-        The net, for experts.
+    module_, loss_, net_ : torch.nn.Module, BaseLoss, skorch.NeuralNet
+        The trained module, the prepared loss, and the net that holds them.
     history_ : skorch.history.History
         One record per epoch: ``train_loss``, ``valid_score``, ``lr``, ``dur`` (seconds).
     n_iter_ : int
         Epochs trained.
-    n_features_in_ : int
-        Columns of ``X``.
-    feature_names_in_ : ndarray of str
-        Names of the columns, where ``X`` has them.
+    n_features_in_, feature_names_in_ : int, ndarray of str
+        Number of columns of ``X``, and their names where it has them.
     device_ : str
         Where the module lies.
     interrupted_ : bool

@@ -24,6 +24,7 @@ LAYERS = {
     "two_stage/": 5,
     "_estimator": 4,
     "_model_file/": 4,
+    "_fitted_net": 3,
     "_input": 3,
     "_posterior": 4,
     "_classification": 4,

@@ -19,6 +19,7 @@ _CLASSIFIER = (
     "effective_prior_",
     "class_weight_",
     "_n_rows_seen",
+    "_counts_are_stated_",
 )
 SAVED = {
     "classes": _CLASSIFIER,
@@ -69,6 +70,7 @@ def _check_classes(state: dict[str, Any], c: int, task: str) -> None:
     for name in ("class_prior_", "effective_prior_"):
         _require(_is_array(state[name], (c,), "f"), name)
         _require(bool(((state[name] >= 0) & (state[name] <= 1 + 1e-6)).all()), name)
+    _require(type(state["_counts_are_stated_"]) is bool, "_counts_are_stated_")
     _require(isinstance(state["_n_rows_seen"], int) and state["_n_rows_seen"] >= 0, "_n_rows_seen")
 
 

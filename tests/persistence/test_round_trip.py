@@ -612,3 +612,14 @@ def test_files_travel_between_devices(path):
     np.testing.assert_allclose(here.predict_proba(X), clf.predict_proba(X), rtol=1e-4)
     here.save(path)
     assert load(path, device="cuda").device_.startswith("cuda")
+
+
+def test_counts_of_a_stream_are_loaded(tmp_path):
+    X, y = table(120)
+    counts = {0: 1000, 1: 20}
+    clf = small(class_weight="balanced").partial_fit(X, y, class_counts=counts)
+    clf.save(tmp_path / "model.safetensors")
+    loaded = load(tmp_path / "model.safetensors")
+    assert loaded.partial_fit(X, y).class_counts_.tolist() == [1000, 20]
+    with pytest.raises(ValueError, match="not the same as on the first call"):
+        loaded.partial_fit(X, y, class_counts={0: 1, 1: 1})
