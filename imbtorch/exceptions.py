@@ -10,16 +10,61 @@ class DivergenceError(ValueError):
 
     It is a :class:`ValueError`, so that scikit-learn's searches score the candidate with their
     ``error_score`` and carry on.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from imbtorch import DivergenceError, ImbalancedNetClassifier
+    >>> X, y = np.arange(40.0).reshape(20, 2), np.arange(20) % 4 == 0
+    >>> try:
+    ...     ImbalancedNetClassifier(optimizer="sgd", lr=1e30).fit(X, y)
+    ... except DivergenceError as error:
+    ...     print("diverged")
+    diverged
     """
 
 
 class DoubleCorrectionWarning(UserWarning):
-    """Two or more settings correct the same class imbalance, and together overshoot it."""
+    """Two or more settings correct the same class imbalance, and together overshoot it.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> import numpy as np
+    >>> from imbtorch import DoubleCorrectionWarning, ImbalancedNetClassifier
+    >>> X, y = np.arange(40.0).reshape(20, 2), np.arange(20) % 4 == 0
+    >>> clf = ImbalancedNetClassifier(
+    ...     loss="logit_adjusted", class_weight="balanced", max_epochs=1, random_state=0
+    ... )
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always", DoubleCorrectionWarning)
+    ...     _ = clf.fit(X, y)
+    >>> [warning.category.__name__ for warning in caught]
+    ['DoubleCorrectionWarning']
+    """
 
 
 class NotStackedWarning(UserWarning):
-    """Nets that were to be trained as one stack are trained one by one; the message says why."""
+    """Nets that were to be trained as one stack are trained one by one; the message says why.
+
+    Examples
+    --------
+    A search in which nets trained one by one shall be an error, not a slow success:
+
+    >>> import warnings
+    >>> from imbtorch import NotStackedWarning
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("error", NotStackedWarning)
+    ...     pass  # search.fit(X, y)
+    """
 
 
 class FileFormatError(ValueError):
-    """A file is damaged, hostile, or not one that this version of imbtorch reads."""
+    """A file is damaged, hostile, or not one that this version of imbtorch reads.
+
+    Examples
+    --------
+    >>> from imbtorch import FileFormatError
+    >>> issubclass(FileFormatError, ValueError)
+    True
+    """

@@ -206,6 +206,12 @@ def get_module(name: str) -> MLP:
     ------
     ValueError
         If there is no such builder; the message lists those that exist.
+
+    Examples
+    --------
+    >>> from imbtorch.modules import get_module
+    >>> get_module("mlp")
+    MLP()
     """
     if name not in _MODULES:
         raise ValueError(
@@ -238,6 +244,13 @@ def build_module(module: Any, input_shape: tuple[int, ...], n_outputs: int) -> n
     ------
     TypeError
         If no module comes out of it.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from imbtorch.modules import build_module
+    >>> build_module(lambda input_shape, n_outputs: nn.Linear(*input_shape, n_outputs), (4,), 3)
+    Linear(in_features=4, out_features=3, bias=True)
     """
     if isinstance(module, str):
         module = get_module(module)
@@ -292,6 +305,15 @@ def set_output_bias(builder: Any, module: nn.Module, bias: Tensor) -> None:
         The built module.
     bias : Tensor of shape (n_outputs,)
         New bias; not finite entries are left at 0.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from imbtorch.modules import build_module, set_output_bias
+    >>> module = build_module("mlp", (4,), 2)
+    >>> set_output_bias("mlp", module, torch.tensor([0.0, -2.0]))
+    >>> module[-1].bias.tolist()
+    [0.0, -2.0]
     """
     if not isinstance(builder, str | MLP):
         return
@@ -326,6 +348,17 @@ def check_width(
     ------
     ValueError
         If the output is not a tensor of one of these shapes.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> from imbtorch.modules import check_width
+    >>> module = nn.Linear(4, 5)
+    >>> check_width(module(torch.zeros(2, 4)), n_rows=2, n_outputs=3, module=module)
+    Traceback (most recent call last):
+        ...
+    ValueError: Linear returned (2, 5) for 2 rows; y has 3 classes, so its outputs must have ...
     """
     got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
     wanted = [(n_rows, n_outputs)]
@@ -339,7 +372,15 @@ def check_width(
 
 
 def logits_of(output: Tensor) -> Tensor:
-    """Read one column as the logits ``[0, z]`` of two classes."""
+    """Read one column as the logits ``[0, z]`` of two classes.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from imbtorch.modules import logits_of
+    >>> logits_of(torch.tensor([[1.5]])).tolist()
+    [[0.0, 1.5]]
+    """
     if output.shape[1] == 1:
         return torch.cat([torch.zeros_like(output), output], dim=1)
     return output

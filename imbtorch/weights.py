@@ -57,7 +57,14 @@ CLASS_WEIGHT_STRATEGIES: dict[str, Callable[[Floats], Floats]] = {
 
 
 def depends_on_counts(class_weight: Any) -> bool:
-    """Whether this ``class_weight`` can only be computed from the whole training set."""
+    """Whether this ``class_weight`` can only be computed from the whole training set.
+
+    Examples
+    --------
+    >>> from imbtorch.weights import depends_on_counts
+    >>> depends_on_counts("balanced"), depends_on_counts({"rare": 5})
+    (True, False)
+    """
     return isinstance(class_weight, str) or callable(class_weight)
 
 

@@ -48,6 +48,17 @@ class BaseLoss(nn.Module, ABC):
     ``_neutral_params`` (values at which the loss is plain cross-entropy, or None),
     ``_test_params`` (settings that the common tests sweep) and ``_gradcheck_params`` (values at
     which no factor is held constant in the gradient).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from imbtorch.losses import BaseLoss
+    >>> class SquaredMiss(BaseLoss):
+    ...     def per_sample(self, logits, target):
+    ...         p_true = torch.softmax(logits, dim=1).gather(1, target[:, None])[:, 0]
+    ...         return (1 - p_true) ** 2
+    >>> SquaredMiss(weight=[1, 3])(torch.zeros(2, 2), torch.tensor([0, 1]))
+    tensor(0.5000)
     """
 
     name: ClassVar[str] = ""

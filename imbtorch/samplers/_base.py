@@ -21,6 +21,17 @@ class Plan(ABC):
 
     A plan is a function of the data and the seed alone: any epoch can be asked for, in any order,
     and is the same again, which lets interrupted training resume exactly.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from imbtorch.samplers import ClassBalancedSampler
+    >>> codes = np.array([0] * 90 + [1] * 10)
+    >>> plan = ClassBalancedSampler().plan(codes, n_classes=2, batch_size=10, seed=0)
+    >>> plan.expected_counts().tolist()
+    [50.0, 50.0]
+    >>> bool((plan.order(3, 10) == plan.order(3, 10)).all())
+    True
     """
 
     @abstractmethod
@@ -61,6 +72,17 @@ class BaseSampler(BaseEstimator, ABC):
 
     Subclasses set ``name`` (the key of the registry), ``_parameter_constraints`` and
     ``_takes_labels``, and write ``_plan``. A sampler holds parameters only; nothing changes it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from imbtorch.samplers import BaseSampler, all_samplers
+    >>> sampler = all_samplers()["class_balanced"]()
+    >>> isinstance(sampler, BaseSampler)
+    True
+    >>> plan = sampler.plan(np.array([0, 0, 0, 1]), n_classes=2, batch_size=2, seed=0)
+    >>> plan.order(epoch=0, n_epochs=1).shape
+    (4,)
     """
 
     name: ClassVar[str] = ""

@@ -46,6 +46,16 @@ def resample(
     ValueError
         If there are sample weights and the sampler makes up rows that have none, or if a class
         disappears.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from imblearn.over_sampling import RandomOverSampler
+    >>> from imbtorch.samplers import resample
+    >>> X, codes, classes = np.arange(4.0)[:, None], np.array([0, 0, 0, 1]), np.array(["a", "b"])
+    >>> _, resampled, _ = resample(RandomOverSampler(), X, codes, None, classes, seed=0)
+    >>> np.bincount(resampled).tolist()
+    [3, 3]
     """
     sampler = clone(sampler)
     if "random_state" in sampler.get_params() and sampler.random_state is None:

@@ -32,6 +32,14 @@ class Mixed(NamedTuple):
         ``codes[partner]``.
     own_share : Tensor of shape (b,)
         Weight of the row's own target in the loss; the partner's has the rest.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from imbtorch.samplers import Mixed
+    >>> one, two = torch.tensor([1.0]), torch.tensor([2])
+    >>> Mixed(x=one, partner=two, partner_codes=two, own_share=one).own_share
+    tensor([1.])
     """
 
     x: Tensor

@@ -37,6 +37,16 @@ class BaseRegressionLoss(nn.Module, ABC):
     Subclasses set ``name`` (the key of the registry), ``_parameter_constraints``, ``_test_params``
     (settings that the common tests sweep), and ``_neutral_params`` with ``_neutral_of``: values at
     which the loss is ``_neutral_of[1]`` times torch's ``_neutral_of[0]`` (None: nowhere).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from imbtorch.losses.regression import BaseRegressionLoss
+    >>> class FourthPower(BaseRegressionLoss):
+    ...     def per_output(self, prediction, target):
+    ...         return (prediction - target) ** 4
+    >>> FourthPower()(torch.tensor([1.0, 3.0]), torch.tensor([1.0, 1.0]))
+    tensor(8.)
     """
 
     name: ClassVar[str] = ""
