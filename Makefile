@@ -13,14 +13,16 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 TORCH := $(shell sed -n 's/^\(torch==[^ ;]*\).*/\1/p' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint typecheck bench losses-page plots-page clean distclean
+.PHONY: help demo test lint typecheck bench docs docs-links losses-page plots-page clean distclean
 
 help:
 	@echo "make demo       compare losses and SMOTE on real imbalanced data; figures in $(OUT)/"
 	@echo "make test       lint, type check, run the tests (ARGS=... goes to pytest)"
-	@echo "make lint       ruff: rules and formatting"
+	@echo "make docs       the documentation, in docs/_build/html; runs the examples; any warning is an error"
+	@echo "make lint       ruff: rules and formatting; codespell"
 	@echo "make typecheck  mypy, strict"
 	@echo "make bench      speed of fit and predict_proba against the peers"
+	@echo "make docs-links  are the external links of the documentation alive? needs the network"
 	@echo "make losses-page  docs/losses.md and its pictures, from the docstrings of the losses"
 	@echo "make plots-page  the pictures of docs/plotting.md, from the code on that page"
 	@echo "make clean      remove caches, builds and $(OUT)/; make distclean removes $(VENV)/ too"
@@ -42,6 +44,8 @@ lint: $(VENV)/.stamp-dev
 	@$(BIN)/ruff check --quiet .
 	@echo "==> ruff format --check"
 	@$(BIN)/ruff format --quiet --diff .
+	@echo "==> codespell"
+	@$(BIN)/codespell
 
 typecheck: $(VENV)/.stamp-dev
 	@echo "==> mypy"
@@ -52,6 +56,18 @@ bench: $(VENV)/.stamp-demo
 	@$(BIN)/python benchmarks/bench_fit.py
 	@echo "==> speed of predict_proba"
 	@$(BIN)/python benchmarks/bench_predict.py
+
+docs: $(VENV)/.stamp-docs
+	@echo "==> sphinx"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going \
+		--nitpicky --quiet docs docs/_build/html
+	@echo "==> links inside the pages"
+	@$(BIN)/python docs/check_links.py docs/_build/html
+	@echo "==> open docs/_build/html/index.html"
+
+docs-links: $(VENV)/.stamp-docs
+	@OMP_NUM_THREADS=1 $(BIN)/python -m sphinx --builder linkcheck --quiet \
+		-D plot_gallery=0 docs docs/_build/linkcheck
 
 losses-page: $(VENV)/.stamp-plot
 	@$(BIN)/python docs/make_losses_page.py
@@ -78,7 +94,7 @@ $(VENV)/.stamp-%: pyproject.toml constraints.txt $(VENV)/.stamp-torch
 	@touch $@
 
 clean:
-	@rm -rf $(OUT) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(OUT) build dist docs/_build docs/auto_examples docs/api .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find imbtorch tests examples benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 distclean: clean

@@ -14,7 +14,7 @@ What the members gain together, by the protocol of the Fraud Detection Handbook 
     python benchmarks/bench_ensemble.py --quality --subset balanced --set max_epochs=100
     python benchmarks/bench_ensemble.py --quality --chosen --folds test
 
-``--chosen`` is what was best on the validation folds (see docs/search.md): ``--preprocessing
+``--chosen`` is what was best on the validation folds (see docs/searches.md): ``--preprocessing
 logs``, a focal loss with gamma 1, and 128 rows a batch.
 
 Where others use the machine too, ``--threads 1`` gives steadier numbers.

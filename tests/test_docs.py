@@ -7,7 +7,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+GENERATED = {"_build", "api", "auto_examples"}
+PAGES = [ROOT / "README.md"] + [
+    path
+    for path in sorted((ROOT / "docs").rglob("*.md"))
+    if not GENERATED.intersection(path.relative_to(ROOT / "docs").parts)
+]
 BLOCK = re.compile(r"^[ \t]*```python[ \t]*\n(.*?)^[ \t]*```[ \t]*$", re.MULTILINE | re.DOTALL)
 
 
