@@ -35,6 +35,13 @@ class ClassCounts(Mapping[Any, float]):
         Rows, or total ``sample_weight``.
     multilabel : bool
         Whether a row may have several labels, which are numbered from 0.
+
+    Examples
+    --------
+    >>> from imbtorch.weights import class_counts
+    >>> counts = class_counts(["no", "no", "yes"]) + class_counts(["no"])
+    >>> dict(counts), counts.n_rows
+    ({'no': 3.0, 'yes': 1.0}, 4)
     """
 
     masses: Mapping[Any, float] = field(default_factory=dict)

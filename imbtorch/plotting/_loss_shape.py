@@ -39,7 +39,17 @@ _BATCH = 20  # rows of the batch that a loss of whole batches gets
 
 @dataclass(frozen=True)
 class LossCurve:
-    """Value and derivative of one loss for one true class, both of shape ``(n,)``."""
+    """Value and derivative of one loss for one true class, both of shape ``(n,)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from imbtorch.plotting import LossCurve, LossShapeDisplay
+    >>> p = np.linspace(0.01, 0.99, 99)
+    >>> curve = LossCurve("squared miss", None, (1 - p) ** 2, -2 * p * (1 - p) ** 2)
+    >>> LossShapeDisplay(p, [curve]).curves[0].name
+    'squared miss'
+    """
 
     name: str
     true_class: Any

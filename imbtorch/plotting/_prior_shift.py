@@ -48,6 +48,18 @@ class Reliability:
         Rows.
     brier : float
         Brier score of all rows, lower is better.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> import numpy as np
+    >>> from imbtorch.plotting import PriorShiftDisplay
+    >>> y, proba = np.arange(20) >= 10, np.repeat([0.1, 0.9], 10)
+    >>> display = PriorShiftDisplay.from_predictions(y, {"net": proba})
+    >>> curve = display.curves["net"]
+    >>> curve.observed.tolist(), curve.counts.tolist(), round(float(curve.brier), 2)
+    ([0.0, 1.0], [10, 10], 0.01)
+    >>> plt.close(display.figure_)
     """
 
     predicted: Floats
