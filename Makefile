@@ -31,7 +31,7 @@ demo: $(VENV)/.stamp-demo
 	@echo "==> losses and SMOTE compared on imbalanced data"
 	@$(BIN)/python examples/compare_with_smote.py --out $(OUT)
 	@echo "==> shape of the focal loss"
-	@$(BIN)/python examples/focal_loss_shape.py --out $(OUT)
+	@$(BIN)/python examples/plot_focal_loss_shape.py --out $(OUT)
 	@echo "==> figures:"
 	@ls $(OUT)/*.png
 

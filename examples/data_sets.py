@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from shared_files import shared_file
 from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.model_selection import RepeatedStratifiedKFold, StratifiedKFold
 from sklearn.utils.multiclass import type_of_target
@@ -172,10 +172,7 @@ def card_fraud(path: Path) -> DataSet:
 
 def find_fraud() -> Path | None:
     """Look in ``$IMBTORCH_DATA``, or in ``../shared/data`` beside the checkout."""
-    named = os.environ.get("IMBTORCH_DATA")
-    checkout = Path(__file__).resolve().parents[1]
-    folder = Path(named) if named else checkout.parent / "shared" / "data"
-    return folder / FRAUD_FILE if (folder / FRAUD_FILE).is_file() else None
+    return shared_file(FRAUD_FILE)
 
 
 def from_csv(path: Path, target: str, *, header: bool = True) -> DataSet:

@@ -6,18 +6,19 @@ from typing import Any
 
 import numpy as np
 from evaluation import Outcome
+from gallery import COLOURS
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, confusion_matrix, precision_recall_curve
 
-# Okabe and Ito's palette: told apart also with colour vision deficiency
-COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#D55E00", "#CC79A7")
 WIDTHS = (5.0, 4.0, 3.2, 2.4, 1.7, 1.0)  # curves that coincide show as stripes
 FEW = 4  # classes: above that the matrices are drawn denser
 
 
-def precision_recall(title: str, labels: list[str], pooled: dict[str, Outcome]) -> Figure:
+def precision_recall(
+    title: str, labels: list[str], pooled: dict[str, Outcome], figure: Figure | None = None
+) -> Figure:
     """Draw precision against recall of the rarest class, one curve per strategy.
 
     Parameters
@@ -28,10 +29,12 @@ def precision_recall(title: str, labels: list[str], pooled: dict[str, Outcome]) 
         Names of the classes, the rarest one last.
     pooled : dict of Outcome
         The test rows of all folds, by strategy.
+    figure : Figure or None
+        What to draw on; None makes one that belongs to no window.
     """
-    figure = Figure(figsize=(7.5, 5), layout="constrained")
+    figure = _sized(figure, (7.5, 5))
     axes = figure.subplots()
-    for (name, outcome), colour, width in zip(pooled.items(), COLOURS, WIDTHS, strict=True):
+    for (name, outcome), colour, width in zip(pooled.items(), COLOURS, WIDTHS, strict=False):
         is_rare = outcome.truth == len(labels) - 1
         precision, recall, _ = precision_recall_curve(is_rare, outcome.score)
         label = f"{name}, {average_precision_score(is_rare, outcome.score):.3f}"
@@ -46,7 +49,9 @@ def precision_recall(title: str, labels: list[str], pooled: dict[str, Outcome]) 
     return figure
 
 
-def confusion_matrices(title: str, labels: list[str], pooled: dict[str, Outcome]) -> Figure:
+def confusion_matrices(
+    title: str, labels: list[str], pooled: dict[str, Outcome], figure: Figure | None = None
+) -> Figure:
     """Draw one confusion matrix per strategy, in per cent of the true class.
 
     Parameters
@@ -57,11 +62,13 @@ def confusion_matrices(title: str, labels: list[str], pooled: dict[str, Outcome]
         Names of the classes.
     pooled : dict of Outcome
         The test rows of all folds, by strategy.
+    figure : Figure or None
+        What to draw on; None makes one that belongs to no window.
     """
     side, n_columns = (2.6 if len(labels) <= FEW else 3.4), 3
     n_lines = -(-len(pooled) // n_columns)
     size = (n_columns * side + 1.2, n_lines * (side + 0.4) + 0.5)
-    figure = Figure(figsize=size, layout="constrained")
+    figure = _sized(figure, size)
     panels = figure.subplots(n_lines, n_columns, squeeze=False, sharex=True, sharey=True)
     for (name, outcome), axes in zip(pooled.items(), panels.flat, strict=True):
         matrix = confusion_matrix(outcome.truth, outcome.predicted, normalize="true")
@@ -77,9 +84,17 @@ def confusion_matrices(title: str, labels: list[str], pooled: dict[str, Outcome]
     return figure
 
 
+def _sized(figure: Figure | None, size: tuple[float, float]) -> Figure:
+    figure = Figure() if figure is None else figure
+    figure.set_layout_engine("constrained")
+    figure.set_size_inches(size)
+    return figure
+
+
 def _draw_matrix(axes: Axes, per_cent: NDArray[Any], labels: list[str]) -> Any:
     few = len(labels) <= FEW
     image = axes.imshow(per_cent, cmap="cividis", vmin=0, vmax=100)
+    axes.grid(visible=False)
     for (line, column), value in np.ndenumerate(per_cent):
         if few or value >= 0.5:
             axes.text(

@@ -41,7 +41,7 @@ def format_table(table: Table) -> str:
     """
     width = max(map(len, table))
     titles = zip(*(title.split("\n") for _, title, *_ in COLUMNS), strict=True)
-    lines = [" " * width + "".join(f"{word:>12} " for word in words) for words in titles]
+    lines = [" " * width + "".join(f"{word:>13} " for word in words) for words in titles]
     lines += [f"{strategy:<{width}}" for strategy in table]
     for key, _, sign, decimals in COLUMNS:
         means = {
@@ -51,7 +51,7 @@ def format_table(table: Table) -> str:
         for line, (name, row) in enumerate(table.items(), start=2):
             mean, deviation = (_number(f(row[key]), decimals) for f in (np.mean, np.std))
             mark = "*" if means[name] == best else " "
-            lines[line] += f"{mean} ±{deviation}".rjust(12) + mark
+            lines[line] += f"{mean} ±{deviation}".rjust(13) + mark
     return "\n".join(line.rstrip() for line in lines)
 
 

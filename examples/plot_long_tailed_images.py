@@ -1,0 +1,120 @@
+"""
+Long-tailed digits: remedies for a convolutional net
+====================================================
+
+The most frequent digit has 100 times the training images of the rarest one; the test images are
+balanced. Compared are plain cross-entropy, balanced softmax, LDAM with deferred re-weighting, and
+classifier re-training (cRT): MNIST's test part where it is at hand, else scikit-learn's small
+digits.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+from gallery import finish, start
+from loaders import images
+from sklearn.metrics import recall_score
+from sklearn.model_selection import train_test_split
+from torch import nn
+
+from imbtorch import CosineLinear, ImbalancedNetClassifier, finetune_head
+from imbtorch.datasets import make_long_tailed
+from imbtorch.metrics import recall_by_frequency
+
+quick = start()
+RATIO = 100
+
+# %%
+# A net with a choice of heads
+# ----------------------------
+# LDAM wants logits that are cosines, the other losses plain ones.
+
+
+class ConvNet(nn.Module):
+    """Two convolutions and a hidden layer; the head may give cosines."""
+
+    def __init__(self, input_shape, n_outputs, *, head=nn.Linear):
+        super().__init__()
+        side = input_shape[1] // 4
+        self.features = nn.Sequential(
+            *(nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2)),
+            *(nn.Conv2d(16, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2)),
+            *(nn.Flatten(), nn.Linear(32 * side * side, 64), nn.ReLU()),
+        )
+        self.head = head(64, n_outputs)
+
+    def forward(self, x):
+        return self.head(self.features(x))
+
+
+def cosine_net(input_shape, n_outputs):
+    """Build the same net with a head for margins."""
+    return ConvNet(input_shape, n_outputs, head=CosineLinear)
+
+
+# %%
+# Four remedies
+# -------------
+# Each is a few parameters of the classifier. cRT takes the net trained with cross-entropy and
+# trains its head anew on balanced rows.
+
+
+def net(seed, module=ConvNet, **parameters):
+    """Configure a classifier."""
+    return ImbalancedNetClassifier(
+        module, max_epochs=2 if quick else 20, batch_size=64, random_state=seed, **parameters
+    )
+
+
+def fit_all(X, y, seed):
+    """Fit a classifier per remedy."""
+    plain = net(seed, loss="cross_entropy").fit(X, y)
+    ldam = net(seed, cosine_net, loss="ldam", class_weight="balanced", class_weight_schedule=0.6)
+    return {
+        "cross-entropy": plain,
+        "balanced softmax": net(seed, loss="balanced_softmax").fit(X, y),
+        "LDAM-DRW": ldam.fit(X, y),
+        "cRT": finetune_head(plain, X, y, method="crt", random_state=seed),
+    }
+
+
+# %%
+# Recall where images are few
+# ---------------------------
+# Over seeds, each of which splits, thins and trains anew.
+
+name, X, y = images()
+n_seeds = 1 if quick else 3
+recalls, few = {}, {}
+for seed in range(n_seeds):
+    X_train, X_test, y_train, y_test = train_test_split(
+        X, y, test_size=0.4, stratify=y, random_state=seed
+    )
+    X_tail, y_tail = make_long_tailed(X_train, y_train, RATIO, random_state=seed)
+    for strategy, clf in fit_all(X_tail, y_tail, seed).items():
+        predicted = clf.predict(X_test)
+        recalls.setdefault(strategy, []).append(recall_score(y_test, predicted, average=None))
+        groups = recall_by_frequency(y_test, predicted, y_tail)
+        few.setdefault(strategy, []).append(groups["few"])
+
+print(f"{name}: {len(y_tail):,} training images, {RATIO} to 1; seeds: {n_seeds}")
+print(f"{'':<18}{'balanced accuracy':>20}{'classes of < 20 images':>26}{'worst class':>14}")
+for strategy, values in recalls.items():
+    accuracy = np.mean(values, axis=1)  # balanced accuracy is the mean recall
+    cell = f"{accuracy.mean():.3f} ± {accuracy.std():.3f}"
+    worst = np.mean(np.min(values, axis=1))
+    print(f"{strategy:<18}{cell:>20}{np.mean(few[strategy]):>26.3f}{worst:>14.3f}")
+
+# %%
+# TODO
+
+counts = np.bincount(y_tail)
+order = np.argsort(-counts, kind="stable")
+fig, ax = plt.subplots(figsize=(8, 4.5))
+for (strategy, values), marker in zip(recalls.items(), "os^D", strict=True):
+    ax.plot(range(len(order)), np.mean(values, axis=0)[order], marker=marker, label=strategy)
+ax.set_xticks(range(len(order)), [f"{digit}\n{counts[digit]}" for digit in order])
+ax.set(xlabel="digit, and its training images", ylabel="recall on balanced test images")
+ax.set_ylim(0, 1.02)
+ax.legend(loc="lower left")
+
+finish()

@@ -1,0 +1,160 @@
+"""
+One recipe for regression, two classes and ten
+==============================================
+
+House prices, images that show an 8 or not, and a long tail of ten digits: nets with batch
+normalisation and dropout that stop early, several losses for each task, and the best net saved
+and loaded again. Real data where they are at hand (Boston housing, MNIST), stand-ins where not.
+"""
+
+import pickle
+import tempfile
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from data_sets import keep
+from gallery import finish, start
+from loaders import images, prices
+from sklearn.metrics import (
+    average_precision_score,
+    balanced_accuracy_score,
+    mean_absolute_error,
+    r2_score,
+)
+from sklearn.model_selection import train_test_split
+from torch import nn
+
+from imbtorch import ImbalancedNetClassifier, ImbalancedNetRegressor
+from imbtorch.datasets import make_long_tailed
+from imbtorch.metrics import min_class_recall
+
+quick = start()
+
+# %%
+# Modules
+# -------
+# Functions of the shape of a row and the number of outputs: the net is sized from the data. The
+# first layer of the net for tables scales its inputs.
+
+
+def table_net(input_shape, n_outputs):
+    """Build a net for tables."""
+    return nn.Sequential(
+        *(nn.BatchNorm1d(input_shape[0]), nn.Linear(input_shape[0], 64), nn.ReLU()),
+        *(nn.Dropout(0.1), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, n_outputs)),
+    )
+
+
+def image_net(input_shape, n_outputs):
+    """Build a small convolutional net."""
+    side = input_shape[1] // 4
+    return nn.Sequential(
+        *(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(8, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Flatten(), nn.Dropout(0.2), nn.Linear(16 * side * side, n_outputs)),
+    )
+
+
+# %%
+# Data
+# ----
+
+house_name, X_house, price = prices()
+image_name, X_image, digit = images()
+houses = train_test_split(X_house, price, test_size=0.3, random_state=0)
+X_train, X_test, digit_train, digit_test = train_test_split(
+    X_image, digit, test_size=0.7, stratify=digit, random_state=0
+)
+
+label_train, label_test = (
+    np.where(values == 8, "8", "other") for values in (digit_train, digit_test)
+)
+rows = keep(label_train, {"8": np.count_nonzero(label_train == "other") // 50})
+eights = X_train[rows], X_test, label_train[rows], label_test
+X_tail, digit_tail = make_long_tailed(X_train, digit_train, 50, random_state=0)
+tail = X_tail, X_test, digit_tail, digit_test
+print(f"{house_name}: {len(price)} rows, {price.min():g} to {price.max():g} (1000 dollars)")
+print(f"{image_name}, 8 or not: {len(rows):,} rows, {np.mean(eights[2] == '8'):.1%} show an 8")
+print(f"{image_name}, long tail: {len(digit_tail):,} rows, {np.bincount(digit_tail).tolist()}")
+
+# %%
+# Losses for each task
+# --------------------
+# A tenth of the training rows is held out and scored after each epoch: :math:`R^2` for
+# regression, average precision for classes. ``patience`` epochs without a better score end the
+# training, and the weights of the best epoch are kept.
+
+COMMON = {
+    "max_epochs": 3 if quick else 40, "early_stopping": True, "patience": 10, "random_state": 0
+}  # fmt: skip
+TASKS = {
+    "prices": (ImbalancedNetRegressor(table_net, lr=1e-2, scoring="r2", **COMMON), houses),
+    "8 or not": (ImbalancedNetClassifier(image_net, **COMMON), eights),
+    "ten digits": (ImbalancedNetClassifier(image_net, **COMMON), tail),
+}
+LOSSES = {
+    "prices": ("mse", "l1", "huber"),
+    "8 or not": ("bce", "focal", "logit_adjusted"),
+    "ten digits": ("cross_entropy", "focal", "balanced_softmax"),
+}
+
+
+def measures(task, net, X, y):
+    """Name and measure what matters for a task."""
+    guess = net.predict(X)
+    if task == "prices":
+        return {"R2": r2_score(y, guess), "mean absolute error": mean_absolute_error(y, guess)}
+    found = {"balanced accuracy": balanced_accuracy_score(y, guess)}
+    if task == "8 or not":
+        return found | {
+            "average precision": average_precision_score(y == "8", net.predict_proba(X)[:, 0])
+        }
+    return found | {"worst recall": min_class_recall(y, guess)}
+
+
+fitted = {}
+for task, (estimator, (X_fit, X_new, y_fit, y_new)) in TASKS.items():
+    for loss in LOSSES[task]:
+        net = type(estimator)(**estimator.get_params(deep=False)).set_params(loss=loss)
+        fitted[task, loss] = net.fit(X_fit, y_fit)
+        found = measures(task, net, X_new, y_new)
+        cells = "".join(f"   {key} {value:.3f}" for key, value in found.items())
+        print(f"{task:<12}{loss:<18}epochs {net.n_iter_:>3}{cells}")
+
+# %%
+# TODO
+#
+# When they stopped
+# -----------------
+# Scores of the held-out rows by epoch; the dot is the epoch that was kept.
+
+fig, axes = plt.subplots(1, 3, figsize=(11, 3.6))
+for ax, (task, losses) in zip(axes, LOSSES.items(), strict=True):
+    for loss in losses:
+        scores = fitted[task, loss].history_[:, "valid_score"]
+        epochs = range(1, len(scores) + 1)
+        (line,) = ax.plot(epochs, scores, linewidth=1.2, label=loss)
+        best = int(np.argmax(scores))
+        ax.plot(best + 1, scores[best], "o", color=line.get_color(), markersize=7)
+    ax.set(title=task, xlabel="epoch")
+    ax.legend(fontsize=9, loc="lower right")
+axes[0].set(ylabel="R2 of held-out rows", ylim=(0, 1))
+for ax in axes[1:]:
+    ax.set(ylabel="average precision of held-out rows", ylim=(0, 1.03))
+
+# %%
+# Saved and loaded
+# ----------------
+# The whole estimator, its weights, statistics of batch normalisation and labels included.
+
+net = fitted["ten digits", "balanced_softmax"]
+with tempfile.TemporaryDirectory() as folder:
+    path = Path(folder) / "digits.pickle"
+    path.write_bytes(pickle.dumps(net))
+    print(f"{path.stat().st_size / 1024:.0f} KiB")
+    loaded = pickle.loads(path.read_bytes())
+same = np.array_equal(loaded.predict_proba(X_test), net.predict_proba(X_test))
+print(f"the same probabilities, to the bit: {same}")
+
+finish()
