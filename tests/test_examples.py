@@ -1,14 +1,29 @@
 """The scripts of examples/ and benchmarks/ run, on little data."""
 
+import ast
 import json
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 
+import matplotlib as mpl
+import matplotlib.pyplot as plt
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+GALLERY = {  # what each script prints, among other things
+    "plot_chainer_class_weight.py": ["2.6265234", "[[ 1.4621172 -1.4621172]]", "0.214"],
+    "plot_compare_with_smote.py": ["SMOTE inside the net", "gamma searched", "Ranking:"],
+    "plot_eye_state_sequences.py": ["torch's L1Loss", "balanced", "recall, closed"],
+    "plot_focal_loss_shape.py": ["gradient", "p = 0.9"],
+    "plot_fraud_focal.py": ["focal, balanced", "1/21, restated", "Brier, restated"],
+    "plot_long_tailed_images.py": ["LDAM-DRW", "cRT"],
+    "plot_many_labels.py": ["pos_weight, balanced", "asymmetric", "largest relative difference"],
+    "plot_rare_prices.py": ["LDS weights", "balanced MSE"],
+    "plot_three_tasks.py": ["huber", "balanced_softmax", "to the bit: True"],
+}
 
 
 def run(script, *arguments, cwd):
@@ -59,10 +74,60 @@ def test_comparison_explains_bad_input(tmp_path, arguments, message):
     assert "Traceback" not in errors
 
 
-def test_shape_of_the_focal_loss_is_drawn(tmp_path):
-    code, _, errors = run("examples/focal_loss_shape.py", "--out", "o", cwd=tmp_path)
+def test_example_runs_as_a_program_and_writes_its_figure(tmp_path):
+    code, output, errors = run("examples/plot_focal_loss_shape.py", "--out", "o", cwd=tmp_path)
     assert code == 0, errors
     assert (tmp_path / "o" / "focal_loss_shape.png").stat().st_size > 10_000
+    code, output, errors = run("examples/plot_focal_loss_shape.py", "--help", cwd=tmp_path)
+    assert code == 0, errors
+    assert "Shape of the focal loss" in output
+
+
+def test_gallery_is_complete():
+    assert sorted(path.name for path in (ROOT / "examples").glob("plot_*.py")) == sorted(GALLERY)
+
+
+@pytest.mark.parametrize("script", GALLERY)
+def test_example_has_the_form_of_the_gallery(script):
+    source = (ROOT / "examples" / script).read_text(encoding="utf-8")
+    title, underline, blank = ast.get_docstring(ast.parse(source)).splitlines()[:3]
+    assert underline == "=" * len(title)
+    assert not blank
+    assert source.count("\n# %%\n") >= 3
+    assert source.endswith("\nfinish()\n")
+    assert "__file__" not in source  # sphinx-gallery has none
+
+
+@pytest.fixture
+def as_main(monkeypatch, capsys):
+    """Run a script of the gallery as sphinx-gallery does: in this process, without a __file__."""
+
+    def run_script(script, *arguments):
+        path = ROOT / "examples" / script
+        main = types.ModuleType("__main__")
+        monkeypatch.setitem(sys.modules, "__main__", main)
+        monkeypatch.setattr(sys, "argv", [str(path), *map(str, arguments)])
+        monkeypatch.syspath_prepend(path.parent)
+        exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), main.__dict__)
+        return capsys.readouterr().out
+
+    plt.switch_backend("agg")
+    with mpl.rc_context():
+        yield run_script
+    plt.close("all")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", GALLERY)
+@pytest.mark.parametrize("data", ["shared", "none"])
+def test_example_prints_its_table_and_draws(tmp_path, monkeypatch, as_main, script, data):
+    if data == "none":  # stand-ins take the place of data that are not there
+        monkeypatch.setenv("IMBTORCH_DATA", str(tmp_path))
+    output = as_main(script, "--quick", "--out", tmp_path / "o")
+    assert all(word in output for word in GALLERY[script])
+    figures = list((tmp_path / "o").glob("*.png"))
+    assert len(figures) == output.count("Figure: ") > 0
+    assert min(figure.stat().st_size for figure in figures) > 10_000
 
 
 @pytest.mark.slow
@@ -81,24 +146,11 @@ def test_benchmark_prints_ratios(tmp_path, script, arguments):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("script", "arguments", "words"),
-    [
-        ("long_tailed_images.py", ("--seeds", 1, "--epochs", 2, "--out", "o"), ["LDAM-DRW", "cRT"]),
-        ("many_labels.py", ("--epochs", 2), ["pos_weight", "asymmetric"]),
-        ("eye_state_sequences.py", ("--epochs", 1), ["L1 loss", "logit adjustment"]),
-        ("rare_prices.py", ("--epochs", 4, "--seeds", 1), ["LDS weights", "balanced MSE"]),
-        ("data_parallel.py", ("--epochs", 1, "--rows", 2000), ["1 epochs by 1 process(es)"]),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-@pytest.mark.parametrize("data", ["shared", "none"])
-def test_example_prints_its_table(tmp_path, monkeypatch, script, arguments, words, data):
-    if data == "none":  # stand-ins take the place of data that are not there
-        monkeypatch.setenv("IMBTORCH_DATA", str(tmp_path))
-    code, output, errors = run(f"examples/{script}", *arguments, cwd=tmp_path)
+def test_data_parallel_example_runs_alone(tmp_path):
+    arguments = ("--epochs", 1, "--rows", 2000)
+    code, output, errors = run("examples/data_parallel.py", *arguments, cwd=tmp_path)
     assert code == 0, errors
-    assert all(word in output for word in words)
+    assert "1 epochs by 1 process(es)" in output
 
 
 @pytest.mark.slow
