@@ -27,7 +27,7 @@ quick = start()
 # frequencies. The search for gamma, :class:`~imbtorch.model_selection.StackedGridSearchCV`,
 # trains its candidates on all folds in one pass.
 
-tumours, digits = rare_tumours().first_folds(5), one_digit().first_folds(3)
+tumours, digits = rare_tumours(), one_digit().first_folds(3)
 if quick:
     tumours, digits = tumours.first_folds(2), digits.first_folds(1)
 epochs = {"max_epochs": 2} if quick else {}

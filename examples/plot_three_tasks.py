@@ -123,7 +123,11 @@ for task, (estimator, (X_fit, X_new, y_fit, y_new)) in TASKS.items():
         print(f"{task:<12}{loss:<18}epochs {net.n_iter_:>3}{cells}")
 
 # %%
-# TODO
+# On the prices squared error and Huber are equally good; a single split of 506 rows cannot tell
+# them apart. Whether an image shows an 8 is ranked alike by all three losses, and the
+# classifier's default, ``"logit_adjusted"``, decides best at 1/2, as it is made for balanced
+# accuracy. On the long tail the choice matters: with cross-entropy and with the focal loss the
+# worst digit is hardly ever recognised, with balanced softmax it mostly is.
 #
 # When they stopped
 # -----------------
