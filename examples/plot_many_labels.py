@@ -117,8 +117,8 @@ print(f"In truth a row has {truth.sum(axis=1).mean():.2f} labels.")
 # On bibtex no loss ranks better than plain BCE: weights move decisions. BCE predicts half as many
 # labels as there are, full balance twice as many, and the square root comes near the truth and
 # has the best F1 micro. The asymmetric loss has the best F1 macro. Rare labels are not the hard
-# ones here: a rare tag often hangs on one telling word. The distribution-balanced loss is slow to
-# learn: with 20 epochs and ``batch_size="auto"``, its mAP was 0.360 and that of BCE 0.350.
+# ones here. The distribution-balanced loss is slow to learn: with 20 epochs and
+# ``batch_size="auto"``, its mAP was 0.360 and that of BCE 0.350.
 
 edges = np.quantile(n_train[usable], [0, 0.25, 0.5, 0.75, 1])
 group = np.searchsorted(edges[1:-1], n_train[usable], side="left")
