@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from imbtorch._version import __version__
 from imbtorch.classifier import ImbalancedNetClassifier
+from imbtorch.compare import compare_strategies
 from imbtorch.ensemble import BalancedNetEnsembleClassifier
 from imbtorch.exceptions import (
     DivergenceError,
@@ -27,6 +28,7 @@ __all__ = [
     "ImbalancedNetRegressor",
     "NotStackedWarning",
     "__version__",
+    "compare_strategies",
     "finetune_head",
     "load",
     "tau_normalize",

@@ -15,6 +15,8 @@ PACKAGE = Path(__file__).resolve().parents[1] / "imbtorch"
 # each other.
 LAYERS = {
     "__init__": 8,
+    "__main__": 8,
+    "compare/": 7,
     "classifier": 5,
     "regressor": 5,
     "ensemble": 6,

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 import imbtorch
+import imbtorch.compare
 import imbtorch.datasets
 import imbtorch.losses
 import imbtorch.metrics
@@ -26,6 +27,7 @@ PUBLIC = {
     "MLP",
     "NotStackedWarning",
     "__version__",
+    "compare_strategies",
     "finetune_head",
     "load",
     "tau_normalize",
@@ -40,6 +42,7 @@ PUBLIC_LOSSES = {
     "all_losses",
     "get_loss",
 }
+PUBLIC_COMPARE = {"StrategyComparison", "compare_strategies", "default_strategies"}
 PUBLIC_DATASETS = {"make_long_tailed"}
 PUBLIC_METRICS = {
     "adaptive_ece",
@@ -178,6 +181,10 @@ def test_names_of_model_selection():
     assert set(imbtorch.model_selection.__all__) == PUBLIC_MODEL_SELECTION
 
 
+def test_names_of_compare():
+    assert set(imbtorch.compare.__all__) == PUBLIC_COMPARE
+
+
 def test_names_of_the_datasets():
     assert set(imbtorch.datasets.__all__) == PUBLIC_DATASETS
 
@@ -202,6 +209,7 @@ def test_names_of_the_weights():
     "package",
     [
         imbtorch,
+        imbtorch.compare,
         imbtorch.datasets,
         imbtorch.losses,
         imbtorch.metrics,

@@ -1,0 +1,171 @@
+"""Imbalance remedies for nets on tables, measured alike: many data sets, remedies and seeds.
+
+Every remedy trains the same network with the same budget, on the same folds; parameters are
+chosen by an inner search on the training rows alone. One line of the CSV file per data set, ratio,
+remedy and seed; what is there already is not run again, so that a study that was cut short goes
+on where it stopped::
+
+    python benchmarks/study.py
+    python benchmarks/study.py --quick --out quick.csv
+    python benchmarks/study_page.py
+
+Needs the shared data (``$IMBTORCH_DATA``, or ``../shared/data`` beside the checkout); without
+them, the data sets that come with scikit-learn remain.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.model_selection import StratifiedKFold
+from sklearn.preprocessing import StandardScaler
+from study_data import MAX_ROWS, SOURCES, Table, thinned
+
+from imbtorch.compare._folds import evaluate
+from imbtorch.compare._metrics import METRICS, as_scorer, by_frequency
+from imbtorch.compare._strategies import GAMMAS, STRATEGIES, Contest, enough_epochs
+
+RESULTS = Path(__file__).resolve().parent / "results" / "study.csv"
+KEYS = ("data", "ratio", "remedy", "seed")
+COLUMNS = (*KEYS, "rows", "classes", "rarest", *METRICS, "seconds", "chosen", "error")
+N_FOLDS, N_SEEDS = 3, 5
+
+Cell = tuple[str, str, str, str]
+REMEDIES: dict[str, Callable[[Contest], Any]] = {
+    **STRATEGIES,
+    "cross-entropy, prior shifted": lambda contest: contest.net(target_prior="uniform"),
+    "square-root weights": lambda contest: contest.net(class_weight="sqrt"),
+    "focal, balanced weights": lambda contest: contest.searched(
+        "focal", {"loss__gamma": GAMMAS}, class_weight="balanced"
+    ),
+    "LDAM-DRW": lambda contest: contest.net(
+        "ldam", module__head="cosine", class_weight="balanced", class_weight_schedule=0.8
+    ),
+}
+del REMEDIES["gradient boosting, balanced"]  # a yardstick is enough
+
+
+def cells(names: Sequence[str], seeds: int) -> Iterator[tuple[int, str, float | None]]:
+    """Order the work seed by seed, so that a study cut short has all data sets."""
+    for seed in range(seeds):
+        for name in names:
+            for ratio in SOURCES[name].ratios:
+                yield seed, name, ratio
+
+
+def done_in(path: Path) -> set[Cell]:
+    """Read which cells a file has."""
+    if not path.is_file():
+        return set()
+    with path.open(newline="", encoding="utf-8") as file:
+        return {tuple(row[key] for key in KEYS) for row in csv.DictReader(file)}
+
+
+def append(path: Path, row: dict[str, Any]) -> None:
+    """Add one line, after the header where the file is new."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    is_new = not path.is_file()
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, restval="")
+        if is_new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def run_cell(remedy: str, table: Table, seed: int, epochs: int | None) -> dict[str, Any]:
+    """Cross-validate one remedy; means over the folds.
+
+    Parameters
+    ----------
+    remedy : str
+        One of :data:`REMEDIES`.
+    table : tuple of (ndarray, ndarray)
+        Features and classes.
+    seed : int
+        Of the folds, of nets and samplers.
+    epochs : int or None
+        Passes over the rows.
+    """
+    X, y = table
+    classes, counts = by_frequency(y)
+    scorer = as_scorer("average_precision", classes)
+    contest = Contest(counts, epochs or enough_epochs(len(y)), StandardScaler(), scorer, seed)
+    folds = list(StratifiedKFold(N_FOLDS, shuffle=True, random_state=seed).split(X, y))
+    outcomes = evaluate(REMEDIES[remedy](contest), X, y, folds, classes)
+    row: dict[str, Any] = {
+        key: f"{np.mean([outcome.measures[key] for outcome in outcomes]):.6g}"
+        for key in (*METRICS, "seconds")
+    }
+    row["chosen"] = " ".join(str(v) for o in outcomes for v in o.chosen.values())
+    return row
+
+
+def load(names: Sequence[str]) -> dict[str, Table]:
+    """Load what is there."""
+    tables = {}
+    for name in names:
+        try:
+            tables[name] = SOURCES[name].load()
+        except FileNotFoundError as error:
+            print(f"{name}: left out, {error.filename} is not here", flush=True)
+    return tables
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run all cells that the file lacks."""
+    tables, done = load(args.data), done_in(args.out)
+    start = time.perf_counter()
+    for seed, name, ratio in cells(list(tables), args.seeds):
+        keys = {"data": name, "ratio": str(ratio or "as it is"), "seed": str(seed)}
+        missing = [r for r in args.remedies if (name, keys["ratio"], r, str(seed)) not in done]
+        if not missing:
+            continue
+        X, y = thinned(tables[name], ratio, seed, args.rows)
+        counts = np.unique(y, return_counts=True)[1]
+        size = {"rows": len(y), "classes": len(counts), "rarest": counts.min()}
+        for remedy in missing:
+            try:
+                row = run_cell(remedy, (X, y), seed, args.epochs)
+            except (ValueError, RuntimeError) as error:
+                row = {"error": str(error).splitlines()[0]}
+            append(args.out, {**keys, **size, **row, "remedy": remedy})
+        minutes = (time.perf_counter() - start) / 60
+        print(f"{minutes:6.1f} min: {name}, ratio {keys['ratio']}, seed {seed}", flush=True)
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, default=RESULTS, help="CSV file (%(default)s)")
+    parser.add_argument("--data", nargs="+", choices=list(SOURCES), default=list(SOURCES))
+    parser.add_argument("--remedies", nargs="+", choices=list(REMEDIES), default=list(REMEDIES))
+    parser.add_argument("--seeds", type=int, default=N_SEEDS)
+    parser.add_argument("--epochs", type=int, help="20, or more where rows are few")
+    parser.add_argument("--rows", type=int, default=MAX_ROWS, help="per data set, at most")
+    parser.add_argument("--quick", action="store_true", help="two small data sets, two epochs")
+    args = parser.parse_args(argv)
+    if args.quick:
+        args.data, args.seeds, args.epochs, args.rows = ["tumours", "digits"], 1, 2, 400
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the study."""
+    args = parse(argv)
+    torch.set_num_threads(min(torch.get_num_threads(), 2))
+    warnings.filterwarnings("ignore", message=".*least populated class.*")
+    run(args)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,9 @@
+"""Comparison of remedies for imbalance on one data set."""
+
+from __future__ import annotations
+
+from imbtorch.compare._compare import compare_strategies
+from imbtorch.compare._result import StrategyComparison
+from imbtorch.compare._strategies import default_strategies
+
+__all__ = ["StrategyComparison", "compare_strategies", "default_strategies"]

@@ -1,0 +1,123 @@
+"""The command line: ``python -m imbtorch compare``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from imbtorch._version import __version__
+from imbtorch.compare._compare import compare_strategies
+from imbtorch.compare._metrics import METRICS
+from imbtorch.compare._strategies import STRATEGIES
+from imbtorch.compare._table_file import read
+
+__all__ = ["main"]
+
+_QUICK_EPOCHS, _QUICK_FOLDS = 3, 2
+
+
+def parser() -> argparse.ArgumentParser:
+    """Set up the options."""
+    top = argparse.ArgumentParser(
+        prog="python -m imbtorch", description="Neural networks for imbalanced data."
+    )
+    top.add_argument("--version", action="version", version=__version__)
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    compare = commands.add_parser(
+        "compare",
+        help="compare remedies for imbalance on a table",
+        description="Compare remedies for imbalance on a table, by nested cross-validation.",
+        epilog=f"Strategies: {'; '.join(STRATEGIES)}.",
+    )
+    add = compare.add_argument
+    add("file", type=Path, help="CSV file with a header, or parquet by its extension")
+    add("--target", required=True, metavar="COLUMN", help="column of the classes")
+    add("--strategies", nargs="+", metavar="NAME", help="some of those below; beginnings will do")
+    add("--drop", nargs="+", default=[], metavar="COLUMN", help="columns to leave out")
+    add(
+        "--categorical",
+        nargs="+",
+        default=[],
+        metavar="COLUMN",
+        help="columns to encode one-hot; auto is all that are not numbers",
+    )
+    add("--folds", type=int, default=5, help="of the outer cross-validation (%(default)s)")
+    add("--epochs", type=int, help="of each net (20, more for less than 2 000 rows)")
+    add(
+        "--scoring",
+        default="average_precision",
+        metavar="NAME",
+        help=f"metric that decides (%(default)s): {', '.join(METRICS)}, or any of scikit-learn's",
+    )
+    add("--out", type=Path, metavar="FILE.html", help="write a report with figures there")
+    add("--seed", type=int, default=0, help="of everything random (%(default)s)")
+    add("--quick", action="store_true", help="two folds of three epochs, to try it out")
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : sequence of str or None, default=None
+        Arguments; None takes those of the process.
+
+    Returns
+    -------
+    int
+        0, 2 where the input does not suit, or 130 after Ctrl-C.
+    """
+    arguments = parser().parse_args(argv)
+    try:
+        return _compare(arguments)
+    except (ValueError, ImportError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted before the first strategy was finished.", file=sys.stderr)
+        return 130
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    if arguments.folds < 2:
+        raise ValueError(f"--folds must be at least 2; got {arguments.folds}.")
+    if arguments.epochs is not None and arguments.epochs < 1:
+        raise ValueError(f"--epochs must be at least 1; got {arguments.epochs}.")
+    _check_writable(arguments.out)
+    table = read(arguments.file, arguments.target, arguments.drop, arguments.categorical)
+    for note in table.notes:
+        print(f"note: {note}")
+    quick = arguments.quick
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="interrupted: .* strategies were finished")
+        comparison = compare_strategies(
+            table.X,
+            table.y,
+            strategies=arguments.strategies or "default",
+            cv=_QUICK_FOLDS if quick else arguments.folds,
+            scoring=arguments.scoring,
+            preprocessing=table.preprocessing,
+            max_epochs=_QUICK_EPOCHS if quick else arguments.epochs,
+            random_state=arguments.seed,
+            verbose=int(sys.stderr.isatty()),
+        )
+    print(comparison)
+    if (comparison.table["status"] == "ok").any() and arguments.out is not None:
+        comparison.to_html(arguments.out)
+        print(f"\nReport: {arguments.out}")
+    return 130 if comparison.interrupted else 0
+
+
+def _check_writable(out: Path | None) -> None:
+    """Complain before minutes of work, rather than after them."""
+    if out is None:
+        return
+    if out.is_dir() or not out.resolve().parent.is_dir():
+        raise ValueError(f"--out must be a file in a folder that exists; got {out}.")
+    if not os.access(out if out.exists() else out.resolve().parent, os.W_OK):
+        raise ValueError(f"--out cannot be written: {out}.")

@@ -1,0 +1,287 @@
+"""Nested cross-validation of remedies for one data set."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.model_selection import StratifiedKFold, check_cv
+from sklearn.utils import check_consistent_length, column_or_1d
+from tqdm import tqdm
+
+from imbtorch._seed import draw_seeds
+from imbtorch.compare._folds import Fold, Outcome, evaluate
+from imbtorch.compare._metrics import METRICS, as_scorer, by_frequency
+from imbtorch.compare._result import StrategyComparison
+from imbtorch.compare._statistics import holm, paired_difference, standard_error
+from imbtorch.compare._strategies import default_strategies
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["compare_strategies", "import_pandas", "pick"]
+
+
+def compare_strategies(
+    X: Any,
+    y: ArrayLike,
+    *,
+    strategies: str | Sequence[str] | Mapping[str, Any] = "default",
+    cv: Any = 5,
+    scoring: str | Callable[..., float] = "average_precision",
+    reference: str | None = None,
+    preprocessing: Any = None,
+    max_epochs: int | None = None,
+    random_state: int | np.random.RandomState | None = None,
+    verbose: int = 0,
+) -> StrategyComparison:
+    """Compare remedies for imbalance on one data set, by nested cross-validation.
+
+    All nets have the same architecture and the same budget (see :func:`default_strategies`),
+    behind the same preprocessing, on the same folds. Scalers and samplers see training rows only;
+    parameters such as focal loss's gamma are chosen by an inner search on the training rows of each
+    fold. Gradient boosting is there as a yardstick.
+
+    Parameters
+    ----------
+    X : array-like or data frame of shape (n, n_features)
+        Features.
+    y : array-like of shape (n,)
+        Labels of any type. Of two classes the rarer one is the positive one.
+    strategies : "default", sequence of str or dict of str to classifier, default="default"
+        All of :func:`default_strategies`; some of them, by name or the beginning of it; or
+        classifiers of your own, used as they are: with a scaler in a pipeline where they need one,
+        as a search where they have parameters to choose.
+    cv : int, splitter or iterable, default=5
+        Folds; an int shuffles the rows and keeps the class frequencies.
+    scoring : str or callable, default="average_precision"
+        The metric that inner searches maximise and that decides: ``"average_precision"``,
+        ``"roc_auc"`` (both averaged over the classes where there are more than two),
+        ``"balanced_accuracy"``, ``"brier"`` or ``"ece"``; or a scorer of scikit-learn's.
+    reference : str or None, default=None
+        Strategy that the others are compared with; None is the first one, which does nothing
+        about the imbalance.
+    preprocessing : transformer or None, default=None
+        Before every default strategy; None is a ``StandardScaler``.
+    max_epochs : int or None, default=None
+        Of the default strategies. None is 20, more where there are less than 2 000 rows.
+    random_state : int, RandomState or None, default=None
+        Seed of folds, nets and samplers.
+    verbose : int, default=0
+        1 shows a progress bar over the strategies.
+
+    Returns
+    -------
+    StrategyComparison
+        ``print`` shows a table and a recommendation, ``table`` is a data frame, ``to_html(path)``
+        writes a report. A strategy that fails says so in its row; after Ctrl-C the rows that are
+        finished remain, with ``interrupted=True``.
+
+    Raises
+    ------
+    ImportError
+        If pandas, of the extra ``compare``, is not installed.
+    ValueError
+        If ``y`` has one class, a class is too rare for the folds, or a name is unknown.
+    KeyboardInterrupt
+        On Ctrl-C before the first strategy was finished.
+
+    See Also
+    --------
+    imbtorch.model_selection.StackedGridSearchCV : Searches over one strategy's parameters.
+
+    Notes
+    -----
+    Differences are tested by the corrected resampled t-test [1]_ over the folds, with Holm's
+    adjustment for the number of strategies; few folds of few rare rows will seldom show a clear
+    difference, and the recommendation says so. Repeated folds
+    (``RepeatedStratifiedKFold``) give more certainty.
+
+    References
+    ----------
+    .. [1] Nadeau & Bengio (2003). "Inference for the Generalization Error".
+           :doi:`10.1023/A:1024068626366`
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_classification
+    >>> from imbtorch import compare_strategies
+    >>> X, y = make_classification(400, weights=[0.9], random_state=0)
+    >>> comparison = compare_strategies(
+    ...     X, y, strategies=["cross-entropy", "logit"], cv=3, max_epochs=2, random_state=0
+    ... )
+    >>> comparison.table["status"].tolist()
+    ['ok', 'ok']
+    """
+    import_pandas()
+    labels = column_or_1d(y)
+    check_consistent_length(X, labels)
+    classes, counts = by_frequency(labels)
+    seeds = draw_seeds(random_state, 2)
+    folds = _folds(X, labels, cv, classes, seeds[0])
+    if isinstance(strategies, Mapping):
+        chosen = dict(strategies)
+    else:
+        defaults = default_strategies(
+            labels,
+            max_epochs=max_epochs,
+            preprocessing=preprocessing,
+            scoring=scoring,
+            random_state=seeds[1],
+        )
+        chosen = defaults if strategies == "default" else pick(defaults, strategies)
+    if not chosen:
+        raise ValueError("strategies is empty: there is nothing to compare.")
+    first = next(iter(chosen)) if reference is None else reference
+    if first not in chosen:
+        raise ValueError(f"reference {first!r} is none of the strategies: {', '.join(chosen)}.")
+    name = scoring if isinstance(scoring, str) else getattr(scoring, "__name__", "score")
+    scorer = None if name in METRICS else (name, as_scorer(scoring, classes))
+    done, status, interrupted = _run(chosen, X, labels, folds, classes, scorer, verbose)
+    rare = f"{counts[-1]:,} of class {classes[-1]} ({counts[-1] / len(labels):.2%})"
+    data = f"{len(labels):,} rows, {len(classes)} classes, {rare}; {len(folds)} folds."
+    table = _table(done, status, folds, name, first)
+    said = {strategy: [outcome.said for outcome in outcomes] for strategy, outcomes in done.items()}
+    return StrategyComparison(table, _by_fold(done), name, first, data, interrupted, said)
+
+
+def import_pandas() -> Any:
+    """Import pandas, or say where it comes from."""
+    try:
+        import pandas
+    except ImportError as error:
+        raise ImportError(
+            "comparing strategies needs pandas: pip install 'imbtorch[compare]'"
+        ) from error
+    return pandas
+
+
+def pick(among: Mapping[str, Any], names: str | Sequence[str]) -> dict[str, Any]:
+    """Select strategies by name, or by the beginning of one, whatever the case.
+
+    Parameters
+    ----------
+    among : mapping
+        By name.
+    names : str or sequence of str
+        What is wanted.
+
+    Raises
+    ------
+    ValueError
+        If a name fits none, or several.
+    """
+    found = {}
+    for wanted in [names] if isinstance(names, str) else names:
+        low = wanted.lower()
+        fits = [name for name in among if name.lower() == low]
+        fits = fits or [name for name in among if name.lower().startswith(low)]
+        if len(fits) != 1:
+            several = "fits several strategies" if fits else "is no strategy"
+            raise ValueError(f"{wanted!r} {several}; there are: {'; '.join(fits or among)}.")
+        found[fits[0]] = among[fits[0]]
+    return found
+
+
+def _folds(X: Any, y: NDArray[Any], cv: Any, classes: NDArray[Any], seed: int) -> list[Fold]:
+    counts = np.array([np.count_nonzero(y == label) for label in classes])
+    if isinstance(cv, int | np.integer):
+        if counts[-1] < cv:
+            raise ValueError(
+                f"class {classes[-1]!r} has {counts[-1]} rows, fewer than the {cv} folds. Leave it "
+                "out, merge it with another class, or take fewer folds."
+            )
+        cv = StratifiedKFold(cv, shuffle=True, random_state=seed)
+    folds = list(check_cv(cv, y, classifier=True).split(X, y))
+    for number, fold in enumerate(folds):
+        for part, rows in zip(("training", "test"), fold, strict=True):
+            lacking = np.setdiff1d(classes, y[rows])
+            if len(lacking):
+                raise ValueError(
+                    f"fold {number} has no {part} row of class {lacking[0]!r}: every class must be "
+                    "in both parts of each fold. Take fewer folds, or stratified ones."
+                )
+    return folds
+
+
+def _run(
+    strategies: Mapping[str, Any],
+    X: Any,
+    y: NDArray[Any],
+    folds: list[Fold],
+    classes: NDArray[Any],
+    scorer: tuple[str, Callable[..., float]] | None,
+    verbose: int,
+) -> tuple[dict[str, list[Outcome]], dict[str, str], bool]:
+    """Run strategy after strategy; what is finished stays, whatever happens to the others."""
+    done: dict[str, list[Outcome]] = {}
+    status = dict.fromkeys(strategies, "not run")
+    bar = tqdm(strategies.items(), unit="strategy", disable=not verbose)
+    try:
+        for name, estimator in bar:
+            bar.set_postfix_str(name)
+            try:
+                done[name] = evaluate(estimator, X, y, folds, classes, scorer)
+                status[name] = "ok"
+            except Exception as error:
+                first = (str(error).strip() or type(error).__name__).splitlines()[0]
+                status[name] = f"failed: {first}"
+    except KeyboardInterrupt:
+        if not done:
+            raise
+        warnings.warn(
+            f"interrupted: {len(done)} of {len(strategies)} strategies were finished.",
+            stacklevel=3,
+        )
+        return done, status, True
+    finally:
+        bar.close()
+    return done, status, False
+
+
+def _by_fold(done: Mapping[str, list[Outcome]]) -> pd.DataFrame:
+    pandas = import_pandas()
+    return pandas.DataFrame(
+        [
+            {"strategy": name, "fold": fold, **outcome.measures, "chosen": outcome.chosen}
+            for name, outcomes in done.items()
+            for fold, outcome in enumerate(outcomes)
+        ]
+    )
+
+
+def _table(
+    done: Mapping[str, list[Outcome]],
+    status: Mapping[str, str],
+    folds: list[Fold],
+    scoring: str,
+    reference: str,
+) -> pd.DataFrame:
+    pandas = import_pandas()
+    share = float(np.mean([len(test) / len(train) for train, test in folds]))
+    rows: dict[str, dict[str, Any]] = {}
+    for name, outcomes in done.items():
+        row = rows[name] = {}
+        for key in outcomes[0].measures:
+            values = [outcome.measures[key] for outcome in outcomes]
+            row[key] = float(np.mean(values))
+            if key != "seconds":
+                row[f"{key}_se"] = standard_error(values)
+        if name != reference and reference in done:
+            values, others = ([o.measures[scoring] for o in done[n]] for n in (name, reference))
+            sign = METRICS[scoring].sign if scoring in METRICS else 1
+            found = paired_difference(values, others, share)
+            row["difference"], row["difference_se"] = sign * found.mean, found.error
+            row["p_value"] = found.p_value
+    extra = [] if scoring in METRICS else [scoring]
+    columns = [name for key in [*METRICS, *extra] for name in (key, f"{key}_se")]
+    columns += ["difference", "difference_se", "p_value", "seconds"]
+    table = pandas.DataFrame.from_dict(rows, orient="index", columns=None)
+    table = table.reindex(index=list(status), columns=columns)
+    table["p_value"] = holm(table["p_value"])
+    table["status"] = pandas.Series(status)
+    table.index.name = "strategy"
+    return table

@@ -1,0 +1,127 @@
+"""Figures of a comparison."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.metrics import precision_recall_curve
+
+from imbtorch.compare._metrics import Predictions
+from imbtorch.compare._words import columns_of, finished, metric_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from imbtorch.compare._result import StrategyComparison
+
+__all__ = ["draw"]
+
+# Okabe and Ito's palette: told apart also with colour vision deficiency, and by line style
+_COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7")
+_STYLES = ("-", "--", ":")
+_ONE = ("average_precision", "roc_auc", "balanced_accuracy")
+
+
+def draw(comparison: StrategyComparison) -> dict[str, Figure]:
+    """Draw means with error bars, calibration before and after, and precision against recall.
+
+    Parameters
+    ----------
+    comparison : StrategyComparison
+        With at least one strategy finished.
+
+    Returns
+    -------
+    dict of str to Figure
+        By caption.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(
+            "a report with figures needs matplotlib: pip install 'imbtorch[compare]'"
+        ) from error
+    done = finished(comparison.table)
+    metrics = [
+        name
+        for name in columns_of(done, comparison.scoring)
+        if name in _ONE or name == comparison.scoring
+    ]
+    height = 1.2 + 0.32 * len(done)
+    bars = Figure(figsize=(3.2 * len(metrics) + 1.5, height), layout="constrained")
+    panels = bars.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
+    for axes, name in zip(panels, metrics, strict=True):
+        _bars(axes, done, name, comparison.reference)
+    calibration = Figure(figsize=(9.5, height), layout="constrained")
+    panels = calibration.subplots(1, 2, sharey=True)
+    for axes, name in zip(panels, ("brier", "ece"), strict=True):
+        _before_and_after(axes, done, name)
+    curves = Figure(figsize=(8, 5), layout="constrained")
+    _curves(curves.subplots(), comparison)
+    return {
+        "Means over the folds, with standard errors. The dashed line is the reference, the "
+        "differences to which are tested in the table.": bars,
+        "Probabilities as trained (hollow), and restated for the class frequencies of the training "
+        "data (filled). Smaller is better; the scale is logarithmic.": calibration,
+        "Precision against recall of the rarest class, over the test rows of all folds.": curves,
+    }
+
+
+def _rows(axes: Any, names: list[str]) -> np.ndarray[Any, Any]:
+    places = np.arange(len(names))
+    axes.set_yticks(places, names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.grid(axis="x", color="0.9")
+    axes.set_axisbelow(True)
+    return places
+
+
+def _bars(axes: Any, done: Any, name: str, reference: str) -> None:
+    places = _rows(axes, list(done.index))
+    axes.barh(
+        places, done[name], xerr=done[f"{name}_se"], color="#56B4E9", ecolor="0.2", height=0.6
+    )
+    low, high = (done[name] - done[f"{name}_se"]).min(), (done[name] + done[f"{name}_se"]).max()
+    span = max(high - low, 1e-3)
+    axes.set_xlim(max(low - 0.25 * span, 0) if low >= 0 else low - 0.1 * span, high + 0.1 * span)
+    if reference in done.index:
+        axes.axvline(done.loc[reference, name], color="black", linestyle="--", linewidth=1)
+    axes.set_xlabel(metric_of(name).title)
+
+
+def _before_and_after(axes: Any, done: Any, name: str) -> None:
+    places = _rows(axes, list(done.index))
+    before, after = done[name].to_numpy(), done[f"{name}_train_prior"].to_numpy()
+    axes.hlines(places, before, after, color="0.6", linewidth=1)
+    axes.plot(before, places, "o", markerfacecolor="none", color="#D55E00", label="as trained")
+    axes.plot(after, places, "o", markersize=4, color="#0072B2", label="train prior")
+    axes.set_xscale("log")
+    axes.set_xlabel(metric_of(name).title.split(",")[0])
+    axes.legend(fontsize=8)
+
+
+def _curves(axes: Any, comparison: StrategyComparison) -> None:
+    for place, (name, folds) in enumerate(comparison.predictions.items()):
+        truth, score = _pooled(folds)
+        precision, recall, _ = precision_recall_curve(truth, score)
+        axes.step(
+            recall,
+            precision,
+            where="post",
+            color=_COLOURS[place % len(_COLOURS)],
+            linestyle=_STYLES[place // len(_COLOURS) % len(_STYLES)],
+            linewidth=1.3,
+            label=name,
+        )
+    axes.axhline(truth.mean(), color="0.5", linewidth=1, linestyle=":", label="chance")
+    axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
+    axes.grid(color="0.9")
+    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1))
+
+
+def _pooled(folds: list[Predictions]) -> tuple[Any, Any]:
+    """Rows of the rarest class, and their scores: ranks within a fold, which are comparable."""
+    truth = np.concatenate([said.truth == said.proba.shape[1] - 1 for said in folds])
+    scores = [said.scores if said.scores.ndim == 1 else said.scores[:, -1] for said in folds]
+    return truth, np.concatenate([np.argsort(np.argsort(s)) / len(s) for s in scores])

@@ -1,0 +1,113 @@
+"""A report of a comparison as one HTML file, without scripts and without the network."""
+
+from __future__ import annotations
+
+import base64
+import io
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from imbtorch.compare._figures import draw
+from imbtorch.compare._words import NOTES, cell, columns_of, finished, metric_of
+
+if TYPE_CHECKING:
+    from imbtorch.compare._result import StrategyComparison
+
+__all__ = ["html"]
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 76em; margin: 2em auto; padding: 0 1em;
+  color: #1a1a1a; background: #fff; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }
+th, td { padding: .35em .7em; border-bottom: 1px solid #ddd; text-align: right;
+  white-space: nowrap; }
+thead th { vertical-align: bottom; white-space: normal; }
+th:first-child { text-align: left; }
+td.best { font-weight: 700; }
+td.failed { text-align: left; color: #8a3300; white-space: normal; }
+figure { margin: 2em 0; }
+img { max-width: 100%; }
+figcaption, .notes { color: #555; font-size: 13px; }
+.advice { border-left: 4px solid #0072b2; padding: .2em 1em; }
+"""
+
+
+def html(comparison: StrategyComparison) -> str:
+    """Write the page.
+
+    Parameters
+    ----------
+    comparison : StrategyComparison
+        With at least one strategy finished.
+
+    Raises
+    ------
+    ValueError
+        If no strategy was finished.
+    """
+    table = comparison.table
+    if not len(finished(table)):
+        reasons = "; ".join(f"{name}: {status}" for name, status in table["status"].items())
+        raise ValueError(f"no strategy was finished, there is nothing to report ({reasons}).")
+    figures = "".join(
+        f'<figure><img alt="{escape(caption)}" src="data:image/png;base64,{_png(figure)}">'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+        for caption, figure in draw(comparison).items()
+    )
+    cut = "<p><strong>Interrupted: not all strategies ran.</strong></p>"
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head><meta charset="utf-8"><title>Remedies for imbalance</title><style>{_STYLE}</style></head>
+<body>
+<h1>Remedies for imbalance, compared</h1>
+<p>{escape(comparison.data)} Reference: {escape(comparison.reference)}.</p>
+{cut if comparison.interrupted else ""}
+<p class="advice">{escape(comparison.recommendation)}</p>
+<div class="wide">{_table(comparison)}</div>
+<p class="notes">{escape(NOTES.replace("* marks the best mean", "bold is the best mean"))}</p>
+{figures}
+</body>
+</html>
+"""
+
+
+def _png(figure: Any) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _table(comparison: StrategyComparison) -> str:
+    table, done = comparison.table, finished(comparison.table)
+    names = columns_of(table, comparison.scoring)
+    names = [names[0], "difference", "p_value", *names[1:], "seconds"]
+    titles = {"difference": "difference", "p_value": "p", "seconds": "seconds to fit"}
+    head = "".join(f"<th>{escape(titles.get(n, metric_of(n).title))}</th>" for n in names)
+    lines = []
+    for strategy in table.index:
+        if strategy in done.index:
+            cells = "".join(_cell(comparison, strategy, name) for name in names)
+        else:
+            status = escape(table.loc[strategy, "status"])
+            cells = f'<td class="failed" colspan="{len(names)}">{status}</td>'
+        lines.append(f"<tr><th>{escape(strategy)}</th>{cells}</tr>")
+    return (
+        f"<table><thead><tr><th>strategy</th>{head}</tr></thead>"
+        f"<tbody>{''.join(lines)}</tbody></table>"
+    )
+
+
+def _cell(comparison: StrategyComparison, strategy: str, name: str) -> str:
+    done = finished(comparison.table)
+    value = done.loc[strategy, name]
+    if name in {"p_value", "seconds"}:
+        digits = 3 if name == "p_value" else 2
+        return "<td>–</td>" if np.isnan(value) else f"<td>{value:.{digits}f}</td>"
+    metric = metric_of(comparison.scoring if name == "difference" else name)
+    best = (metric.sign * done[name]).round(metric.decimals).max()
+    is_best = name != "difference" and round(metric.sign * value, metric.decimals) == best
+    kind = ' class="best"' if is_best else ""
+    return f"<td{kind}>{cell(done, strategy, name, metric.decimals)}</td>"

@@ -1,0 +1,82 @@
+"""The result of a comparison: a table, a recommendation in words, a report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from imbtorch.compare._metrics import Predictions
+from imbtorch.compare._words import format_table, recommend
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["StrategyComparison"]
+
+
+@dataclass(frozen=True)
+class StrategyComparison:
+    """What :func:`compare_strategies` returns; printing it shows the table and a recommendation.
+
+    Parameters
+    ----------
+    table : DataFrame
+        One row per strategy. For each metric its mean over the folds and, with ``_se`` at the end
+        of the name, the standard error; ``difference`` to the reference in ``scoring`` (positive
+        where the strategy is better), ``difference_se`` and ``p_value``, adjusted for the number
+        of strategies; ``seconds`` to fit; ``status``, which is ``"ok"``, ``"not run"`` or
+        ``"failed: "`` and why.
+    folds : DataFrame
+        One row per strategy and fold: the metrics, ``seconds``, and what an inner search chose.
+    scoring : str
+        The metric that decides.
+    reference : str
+        The strategy that the others are compared with.
+    data : str
+        The data, in words.
+    interrupted : bool
+        Whether Ctrl-C cut it short.
+    predictions : dict of list of Predictions
+        Of each strategy, what it says of the test rows of each fold.
+    """
+
+    table: pd.DataFrame
+    folds: pd.DataFrame
+    scoring: str
+    reference: str
+    data: str
+    interrupted: bool = False
+    predictions: dict[str, list[Predictions]] = field(default_factory=dict, repr=False)
+
+    @property
+    def recommendation(self) -> str:
+        """What the numbers support, in a few sentences."""
+        return recommend(self.table, self.scoring, self.reference)
+
+    def __str__(self) -> str:
+        """Show the data, the table and the recommendation."""
+        parts = [self.data, format_table(self.table, self.scoring), self.recommendation]
+        if self.interrupted:
+            parts.insert(1, "Interrupted: the table has the strategies that were finished.")
+        return "\n\n".join(parts)
+
+    def to_html(self, path: str | PathLike[str]) -> None:
+        """Write a report with the table and the figures: one file, without scripts.
+
+        Parameters
+        ----------
+        path : str or path
+            File to write.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib, of the extra ``compare``, is not installed.
+        ValueError
+            If no strategy was finished.
+        """
+        from imbtorch.compare._report import html
+
+        Path(path).write_text(html(self), encoding="utf-8")

@@ -1,0 +1,88 @@
+"""Differences between strategies on the same folds, and whether they are more than noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import t as student
+
+__all__ = ["Difference", "holm", "paired_difference", "standard_error"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Mean over the folds, its standard error, and the p-value of no difference."""
+
+    mean: float
+    error: float
+    p_value: float
+
+
+def standard_error(values: ArrayLike) -> float:
+    """Compute the standard error of a mean over folds; 0 of a single one."""
+    numbers = np.asarray(values, dtype=np.float64)
+    if len(numbers) < 2:
+        return 0.0
+    return float(numbers.std(ddof=1) / np.sqrt(len(numbers)))
+
+
+def paired_difference(values: ArrayLike, reference: ArrayLike, test_share: float) -> Difference:
+    """Compare two strategies fold by fold, by the corrected resampled t-test.
+
+    The training rows of folds overlap, so that their results vary together and the usual standard
+    error is too small; the correction adds the ratio of test to training rows [1]_.
+
+    Parameters
+    ----------
+    values, reference : array-like of shape (n_folds,)
+        A metric of each.
+    test_share : float
+        Test rows for each training row.
+
+    Returns
+    -------
+    Difference
+        With one fold, a p-value of 1.
+
+    References
+    ----------
+    .. [1] Nadeau & Bengio (2003). "Inference for the Generalization Error".
+           :doi:`10.1023/A:1024068626366`
+    """
+    gain = np.asarray(values, dtype=np.float64) - np.asarray(reference, dtype=np.float64)
+    mean, n = float(gain.mean()), len(gain)
+    if n < 2 or np.ptp(gain) == 0:
+        return Difference(mean, 0.0, 1.0 if n < 2 or mean == 0 else 0.0)
+    error = float(np.sqrt(gain.var(ddof=1) * (1 / n + test_share)))
+    return Difference(mean, error, float(2 * student.sf(abs(mean) / error, n - 1)))
+
+
+def holm(p_values: ArrayLike) -> Floats:
+    """Adjust p-values for their number, by Holm's step-down method [1]_.
+
+    Parameters
+    ----------
+    p_values : array-like of shape (n,)
+        As computed one by one; NaN stays.
+
+    Returns
+    -------
+    ndarray of shape (n,)
+        At least as large, at most 1.
+
+    References
+    ----------
+    .. [1] Holm (1979). "A simple sequentially rejective multiple test procedure". Scandinavian
+           Journal of Statistics 6(2). https://www.jstor.org/stable/4615733
+    """
+    given = np.asarray(p_values, dtype=np.float64)
+    adjusted = np.full_like(given, np.nan)
+    known = np.flatnonzero(~np.isnan(given))
+    order = known[np.argsort(given[known])]
+    factors = np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(given[order] * factors), 1)
+    return adjusted

@@ -1,0 +1,213 @@
+"""The remedies that are compared: one network and one budget, many treatments of the imbalance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import clone
+from sklearn.model_selection import StratifiedKFold
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+
+from imbtorch._seed import draw_seeds
+from imbtorch.classifier import ImbalancedNetClassifier
+from imbtorch.compare._metrics import as_scorer, by_frequency
+from imbtorch.ensemble import BalancedNetEnsembleClassifier
+from imbtorch.model_selection import StackedGridSearchCV
+
+__all__ = ["STRATEGIES", "Contest", "default_strategies", "enough_epochs"]
+
+GAMMAS = (0.5, 1.0, 2.0, 5.0)
+INNER_FOLDS = 3
+_MORE_EPOCHS = 10  # at most, where a sampler leaves few rows
+_EPOCHS, _STEPS, _SMALL_BATCH = 20, 600, 64
+
+
+def enough_epochs(n_rows: int) -> int:
+    """20 epochs, or as many as it takes for some 600 steps where rows are few."""
+    return max(_EPOCHS, -(-_STEPS * _SMALL_BATCH // n_rows))
+
+
+@dataclass(frozen=True)
+class Contest:
+    """What all contestants share.
+
+    Parameters
+    ----------
+    counts : ndarray of int, shape (n_classes,)
+        Rows of each class.
+    max_epochs : int
+        Passes over the rows as they came.
+    preprocessing : transformer
+        Before every classifier, in a pipeline with it.
+    scoring : callable
+        Scorer of the inner searches.
+    seed : int
+        Of everything random.
+    net_parameters : dict
+        Further parameters of every net.
+    """
+
+    counts: NDArray[np.intp]
+    max_epochs: int
+    preprocessing: Any
+    scoring: Any
+    seed: int
+    net_parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def batch_size(self) -> int:
+        """About 1/256 of the rows, a power of two: the same for all, whatever a sampler adds."""
+        return int(np.clip(2 ** round(np.log2(self.counts.sum() / 256)), 64, 1024))
+
+    def epochs(self, rows: int) -> int:
+        """Epochs of so many rows that take as many steps as those of all rows, within bounds."""
+        wanted = round(self.max_epochs * int(self.counts.sum()) / rows)
+        return min(max(wanted, 1), _MORE_EPOCHS * self.max_epochs)
+
+    @property
+    def balanced_down(self) -> int:
+        """Epochs where every class has as many rows as the rarest."""
+        return self.epochs(int(self.counts.min()) * len(self.counts))
+
+    @property
+    def balanced_up(self) -> int:
+        """Epochs where every class has as many rows as the most frequent."""
+        return self.epochs(int(self.counts.max()) * len(self.counts))
+
+    @property
+    def n_neighbors(self) -> int:
+        """Neighbours for SMOTE that half of the rarest class can supply."""
+        return int(min(5, max(self.counts.min() // 2 - 1, 1)))
+
+    def classifier(self, loss: str, parameters: Mapping[str, Any]) -> ImbalancedNetClassifier:
+        """Set up the common net."""
+        common = {
+            "max_epochs": self.max_epochs,
+            "batch_size": self.batch_size,
+            "random_state": self.seed,
+        }
+        net = ImbalancedNetClassifier(loss=loss)
+        net.set_params(**{**common, **self.net_parameters, **parameters})
+        return net
+
+    def behind(self, classifier: Any) -> Pipeline:
+        """Put the preprocessing in front."""
+        return Pipeline([("prepare", clone(self.preprocessing)), ("classify", classifier)])
+
+    def net(self, loss: str = "cross_entropy", **parameters: Any) -> Pipeline:
+        """Build the common net behind the preprocessing."""
+        return self.behind(self.classifier(loss, parameters))
+
+    def searched(self, loss: str, grid: Mapping[str, Sequence[Any]], **parameters: Any) -> Any:
+        """Build a search for parameters of the common net, on folds of the rows it is given."""
+        return StackedGridSearchCV(
+            self.net(loss, **parameters),
+            {f"classify__{name}": list(values) for name, values in grid.items()},
+            scoring=self.scoring,
+            cv=StratifiedKFold(INNER_FOLDS, shuffle=True, random_state=self.seed),
+            error_score="raise",
+        )
+
+
+def _smote(contest: Contest) -> Pipeline:
+    from imblearn.over_sampling import SMOTE
+
+    sampler = SMOTE(k_neighbors=contest.n_neighbors, random_state=contest.seed)
+    return contest.net(sampler=sampler, max_epochs=contest.balanced_up)
+
+
+def _under_sampling(contest: Contest) -> Pipeline:
+    from imblearn.under_sampling import RandomUnderSampler
+
+    sampler = RandomUnderSampler(random_state=contest.seed)
+    return contest.net(sampler=sampler, max_epochs=contest.balanced_down)
+
+
+def _ensemble(contest: Contest) -> Pipeline:
+    member = contest.classifier("cross_entropy", {"max_epochs": contest.balanced_down})
+    return contest.behind(BalancedNetEnsembleClassifier(member, random_state=contest.seed))
+
+
+def _boosting(contest: Contest, class_weight: str | None = None) -> Pipeline:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    return contest.behind(
+        HistGradientBoostingClassifier(class_weight=class_weight, random_state=contest.seed)
+    )
+
+
+STRATEGIES: dict[str, Callable[[Contest], Any]] = {
+    "cross-entropy": lambda contest: contest.net(),
+    "balanced weights": lambda contest: contest.net(class_weight="balanced"),
+    "focal, gamma searched": lambda contest: contest.searched("focal", {"loss__gamma": GAMMAS}),
+    "logit adjustment": lambda contest: contest.net("logit_adjusted"),
+    "balanced batches": lambda contest: contest.net(sampler="class_balanced"),
+    "SMOTE": _smote,
+    "under-sampling": _under_sampling,
+    "balanced ensemble": _ensemble,
+    "gradient boosting": _boosting,
+    "gradient boosting, balanced": lambda contest: _boosting(contest, "balanced"),
+}
+
+
+def default_strategies(
+    y: ArrayLike,
+    *,
+    max_epochs: int | None = None,
+    preprocessing: Any = None,
+    scoring: Any = "average_precision",
+    random_state: int | np.random.RandomState | None = None,
+) -> dict[str, Any]:
+    """Build the remedies that :func:`compare_strategies` compares, to look at, change or extend.
+
+    One network and one budget for all nets: so many gradient steps, of equally many rows, as
+    ``max_epochs`` epochs of all rows take. Where a sampler leaves few rows, epochs are repeated
+    for it, up to ten times as many; where it adds rows, there are fewer.
+
+    Parameters
+    ----------
+    y : array-like of shape (n,)
+        Labels: their frequencies decide batch size, epochs and SMOTE's neighbours.
+    max_epochs : int or None, default=None
+        Passes over the rows as they came. None is 20, and more where there are less than 2 000
+        rows, so that every net takes some 600 steps.
+    preprocessing : transformer or None, default=None
+        First step of each pipeline; None is a ``StandardScaler``.
+    scoring : str or callable, default="average_precision"
+        What the inner searches maximise; see :func:`compare_strategies`.
+    random_state : int, RandomState or None, default=None
+        Seed of everything random.
+
+    Returns
+    -------
+    dict of str to classifier
+        Names, and pipelines or searches over pipelines, not fitted. The first one,
+        ``"cross-entropy"``, does nothing about the imbalance.
+
+    Raises
+    ------
+    ValueError
+        If ``y`` has one class only, or is not a classification target.
+
+    Examples
+    --------
+    >>> from imbtorch.compare import default_strategies
+    >>> y = [0] * 90 + [1] * 10
+    >>> strategies = default_strategies(y, max_epochs=20, random_state=0)
+    >>> list(strategies)[:3]
+    ['cross-entropy', 'balanced weights', 'focal, gamma searched']
+    >>> strategies["under-sampling"][-1].max_epochs  # 20 rows an epoch in place of 100
+    100
+    """
+    classes, counts = by_frequency(y)
+    scaler = StandardScaler() if preprocessing is None else preprocessing
+    seed = draw_seeds(random_state, 1)[0]
+    scorer = as_scorer(scoring, classes)
+    epochs = enough_epochs(int(counts.sum())) if max_epochs is None else max_epochs
+    contest = Contest(counts, epochs, scaler, scorer, int(seed))
+    return {name: build(contest) for name, build in STRATEGIES.items()}

@@ -1,0 +1,181 @@
+"""A file with a table, as features and labels, with clear words where it does not suit."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.utils.multiclass import type_of_target
+
+from imbtorch.compare._compare import import_pandas
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["FileError", "TableFile", "read"]
+
+_MAX_CATEGORIES = 20
+_SHOWN = 12
+
+
+class FileError(ValueError):
+    """The file cannot be used; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class TableFile:
+    """What a file holds.
+
+    Parameters
+    ----------
+    X : DataFrame
+        Features.
+    y : ndarray
+        Labels.
+    preprocessing : transformer
+        Scales numbers, fills gaps, and encodes categories.
+    notes : list of str
+        What was done to the table, in words.
+    """
+
+    X: pd.DataFrame
+    y: NDArray[Any]
+    preprocessing: Any
+    notes: list[str]
+
+
+def read(
+    path: Path, target: str, drop: Sequence[str] = (), categorical: Sequence[str] = ()
+) -> TableFile:
+    """Read a CSV or parquet file.
+
+    Parameters
+    ----------
+    path : Path
+        Parquet by its extension, else CSV.
+    target : str
+        Column of the labels.
+    drop : sequence of str
+        Columns to leave out.
+    categorical : sequence of str
+        Columns to encode one-hot, ``["auto"]`` for all that are not numbers.
+
+    Raises
+    ------
+    FileError
+        If file or columns are missing or do not suit.
+    """
+    table = _read_table(path)
+    for name in [target, *drop, *(name for name in categorical if name != "auto")]:
+        _check_column(table, name)
+    if target in drop:
+        raise FileError(f"{target!r} is the target and cannot be dropped.")
+    y = _labels(table, target)
+    X = table.drop(columns=[target, *drop])
+    if not X.shape[1]:
+        raise FileError(f"no column is left besides the target {target!r}.")
+    words = list(X.select_dtypes(exclude=["number", "bool"]).columns)
+    encoded = words if "auto" in categorical else [name for name in X if name in categorical]
+    if rest := [name for name in words if name not in encoded]:
+        raise FileError(
+            f"columns that are not numbers: {_some(rest)}. Leave them out with --drop COLUMN ..., "
+            "or encode them with --categorical auto."
+        )
+    numbers = [name for name in X if name not in encoded]
+    X = X.astype(dict.fromkeys(numbers, np.float64)).astype(dict.fromkeys(encoded, object))
+    _check_numbers(X[numbers])
+    notes = [f"one-hot encoded: {_some(encoded)}"] if encoded else []
+    if gaps := [name for name in numbers if X[name].isna().any()]:
+        notes.append(
+            f"missing values filled in with the median of the training rows: {_some(gaps)}"
+        )
+    # a gap in a category is a category
+    X[encoded] = X[encoded].where(X[encoded].notna(), "missing").astype(str)
+    return TableFile(X, y, _preprocessing(numbers, encoded, bool(gaps)), notes)
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    pandas = import_pandas()
+    if not path.is_file():
+        raise FileError(f"there is no file {path}.")
+    is_parquet = path.suffix.lower() in {".parquet", ".pq"}
+    kind = "parquet" if is_parquet else "CSV"
+    try:
+        table = (
+            pandas.read_parquet(path)
+            if is_parquet
+            else pandas.read_csv(path, skipinitialspace=True)
+        )
+    except ImportError as error:
+        raise FileError("reading parquet needs pyarrow: pip install pyarrow") from error
+    except (ValueError, OSError) as error:  # pandas' own errors are ValueErrors
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise FileError(f"{path} is not readable as {kind}: {reason}") from error
+    if table.empty:
+        raise FileError(f"{path} has no rows.")
+    table.columns = [str(name).strip() for name in table.columns]
+    return table
+
+
+def _check_column(table: pd.DataFrame, name: str) -> None:
+    if name in table.columns:
+        return
+    close = difflib.get_close_matches(name.lower(), [c.lower() for c in table.columns], n=3)
+    alike = [column for column in table.columns if column.lower() in close]
+    hint = f" Did you mean {' or '.join(map(repr, alike))}?" if alike else ""
+    raise FileError(f"there is no column {name!r}.{hint} Columns: {_some(table.columns)}.")
+
+
+def _labels(table: pd.DataFrame, target: str) -> NDArray[Any]:
+    column = table[target]
+    if n_missing := int(column.isna().sum()):
+        raise FileError(f"{n_missing} rows have no value of the target {target!r}; leave them out.")
+    y: NDArray[Any] = column.to_numpy()
+    if y.dtype.kind not in "biuf":
+        y = y.astype(str)
+    if y.dtype.kind == "f" and (y == y.astype(np.int64)).all():
+        y = y.astype(np.int64)
+    if type_of_target(y) not in {"binary", "multiclass"}:
+        raise FileError(f"the target {target!r} is continuous; a comparison needs classes.")
+    n_classes = len(np.unique(y))
+    if n_classes > 2 and n_classes > len(y) / 5:
+        raise FileError(
+            f"the target {target!r} has {n_classes} different values in {len(y)} rows; a "
+            "comparison needs classes."
+        )
+    return y
+
+
+def _check_numbers(X: pd.DataFrame) -> None:
+    if empty := [name for name in X if X[name].isna().all()]:
+        raise FileError(f"columns without any value: {_some(empty)}. Leave them out with --drop.")
+    infinite = [name for name in X if np.isinf(X[name].to_numpy()).any()]
+    if infinite:
+        raise FileError(
+            f"columns with infinite values: {_some(infinite)}. Replace them, or leave the columns "
+            "out with --drop."
+        )
+
+
+def _preprocessing(numbers: list[str], encoded: list[str], has_gaps: bool) -> Any:
+    fill = [SimpleImputer(strategy="median")] if has_gaps else []
+    steps = make_pipeline(*fill, StandardScaler())
+    one_hot = OneHotEncoder(
+        handle_unknown="infrequent_if_exist", max_categories=_MAX_CATEGORIES, sparse_output=False
+    )
+    return ColumnTransformer([("numbers", steps, numbers), ("categories", one_hot, encoded)])
+
+
+def _some(names: Any) -> str:
+    words = [str(name) for name in names]
+    more = f", ... ({len(words)} in all)" if len(words) > _SHOWN else ""
+    return ", ".join(words[:_SHOWN]) + more

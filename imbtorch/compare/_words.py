@@ -1,0 +1,174 @@
+"""A table of strategies as text, and what it supports in words."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from imbtorch.compare._metrics import METRICS, Metric
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["NOTES", "cell", "columns_of", "finished", "format_table", "metric_of", "recommend"]
+
+_LEVEL = 0.05
+NOTES = (
+    "Mean over the folds ± standard error; * marks the best mean of a column. The difference is "
+    "that to the reference on the same folds, positive where the strategy is better; its standard "
+    "error allows for training rows that folds share, p is adjusted for the number of strategies "
+    '(Holm). Brier score and ECE, smaller is better, are as trained and with target_prior="train", '
+    "which restates probabilities for the class frequencies of the data without refitting. "
+    "ECE has bins of equal mass and is averaged over the classes. Seconds are those to fit a fold."
+)
+
+
+def metric_of(name: str) -> Metric:
+    """Look a metric up; any other scorer is better where it is greater."""
+    return METRICS.get(name, Metric(name))
+
+
+def finished(table: pd.DataFrame) -> pd.DataFrame:
+    """Keep the strategies that have numbers."""
+    return table[table["status"] == "ok"]
+
+
+def columns_of(table: pd.DataFrame, scoring: str) -> list[str]:
+    """Order the metrics, the one that decides first."""
+    others = [name for name in table.columns if f"{name}_se" in table.columns]
+    return [scoring, *(name for name in others if name not in {scoring, "difference"})]
+
+
+def cell(table: pd.DataFrame, strategy: str, name: str, decimals: int) -> str:
+    """Show a mean and its standard error; a dash where there is none."""
+    value, error = table.loc[strategy, name], table.loc[strategy, f"{name}_se"]
+    if np.isnan(value):
+        return "–"
+    return f"{_number(value, decimals)} ±{_number(error, decimals)}"
+
+
+def _number(value: float, decimals: int) -> str:
+    return f"{value:.{decimals}f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.3g}"
+
+
+def format_table(table: pd.DataFrame, scoring: str) -> str:
+    """Align strategies and metrics as text.
+
+    Parameters
+    ----------
+    table : DataFrame
+        See :class:`imbtorch.compare.StrategyComparison`.
+    scoring : str
+        The metric that decides.
+    """
+    done = finished(table)
+    columns: dict[str, Callable[[str], str]] = {}
+    for name in columns_of(table, scoring):
+        columns[metric_of(name).title] = _marked(done, name)
+        if name == scoring:
+            decimals = metric_of(name).decimals
+            columns["difference"] = lambda s, d=decimals: cell(done, s, "difference", d)  # type: ignore[misc]
+            columns["p"] = lambda s: _p_value(done.loc[s, "p_value"])
+    columns["seconds"] = lambda s: f"{done.loc[s, 'seconds']:.2f}"
+    titles = {title: textwrap.wrap(title, 12) for title in columns}
+    height = max(map(len, titles.values()))
+    width = max(map(len, table.index))
+    lines = [" " * width for _ in range(height)] + [f"{name:<{width}}" for name in table.index]
+    for title, show in columns.items():
+        words = [""] * (height - len(titles[title])) + titles[title]
+        cells = [show(name) if name in done.index else "" for name in table.index]
+        broad = max(map(len, [*words, *cells])) + 2
+        lines = [
+            line + text.rjust(broad) for line, text in zip(lines, [*words, *cells], strict=True)
+        ]
+    for row, name in enumerate(table.index):
+        if name not in done.index:
+            lines[height + row] = f"{name:<{width}}  {table.loc[name, 'status']}"
+    return "\n".join(line.rstrip() for line in lines) + "\n\n" + textwrap.fill(NOTES, 100)
+
+
+def _p_value(p: float) -> str:
+    return "–" if np.isnan(p) else f"{p:.3f}".lstrip("0") if p < 1 else "1"
+
+
+def _marked(done: pd.DataFrame, name: str) -> Callable[[str], str]:
+    metric = metric_of(name)
+    best = (metric.sign * done[name]).round(metric.decimals).max() if len(done) else np.nan
+
+    def show(strategy: str) -> str:
+        own = round(metric.sign * done.loc[strategy, name], metric.decimals)
+        return cell(done, strategy, name, metric.decimals) + ("*" if own == best else " ")
+
+    return show
+
+
+def recommend(table: pd.DataFrame, scoring: str, reference: str) -> str:
+    """Say what the differences support, and no more.
+
+    Parameters
+    ----------
+    table : DataFrame
+        See :class:`imbtorch.compare.StrategyComparison`.
+    scoring : str
+        The metric that decides.
+    reference : str
+        The strategy that the others are compared with.
+    """
+    done = finished(table)
+    if reference not in done.index:
+        return f"No recommendation: the reference, {reference}, has no result to compare with."
+    if len(done) == 1:
+        return f"No recommendation: {reference} is alone."
+    sentences = [_winner(done, scoring, reference)]
+    for say in (_decisions, _probabilities):
+        sentence = say(done, scoring)
+        if sentence:
+            sentences.append(sentence)
+    return " ".join(sentences)
+
+
+def _winner(done: pd.DataFrame, scoring: str, reference: str) -> str:
+    metric = metric_of(scoring)
+    others = done.drop(index=reference)
+    clear = others[(others["p_value"] < _LEVEL) & (others["difference"] > 0)]
+    ranked = (clear if len(clear) else others).sort_values("difference", ascending=False)
+    best = ranked.index[0]
+    mean, error = ranked.loc[best, ["difference", "difference_se"]]
+    gain = f"{mean:+.{metric.decimals}f} ± {error:.{metric.decimals}f}"
+    if not len(clear):
+        return (
+            f"No strategy is clearly better than {reference} in {metric.title}: the largest "
+            f"difference is that of {best}, {gain}, which is within the noise of the folds."
+        )
+    more = f" So {'are' if len(clear) > 2 else 'is'} {', '.join(ranked.index[1:])}."
+    p = ranked["p_value"].iloc[0]
+    return (
+        f"{best[0].upper()}{best[1:]} is clearly better than {reference} in {metric.title}: "
+        f"{gain} (p = {p:.2g}).{more if len(clear) > 1 else ''}"
+    )
+
+
+def _decisions(done: pd.DataFrame, scoring: str) -> str:
+    if scoring == "balanced_accuracy":
+        return ""
+    best = done["balanced_accuracy"].idxmax()
+    return (
+        f"Decisions as they come have the highest balanced accuracy with {best}, "
+        f"{done.loc[best, 'balanced_accuracy']:.3f}; another threshold gives others."
+    )
+
+
+def _probabilities(done: pd.DataFrame, scoring: str) -> str:
+    restated, as_trained = done["brier_train_prior"].dropna(), done["brier"].dropna()
+    if not len(restated) or not len(as_trained):
+        return ""
+    name, other = restated.idxmin(), as_trained.idxmin()
+    if restated[name] <= as_trained[other]:
+        return (
+            f"Probabilities have the lowest Brier score with {name} and "
+            f'target_prior="train", {restated[name]:.4f}.'
+        )
+    return f"Probabilities have the lowest Brier score with {other}, {as_trained[other]:.4f}."
