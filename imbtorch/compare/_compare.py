@@ -191,7 +191,7 @@ def _folds(X: Any, y: NDArray[Any], cv: Any, classes: NDArray[Any], seed: int) -
     if isinstance(cv, int | np.integer):
         if counts[-1] < cv:
             raise ValueError(
-                f"class {classes[-1]!r} has {counts[-1]} rows, fewer than the {cv} folds. Leave it "
+                f"class {classes.tolist()[-1]!r} has {counts[-1]} rows, fewer than the {cv} folds. Leave it "
                 "out, merge it with another class, or take fewer folds."
             )
         cv = StratifiedKFold(cv, shuffle=True, random_state=seed)
@@ -201,7 +201,7 @@ def _folds(X: Any, y: NDArray[Any], cv: Any, classes: NDArray[Any], seed: int) -
             lacking = np.setdiff1d(classes, y[rows])
             if len(lacking):
                 raise ValueError(
-                    f"fold {number} has no {part} row of class {lacking[0]!r}: every class must be "
+                    f"fold {number} has no {part} row of class {lacking.tolist()[0]!r}: every class must be "
                     "in both parts of each fold. Take fewer folds, or stratified ones."
                 )
     return folds

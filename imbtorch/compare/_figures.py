@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.stats import rankdata
 from sklearn.metrics import precision_recall_curve
 
 from imbtorch.compare._metrics import Predictions
@@ -49,10 +50,10 @@ def draw(comparison: StrategyComparison) -> dict[str, Figure]:
         if name in _ONE or name == comparison.scoring
     ]
     height = 1.2 + 0.32 * len(done)
-    bars = Figure(figsize=(3.2 * len(metrics) + 1.5, height), layout="constrained")
-    panels = bars.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
+    means = Figure(figsize=(3.2 * len(metrics) + 1.5, height), layout="constrained")
+    panels = means.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
     for axes, name in zip(panels, metrics, strict=True):
-        _bars(axes, done, name, comparison.reference)
+        _means(axes, done, name, comparison.reference)
     calibration = Figure(figsize=(9.5, height), layout="constrained")
     panels = calibration.subplots(1, 2, sharey=True)
     for axes, name in zip(panels, ("brier", "ece"), strict=True):
@@ -61,7 +62,7 @@ def draw(comparison: StrategyComparison) -> dict[str, Figure]:
     _curves(curves.subplots(), comparison)
     return {
         "Means over the folds, with standard errors. The dashed line is the reference, the "
-        "differences to which are tested in the table.": bars,
+        "differences to which are tested in the table.": means,
         "Probabilities as trained (hollow), and restated for the class frequencies of the training "
         "data (filled). Smaller is better; the scale is logarithmic.": calibration,
         "Precision against recall of the rarest class, over the test rows of all folds.": curves,
@@ -77,16 +78,19 @@ def _rows(axes: Any, names: list[str]) -> np.ndarray[Any, Any]:
     return places
 
 
-def _bars(axes: Any, done: Any, name: str, reference: str) -> None:
+def _means(axes: Any, done: Any, name: str, reference: str) -> None:
     places = _rows(axes, list(done.index))
-    axes.barh(
-        places, done[name], xerr=done[f"{name}_se"], color="#56B4E9", ecolor="0.2", height=0.6
-    )
-    low, high = (done[name] - done[f"{name}_se"]).min(), (done[name] + done[f"{name}_se"]).max()
-    span = max(high - low, 1e-3)
-    axes.set_xlim(max(low - 0.25 * span, 0) if low >= 0 else low - 0.1 * span, high + 0.1 * span)
     if reference in done.index:
-        axes.axvline(done.loc[reference, name], color="black", linestyle="--", linewidth=1)
+        axes.axvline(done.loc[reference, name], color="0.4", linestyle="--", linewidth=1)
+    axes.errorbar(
+        done[name],
+        places,
+        xerr=done[f"{name}_se"],
+        fmt="o",
+        color="#0072B2",
+        capsize=3,
+        elinewidth=1,
+    )
     axes.set_xlabel(metric_of(name).title)
 
 
@@ -111,7 +115,7 @@ def _curves(axes: Any, comparison: StrategyComparison) -> None:
             where="post",
             color=_COLOURS[place % len(_COLOURS)],
             linestyle=_STYLES[place // len(_COLOURS) % len(_STYLES)],
-            linewidth=1.3,
+            linewidth=3 - 2 * place / len(comparison.predictions),  # curves that coincide
             label=name,
         )
     axes.axhline(truth.mean(), color="0.5", linewidth=1, linestyle=":", label="chance")
@@ -124,4 +128,4 @@ def _pooled(folds: list[Predictions]) -> tuple[Any, Any]:
     """Rows of the rarest class, and their scores: ranks within a fold, which are comparable."""
     truth = np.concatenate([said.truth == said.proba.shape[1] - 1 for said in folds])
     scores = [said.scores if said.scores.ndim == 1 else said.scores[:, -1] for said in folds]
-    return truth, np.concatenate([np.argsort(np.argsort(s)) / len(s) for s in scores])
+    return truth, np.concatenate([rankdata(s) / len(s) for s in scores])

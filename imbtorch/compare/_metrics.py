@@ -75,7 +75,7 @@ def by_frequency(y: ArrayLike) -> tuple[NDArray[Any], NDArray[np.intp]]:
         raise ValueError(f"y must hold classes, of two kinds at least; its type is {kind!r}.")
     classes, counts = np.unique(labels, return_counts=True)
     if len(classes) < 2:
-        raise ValueError(f"y has one class only, {classes[0]!r}; a comparison needs two.")
+        raise ValueError(f"y has one class only, {classes.tolist()[0]!r}; a comparison needs two.")
     order = np.argsort(-counts, kind="stable")
     return classes[order], counts[order]
 

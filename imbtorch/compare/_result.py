@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -57,7 +58,8 @@ class StrategyComparison:
 
     def __str__(self) -> str:
         """Show the data, the table and the recommendation."""
-        parts = [self.data, format_table(self.table, self.scoring), self.recommendation]
+        advice = textwrap.fill(self.recommendation, 100)
+        parts = [self.data, format_table(self.table, self.scoring), advice]
         if self.interrupted:
             parts.insert(1, "Interrupted: the table has the strategies that were finished.")
         return "\n\n".join(parts)

@@ -138,6 +138,8 @@ def _winner(done: pd.DataFrame, scoring: str, reference: str) -> str:
     best = ranked.index[0]
     mean, error = ranked.loc[best, ["difference", "difference_se"]]
     gain = f"{mean:+.{metric.decimals}f} ± {error:.{metric.decimals}f}"
+    if round(mean, metric.decimals) <= 0:
+        return f"No strategy has a higher mean than {reference} in {metric.title}."
     if not len(clear):
         return (
             f"No strategy is clearly better than {reference} in {metric.title}: the largest "

@@ -1,0 +1,109 @@
+"""``python -m imbtorch compare`` and its report."""
+
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from imbtorch.compare._command import main
+
+pytest.importorskip("pandas")
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(**columns):
+        path = tmp_path / "table.csv"
+        lines = [",".join(columns), *(",".join(map(str, row)) for row in zip(*columns.values()))]  # noqa: B905
+        path.write_text("\n".join(lines) + "\n")
+        return path
+
+    return write
+
+
+RNG = np.random.default_rng(0)
+CLASS = ["fraud" if row % 6 == 0 else "genuine" for row in range(120)]
+AMOUNT = [round(RNG.normal() + 2 * (label == "fraud"), 3) for label in CLASS]
+SHOP = [("a", "b", "")[row % 3] for row in range(120)]
+
+
+def run(capsys, *arguments):
+    code = main(["compare", *map(str, arguments)])
+    output, errors = capsys.readouterr()
+    return code, output, errors
+
+
+def test_table_report_and_notes(write, capsys, tmp_path):
+    gaps = ["" if row % 40 == 1 else value for row, value in enumerate(AMOUNT)]
+    path, out = write(amount=gaps, Shop=SHOP, Class=CLASS), tmp_path / "report.html"
+    code, output, errors = run(
+        capsys, path, "--target", "Class", "--strategies", "cross", "under", "--quick",
+        "--categorical", "auto", "--out", out,
+    )  # fmt: skip
+    assert code == 0, errors
+    assert "one-hot encoded: Shop" in output
+    assert "median of the training rows: amount" in output
+    assert "under-sampling" in output
+    page = out.read_text()
+    assert page.count("data:image/png;base64,") == 3
+    assert not re.search(r"<script|<link|https?://|@import", page)
+    assert "of class fraud (16.67%)" in page
+    assert page.count("<tr>") == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--target", "clas"], ["no column 'clas'", "'Class'", "amount"]),
+        (["--target", "Class"], ["not numbers: Shop", "--drop", "--categorical auto"]),
+        (["--target", "Class", "--drop", "shop"], ["no column 'shop'", "'Shop'"]),
+        (["--target", "Class", "--drop", "Shop", "amount"], ["no column is left"]),
+        (["--target", "Class", "--drop", "Class"], ["is the target"]),
+        (["--target", "amount", "--drop", "Shop", "Class"], ["continuous"]),
+        (["--target", "Class", "--drop", "Shop", "--folds", "1"], ["--folds"]),
+        (["--target", "Class", "--drop", "Shop", "--folds", "30"], ["'fraud' has 20 rows"]),
+        (["--target", "Class", "--drop", "Shop", "--strategies", "no"], ["is no strategy"]),
+        (["--target", "Class", "--drop", "Shop", "--scoring", "no"], ["'no'"]),
+        (["--target", "Class", "--drop", "Shop", "--out", "/no/such/place/r.html"], ["--out"]),
+    ],
+)
+def test_what_does_not_suit_is_explained_in_few_lines(write, capsys, arguments, words):
+    path = write(amount=AMOUNT, Shop=SHOP, Class=CLASS)
+    code, _, errors = run(capsys, path, *arguments)
+    assert code == 2
+    assert all(word in errors for word in words), errors
+    assert len(errors.strip().splitlines()) <= 2
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "there is no file"),
+        (b"", "not readable as CSV"),
+        (b"x,y\n", "has no rows"),
+        (b"\xff\xfe\x00,\x01", "not readable as CSV"),
+        (b"x,y\n1,a\n2,a\n", "one class"),
+        (b"x,y\n1,a\n2,\n", "have no value of the target"),
+        (b"x,z,y\n1,,a\n2,,b\n", "without any value: z"),
+        (b"x,y\ninf,a\n2,b\n", "infinite values: x"),
+    ],
+)
+def test_files_that_cannot_be_used(tmp_path, capsys, content, words):
+    path = tmp_path / "data.csv"
+    if content is not None:
+        path.write_bytes(content)
+    code, _, errors = run(capsys, path, "--target", "y")
+    assert code == 2
+    assert words in errors
+    assert len(errors.strip().splitlines()) <= 2
+
+
+def test_python_m_imbtorch(write):
+    path = write(amount=AMOUNT, Class=CLASS)
+    command = [sys.executable, "-m", "imbtorch", "compare", str(path), "--target", "Klass"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert "Did you mean 'Class'" in done.stderr
+    assert "Traceback" not in done.stderr
