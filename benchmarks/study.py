@@ -152,10 +152,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=N_SEEDS)
     parser.add_argument("--epochs", type=int, help="20, or more where rows are few")
     parser.add_argument("--rows", type=int, default=MAX_ROWS, help="per data set, at most")
-    parser.add_argument("--quick", action="store_true", help="two small data sets, two epochs")
+    parser.add_argument("--quick", action="store_true", help="one small data set, two epochs")
     args = parser.parse_args(argv)
     if args.quick:
-        args.data, args.seeds, args.epochs, args.rows = ["tumours", "digits"], 1, 2, 400
+        args.data, args.seeds, args.epochs, args.rows = ["tumours"], 1, 2, 300
     return args
 
 

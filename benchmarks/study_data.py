@@ -143,6 +143,6 @@ def thinned(table: Table, ratio: float | None, seed: int, max_rows: int = MAX_RO
         classes, counts = np.unique(y, return_counts=True)
         order = classes[np.argsort(-counts, kind="stable")] if len(classes) == 2 else classes
         X, y = make_long_tailed(X, y, ratio, class_order=order.tolist(), random_state=seed)
-    if len(y) > max_rows:
+    if len(y) >= max_rows + len(np.unique(y)):  # else there is nothing to stratify
         X, _, y, _ = train_test_split(X, y, train_size=max_rows, stratify=y, random_state=seed)
     return X, y

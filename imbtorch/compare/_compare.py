@@ -187,21 +187,21 @@ def pick(among: Mapping[str, Any], names: str | Sequence[str]) -> dict[str, Any]
 
 
 def _folds(X: Any, y: NDArray[Any], cv: Any, classes: NDArray[Any], seed: int) -> list[Fold]:
-    counts = np.array([np.count_nonzero(y == label) for label in classes])
     if isinstance(cv, int | np.integer):
-        if counts[-1] < cv:
+        rarest = classes.tolist()[-1]
+        if (count := np.count_nonzero(y == rarest)) < cv:
             raise ValueError(
-                f"class {classes.tolist()[-1]!r} has {counts[-1]} rows, fewer than the {cv} folds. Leave it "
-                "out, merge it with another class, or take fewer folds."
+                f"class {rarest!r} has {count} rows, fewer than the {cv} folds. Leave it out, "
+                "merge it with another class, or take fewer folds."
             )
         cv = StratifiedKFold(cv, shuffle=True, random_state=seed)
     folds = list(check_cv(cv, y, classifier=True).split(X, y))
     for number, fold in enumerate(folds):
         for part, rows in zip(("training", "test"), fold, strict=True):
-            lacking = np.setdiff1d(classes, y[rows])
-            if len(lacking):
+            lacking = np.setdiff1d(classes, y[rows]).tolist()
+            if lacking:
                 raise ValueError(
-                    f"fold {number} has no {part} row of class {lacking.tolist()[0]!r}: every class must be "
+                    f"fold {number} has no {part} row of class {lacking[0]!r}: every class must be "
                     "in both parts of each fold. Take fewer folds, or stratified ones."
                 )
     return folds
