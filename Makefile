@@ -13,7 +13,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 TORCH := $(shell sed -n 's/^\(torch==[^ ;]*\).*/\1/p' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint typecheck bench docs docs-links losses-page plots-page clean distclean
+.PHONY: help demo test lint typecheck bench study docs docs-links losses-page plots-page clean distclean
 
 help:
 	@echo "make demo       compare losses and SMOTE on real imbalanced data; figures in $(OUT)/"
@@ -22,6 +22,7 @@ help:
 	@echo "make lint       ruff: rules and formatting; codespell"
 	@echo "make typecheck  mypy, strict"
 	@echo "make bench      speed of fit and predict_proba against the peers"
+	@echo "make study      remedies on many data sets, on from where it stopped; then docs/study.md"
 	@echo "make docs-links  are the external links of the documentation alive? needs the network"
 	@echo "make losses-page  docs/losses.md and its pictures, from the docstrings of the losses"
 	@echo "make plots-page  the pictures of docs/plotting.md, from the code on that page"
@@ -56,6 +57,10 @@ bench: $(VENV)/.stamp-demo
 	@$(BIN)/python benchmarks/bench_fit.py
 	@echo "==> speed of predict_proba"
 	@$(BIN)/python benchmarks/bench_predict.py
+
+study: $(VENV)/.stamp-demo
+	@$(BIN)/python benchmarks/study.py
+	@$(BIN)/python benchmarks/study_page.py
 
 docs: $(VENV)/.stamp-docs
 	@echo "==> sphinx"
