@@ -39,16 +39,15 @@ COLUMNS = (*KEYS, "rows", "classes", "rarest", *METRICS, "seconds", "chosen", "e
 N_FOLDS, N_SEEDS = 3, 5
 
 Cell = tuple[str, str, str, str]
+LDAM_DRW = {"module__head": "cosine", "class_weight": "balanced", "class_weight_schedule": 0.8}
 REMEDIES: dict[str, Callable[[Contest], Any]] = {
     **STRATEGIES,
-    "cross-entropy, prior shifted": lambda contest: contest.net(target_prior="uniform"),
-    "square-root weights": lambda contest: contest.net(class_weight="sqrt"),
+    "cross-entropy, prior shifted": lambda contest: contest.net({"target_prior": "uniform"}),
+    "square-root weights": lambda contest: contest.net({"class_weight": "sqrt"}),
     "focal, balanced weights": lambda contest: contest.searched(
-        "focal", {"loss__gamma": GAMMAS}, class_weight="balanced"
+        {"loss__gamma": GAMMAS}, "focal", {"class_weight": "balanced"}
     ),
-    "LDAM-DRW": lambda contest: contest.net(
-        "ldam", module__head="cosine", class_weight="balanced", class_weight_schedule=0.8
-    ),
+    "LDAM-DRW": lambda contest: contest.net(LDAM_DRW, "ldam"),
 }
 del REMEDIES["gradient boosting, balanced"]  # a yardstick is enough
 

@@ -8,13 +8,13 @@ import numpy as np
 from scipy.stats import rankdata
 from sklearn.metrics import precision_recall_curve
 
+from imbtorch.compare._findings import Findings
 from imbtorch.compare._metrics import Predictions
 from imbtorch.compare._words import columns_of, finished, metric_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from imbtorch.compare._result import StrategyComparison
 
 __all__ = ["draw"]
 
@@ -24,12 +24,12 @@ _STYLES = ("-", "--", ":")
 _ONE = ("average_precision", "roc_auc", "balanced_accuracy")
 
 
-def draw(comparison: StrategyComparison) -> dict[str, Figure]:
+def draw(comparison: Findings) -> dict[str, Figure]:
     """Draw means with error bars, calibration before and after, and precision against recall.
 
     Parameters
     ----------
-    comparison : StrategyComparison
+    comparison : Findings
         With at least one strategy finished.
 
     Returns
@@ -105,7 +105,7 @@ def _before_and_after(axes: Any, done: Any, name: str) -> None:
     axes.legend(fontsize=8)
 
 
-def _curves(axes: Any, comparison: StrategyComparison) -> None:
+def _curves(axes: Any, comparison: Findings) -> None:
     for place, (name, folds) in enumerate(comparison.predictions.items()):
         truth, score = _pooled(folds)
         precision, recall, _ = precision_recall_curve(truth, score)

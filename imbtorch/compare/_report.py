@@ -5,15 +5,13 @@ from __future__ import annotations
 import base64
 import io
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from imbtorch.compare._figures import draw
+from imbtorch.compare._findings import Findings
 from imbtorch.compare._words import NOTES, cell, columns_of, finished, metric_of
-
-if TYPE_CHECKING:
-    from imbtorch.compare._result import StrategyComparison
 
 __all__ = ["html"]
 
@@ -35,12 +33,12 @@ figcaption, .notes { color: #555; font-size: 13px; }
 """
 
 
-def html(comparison: StrategyComparison) -> str:
+def html(comparison: Findings) -> str:
     """Write the page.
 
     Parameters
     ----------
-    comparison : StrategyComparison
+    comparison : Findings
         With at least one strategy finished.
 
     Raises
@@ -80,7 +78,7 @@ def _png(figure: Any) -> str:
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def _table(comparison: StrategyComparison) -> str:
+def _table(comparison: Findings) -> str:
     table, done = comparison.table, finished(comparison.table)
     names = columns_of(table, comparison.scoring)
     names = [names[0], "difference", "p_value", *names[1:], "seconds"]
@@ -100,7 +98,7 @@ def _table(comparison: StrategyComparison) -> str:
     )
 
 
-def _cell(comparison: StrategyComparison, strategy: str, name: str) -> str:
+def _cell(comparison: Findings, strategy: str, name: str) -> str:
     done = finished(comparison.table)
     value = done.loc[strategy, name]
     if name in {"p_value", "seconds"}:

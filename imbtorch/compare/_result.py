@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import textwrap
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from imbtorch.compare._metrics import Predictions
-from imbtorch.compare._words import format_table, recommend
-
-if TYPE_CHECKING:
-    import pandas as pd
+from imbtorch.compare._findings import Findings
+from imbtorch.compare._report import html
+from imbtorch.compare._words import format_table
 
 __all__ = ["StrategyComparison"]
 
 
 @dataclass(frozen=True)
-class StrategyComparison:
+class StrategyComparison(Findings):
     """What :func:`compare_strategies` returns; printing it shows the table and a recommendation.
 
     Parameters
@@ -41,20 +38,12 @@ class StrategyComparison:
         Whether Ctrl-C cut it short.
     predictions : dict of list of Predictions
         Of each strategy, what it says of the test rows of each fold.
+
+    Attributes
+    ----------
+    recommendation : str
+        What the numbers support, in a few sentences.
     """
-
-    table: pd.DataFrame
-    folds: pd.DataFrame
-    scoring: str
-    reference: str
-    data: str
-    interrupted: bool = False
-    predictions: dict[str, list[Predictions]] = field(default_factory=dict, repr=False)
-
-    @property
-    def recommendation(self) -> str:
-        """What the numbers support, in a few sentences."""
-        return recommend(self.table, self.scoring, self.reference)
 
     def __str__(self) -> str:
         """Show the data, the table and the recommendation."""
@@ -79,6 +68,4 @@ class StrategyComparison:
         ValueError
             If no strategy was finished.
         """
-        from imbtorch.compare._report import html
-
         Path(path).write_text(html(self), encoding="utf-8")

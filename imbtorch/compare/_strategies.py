@@ -99,14 +99,21 @@ class Contest:
         """Put the preprocessing in front."""
         return Pipeline([("prepare", clone(self.preprocessing)), ("classify", classifier)])
 
-    def net(self, loss: str = "cross_entropy", **parameters: Any) -> Pipeline:
+    def net(
+        self, parameters: Mapping[str, Any] | None = None, loss: str = "cross_entropy"
+    ) -> Pipeline:
         """Build the common net behind the preprocessing."""
-        return self.behind(self.classifier(loss, parameters))
+        return self.behind(self.classifier(loss, parameters or {}))
 
-    def searched(self, loss: str, grid: Mapping[str, Sequence[Any]], **parameters: Any) -> Any:
+    def searched(
+        self,
+        grid: Mapping[str, Sequence[Any]],
+        loss: str,
+        parameters: Mapping[str, Any] | None = None,
+    ) -> StackedGridSearchCV:
         """Build a search for parameters of the common net, on folds of the rows it is given."""
         return StackedGridSearchCV(
-            self.net(loss, **parameters),
+            self.net(parameters, loss),
             {f"classify__{name}": list(values) for name, values in grid.items()},
             scoring=self.scoring,
             cv=StratifiedKFold(INNER_FOLDS, shuffle=True, random_state=self.seed),
@@ -118,14 +125,14 @@ def _smote(contest: Contest) -> Pipeline:
     from imblearn.over_sampling import SMOTE
 
     sampler = SMOTE(k_neighbors=contest.n_neighbors, random_state=contest.seed)
-    return contest.net(sampler=sampler, max_epochs=contest.balanced_up)
+    return contest.net({"sampler": sampler, "max_epochs": contest.balanced_up})
 
 
 def _under_sampling(contest: Contest) -> Pipeline:
     from imblearn.under_sampling import RandomUnderSampler
 
     sampler = RandomUnderSampler(random_state=contest.seed)
-    return contest.net(sampler=sampler, max_epochs=contest.balanced_down)
+    return contest.net({"sampler": sampler, "max_epochs": contest.balanced_down})
 
 
 def _ensemble(contest: Contest) -> Pipeline:
@@ -143,10 +150,10 @@ def _boosting(contest: Contest, class_weight: str | None = None) -> Pipeline:
 
 STRATEGIES: dict[str, Callable[[Contest], Any]] = {
     "cross-entropy": lambda contest: contest.net(),
-    "balanced weights": lambda contest: contest.net(class_weight="balanced"),
-    "focal, gamma searched": lambda contest: contest.searched("focal", {"loss__gamma": GAMMAS}),
-    "logit adjustment": lambda contest: contest.net("logit_adjusted"),
-    "balanced batches": lambda contest: contest.net(sampler="class_balanced"),
+    "balanced weights": lambda contest: contest.net({"class_weight": "balanced"}),
+    "focal, gamma searched": lambda contest: contest.searched({"loss__gamma": GAMMAS}, "focal"),
+    "logit adjustment": lambda contest: contest.net(loss="logit_adjusted"),
+    "balanced batches": lambda contest: contest.net({"sampler": "class_balanced"}),
     "SMOTE": _smote,
     "under-sampling": _under_sampling,
     "balanced ensemble": _ensemble,

@@ -116,7 +116,7 @@ def _read_table(path: Path) -> pd.DataFrame:
             else pandas.read_csv(path, skipinitialspace=True)
         )
     except ImportError as error:
-        raise FileError("reading parquet needs pyarrow: pip install pyarrow") from error
+        raise FileError("parquet needs pyarrow: pip install 'imbtorch[parquet]'") from error
     except (ValueError, OSError) as error:  # pandas' own errors are ValueErrors
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise FileError(f"{path} is not readable as {kind}: {reason}") from error

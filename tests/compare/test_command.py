@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from imbtorch.compare._command import main
+from imbtorch.compare._table_file import read
 
 pytest.importorskip("pandas")
 
@@ -98,6 +99,17 @@ def test_files_that_cannot_be_used(tmp_path, capsys, content, words):
     assert code == 2
     assert words in errors
     assert len(errors.strip().splitlines()) <= 2
+
+
+def test_parquet_is_read_by_its_extension(tmp_path):
+    pytest.importorskip("pyarrow")
+    import pandas as pd
+
+    path = tmp_path / "table.parquet"
+    pd.DataFrame({"amount": AMOUNT, "Class": CLASS}).to_parquet(path)
+    table = read(path, "Class")
+    assert table.X.columns.tolist() == ["amount"]
+    assert set(table.y.tolist()) == {"fraud", "genuine"}
 
 
 def test_python_m_imbtorch(write):

@@ -1,0 +1,32 @@
+"""The numbers of a comparison, which the report and the figures show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from imbtorch.compare._metrics import Predictions
+from imbtorch.compare._words import recommend
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Findings"]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Fields of :class:`imbtorch.compare.StrategyComparison`, see there."""
+
+    table: pd.DataFrame
+    folds: pd.DataFrame
+    scoring: str
+    reference: str
+    data: str
+    interrupted: bool = False
+    predictions: dict[str, list[Predictions]] = field(default_factory=dict, repr=False)
+
+    @property
+    def recommendation(self) -> str:
+        """What the numbers support, in a few sentences."""
+        return recommend(self.table, self.scoring, self.reference)
