@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.model_selection import StratifiedKFold, check_cv
 from sklearn.utils import check_consistent_length, column_or_1d
@@ -97,8 +99,8 @@ def compare_strategies(
     -----
     Differences are tested by the corrected resampled t-test [1]_ over the folds, with Holm's
     adjustment for the number of strategies; few folds of few rare rows will seldom show a clear
-    difference, and the recommendation says so. Repeated folds
-    (``RepeatedStratifiedKFold``) give more certainty.
+    difference, and the recommendation says so. Repeated folds (``RepeatedStratifiedKFold``) give
+    more certainty. The default strategies train on one thread of torch; your own use all.
 
     References
     ----------
@@ -140,12 +142,28 @@ def compare_strategies(
         raise ValueError(f"reference {first!r} is none of the strategies: {', '.join(chosen)}.")
     name = scoring if isinstance(scoring, str) else getattr(scoring, "__name__", "score")
     scorer = None if name in METRICS else (name, as_scorer(scoring, classes))
-    done, status, interrupted = _run(chosen, X, labels, folds, classes, scorer, verbose)
+    own = isinstance(strategies, Mapping)
+    with nullcontext() if own else _one_thread():
+        done, status, interrupted = _run(chosen, X, labels, folds, classes, scorer, verbose)
     rare = f"{counts[-1]:,} of class {classes[-1]} ({counts[-1] / len(labels):.2%})"
     data = f"{len(labels):,} rows, {len(classes)} classes, {rare}; {len(folds)} folds."
     table = _table(done, status, folds, name, first)
     said = {strategy: [outcome.said for outcome in outcomes] for strategy, outcomes in done.items()}
     return StrategyComparison(table, _by_fold(done), name, first, data, interrupted, said)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep torch to one thread: steps this small are not worth sharing out.
+
+    On busy cores two threads mostly wait for each other.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def import_pandas() -> Any:

@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.datasets import make_classification
 from sklearn.dummy import DummyClassifier
@@ -191,6 +192,16 @@ def test_missing_pandas_names_the_extra(monkeypatch):
 def test_names_may_be_abbreviated():
     among = {"gradient boosting": 1, "gradient boosting, balanced": 2, "SMOTE": 3}
     assert pick(among, ["gradient boosting", "smo"]) == {"gradient boosting": 1, "SMOTE": 3}
+
+
+def test_threads_are_as_before_afterwards():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        compare_strategies(X, y, strategies=["under"], cv=2, max_epochs=1, random_state=0)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_budgets_are_equal_in_steps():
