@@ -43,6 +43,19 @@ class StrategyComparison(Findings):
     ----------
     recommendation : str
         What the numbers support, in a few sentences.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_classification
+    >>> from sklearn.dummy import DummyClassifier
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from imbtorch import compare_strategies
+    >>> X, y = make_classification(400, weights=[0.9], random_state=0)
+    >>> strategies = {"nothing learnt": DummyClassifier(), "logistic": LogisticRegression()}
+    >>> comparison = compare_strategies(X, y, strategies=strategies, random_state=0)
+    >>> comparison.recommendation.split(":")[0]
+    'Logistic is clearly better than nothing learnt in average precision'
+    >>> comparison.to_html("report.html")  # doctest: +SKIP
     """
 
     def __str__(self) -> str:
