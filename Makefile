@@ -6,18 +6,24 @@ WORKERS ?= 2
 # passed on to pytest, for instance: make test ARGS="-k focal"
 ARGS ?=
 OUT ?= demo_output
+# of make test-floor. The oldest allowed is torch==2.6.0, whose wheel brings gigabytes of CUDA on
+# Linux; by default the one of constraints.txt, of which a build is at hand already
+FLOOR_TORCH ?= $(TORCH)
 
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+FLOOR := .venv-floor
+FLOOR_INSTALL := $(FLOOR)/bin/python -m pip install --quiet --disable-pip-version-check
 TORCH := $(shell sed -n 's/^\(torch==[^ ;]*\).*/\1/p' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint typecheck bench study docs docs-links losses-page plots-page clean distclean
+.PHONY: help demo test test-floor lint typecheck bench study docs docs-links losses-page plots-page clean distclean
 
 help:
 	@echo "make demo       compare losses and SMOTE on real imbalanced data; figures in $(OUT)/"
 	@echo "make test       lint, type check, run the tests (ARGS=... goes to pytest)"
+	@echo "make test-floor the tests with the oldest dependencies allowed (FLOOR_TORCH=torch==2.6.0)"
 	@echo "make docs       the documentation, in docs/_build/html; runs the examples; any warning is an error"
 	@echo "make lint       ruff: rules and formatting; codespell"
 	@echo "make typecheck  mypy, strict"
@@ -26,7 +32,7 @@ help:
 	@echo "make docs-links  are the external links of the documentation alive? needs the network"
 	@echo "make losses-page  docs/losses.md and its pictures, from the docstrings of the losses"
 	@echo "make plots-page  the pictures of docs/plotting.md, from the code on that page"
-	@echo "make clean      remove caches, builds and $(OUT)/; make distclean removes $(VENV)/ too"
+	@echo "make clean      remove caches, builds and $(OUT)/; make distclean removes the environments too"
 
 demo: $(VENV)/.stamp-demo
 	@echo "==> losses and SMOTE compared on imbalanced data"
@@ -39,6 +45,10 @@ demo: $(VENV)/.stamp-demo
 test: lint typecheck
 	@echo "==> pytest, $(WORKERS) processes"
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal $(ARGS)
+
+test-floor: $(FLOOR)/.stamp-test
+	@echo "==> pytest with the oldest dependencies, $(WORKERS) processes"
+	@OMP_NUM_THREADS=1 $(FLOOR)/bin/python -m pytest -q -n $(WORKERS) --dist worksteal $(ARGS)
 
 lint: $(VENV)/.stamp-dev
 	@echo "==> ruff check"
@@ -98,9 +108,16 @@ $(VENV)/.stamp-%: pyproject.toml constraints.txt $(VENV)/.stamp-torch
 	@$(INSTALL) -e '.[$*]'
 	@touch $@
 
+$(FLOOR)/.stamp-test: pyproject.toml constraints-floor.txt
+	@echo "==> creating $(FLOOR) with $(PYTHON), $(FLOOR_TORCH)"
+	@$(PYTHON) -m venv $(FLOOR)
+	@$(FLOOR_INSTALL) '$(FLOOR_TORCH)'
+	@$(FLOOR_INSTALL) -c constraints-floor.txt '$(FLOOR_TORCH)' -e '.[test]'
+	@touch $@
+
 clean:
 	@rm -rf $(OUT) build dist docs/_build docs/auto_examples docs/api .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find imbtorch tests examples benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 distclean: clean
-	@rm -rf $(VENV)
+	@rm -rf $(VENV) $(FLOOR)

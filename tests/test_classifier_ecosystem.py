@@ -171,10 +171,10 @@ def test_sample_weight_is_routed_through_a_search_of_a_pipeline(monkeypatch):
     weights = np.linspace(1, 2, len(Y))
     clf = small().set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
     scaler = StandardScaler().set_fit_request(sample_weight=False)
-    cross_validate(
-        make_pipeline(scaler, clf), X, Y, cv=2, params={"sample_weight": weights},
-        error_score="raise",
-    )  # fmt: skip
+    # older versions of scikit-learn ask the pipeline, too
+    pipeline = make_pipeline(scaler, clf).set_score_request(sample_weight=True)
+    params = {"sample_weight": weights}
+    cross_validate(pipeline, X, Y, cv=2, params=params, error_score="raise")
     assert [len(part) for part in seen] == [150, 150]
     np.testing.assert_array_equal(np.sort(np.concatenate(seen)), weights)
 

@@ -298,10 +298,11 @@ def test_routed_weights():
     with config_context(enable_metadata_routing=True):
         asking = net().set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
         both(asking, {"lr": [0.01, 0.05]}, params={"sample_weight": WEIGHT})
-        scaler = StandardScaler().set_fit_request(sample_weight=True)
-        both(make_pipeline(scaler, asking), TWO, params={"sample_weight": WEIGHT})
-        unweighted = StandardScaler().set_fit_request(sample_weight=False)
-        both(make_pipeline(unweighted, asking), TWO, params={"sample_weight": WEIGHT})
+        for weighted in (True, False):
+            scaler = StandardScaler().set_fit_request(sample_weight=weighted)
+            pipeline = make_pipeline(scaler, asking)
+            pipeline.set_score_request(sample_weight=True)  # older versions ask for it
+            both(pipeline, TWO, params={"sample_weight": WEIGHT})
         groups = GroupKFold(3)
         params = {"groups": GROUPS, "sample_weight": WEIGHT}
         both(asking, {"lr": [0.01, 0.05]}, params=params, cv=groups)

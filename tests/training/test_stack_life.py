@@ -317,7 +317,7 @@ class Smoothed(nn.Module):
 
 
 VALUES = X[:, 0] + np.exp(X[:, 1])
-SPARSE = sparse.random_array((N, 30), density=0.05, format="csr", rng=np.random.default_rng(0))
+SPARSE = sparse.csr_array(sparse.random(N, 30, density=0.05, random_state=0))
 
 
 def regressor(**params):
