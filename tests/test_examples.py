@@ -131,6 +131,17 @@ def test_example_prints_its_table_and_draws(tmp_path, monkeypatch, as_main, scri
 
 
 @pytest.mark.slow
+def test_search_with_optuna_prints_the_best_parameters(tmp_path):
+    pytest.importorskip("optuna")
+    code, output, errors = run(
+        "examples/optuna_search.py", "--trials", 4, "--epochs", 2, cwd=tmp_path
+    )
+    assert code == 0, errors
+    assert "4 trials" in output
+    assert "loss__gamma = " in output
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "arguments"),
     [
