@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from imbtorch._export import ExportMixin, Served, portable
 from imbtorch._label_balance import label_posterior_exists
 from imbtorch.priors import log_prior_ratio, resolve_label_prior, resolve_target_prior
 from imbtorch.training.batches import as_features
@@ -23,7 +24,7 @@ __all__ = ["PosteriorMixin"]
 Floats = NDArray[np.float64]
 
 
-class PosteriorMixin:
+class PosteriorMixin(ExportMixin):
     """Predictions of a classifier that holds a net and knows its priors."""
 
     target_prior: Any
@@ -68,6 +69,17 @@ class PosteriorMixin:
             return lambda logits: loss.log_odds(logits) + log_ratio
         return lambda logits: torch.log_softmax(loss.log_posterior(logits) + log_ratio, dim=1)
 
+    def _log_link(self) -> Callable[[Tensor], Tensor]:
+        """From outputs to log-probabilities of the classes, or of the labels."""
+        link = self._link()
+        return (lambda z: F.logsigmoid(link(z))) if self._is_multilabel else link
+
+    def _serving(self) -> Served:
+        """From rows to probabilities, for an export."""
+        view = portable(self)
+        log_link = view._log_link()
+        return Served(view.net_, lambda outputs: log_link(outputs).exp())
+
     def _outputs(self, X: Any, link: Callable[[Tensor], Tensor]) -> NDArray[Any]:
         check_is_fitted(self)
         net, features = self.net_, X
@@ -100,9 +112,8 @@ class PosteriorMixin:
         ndarray of shape (n_samples, n_classes) or (n_samples, n_labels)
             In the order of ``classes_``, for the population that ``target_prior`` names.
         """
-        multilabel = self._is_multilabel
-        link = self._link()
-        return self._outputs(X, (lambda z: F.logsigmoid(link(z))) if multilabel else link)
+        check_is_fitted(self)
+        return self._outputs(X, self._log_link())
 
     def predict_proba(self, X: ArrayLike) -> NDArray[Any]:
         """Probabilities of the classes, or of the labels.

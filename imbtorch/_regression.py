@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.metrics import check_scoring
 
+from imbtorch._export import ExportMixin, Served, portable
 from imbtorch._shared import Shared
 from imbtorch._target_scaling import TargetScale, density_factor, read_values
 from imbtorch._training_part import TrainingPart
@@ -30,8 +31,10 @@ __all__ = ["RegressionMixin"]
 Floats = NDArray[np.float64]
 
 
-class RegressionMixin:
+class RegressionMixin(ExportMixin):
     """Steps of ``fit`` and ``predict`` on standardised targets."""
+
+    _predicts = "predictions"
 
     # of the estimator
     averaging: Any
@@ -126,6 +129,17 @@ class RegressionMixin:
             features = as_features(X, net.dtype, torch.device(net.device), resident=False)
         chunks = predict_chunks(net, features, lambda output: output)
         return np.concatenate([chunk.cpu().numpy() for chunk in chunks])
+
+    def _serving(self) -> Served:
+        """From rows to targets in their own units, for an export."""
+        mean, scale = (torch.from_numpy(part) for part in (self._scale_.mean, self._scale_.scale))
+        vector = self._is_vector_
+
+        def restore(outputs: torch.Tensor) -> torch.Tensor:  # float64: means may be large
+            values = outputs.double() * scale + mean
+            return values.squeeze(1) if vector else values
+
+        return Served(portable(self).net_, restore)
 
     # -- training --------------------------------------------------------------------------
 

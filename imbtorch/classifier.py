@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from imbtorch._classification import ClassificationMixin
 from imbtorch._dataset_rows import as_rows
 from imbtorch._estimator import BaseNetEstimator
+from imbtorch._model_card import ModelCardMixin
 from imbtorch._model_file import SaveMixin
 from imbtorch._posterior import PosteriorMixin
 from imbtorch._sklearn import StrOptions, fit_context
@@ -31,6 +32,7 @@ class ImbalancedNetClassifier(
     PosteriorMixin,
     ClassificationMixin,
     StreamingMixin,
+    ModelCardMixin,
     BaseNetEstimator,
 ):
     """Neural network classifier for imbalanced data: binary, multiclass or multi-label.

@@ -18,7 +18,9 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from imbtorch._export import ExportMixin, MeanOf, portable
 from imbtorch._label_balance import label_posterior_exists
+from imbtorch._model_card import ModelCardMixin
 from imbtorch._model_file import SaveMixin
 from imbtorch._seed import draw_seeds
 from imbtorch._shared import Shared
@@ -40,7 +42,9 @@ _SUBSETS: dict[str, Callable[[], BaseSampler] | None] = {
 }
 
 
-class BalancedNetEnsembleClassifier(SaveMixin, ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
+class BalancedNetEnsembleClassifier(
+    SaveMixin, ExportMixin, ModelCardMixin, ClassifierMixin, MetaEstimatorMixin, BaseEstimator
+):
     """Many nets, each on its own part of the data, trained in one pass; their mean predicts.
 
     On balanced parts this is EasyEnsemble [1]_ of nets: each sees all rows of the rarest class, and
@@ -227,6 +231,7 @@ class BalancedNetEnsembleClassifier(SaveMixin, ClassifierMixin, MetaEstimatorMix
         first = members[0]
         self.estimators_ = members
         self.classes_, self.n_features_in_ = first.classes_, first.n_features_in_
+        self._input_shape = first._input_shape
         self.__dict__.pop("feature_names_in_", None)
         if hasattr(first, "feature_names_in_"):
             self.feature_names_in_ = first.feature_names_in_
@@ -258,6 +263,13 @@ class BalancedNetEnsembleClassifier(SaveMixin, ClassifierMixin, MetaEstimatorMix
             view.target_prior = None if target is None and same else population
             links.append(view._link())
         return links
+
+    def _serving(self) -> MeanOf:
+        """From rows to mean probabilities, for an export."""
+        view = copy.copy(self)
+        view.estimators_ = [portable(member) for member in self.estimators_]
+        nets = [member.net_ for member in view.estimators_]
+        return MeanOf(nets, view._links(), torch.sigmoid if self._has_labels else torch.exp)
 
     def _over_members(self, X: Any, reduce: Callable[[Tensor], Tensor]) -> NDArray[Any]:
         """Reduce log-probabilities of shape (n_members, n, n_classes), or log-odds of labels."""

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset, IterableDataset
 
 from imbtorch._dataset_rows import as_rows
 from imbtorch._estimator import BaseNetEstimator
+from imbtorch._model_card import ModelCardMixin
 from imbtorch._model_file import SaveMixin
 from imbtorch._regression import RegressionMixin
 from imbtorch._shared import Shared
@@ -31,7 +32,9 @@ Floats = NDArray[np.float64]
 _STEPPING = ("gradient_clipping", "sharpness", "averaging")
 
 
-class ImbalancedNetRegressor(SaveMixin, RegressorMixin, RegressionMixin, BaseNetEstimator):
+class ImbalancedNetRegressor(
+    SaveMixin, RegressorMixin, RegressionMixin, ModelCardMixin, BaseNetEstimator
+):
     """Neural network regressor for targets of which some ranges are rare.
 
     Wraps any torch module. Weights by density and sample weights act on every loss. The net sees

@@ -29,12 +29,14 @@ LAYERS = {
     "_fitted_net": 3,
     "_input": 3,
     "_posterior": 4,
+    "_model_card": 4,
     "_classification": 4,
     "_streaming": 4,
     "_regression": 4,
     "_balance": 3,
     "_label_balance": 3,
     "_double_correction": 1,
+    "_export": 2,
     "_training_part": 3,
     "training/": 3,
     "losses/": 2,
@@ -63,7 +65,11 @@ LAYERS = {
     "_version": 0,
     "exceptions": 0,
 }
-LAZY = {"matplotlib", "pandas", "polars", "imblearn", "pyarrow"}
+LAZY = {"matplotlib", "pandas", "polars", "imblearn", "pyarrow"} | {
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+}
 # Names whose signature scikit-learn or joblib prescribes, **kwargs included
 PRESCRIBED = {"configure", "set_params"}
 MAX_LINES = 400

@@ -158,7 +158,16 @@ REGRESSOR_PARAMETERS = [
     "checkpoint_interval",
     "verbose",
 ]
-OPTIONAL = ["matplotlib", "pandas", "polars", "imblearn", "pyarrow", "tensorboard"]
+OPTIONAL = [
+    "matplotlib",
+    "pandas",
+    "polars",
+    "imblearn",
+    "pyarrow",
+    "tensorboard",
+    "onnx",
+    "onnxscript",
+]
 
 
 def run_python(code):

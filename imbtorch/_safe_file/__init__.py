@@ -12,6 +12,6 @@ from __future__ import annotations
 
 from imbtorch._safe_file._header import Layout
 from imbtorch._safe_file._reading import SafeFile, read_file
-from imbtorch._safe_file._writing import write_file
+from imbtorch._safe_file._writing import replacing, write_file
 
-__all__ = ["Layout", "SafeFile", "read_file", "write_file"]
+__all__ = ["Layout", "SafeFile", "read_file", "replacing", "write_file"]

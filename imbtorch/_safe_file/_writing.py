@@ -25,7 +25,7 @@ from imbtorch._safe_file._header import (
     digest_of,
 )
 
-__all__ = ["write_file"]
+__all__ = ["replacing", "write_file"]
 
 _NO_SUM = "0" * 64
 
@@ -63,7 +63,7 @@ def write_file(
     header += b" " * (-len(header) % 8)
     if len(header) > MAX_HEADER:
         raise ValueError(f"the header has {len(header)} bytes, more than {MAX_HEADER}.")
-    with _replacing(path) as file:
+    with replacing(path) as file:
         file.write(len(header).to_bytes(8, "little") + header)
         digest = digest_of(text, entries)
         for name in entries:
@@ -122,7 +122,7 @@ def _bytes_of(tensor: torch.Tensor) -> memoryview:
 
 
 @contextmanager
-def _replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Write to a new file in the same folder, which takes the place of ``path`` at the end."""
     target = Path(os.path.realpath(path))  # replace what a link points to, not the link
     if target.exists() and not target.is_file():

@@ -343,4 +343,4 @@ def _unscaled(adjusted: Tensor, shrink: Tensor) -> Tensor:
 
 def _inverse_temperature(log_prior: Tensor, gamma: Any) -> Tensor:
     """Compute ``(n_j / n_max)^gamma``, shape ``(c,)``."""
-    return torch.exp(gamma * (log_prior - log_prior.amax()))
+    return torch.exp(gamma * (log_prior - log_prior.amax(dim=-1)))

@@ -111,6 +111,14 @@ class _Net(ClassifierMixin, NeuralNet):
         fork.__dict__.update(copy.deepcopy(trained, memo))
         return fork
 
+    def portable(self) -> _Net:
+        """Copy what predicts, to the CPU and to float32."""
+        fork = object.__new__(type(self))
+        fork.__dict__.update(self.__dict__, device="cpu", dtype=torch.float32)
+        for name in ("module_", "criterion_"):
+            fork.__dict__[name] = copy.deepcopy(vars(self)[name]).cpu().float().train(False)
+        return fork
+
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the optimizer, twice as large as the weights, where nobody will need it."""
         kept = object.__new__(type(self))
