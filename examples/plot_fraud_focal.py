@@ -147,7 +147,7 @@ for ax in axes[-1]:
     ax.set(yticks=(0, 1), yticklabels=("genuine", "fraud"))
 
 # %%
-# At 1/2, balanced weights find more frauds than the unweighted losses, for several times the
+# At 1/2, balanced weights find more frauds than the unweighted losses, for some fifty times the
 # false alarms. But the better way to more frauds found is the threshold: plain cross-entropy at
 # 1/21 is cheaper than balanced weights at either threshold. What paid on these data is honest
 # probabilities and a threshold, and neither weights nor the focal loss. Where :math:`\gamma` may
