@@ -40,6 +40,11 @@ INVALID = {
     "callbacks": ["progress", 3],
     "on_divergence": ["ignore", None],
     "on_interrupt": ["ignore", None],
+    "on_oom": ["ignore", None],
+    "checkpoint": [3, ["folder"]],
+    "checkpoint_interval": [0, -1, 1.5, None],
+    "data_parallel": ["yes", None],
+    "num_workers": [-1, 1.5, None],
     "verbose": ["loud", -1, None],
 }
 CASES = [(name, value) for name, values in INVALID.items() for value in values]

@@ -266,7 +266,7 @@ def test_names_of_features(path):
 
 
 def test_sparse_rows_leave_a_first_layer_by_feature(path):
-    rows = sparse.random_array((120, 200), density=0.05, rng=np.random.default_rng(0)).tocsr()
+    rows = sparse.csr_array(sparse.random(120, 200, density=0.05, random_state=0))
     clf = small().fit(rows, Y)
     assert not clf.module_[0].weight.is_contiguous()
     same_net(again(clf, path, rows), clf)

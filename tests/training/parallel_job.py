@@ -206,7 +206,7 @@ def mixture_of_gaussians(size, rank):
 
 @case
 def sparse_rows(size, rank):
-    rows = sparse.random_array((203, 40), density=0.05, format="csr", rng=np.random.default_rng(1))
+    rows = sparse.csr_array(sparse.random(203, 40, density=0.05, random_state=1))
     return learned(classifier(size), rows, Y)
 
 

@@ -308,7 +308,7 @@ def test_one_process_trains_as_usual():
 
 
 def test_sparse_parts_stay_sparse():
-    X = sparse.random_array((20, 200), density=0.02, format="csr", rng=np.random.default_rng(0))
+    X = sparse.csr_array(sparse.random(20, 200, density=0.02, random_state=0))
     cpu = torch.device("cpu")
     features = as_features(X, torch.float64, cpu)
     rows = Rows(features, np.zeros(20, dtype=int), None, torch.float64, cpu)
