@@ -63,6 +63,8 @@ class Run:
         Where to take the training up again; of a net that is trained alone.
     processes : Processes
         Who trains the net.
+    in_stack : bool
+        Whether other nets are trained with this one.
     done : bool
         Whether the training has come to an end, for whatever reason.
     interrupted : bool
@@ -87,6 +89,7 @@ class Run:
     on_oom: str = "raise"
     checkpoint: Checkpoint | None = None
     processes: Processes = ONE
+    in_stack: bool = False
     done: bool = False
     interrupted: bool = False
     error: Exception | None = None
@@ -134,7 +137,7 @@ class Run:
     def open_epoch(self, epoch: int) -> None:
         """Draw the rows of the epoch, and tell everybody that it is about to start."""
         self.order: Tensor = self._order_in(epoch)
-        if callable(self.lr_schedule):  # what it raises stops this run, not its stack
+        if self.in_stack and callable(self.lr_schedule):  # what it raises stops this run alone
             steps = len(batch_sizes(len(self.order), self.net.batch_size))
             for step in range(steps):
                 self.lr_schedule((epoch + step / steps) / self.epochs)

@@ -36,6 +36,8 @@ class Stack:
 
     def __init__(self, runs: Sequence[Run]) -> None:
         self.runs = list(runs)
+        for run in runs:
+            run.in_stack = True
         self.storage = Storage([run.net.module_ for run in runs])
         self.build = network_of(self.storage)
         self.networks: dict[tuple[int, int], Network] = {}
