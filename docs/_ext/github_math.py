@@ -15,7 +15,7 @@ def translate(text):
 
 
 def read_source(app, docname, source):
-    if app.env.doc2path(docname).endswith(".md"):
+    if str(app.env.doc2path(docname)).endswith(".md"):
         source[0] = translate(source[0])
 
 

@@ -42,7 +42,7 @@ def compare_strategies(
 ) -> StrategyComparison:
     """Compare remedies for imbalance on one data set, by nested cross-validation.
 
-    All nets have the same architecture and the same budget (see :func:`default_strategies`),
+    All nets have the same architecture and the same budget (see :func:`imbtorch.compare.default_strategies`),
     behind the same preprocessing, on the same folds. Scalers and samplers see training rows only;
     parameters such as focal loss's gamma are chosen by an inner search on the training rows of each
     fold. Gradient boosting is there as a yardstick.
@@ -54,7 +54,7 @@ def compare_strategies(
     y : array-like of shape (n,)
         Labels of any type. Of two classes the rarer one is the positive one.
     strategies : "default", sequence of str or dict of str to classifier, default="default"
-        All of :func:`default_strategies`; some of them, by name or the beginning of it; or
+        All of :func:`imbtorch.compare.default_strategies`; some of them, by name or the beginning of it; or
         classifiers of your own, used as they are: with a scaler in a pipeline where they need one,
         as a search where they have parameters to choose.
     cv : int, splitter or iterable, default=5

@@ -16,7 +16,7 @@ __all__ = ["StrategyComparison"]
 
 @dataclass(frozen=True)
 class StrategyComparison(Findings):
-    """What :func:`compare_strategies` returns; printing it shows the table and a recommendation.
+    """What :func:`imbtorch.compare.compare_strategies` returns; printing it shows the table and a recommendation.
 
     Parameters
     ----------
