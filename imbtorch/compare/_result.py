@@ -16,7 +16,7 @@ __all__ = ["StrategyComparison"]
 
 @dataclass(frozen=True)
 class StrategyComparison(Findings):
-    """What :func:`imbtorch.compare.compare_strategies` returns; printing it shows the table and a recommendation.
+    """What :func:`imbtorch.compare_strategies` returns; it prints as a table with advice.
 
     Parameters
     ----------

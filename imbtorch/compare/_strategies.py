@@ -170,7 +170,7 @@ def default_strategies(
     scoring: Any = "average_precision",
     random_state: int | np.random.RandomState | None = None,
 ) -> dict[str, Any]:
-    """Build the remedies that :func:`imbtorch.compare.compare_strategies` compares, to look at, change or extend.
+    """Build the remedies of :func:`imbtorch.compare_strategies`, to look at, change or extend.
 
     One network and one budget for all nets: so many gradient steps, of equally many rows, as
     ``max_epochs`` epochs of all rows take. Where a sampler leaves few rows, epochs are repeated
@@ -186,7 +186,7 @@ def default_strategies(
     preprocessing : transformer or None, default=None
         First step of each pipeline; None is a ``StandardScaler``.
     scoring : str or callable, default="average_precision"
-        What the inner searches maximise; see :func:`imbtorch.compare.compare_strategies`.
+        What the inner searches maximise; see :func:`imbtorch.compare_strategies`.
     random_state : int, RandomState or None, default=None
         Seed of everything random.
 
