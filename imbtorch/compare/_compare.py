@@ -43,9 +43,9 @@ def compare_strategies(
     """Compare remedies for imbalance on one data set, by nested cross-validation.
 
     All nets have the same architecture and the same budget (see
-    :func:`imbtorch.compare.default_strategies`), behind the same preprocessing, on the same folds. Scalers and samplers see training rows only;
-    parameters such as focal loss's gamma are chosen by an inner search on the training rows of each
-    fold. Gradient boosting is there as a yardstick.
+    :func:`imbtorch.compare.default_strategies`), behind the same preprocessing, on the same folds.
+    Scalers and samplers see training rows only; parameters such as focal loss's gamma are chosen by
+    an inner search on the training rows of each fold. Gradient boosting is there as a yardstick.
 
     Parameters
     ----------
@@ -55,8 +55,8 @@ def compare_strategies(
         Labels of any type. Of two classes the rarer one is the positive one.
     strategies : "default", sequence of str or dict of str to classifier, default="default"
         All of :func:`imbtorch.compare.default_strategies`; some of them, by name or the beginning
-        of it; or classifiers of your own, used as they are: with a scaler in a pipeline where they need one,
-        as a search where they have parameters to choose.
+        of it; or classifiers of your own, used as they are: with a scaler in a pipeline where they
+        need one, as a search where they have parameters to choose.
     cv : int, splitter or iterable, default=5
         Folds; an int shuffles the rows and keeps the class frequencies.
     scoring : str or callable, default="average_precision"
