@@ -102,8 +102,9 @@ def chunks_of(data: Any) -> Iterator[tuple[Any, Any]]:
     weights : array-like or None
     """
     if isinstance(data, Dataset):
+        held: Any = data  # torch declares no length
         by_position = not isinstance(data, IterableDataset)
-        items = (data[i] for i in range(len(data))) if by_position else iter(data)  # type: ignore[arg-type]
+        items = (held[i] for i in range(len(held))) if by_position else iter(held)
         while few := list(islice(items, _ITEMS)):
             yield _targets(few)
         return

@@ -51,7 +51,7 @@ from imbtorch.training.callbacks import (
 from imbtorch.training.checkpoint import Checkpoint, describe
 from imbtorch.training.device import resolve_device
 from imbtorch.training.mixing import Mixing
-from imbtorch.training.net import _Net
+from imbtorch.training.net import _Net, new_net
 from imbtorch.training.observers import observed
 from imbtorch.training.optimizers import LR_SCHEDULES, OPTIMIZERS
 from imbtorch.training.parallel import ready
@@ -166,21 +166,7 @@ class BaseNetEstimator(
                 output = module(few)
                 check_width(output, len(few), n_outputs, module, task)
             loss.to(device, dtype).train(False)
-            net = _Net(
-                module,
-                loss,
-                optimizer=self.optimizer,
-                lr=self.lr,
-                weight_decay=self._resolved_weight_decay,
-                batch_size=batch_size,
-                max_epochs=self.max_epochs,
-                dtype=dtype,
-                device=device,
-                task=task,
-                n_outputs=n_outputs,
-                callbacks=self.callbacks,
-            )
-            net.initialize()
+            net = new_net(self, module, loss, task, n_outputs, batch_size, dtype, device)
             net.goes_on = self.warm_start
             with torch.no_grad():
                 net.try_loss(output)

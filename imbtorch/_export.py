@@ -9,6 +9,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -147,8 +148,8 @@ class ExportMixin:
 
 def _require_onnx() -> None:
     try:
-        import onnx  # noqa: F401
-        import onnxscript  # noqa: F401
+        for package in ("onnx", "onnxscript"):
+            import_module(package)
     except ImportError as error:
         raise ImportError(
             f"to_onnx needs the package {error.name}, which is not installed: "

@@ -32,6 +32,8 @@ _OTHER_LOSS = (
 class SaveMixin:
     """Give a fitted estimator ``save``."""
 
+    _validate_params: Any  # of the estimator
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted estimator to a file that is safe to load.
 
@@ -79,7 +81,7 @@ class SaveMixin:
         True
         """
         check_is_fitted(self)
-        self._validate_params()  # type: ignore[attr-defined]
+        self._validate_params()
         writer = Writer()
         document = {"kind": "model", "versions": versions(), **describe(self, writer)}
         write_file(path, document, writer.tensors)

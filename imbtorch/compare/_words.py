@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -70,7 +71,7 @@ def format_table(table: pd.DataFrame, scoring: str) -> str:
         columns[metric_of(name).title] = _marked(done, name)
         if name == scoring:
             decimals = metric_of(name).decimals
-            columns["difference"] = lambda s, d=decimals: cell(done, s, "difference", d)  # type: ignore[misc]
+            columns["difference"] = partial(cell, done, name="difference", decimals=decimals)
             columns["p"] = lambda s: _p_value(done.loc[s, "p_value"])
     columns["seconds"] = lambda s: f"{done.loc[s, 'seconds']:.2f}"
     titles = {title: textwrap.wrap(title, 12) for title in columns}

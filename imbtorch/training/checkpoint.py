@@ -22,6 +22,10 @@ __all__ = ["Checkpoint", "describe"]
 
 _NAME = "checkpoint.safetensors"
 _FORMAT = 1
+_KEYS = {
+    "identity", "seeds", "epoch", "done", "module", "loss", "optimizer", "history", "monitors",
+    "engine", "rng",
+}  # fmt: skip
 
 
 class _Engine(Protocol):
@@ -66,16 +70,19 @@ class Checkpoint:
             self.saved = self._read()
 
     def _read(self) -> dict[str, Any]:
-        file = read_file(self.path)
-        document = file.document
-        if document.get("kind") != "checkpoint" or document.get("checkpoint_format") != _FORMAT:
-            raise FileFormatError(
-                f"{self.path} is no checkpoint of format {_FORMAT}: it says {document!r:.200}."
-            )
+        with read_file(self.path) as file:
+            document = file.document
+            if document.get("kind") != "checkpoint" or document.get("checkpoint_format") != _FORMAT:
+                raise FileFormatError(
+                    f"{self.path} is no checkpoint of format {_FORMAT}: it says {document!r:.200}."
+                )
+            tensors = file.tensors(finite=False)
         try:
-            saved: dict[str, Any] = unpack(file.tensors(finite=False))
+            saved: dict[str, Any] = unpack(tensors)
         except ValueError as error:
             raise FileFormatError(f"{self.path} holds no training: {error}") from error
+        if not isinstance(saved, dict) or set(saved) != _KEYS:
+            raise FileFormatError(f"{self.path} holds no training: parts of it are missing.")
         changed = changed_versions(document.get("versions", {}))
         if changed:
             warnings.warn(

@@ -21,7 +21,7 @@ from imbtorch.modules import logits_of
 from imbtorch.training.mixing import MixedTargets
 from imbtorch.training.optimizers import build_optimizer
 
-__all__ = ["StopTraining", "restored_net"]
+__all__ = ["StopTraining", "new_net", "restored_net"]
 
 _BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_grad_computed")
 _TRAINED = ("module_", "criterion_", "optimizer_", "history_")
@@ -226,6 +226,58 @@ class _Net(ClassifierMixin, NeuralNet):
         return self.batch_loss(target, output.new_full(shape, 1 / n_terms), output)
 
 
+def new_net(
+    estimator: Any,
+    module: nn.Module,
+    loss: BaseLoss,
+    task: str,
+    n_outputs: int,
+    batch_size: int,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> _Net:
+    """Make a net with a new optimizer.
+
+    Parameters
+    ----------
+    estimator : object
+        Has the parameters of the training.
+    module, loss : torch.nn.Module
+        To be held as they are, in ``dtype`` and on ``device``.
+    task : {"classes", "labels", "values"}
+        What the outputs are for.
+    n_outputs : int
+        Number of classes, labels or values.
+    batch_size : int
+        Rows of a batch.
+    dtype : torch.dtype
+        Type to compute in.
+    device : torch.device
+        Where to compute.
+
+    Returns
+    -------
+    _Net
+        Initialised.
+    """
+    net = _Net(
+        module,
+        loss,
+        optimizer=estimator.optimizer,
+        lr=estimator.lr,
+        weight_decay=estimator._resolved_weight_decay,
+        batch_size=batch_size,
+        max_epochs=estimator.max_epochs,
+        dtype=dtype,
+        device=device,
+        task=task,
+        n_outputs=n_outputs,
+        callbacks=estimator.callbacks,
+    )
+    net.initialize()
+    return net
+
+
 def restored_net(
     module: nn.Module,
     loss: BaseLoss,
@@ -264,21 +316,8 @@ def restored_net(
     _Net
         As training left it, but for the optimizer.
     """
-    net = _Net(
-        module.to(device),
-        loss.to(device),
-        optimizer=estimator.optimizer,
-        lr=estimator.lr,
-        weight_decay=estimator._resolved_weight_decay,
-        batch_size=batch_size,
-        max_epochs=estimator.max_epochs,
-        dtype=dtype,
-        device=device,
-        task=task,
-        n_outputs=n_outputs,
-        callbacks=estimator.callbacks,
-    )
-    net.initialize()
+    parts = module.to(device), loss.to(device)
+    net = new_net(estimator, *parts, task, n_outputs, batch_size, dtype, device)
     net.module_.train(False)
     net.history_ = History(records)
     return net

@@ -362,6 +362,10 @@ def test_a_damaged_file(tmp_path):
     write_file(file, {"kind": "checkpoint", "checkpoint_format": 1, "versions": {}}, {})
     with pytest.raises(FileFormatError, match="holds no training"):
         clf.fit(X, Y, resume=True)
+    versions = {"kind": "checkpoint", "checkpoint_format": 1, "versions": {}}
+    write_file(file, versions, pack({"epoch": 1}))
+    with pytest.raises(FileFormatError, match="parts of it are missing"):
+        clf.fit(X, Y, resume=True)
     assert not hasattr(clf, "net_")
 
 
