@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--rows", type=int, help="use the first so many rows only")
     args = parser.parse_args(argv)
-    X, y = (array[: args.rows] for array in all_rows())
+    X, y = all_rows(args.rows)
     copy = X.nbytes
     print(f"float32 copy of X: {copy / MB:.0f} MB\n")
     print(f"{'':<24}{'beyond X':>12}{'of the copy':>14}{'bound':>8}")

@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = make_parser(__doc__, rounds=3)
     parser.add_argument("--rows", type=int, help="use the first so many rows only")
     args = parser.parse_args(argv)
-    X, y = (array[: args.rows] for array in all_rows())
+    X, y = all_rows(args.rows)
     print(f"median of {args.rounds} rounds, {limit_threads(args.threads)} threads")
     predictors = contestants(X, y)
     expected = predictors["imbtorch"](X[:1000])

@@ -53,14 +53,15 @@ def training_rows() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     return standardized(X), y
 
 
-def all_rows() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Load all transactions, standardised: 1 754 155 x 15; or a synthetic stand-in."""
+def all_rows(first: int | None = None) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Load the ``first`` or all transactions, standardised: 1 754 155 x 15; or a stand-in."""
     path = fraud_file()
     if path is None:
         print("Data: synthetic stand-in; the fraud data are not here.")
-        return synthetic(N_ROWS, round(N_ROWS * FRAUD_SHARE))
+        n = N_ROWS if first is None else min(first, N_ROWS)
+        return synthetic(n, round(n * FRAUD_SHARE))
     with np.load(path) as data:
-        X, y = data["X"], data["y"].astype(np.int64)
+        X, y = data["X"][:first], data["y"][:first].astype(np.int64)
     print(f"Data: fraud transactions, {X.shape[0]:,} x {X.shape[1]}, {y.sum():,} frauds.")
     return standardized(X), y
 
@@ -68,6 +69,7 @@ def all_rows() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
 def standardized(X: NDArray[Any]) -> NDArray[np.float32]:
     """Scale columns to mean 0 and variance 1."""
     mean, deviation = X.mean(axis=0, dtype=np.float64), X.std(axis=0, dtype=np.float64)
+    deviation[deviation == 0] = 1  # the first days have no frauds to count yet
     return np.ascontiguousarray((X - mean) / deviation, dtype=np.float32)
 
 
