@@ -7,10 +7,12 @@ together. The margin does not saturate where :math:`p_t` rounds to 0 or 1, so no
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
+from scipy.optimize import brentq
 from torch import Tensor
 
 from imbtorch._numerics import log_not_each, pick
@@ -18,6 +20,7 @@ from imbtorch._numerics import log_not_each, pick
 __all__ = ["TrueClassMixin"]
 
 _NEWTON_STEPS, _NEWTON_TOLERANCE = 50, 1e-7  # whose square is what the last step leaves
+_LARGEST_MARGIN = 1e4
 
 
 def _log_odds_of_others(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -98,12 +101,16 @@ class TrueClassMixin:
     def initial_bias(self, log_prior: Tensor) -> Tensor | None:
         """Output bias that minimises the loss of a net without inputs.
 
-        Newton's method on ``log q_j - log slope(q_j) = log prior_j + c`` and ``sum_j q_j = 1``.
+        Newton's method on ``log q_j - log slope(q_j) = log prior_j + c`` and ``sum_j q_j = 1``; of
+        two classes only the margin between them is unknown.
         """
         if not self.has_posterior:
             return None
         shift = self.log_prior_shift()
         wanted = torch.log_softmax(log_prior if shift is None else log_prior + shift, dim=0)
+        if len(wanted) == 2:
+            margin = self._margin_at(float(wanted[1] - wanted[0]))
+            return F.logsigmoid(wanted.new_tensor([-margin, margin]))
         log_q, constant = wanted.detach().clone(), torch.zeros((), dtype=wanted.dtype)
         for _ in range(_NEWTON_STEPS):
             log_q = log_q.clamp_max(-1e-15).detach().requires_grad_()
@@ -117,3 +124,16 @@ class TrueClassMixin:
             if step.abs().max() < _NEWTON_TOLERANCE:
                 break
         return log_q
+
+    def _margin_at(self, log_odds: float) -> float:
+        """Margin whose posterior has these log-odds: a root that searches find once per net."""
+
+        def excess(margin: float) -> float:
+            slope = self._log_slope(torch.tensor([margin, -margin], dtype=torch.float64))
+            return margin - float(slope[0] - slope[1]) - abs(log_odds)
+
+        reach = max(abs(log_odds), 1.0)
+        while excess(reach) < 0 and reach < _LARGEST_MARGIN:
+            reach *= 2
+        margin = brentq(excess, 0, reach) if excess(reach) > 0 else reach
+        return math.copysign(margin, log_odds)
