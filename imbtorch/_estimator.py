@@ -31,11 +31,11 @@ from imbtorch._sklearn import (
     fit_context,
 )
 from imbtorch._training_part import TrainingPart
+from imbtorch._trial import try_module
 from imbtorch._versions import VersionStampMixin
 from imbtorch.losses import BaseLoss, get_loss
 from imbtorch.modules import (
     build_module,
-    check_width,
     get_module,
     set_output_bias,
 )
@@ -163,8 +163,7 @@ class BaseNetEstimator(
             module.to(device).train(False)
             with torch.no_grad():  # also lets lazy layers find their sizes
                 few = as_features(X[:2], dtype, device, resident=False).slice(0, 2)
-                output = module(few)
-                check_width(output, len(few), n_outputs, module, task)
+                output = try_module(module, few, n_outputs, task)
             loss.to(device, dtype).train(False)
             net = new_net(self, module, loss, task, n_outputs, batch_size, dtype, device)
             net.goes_on = self.warm_start

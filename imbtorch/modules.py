@@ -14,6 +14,7 @@ import torch.nn.functional as F  # noqa: N812
 from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
+from imbtorch._names import unknown_name
 from imbtorch._sklearn import Interval, StrOptions, validate_parameter_constraints
 
 __all__ = [
@@ -214,10 +215,11 @@ def get_module(name: str) -> MLP:
     MLP()
     """
     if name not in _MODULES:
-        raise ValueError(
-            f"Unknown module {name!r}. Known names: {', '.join(map(repr, _MODULES))}; or give a "
-            "builder, a callable(input_shape, n_outputs), a torch.nn.Module class or an instance."
+        otherwise = (
+            "give a builder, a callable(input_shape, n_outputs), a torch.nn.Module class or an "
+            "instance"
         )
+        raise ValueError(unknown_name("module", name, _MODULES, otherwise))
     return _MODULES[name]()
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from imbtorch._class_counts import ClassCounts, as_class_counts, class_counts
+from imbtorch._names import unknown_name
 
 __all__ = [
     "CLASS_WEIGHT_STRATEGIES",
@@ -172,11 +173,8 @@ def class_weight_from_counts(
 
 def _from_strategy(name: str, counts: Floats) -> Floats:
     if name not in CLASS_WEIGHT_STRATEGIES:
-        known = ", ".join(map(repr, CLASS_WEIGHT_STRATEGIES))
-        raise ValueError(
-            f"Unknown class_weight {name!r}. Known strategies: {known}; or give a dict keyed by "
-            "your labels, an array, or a callable of the class counts."
-        )
+        otherwise = "give a dict keyed by your labels, an array, or a callable of the class counts"
+        raise ValueError(unknown_name("class_weight", name, CLASS_WEIGHT_STRATEGIES, otherwise))
     seen = counts > 0
     weights = np.zeros(len(counts))
     weights[seen] = CLASS_WEIGHT_STRATEGIES[name](counts[seen])

@@ -135,6 +135,42 @@ def test_output_that_is_no_table_is_an_error(forward):
         small(Odd()).fit(X, Y)
 
 
+def test_module_that_cannot_read_the_rows_says_what_it_was_given():
+    with pytest.raises(ValueError, match=r"Linear failed on a batch of shape \(2, 5\)") as caught:
+        small(nn.Linear(3, 2)).fit(X[:, :5], Y)
+    assert "maps (n, 5) to (n, 2)" in str(caught.value)
+    assert "mat1 and mat2" in str(caught.value.__cause__)
+
+
+class Softmaxed(nn.Linear):
+    def forward(self, x):
+        return torch.softmax(super().forward(x), dim=1)
+
+
+N_FEATURES = X.shape[1]
+
+
+@pytest.mark.parametrize(
+    ("module", "y"),
+    [
+        (Softmaxed(N_FEATURES, 2), Y),
+        (nn.Sequential(nn.Linear(N_FEATURES, 2), nn.Softmax(dim=1)), Y),
+        (nn.Sequential(nn.Linear(N_FEATURES, 1), nn.Sigmoid()), Y),
+        (nn.Sequential(nn.Linear(N_FEATURES, 2), nn.Sigmoid()), np.stack([Y, 1 - Y], axis=1)),
+    ],
+)
+def test_module_that_returns_probabilities_warns(module, y):
+    loss = "cross_entropy" if y.ndim == 1 else "bce"
+    with pytest.warns(UserWarning, match="seems to return probabilities"):
+        small(module, loss=loss).fit(X, y)
+
+
+@pytest.mark.parametrize("last", [nn.Identity(), nn.ReLU(), nn.LogSoftmax(dim=1)])
+def test_module_that_returns_logits_does_not_warn(last, recwarn):
+    small(nn.Sequential(nn.Linear(N_FEATURES, 2), last), loss="cross_entropy").fit(X, Y)
+    assert not [w for w in recwarn if "probabilities" in str(w.message)]
+
+
 def test_module_of_the_user_is_not_trained():
     module = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 2))
     module.train()

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from imbtorch._names import unknown_name
 from imbtorch.density._checks import Floats, mean_one, row_counts
 from imbtorch.density._dense import dense_weights
 from imbtorch.density._relevance import relevance_weights
@@ -84,11 +85,8 @@ def _weigher(density_weight: Any) -> Callable[..., Floats]:
         given, params = given
     if isinstance(given, str):
         if given not in DENSITY_WEIGHTS:
-            known = ", ".join(map(repr, DENSITY_WEIGHTS))
-            raise ValueError(
-                f"Unknown density_weight {given!r}. Known are {known}; or give a callable of the "
-                "targets, or the relevance of each row."
-            )
+            otherwise = "give a callable of the targets, or the relevance of each row"
+            raise ValueError(unknown_name("density_weight", given, DENSITY_WEIGHTS, otherwise))
         function = DENSITY_WEIGHTS[given]
         return lambda y, sample_weight: function(y, **params, sample_weight=sample_weight)
     if callable(given):

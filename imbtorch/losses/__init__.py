@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from imbtorch._names import unknown_name
 from imbtorch.losses._auc import *
 from imbtorch.losses._base import BaseLoss
 from imbtorch.losses._cross_entropy import *
@@ -98,7 +99,7 @@ def get_loss(name: str) -> BaseLoss:
     """
     losses = all_losses()
     if name not in losses:
-        raise ValueError(f"Unknown loss {name!r}. Known losses: {', '.join(map(repr, losses))}.")
+        raise ValueError(unknown_name("loss", name, losses, "give a module of torch"))
     return losses[name]()
 
 

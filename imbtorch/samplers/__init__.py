@@ -5,6 +5,7 @@ A new sampler is one subclass of ``BaseSampler``, imported here.
 
 from __future__ import annotations
 
+from imbtorch._names import unknown_name
 from imbtorch.samplers._base import BaseSampler, Plan
 from imbtorch.samplers._class_draws import (
     ClassBalancedSampler,
@@ -84,8 +85,6 @@ def get_sampler(name: str) -> BaseSampler:
     """
     samplers = all_samplers()
     if name not in samplers:
-        raise ValueError(
-            f"Unknown sampler {name!r}. Known names: {', '.join(map(repr, samplers))}; or give an "
-            "imbalanced-learn sampler object such as imblearn.over_sampling.SMOTE(), or None."
-        )
+        otherwise = "give a sampler of imbalanced-learn, such as imblearn.over_sampling.SMOTE()"
+        raise ValueError(unknown_name("sampler", name, samplers, otherwise))
     return samplers[name]()

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from imbtorch._names import unknown_name
 from imbtorch.losses._base import BaseLoss
 from imbtorch.losses.regression._balanced_mse import BalancedMSELoss
 from imbtorch.losses.regression._base import BaseRegressionLoss
@@ -75,8 +76,9 @@ def get_regression_loss(name: str) -> BaseRegressionLoss:
     """
     losses = all_regression_losses()
     if name not in losses:
-        known = ", ".join(map(repr, losses))
-        raise ValueError(f"Unknown regression loss {name!r}. Known losses: {known}.")
+        raise ValueError(
+            unknown_name("regression loss", name, losses, "give an elementwise module of torch")
+        )
     return losses[name]()
 
 
