@@ -87,7 +87,8 @@ def compare_strategies(
     ImportError
         If pandas, of the extra ``compare``, is not installed.
     ValueError
-        If ``y`` has one class, a class is too rare for the folds, or a name is unknown.
+        If ``y`` has one class, a class is too rare for the folds, a name is unknown, or the scorer
+        named does not suit the labels, such as ``"f1"``, which wants a 1, and words.
     KeyboardInterrupt
         On Ctrl-C before the first strategy was finished.
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.dummy import DummyClassifier
 from sklearn.metrics import (
     average_precision_score,
     balanced_accuracy_score,
@@ -137,10 +139,38 @@ def as_scorer(scoring: str | Callable[..., float], classes: NDArray[Any]) -> Any
     """Turn a name of ours, a name of scikit-learn's or a callable into a scorer.
 
     Ours take the rarest class for the positive one, whatever its label.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, or one of scikit-learn's that these labels do not suit.
     """
-    if not isinstance(scoring, str) or scoring not in METRICS:
+    if not isinstance(scoring, str):
         return get_scorer(scoring)
-    return _Scorer(scoring, classes)
+    if scoring in METRICS:
+        return _Scorer(scoring, classes)
+    scorer = get_scorer(scoring)
+    _try_out(scorer, scoring, classes)
+    return scorer
+
+
+def _try_out(scorer: Callable[..., float], name: str, classes: NDArray[Any]) -> None:
+    """Score a classifier that knows nothing, lest every strategy is trained and fails then."""
+    X = np.zeros((len(classes), 1))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            scorer(DummyClassifier().fit(X, classes), X, classes)
+    except (ValueError, TypeError) as error:
+        advice = (
+            f"a scorer that names the positive label: make_scorer(..., pos_label={classes.tolist()[-1]!r})"
+            if len(classes) == 2
+            else "a metric of several classes, such as 'f1_macro'"
+        )
+        raise ValueError(
+            f"scoring={name!r} does not suit these labels ({error}). Give {advice}, or one of "
+            f"{', '.join(METRICS)}."
+        ) from error
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import make_classification
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
+from sklearn.metrics import average_precision_score, brier_score_loss, get_scorer, roc_auc_score
 
 from imbtorch import ImbalancedNetClassifier
 from imbtorch.compare._metrics import as_scorer, by_frequency, measure, predict
@@ -26,6 +26,26 @@ def test_the_rarest_class_is_the_positive_one(names):
     assert found["brier"] == pytest.approx(brier_score_loss(y, proba))
     assert as_scorer("average_precision", classes)(model, X, labels) == found["average_precision"]
     assert as_scorer("brier", classes)(model, X, labels) == -found["brier"]
+
+
+@pytest.mark.parametrize(
+    ("scoring", "labels", "message"),
+    [
+        ("f1", ["fine", "fraud"], r"scoring='f1' .* make_scorer\(..., pos_label='fraud'\)"),
+        ("recall", ["a", "b", "c"], "scoring='recall' .* 'f1_macro'"),
+        ("r2", ["fine", "fraud"], "scoring='r2' does not suit"),
+    ],
+)
+def test_a_scorer_that_the_labels_do_not_suit_is_refused_before_any_training(
+    scoring, labels, message
+):
+    with pytest.raises(ValueError, match=message):
+        as_scorer(scoring, np.array(labels))
+
+
+@pytest.mark.parametrize("scoring", ["f1", "neg_log_loss", "matthews_corrcoef", "roc_auc_ovr"])
+def test_scorers_of_scikit_learn_that_suit_the_labels_are_taken(scoring):
+    assert repr(as_scorer(scoring, np.array([0, 1]))) == repr(get_scorer(scoring))
 
 
 def test_restated_probabilities_leave_the_model_as_it_was():
