@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from evaluation import Outcome
 from gallery import COLOURS
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, confusion_matrix, precision_recall_curve
+from sklearn.metrics import ConfusionMatrixDisplay, PrecisionRecallDisplay, confusion_matrix
 
 WIDTHS = (5.0, 4.0, 3.2, 2.4, 1.7, 1.0)  # curves that coincide show as stripes
 FEW = 4  # classes: above that the matrices are drawn denser
@@ -32,19 +31,19 @@ def precision_recall(
     figure : Figure or None
         What to draw on; None makes one that belongs to no window.
     """
-    figure = _sized(figure, (7.5, 5))
+    figure = _sized(figure, (6, 5.6))
     axes = figure.subplots()
     for (name, outcome), colour, width in zip(pooled.items(), COLOURS, WIDTHS, strict=False):
         is_rare = outcome.truth == len(labels) - 1
-        precision, recall, _ = precision_recall_curve(is_rare, outcome.score)
-        label = f"{name}, {average_precision_score(is_rare, outcome.score):.3f}"
-        axes.step(recall, precision, where="post", color=colour, label=label, linewidth=width)
+        display = PrecisionRecallDisplay.from_predictions(
+            is_rare, outcome.score, ax=axes, name=name
+        )
+        display.line_.set(color=colour, linewidth=width)
     share = float(is_rare.mean())
-    axes.axhline(share, color="0.5", linewidth=1, linestyle=":", label=f"chance, {share:.3f}")
-    axes.set(xlim=(0, 1), ylim=(0, 1.02))
+    axes.axhline(share, color="0.5", linewidth=1, linestyle=":", label=f"chance ({share:.2f})")
     axes.set(xlabel=f"recall of class {labels[-1]}", ylabel=f"precision of class {labels[-1]}")
     axes.grid(color="0.9")
-    axes.legend(title="area under the curve", fontsize=9, title_fontsize=9)
+    axes.legend(fontsize=9, loc="lower left")
     axes.set_title(title, fontsize=11)
     return figure
 
@@ -93,19 +92,16 @@ def _sized(figure: Figure | None, size: tuple[float, float]) -> Figure:
 
 def _draw_matrix(axes: Axes, per_cent: NDArray[Any], labels: list[str]) -> Any:
     few = len(labels) <= FEW
-    image = axes.imshow(per_cent, cmap="cividis", vmin=0, vmax=100)
+    display = ConfusionMatrixDisplay(per_cent, display_labels=labels).plot(
+        ax=axes,
+        cmap="cividis",
+        colorbar=False,
+        values_format=".1f" if few else ".0f",
+        im_kw={"vmin": 0, "vmax": 100},
+        text_kw={"fontsize": 11 if few else 7},
+    )
+    for text, value in zip(display.text_.flat, per_cent.flat, strict=True):
+        text.set_visible(few or value >= 0.5)
+    axes.set(xlabel="", ylabel="")  # all panels share theirs
     axes.grid(visible=False)
-    for (line, column), value in np.ndenumerate(per_cent):
-        if few or value >= 0.5:
-            axes.text(
-                column,
-                line,
-                f"{value:.1f}" if few else f"{value:.0f}",
-                ha="center",
-                va="center",
-                color="black" if value > 50 else "white",
-                fontsize=11 if few else 7,
-            )
-    axes.set_xticks(range(len(labels)), labels)
-    axes.set_yticks(range(len(labels)), labels)
-    return image
+    return display.im_

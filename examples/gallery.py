@@ -33,10 +33,9 @@ def start() -> bool:
 
 
 def finish() -> None:
-    """Write the figures to the folder named by ``--out``, else show them.
-
-    sphinx-gallery has taken and closed them already.
-    """
+    """Write the figures to the folder named by ``--out``, else show them."""
+    if "sphinx_gallery" in sys.modules:  # takes them by itself
+        return
     folder, script = _options().out, Path(sys.argv[0]).stem.removeprefix("plot_")
     if folder is None:
         if "agg" in plt.get_backend().lower() and plt.get_fignums():

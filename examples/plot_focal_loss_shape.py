@@ -7,11 +7,11 @@ probability of the true class. Rows that are classified well fade out, and those
 their say.
 """
 
-import matplotlib.pyplot as plt
-import torch
+import numpy as np
 from gallery import finish, start
 
 from imbtorch.losses import FocalLoss
+from imbtorch.plotting import LossShapeDisplay
 
 start()
 GAMMAS = (0.0, 0.5, 1.0, 2.0, 5.0)
@@ -19,35 +19,17 @@ GAMMAS = (0.0, 0.5, 1.0, 2.0, 5.0)
 # %%
 # Loss and gradient
 # -----------------
-# Two classes with logits (0, z): z is the log-odds of the true class. ``reduction="none"`` gives
-# the loss of each row; autograd gives its derivative by z.
+# The gradient is the one by the log-odds of the true class: how strongly a row pulls. Rows in the
+# shaded half are classified correctly.
 
-proba = torch.linspace(0.001, 0.999, 999, dtype=torch.float64)
-
-
-def loss_and_gradient(proba, gamma):
-    """Evaluate the loss, and the size of its gradient, at probabilities of the true class."""
-    log_odds = torch.logit(proba).requires_grad_()
-    logits = torch.stack([torch.zeros_like(log_odds), log_odds], dim=1)
-    loss = FocalLoss(gamma, reduction="none")(logits, torch.ones(len(proba), dtype=torch.long))
-    (gradient,) = torch.autograd.grad(loss.sum(), log_odds)
-    return loss.detach(), gradient.abs()
-
-
-fig, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2))
-for gamma in GAMMAS:
-    loss, gradient = loss_and_gradient(proba, gamma)
-    label = f"{gamma:g}" + (" (cross-entropy)" if gamma == 0 else "")
-    left.plot(proba, loss, label=label)
-    right.plot(proba, gradient, label=label)
-left.set(title="Focal loss", ylabel="loss", ylim=(0, 5))
-right.set(title="Size of its gradient", ylabel="|d loss / d log-odds of the true class|")
-right.set_ylim(bottom=0)
-for ax in (left, right):
-    ax.set(xlabel="probability of the true class", xlim=(0, 1))
+proba = np.arange(1, 1000) / 1000
+names = {gamma: f"gamma {gamma:g}" + " (cross-entropy)" * (gamma == 0) for gamma in GAMMAS}
+display = LossShapeDisplay.from_losses(
+    {name: FocalLoss(gamma) for gamma, name in names.items()}, proba=proba
+)
+display.ax_[0].set_ylim(0, 5)
+for ax in display.ax_:
     ax.axvspan(0.5, 1, color="0.95", zorder=0)
-left.text(0.75, 4.7, "classified correctly", ha="center", color="0.4")
-left.legend(title="gamma", loc="center right")
 
 # %%
 # How fast a good row fades
@@ -56,14 +38,14 @@ left.legend(title="gamma", loc="center right")
 # learns from, fades less than the loss, and at small probabilities it is larger than in
 # cross-entropy: there the focal loss insists.
 
-at = torch.tensor([0.1, 0.5, 0.9, 0.99], dtype=torch.float64)
-reference = loss_and_gradient(at, 0.0)
-header = "".join(f"{f'p = {p:g}':>12}" for p in at.tolist())
-print(f"{'gamma':<8}{'relative':<10}{header}")
-for gamma in GAMMAS[1:]:
-    values = loss_and_gradient(at, gamma)
-    for kind, value, base in zip(("loss", "gradient"), values, reference, strict=True):
-        print(f"{gamma:<8g}{kind:<10}" + "".join(f"{r:>12.3g}" for r in (value / base).tolist()))
+at = np.searchsorted(proba, [0.1, 0.5, 0.9, 0.99])
+print(f"{'gamma':<8}{'relative':<10}" + "".join(f"{f'p = {p:g}':>12}" for p in proba[at]))
+cross_entropy, *focal = display.curves
+for gamma, curve in zip(GAMMAS[1:], focal, strict=True):
+    loss = curve.value[at] / cross_entropy.value[at]
+    gradient = curve.gradient[at] / cross_entropy.gradient[at]
+    for kind, ratios in {"loss": loss, "gradient": gradient}.items():
+        print(f"{gamma:<8g}{kind:<10}" + "".join(f"{ratio:>12.3g}" for ratio in ratios))
 
 # %%
 # A consequence: the outputs of a net trained so are less extreme than probabilities. The

@@ -14,10 +14,10 @@ import torch
 from gallery import COLOURS, finish, start
 from loaders import transactions
 from sklearn.metrics import (
+    PrecisionRecallDisplay,
     average_precision_score,
     brier_score_loss,
     confusion_matrix,
-    precision_recall_curve,
     roc_auc_score,
 )
 from sklearn.pipeline import make_pipeline
@@ -25,6 +25,7 @@ from sklearn.preprocessing import StandardScaler
 
 from imbtorch import ImbalancedNetClassifier
 from imbtorch.losses import FocalLoss
+from imbtorch.plotting import PriorShiftDisplay, ThresholdDisplay
 
 quick = start()
 
@@ -100,51 +101,63 @@ for strategy in STRATEGIES:
 # %%
 # On the Handbook's data the focal loss ranks and predicts as plain cross-entropy does: their
 # curves coincide. (``predict_proba`` applies the inverse link of the focal loss, so there is
-# nothing to restate without class weights.) Balanced weights make the ranking worse, not better,
-# and inflate the probabilities until they are restated.
+# nothing to restate without class weights.) Balanced weights make the ranking worse, not better.
 
-fig, ax = plt.subplots(figsize=(6.5, 4.5))
+fig, ax = plt.subplots(figsize=(6.5, 5))
 for (strategy, p), width in zip(restated.items(), (4, 3, 2, 1), strict=True):
-    precision, recall, _ = precision_recall_curve(y_test, p)
-    label = f"{strategy}, {average_precision_score(y_test, p):.3f}"
-    ax.step(recall, precision, where="post", label=label, linewidth=width)
-ax.axhline(y_test.mean(), color="0.5", linestyle=":", label=f"chance, {y_test.mean():.3f}")
-ax.set(xlabel="recall of fraud", ylabel="precision of fraud", xlim=(0, 1), ylim=(0, 1.03))
-ax.legend(title="average precision", loc="lower left", bbox_to_anchor=(0.02, 0.05))
+    PrecisionRecallDisplay.from_predictions(y_test, p, ax=ax, name=strategy).line_.set(
+        linewidth=width
+    )
+ax.set(xlabel="recall of fraud", ylabel="precision of fraud")
+ax.legend(loc="lower left")
+
+# %%
+# They also inflate the probabilities, until these are restated. Below, the share of frauds among
+# transactions of a like probability, with 95 % intervals.
+
+truth = np.where(y_test == 1, "fraud", "genuine")
+PriorShiftDisplay.from_predictions(
+    truth,
+    {
+        "BCE, balanced: as trained": as_trained["BCE, balanced"],
+        "BCE, balanced: restated": restated["BCE, balanced"],
+        "BCE": as_trained["BCE"],
+    },
+    pos_label="fraud",
+)
 
 # %%
 # Decisions
 # ---------
 # A threshold follows from costs. If a missed fraud costs as much as 20 false alarms, an alarm
 # pays from a probability of 1/21: of a probability for the data as they are, so of the restated
-# one. Above, decisions at 1/2 as trained; below, at 1/21 of the restated probability.
+# one.
 
 COST, THRESHOLD = 20, 1 / 21
 decisions = {
     "1/2, as trained": {key: p > 0.5 for key, p in as_trained.items()},
     "1/21, restated": {key: p > THRESHOLD for key, p in restated.items()},
 }
-fig, axes = plt.subplots(2, len(STRATEGIES), figsize=(10, 5.4), sharex=True, sharey=True)
 print(f"{'':<18}{'threshold':<18}{'alarms':>8}{'found':>7}{'missed':>8}{'cost':>7}")
-for line, (rule, by_strategy) in zip(axes, decisions.items(), strict=True):
-    for ax, (strategy, alarm) in zip(line, by_strategy.items(), strict=True):
-        counts = confusion_matrix(y_test, alarm)
-        (_, false_alarms), (missed, found) = counts
+for rule, by_strategy in decisions.items():
+    for strategy, alarm in by_strategy.items():
+        (_, false_alarms), (missed, found) = confusion_matrix(y_test, alarm)
         cost = false_alarms + COST * missed
         print(f"{strategy:<18}{rule:<18}{false_alarms + found:>8}{found:>7}{missed:>8}{cost:>7}")
-        share = counts / counts.sum(axis=1, keepdims=True)
-        ax.imshow(share, cmap="cividis", vmin=0, vmax=1)
-        for (row, column), value in np.ndenumerate(share):
-            ax.text(
-                column, row, f"{counts[row, column]:,}\n{value:.1%}", ha="center", va="center",
-                color="black" if value > 0.5 else "white",
-            )  # fmt: skip
-        ax.grid(visible=False)
-        ax.set_title(f"{strategy}\ncost {cost:,}", fontsize=10)
-    line[0].set_ylabel(f"threshold {rule}\ntrue class")
-for ax in axes[-1]:
-    ax.set(xticks=(0, 1), xticklabels=("pass", "alarm"), xlabel="decision")
-    ax.set(yticks=(0, 1), yticklabels=("genuine", "fraud"))
+
+# %%
+# Plain cross-entropy, at all thresholds. Where these transactions cost least is near 1/21, where
+# they would if the probabilities are right.
+
+ThresholdDisplay.from_predictions(
+    truth,
+    as_trained["BCE"],
+    metrics=["precision", "recall"],
+    cost_matrix=[[0, 1], [COST, 0]],
+    threshold=0.5,
+    pos_label="fraud",
+    xscale="logit",
+)
 
 # %%
 # At 1/2, balanced weights find more frauds than the unweighted losses, for some fifty times the

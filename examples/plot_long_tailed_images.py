@@ -8,7 +8,6 @@ classifier re-training (cRT): MNIST's test part where it is at hand, else scikit
 digits.
 """
 
-import matplotlib.pyplot as plt
 import numpy as np
 from gallery import finish, start
 from loaders import images
@@ -19,6 +18,7 @@ from torch import nn
 from imbtorch import CosineLinear, ImbalancedNetClassifier, finetune_head
 from imbtorch.datasets import make_long_tailed
 from imbtorch.metrics import recall_by_frequency
+from imbtorch.plotting import ClassRecallDisplay
 
 quick = start()
 RATIO = 100
@@ -84,14 +84,16 @@ def fit_all(X, y, seed):
 
 name, X, y = images()
 n_seeds = 1 if quick else 3
-recalls, few = {}, {}
+recalls, few, truths, predictions = {}, {}, [], {}
 for seed in range(n_seeds):
     X_train, X_test, y_train, y_test = train_test_split(
         X, y, test_size=0.4, stratify=y, random_state=seed
     )
     X_tail, y_tail = make_long_tailed(X_train, y_train, RATIO, random_state=seed)
+    truths.append(y_test)
     for strategy, clf in fit_all(X_tail, y_tail, seed).items():
         predicted = clf.predict(X_test)
+        predictions.setdefault(strategy, []).append(predicted)
         recalls.setdefault(strategy, []).append(recall_score(y_test, predicted, average=None))
         groups = recall_by_frequency(y_test, predicted, y_tail)
         few.setdefault(strategy, []).append(groups["few"])
@@ -109,14 +111,10 @@ for strategy, values in recalls.items():
 # recall at most. On MNIST the simplest, balanced softmax, which is one word, does most. cRT
 # repairs the head only, and so less.
 
-counts = np.bincount(y_tail)
-order = np.argsort(-counts, kind="stable")
-fig, ax = plt.subplots(figsize=(8, 4.5))
-for (strategy, values), marker in zip(recalls.items(), "os^D", strict=True):
-    ax.plot(range(len(order)), np.mean(values, axis=0)[order], marker=marker, label=strategy)
-ax.set_xticks(range(len(order)), [f"{digit}\n{counts[digit]}" for digit in order])
-ax.set(xlabel="digit, and its training images", ylabel="recall on balanced test images")
-ax.set_ylim(0, 1.02)
-ax.legend(loc="lower left")
+ClassRecallDisplay.from_predictions(
+    np.concatenate(truths),
+    {strategy: np.concatenate(parts) for strategy, parts in predictions.items()},
+    y_tail,
+)
 
 finish()

@@ -162,8 +162,9 @@ def _try_out(scorer: Callable[..., float], name: str, classes: NDArray[Any]) -> 
             warnings.simplefilter("ignore")
             scorer(DummyClassifier().fit(X, classes), X, classes)
     except (ValueError, TypeError) as error:
+        rarest = classes.tolist()[-1]
         advice = (
-            f"a scorer that names the positive label: make_scorer(..., pos_label={classes.tolist()[-1]!r})"
+            f"a scorer that names the positive label: make_scorer(..., pos_label={rarest!r})"
             if len(classes) == 2
             else "a metric of several classes, such as 'f1_macro'"
         )

@@ -124,8 +124,17 @@ def set_logit(ax: Axes, which: Literal["x", "y"]) -> None:
 
     getattr(ax, f"set_{which}scale")("logit")
     axis = ax.xaxis if which == "x" else ax.yaxis
-    axis.set_major_formatter(lambda share, _: f"{share:.6g}")
+
+    def label(share: float, _: Any) -> str:
+        low, high = axis.get_view_interval()
+        decade = round(-np.log10(min(share, 1 - share)))
+        if low < 0.001 and high > 0.999 and decade in {2, 4}:
+            return ""  # there is no room for all
+        return f"{share:.6f}".rstrip("0")
+
+    axis.set_major_formatter(label)
     axis.set_minor_formatter(NullFormatter())
+    axis.set_tick_params(labelsize="small")
 
 
 def as_axes(axes: list[Axes]) -> Any:

@@ -233,8 +233,9 @@ class ThresholdDisplay:
         sample_weight : array-like of shape (n,) or None, default=None
             Weights >= 0 of the rows.
         n_thresholds : int, default=500
-            Where there are more different scores, thresholds are half evenly spaced in value and
-            half in rank. The marked ones are found among all.
+            Where there are more different scores, a third of the thresholds is evenly spaced in
+            value, a third in rank, and a third in the logarithm of the rank from the top. The
+            marked ones are found among all.
         xscale : {"linear", "log", "logit"}, default="linear"
             Scale of the thresholds; ``"logit"`` ends 1e-5 from 0 and from 1, ``"log"`` at 1e-5 of
             the greatest.
@@ -311,14 +312,13 @@ class ThresholdDisplay:
             else:
                 panel.set_xscale(xscale)
             panel.set_xlim(limits)
+        places = np.clip(self.thresholds, *limits)  # a score of 1 has no place in log-odds
         self.lines_ = {}
         for position, (name, curve) in enumerate(self.curves.items()):
             label = name.replace("_", " ")
-            (self.lines_[name],) = axes[0].plot(
-                self.thresholds, curve, label=label, **style(position)
-            )
+            (self.lines_[name],) = axes[0].plot(places, curve, label=label, **style(position))
         if self.cost is not None:
-            (self.lines_["cost"],) = axes[1].plot(self.thresholds, self.cost, color="black")
+            (self.lines_["cost"],) = axes[1].plot(places, self.cost, color="black")
             axes[1].set_ylabel("mean cost of a row")
         self._mark(axes)
         for panel in axes:
@@ -371,8 +371,9 @@ def _thin(counts: Counts, n_thresholds: int) -> Floats:
     thresholds = counts.thresholds[:-1]
     if len(thresholds) <= n_thresholds:
         return thresholds
-    half = n_thresholds // 2
-    by_value = np.linspace(thresholds[0], thresholds[-1], n_thresholds - half)
-    by_rank = thresholds[np.linspace(0, len(thresholds) - 1, half).astype(int)]
-    thinned: Floats = np.union1d(by_value, by_rank)
+    third, last = -(-n_thresholds // 3), len(thresholds) - 1
+    ranks = np.linspace(0, last, third).astype(int)
+    from_top = last - np.geomspace(1, last, third).astype(int)  # where a rare class is
+    by_value = np.linspace(thresholds[0], thresholds[-1], n_thresholds - 2 * third)
+    thinned: Floats = np.union1d(by_value, thresholds[np.concatenate([ranks, from_top])])
     return thinned

@@ -72,6 +72,28 @@ def test_thresholds_between_the_scores_are_thinned():
     )
 
 
+def test_the_scores_of_a_rare_class_near_one_are_not_thinned_away():
+    log_odds = np.concatenate([RNG.normal(-4, 2, 30_000), RNG.normal(9, 3, 60)])
+    rare = np.arange(len(log_odds)) >= 30_000
+    score = 1 / (1 + np.exp(-log_odds))
+    score[-1] = 1.0  # has no place in log-odds
+    display = ThresholdDisplay.from_predictions(rare, score, metrics=["recall"], xscale="logit")
+    assert np.abs(np.diff(display.curves["recall"])).max() < 0.1
+    x = display.lines_["recall"].get_xdata()
+    assert display.thresholds[-1] == 1
+    assert x[-1] == display.ax_.get_xlim()[1] == 1 - 1e-5
+
+
+def test_labels_of_log_odds_are_fewer_where_the_axis_is_long():
+    def labels(score):
+        ax = ThresholdDisplay.from_predictions([0, 0, 1], score, xscale="logit").ax_
+        label = ax.xaxis.get_major_formatter()
+        return [label(place) for place in (0.00001, 0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99)]
+
+    assert labels([1e-9, 0.4, 1]) == ["0.00001", "", "0.001", "", "0.1", "0.5", "0.9", ""]
+    assert labels([0.005, 0.4, 0.9])[3:] == ["0.01", "0.1", "0.5", "0.9", "0.99"]
+
+
 @pytest.mark.parametrize(
     ("metric", "name", "expected"),
     [
