@@ -31,7 +31,7 @@ help:
 	@echo "make study      remedies on many data sets, on from where it stopped; then docs/study.md"
 	@echo "make docs-links  are the external links of the documentation alive? needs the network"
 	@echo "make losses-page  docs/losses.md and its pictures, from the docstrings of the losses"
-	@echo "make plots-page  the pictures of docs/plotting.md, from the code on that page"
+	@echo "make plots-page  the pictures of docs/plotting.md, from the code on that page, and of docs/index.md"
 	@echo "make clean      remove caches, builds and $(OUT)/; make distclean removes the environments too"
 
 demo: $(VENV)/.stamp-demo
@@ -89,6 +89,7 @@ losses-page: $(VENV)/.stamp-plot
 
 plots-page: $(VENV)/.stamp-plot
 	@$(BIN)/python docs/make_plots.py
+	@$(BIN)/python docs/make_overview.py
 
 $(VENV)/.stamp-venv:
 	@echo "==> creating $(VENV) with $(PYTHON)"

@@ -28,7 +28,6 @@ extensions = [
     "api_pages",
     "code_links",
     "github_math",
-    "optional_pages",
 ]
 exclude_patterns = ["_build"]
 suppress_warnings = ["config.cache"]
@@ -70,6 +69,7 @@ sphinx_gallery_conf = {
     "image_scrapers": ("matplotlib",),
     "thumbnail_size": (400, 280),
     "min_reported_time": 5,
+    "write_computation_times": False,  # a page that nobody reads, with scripts from afar
     "plot_gallery": True,
     "abort_on_example_error": False,  # all failures are reported, and each is a warning
     "show_signature": False,

@@ -9,7 +9,6 @@ import pkgutil
 import re
 import runpy
 import sys
-from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -27,6 +26,7 @@ PAGES = {
 TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *PAGES.values()]
 TOCTREE = re.compile(r"^```\{toctree\}\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(?<!!)\[[^][]*\]\(([^)\s]+)\)")
+PICTURE = re.compile(r"!\[([^]]*)\]\(([^)\s:]+)\)")
 CODE = re.compile(r"^```.*?^```|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 LATER = ("auto_examples/", "api/")  # written by the build
 
@@ -43,17 +43,13 @@ api = load("api_pages")
 
 
 def entries(page):
-    """Pages that the toctrees of a page name, patterns resolved."""
+    """Pages that the toctrees of a page name."""
     folder = page.rpartition("/")[0]
     for tree in TOCTREE.findall(PAGES[page].read_text("utf-8")):
         for line in tree.splitlines():
             if line and not line.startswith(":"):
                 name = re.sub(r".*<(.*)>", r"\1", line)
-                wanted = f"{folder}/{name}" if folder else name
-                if "*" in name:
-                    yield from (page for page in PAGES if fnmatch(page, wanted))
-                else:
-                    yield wanted
+                yield f"{folder}/{name}" if folder else name
 
 
 def reachable():
@@ -100,6 +96,13 @@ def test_toctrees_name_pages_that_exist():
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_links_resolve(path):
     assert list(broken(path)) == []
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_pictures_are_there_small_and_described(path):
+    for description, picture in PICTURE.findall(path.read_text("utf-8")):
+        assert description
+        assert (path.parent / picture).stat().st_size < 100_000
 
 
 def test_broken_links_are_found(tmp_path):
