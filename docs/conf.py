@@ -77,6 +77,8 @@ sphinx_gallery_conf = {
     "remove_config_comments": True,
 }
 
+toc_object_entries_show_parents = "hide"  # fit(), not ImbalancedNetClassifier.fit()
+
 html_theme = "pydata_sphinx_theme"
 html_title = "imbtorch"
 html_static_path = ["_static"]

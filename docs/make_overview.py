@@ -46,7 +46,7 @@ def reliability(ax: Axes) -> None:
             y_test, p, n_bins=7, ax=ax, name=name, ref_line=False, **look
         )
     ax.set(xlabel="predicted probability of the rare class", ylabel="observed share", aspect="auto")
-    ax.set_ylim(-0.05, 1.22)  # room for the legend
+    ax.set(ylim=(-0.05, 1.22), yticks=np.linspace(0, 1, 6))  # room for the legend
     ax.set_title("Probabilities: restated without refitting")
     ax.legend(loc="upper left", frameon=False)
 

@@ -64,9 +64,8 @@ ax.legend(title="gamma", loc="upper center")
 # A week of transactions
 # ----------------------
 # Train on seven days, leave seven days out while frauds are found out, test on the next seven.
-# "As trained" are the decisions at probability 1/2 of the default population
-# (``target_prior=None``). "Train" restates probabilities for the data as they came, which here
-# undoes the class weights.
+# "As trained", probabilities describe the default population (``target_prior=None``). Restated
+# by ``"train"`` they describe the data as they came, which here undoes the class weights.
 
 name, (X, y), (X_test, y_test) = transactions()
 if quick:
@@ -146,8 +145,10 @@ for rule, by_strategy in decisions.items():
         print(f"{strategy:<18}{rule:<18}{false_alarms + found:>8}{found:>7}{missed:>8}{cost:>7}")
 
 # %%
-# Plain cross-entropy, at all thresholds. Where these transactions cost least is near 1/21, where
-# they would if the probabilities are right.
+# Plain cross-entropy, at all thresholds. The one at which these transactions cost least is near
+# 1/21, the one that is best if the probabilities are right.
+
+# sphinx_gallery_thumbnail_number = 4
 
 ThresholdDisplay.from_predictions(
     truth,

@@ -102,7 +102,7 @@ def test_links_resolve(path):
 def test_pictures_are_there_small_and_described(path):
     for description, picture in PICTURE.findall(path.read_text("utf-8")):
         assert description
-        assert (path.parent / picture).stat().st_size < 100_000
+        assert (path.parent / picture).stat().st_size < 200_000
 
 
 def test_broken_links_are_found(tmp_path):

@@ -262,6 +262,7 @@ class ClassRecallDisplay:
             shade: dict[str, Any] = {"color": _SHADES[name], "zorder": 0, "linewidth": 0}
             bands[name], _ = (panel.axvspan(low, high, **shade) for panel in axes)
             means = [f"{recall[members].mean():.2f}" for recall in self.recalls.values()]
+            means = [mean.removeprefix("0") for mean in means]  # the names of groups are close
             axes[0].text(
                 (low + high) / 2,
                 1.01,

@@ -39,7 +39,8 @@ def test_bands_are_the_groups_of_the_metric():
     }
     means = recall_by_frequency(TRUTH, PREDICTED, TRAIN)
     texts = [text.get_text() for text in display.ax_[0].texts]
-    assert texts == [f"{name}\n{value:.2f}" for name, value in means.items()]
+    shown = {name: f"{value:.2f}".removeprefix("0") for name, value in means.items()}
+    assert texts == [f"{name}\n{mean}" for name, mean in shown.items()]
     other = ClassRecallDisplay.from_predictions(TRUTH, PREDICTED, TRAIN, thresholds=(1, 2))
     assert list(other.bands_) == ["many"]
 
