@@ -22,6 +22,7 @@ from features_ways import (
     Way,
 )
 from sklearn.utils.class_weight import compute_class_weight
+from skorch.callbacks import Callback
 from torch import Tensor, nn
 
 os.environ.setdefault("KERAS_BACKEND", "torch")  # read when keras is imported
@@ -108,6 +109,13 @@ def softmax(logits: Tensor) -> Tensor:
     return logits.softmax(-1)
 
 
+class SetShape(Callback):  # type: ignore[misc]
+    """Fits the module to the data, as in skorch's documentation."""
+
+    def on_train_begin(self, net: Any, X: Any, y: Any, **_: Any) -> None:
+        net.set_params(module__n_features=X.shape[-1], module__n_outputs=len(np.unique(y)))
+
+
 class Skorch(Peer):
     package = "skorch"
     gammas: ClassVar[dict[str, list[Any]]] = {"criterion__gamma": [0.0, 5.0]}
@@ -132,12 +140,6 @@ class Skorch(Peer):
         return Way(kind(**{**defaults, **settings}))
 
     def for_checks(self) -> Way:
-        from skorch.callbacks import Callback
-
-        class SetShape(Callback):  # type: ignore[misc] # such a one is in skorch's documentation
-            def on_train_begin(self, net: Any, X: Any, y: Any, **_: Any) -> None:
-                net.set_params(module__n_features=X.shape[-1], module__n_outputs=len(set(y)))
-
         net = {"module": Mlp, "module__n_features": N_FEATURES, "module__n_outputs": 2}
         way = self.plain(epochs=20, module__cast=True, callbacks=[SetShape()], **net)
         return Way(way.model, by_hand="a module that casts to float32, a callback for its shape")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 Array = NDArray[Any]
-N_FEATURES, HIDDEN, BATCH_SIZE, EPOCHS, LR = 4, 16, 16, 6, 0.01
+N_FEATURES, HIDDEN, BATCH_SIZE, EPOCHS, LR = 4, 16, 16, 12, 0.003
 
 
 class Answered(Exception):
