@@ -313,7 +313,7 @@ FEATURES: dict[str, tuple[str, Callable[[Peer], Answer]]] = {
     "batches": ("balanced batches without a copy of the rows", ask_batches),
     "focal": ("focal loss by name", ask_focal),
     "gamma": ("its gamma in `GridSearchCV`", ask_gamma),
-    "proba": ("probabilities under focal loss are some", ask_proba),
+    "proba": ("valid `predict_proba` under focal loss", ask_proba),
     "prior": ("probabilities restated after weighting", ask_prior),
     "labels": ("several labels a row, weights per label", ask_labels),
     "module": ("any torch module", ask_module),
@@ -355,7 +355,7 @@ def versions(names: Sequence[str]) -> dict[str, str]:
     here = {}
     for name in names:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            here[name] = importlib.metadata.version(PEERS[name].package)
+            here[name] = PEERS[name].version()
     return here
 
 

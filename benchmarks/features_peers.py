@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from features_nets import Focal, LazyMlp, Loop, Mlp, scikeras_net, softmax
 from features_ways import (
     BATCH_SIZE,
     EPOCHS,
@@ -22,14 +23,19 @@ from features_ways import (
     Way,
 )
 from sklearn.utils.class_weight import compute_class_weight
-from skorch.callbacks import Callback
-from torch import Tensor, nn
+from torch import nn
 
 os.environ.setdefault("KERAS_BACKEND", "torch")  # read when keras is imported
 
 
 class Imbtorch(Peer):
     package = "imbtorch"
+
+    def version(self) -> str:
+        import imbtorch  # installed or not, this is the one that is tried
+
+        return imbtorch.__version__
+
     gammas: ClassVar[dict[str, list[Any]]] = {"loss__gamma": [0.0, 5.0]}
     stacked = ("yes", "read: StackedGridSearchCV, BalancedNetEnsembleClassifier; tested in tests/")
 
@@ -82,40 +88,6 @@ class Imbtorch(Peer):
         return ""
 
 
-class Mlp(nn.Sequential):
-    """The net of those that want a module; ``cast`` for rows that are not float32."""
-
-    def __init__(self, n_features: int, n_outputs: int, cast: bool = False) -> None:
-        super().__init__(nn.Linear(n_features, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, n_outputs))
-        self.cast = cast
-
-    def forward(self, X: Tensor) -> Tensor:
-        return super().forward(X.float() if self.cast else X)
-
-
-class Focal(nn.Module):
-    """The focal loss as users of packages without one write it."""
-
-    def __init__(self, gamma: float = 2.0) -> None:
-        super().__init__()
-        self.gamma = gamma
-
-    def forward(self, logits: Tensor, y: Tensor) -> Tensor:
-        p = logits.softmax(-1).gather(1, y[:, None])[:, 0]
-        return -((1 - p) ** self.gamma * p.log()).mean()
-
-
-def softmax(logits: Tensor) -> Tensor:
-    return logits.softmax(-1)
-
-
-class SetShape(Callback):  # type: ignore[misc]
-    """Fits the module to the data, as in skorch's documentation."""
-
-    def on_train_begin(self, net: Any, X: Any, y: Any, **_: Any) -> None:
-        net.set_params(module__n_features=X.shape[-1], module__n_outputs=len(np.unique(y)))
-
-
 class Skorch(Peer):
     package = "skorch"
     gammas: ClassVar[dict[str, list[Any]]] = {"criterion__gamma": [0.0, 5.0]}
@@ -140,9 +112,8 @@ class Skorch(Peer):
         return Way(kind(**{**defaults, **settings}))
 
     def for_checks(self) -> Way:
-        net = {"module": Mlp, "module__n_features": N_FEATURES, "module__n_outputs": 2}
-        way = self.plain(epochs=20, module__cast=True, callbacks=[SetShape()], **net)
-        return Way(way.model, by_hand="a module that casts to float32, a callback for its shape")
+        way = self.plain(epochs=20, module=LazyMlp, lr=0.01)
+        return Way(way.model, by_hand="a lazy module that casts to float32")
 
     def weighted(self, y: Array) -> Way:
         by_hand = "a tensor computed by hand, the same for all folds"
@@ -243,19 +214,6 @@ class Keras(Peer):
         keras.models.load_model(path.with_suffix(".file.keras"))
         path.with_suffix(".file.keras").rename(path)
         return "the net only, into a wrapper rebuilt by hand"
-
-
-def scikeras_net(meta: dict[str, Any], kind: str = "softmax", module: Any = None) -> Any:
-    import keras
-
-    n_features = meta["n_features_in_"]
-    n_outputs = {"softmax": meta["n_classes_"], "sigmoid": 1}.get(kind, meta["n_outputs_"])
-    last = keras.layers.Dense(n_outputs, "softmax" if kind == "softmax" else "sigmoid")
-    layers = [keras.layers.Dense(HIDDEN, "relu"), last]
-    if module is not None:
-        inside = nn.Sequential(module(n_features, n_outputs), nn.Softmax(-1))
-        layers = [keras.layers.TorchModuleWrapper(inside, output_shape=(None, n_outputs))]
-    return keras.Sequential([keras.layers.Input((n_features,)), *layers])
 
 
 class Scikeras(Peer):
@@ -393,7 +351,7 @@ class LibAuc(Peer):
         raise Answered("no estimator: losses, optimizers, samplers for a loop of one's own", "-")
 
     def for_checks(self) -> Way:
-        raise Answered("no estimator")
+        raise Answered("no estimator", "-")
 
     def weighted(self, y: Array) -> Way:
         if y.ndim == 1:
@@ -417,34 +375,6 @@ class LibAuc(Peer):
 
         sampler = DualSampler(None, BATCH_SIZE, labels=y, sampling_rate=0.5)
         return Way(Loop(sampler=sampler), by_hand="in a loop of one's own")
-
-
-class Loop:
-    """A loop of one's own: one logit, a loss of it, a sampler of rows."""
-
-    def __init__(self, loss: Any = None, sampler: Any = None, module: Any = Mlp) -> None:
-        self.loss, self.sampler, self.module = loss, sampler, module
-
-    def fit(self, X: Array, y: Array) -> Loop:
-        torch.manual_seed(0)
-        self.net_ = self.module(X.shape[1], 1)
-        loss = self.loss or nn.BCEWithLogitsLoss()
-        data = torch.utils.data.TensorDataset(torch.tensor(X), torch.tensor(y)[:, None].float())
-        batches = torch.utils.data.DataLoader(
-            data, BATCH_SIZE, sampler=self.sampler, shuffle=self.sampler is None
-        )
-        optimizer = torch.optim.Adam(self.net_.parameters(), LR)
-        for _ in range(EPOCHS):
-            for rows, targets in batches:
-                optimizer.zero_grad()
-                loss(self.net_(rows), targets).backward()
-                optimizer.step()
-        return self
-
-    def predict_proba(self, X: Array) -> Array:
-        with torch.no_grad():
-            p = self.net_(torch.tensor(X)).sigmoid().numpy()
-        return np.hstack([1 - p, p])
 
 
 PEERS: dict[str, Peer] = {

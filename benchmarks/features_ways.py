@@ -6,6 +6,7 @@ A package is a :class:`Peer`. Its methods say how it does a thing, as a :class:`
 
 from __future__ import annotations
 
+import importlib.metadata
 from dataclasses import dataclass, field
 from inspect import signature
 from pathlib import Path
@@ -43,6 +44,10 @@ class Peer:
     gammas: ClassVar[dict[str, list[Any]]] = {}  # and the gamma of the focal loss
     repair: ClassVar[dict[str, Any]] = {}  # what makes probabilities of a custom loss valid
     stacked = ("no", "read: nothing in its source trains several nets as one")
+
+    def version(self) -> str:
+        """Return the version that is installed."""
+        return importlib.metadata.version(self.package)
 
     def plain(self, n_classes: int = 2, epochs: int = EPOCHS) -> Way:
         """Build a small net; ``n_classes`` for those that cannot see it from the data."""
