@@ -270,7 +270,7 @@ def ask_labels(peer: Peer) -> Answer:
     way = peer.weighted(Y)
     way.model.fit(X, Y.astype(np.float32), **way.fit)
     p = probabilities(way.model, X).mean(axis=0)
-    said = f"means {p.round(2).tolist()} of 0.5"
+    said = "labels get " + " and ".join(f"{value:.2f}" for value in p) + " of 0.50"
     return found(way) if np.allclose(p, 0.5, atol=0.15) else ("partly", said)
 
 

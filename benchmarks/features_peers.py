@@ -272,7 +272,7 @@ class ImbalancedLearn(Peer):
         return Way(BalancedBaggingClassifier(net, n_estimators=3, random_state=0))
 
     def sampled(self, y: Array) -> Way:
-        by_hand = "copies the rows drawn; imblearn.keras has a generator of batches for Keras"
+        by_hand = "copies the rows drawn; read: imblearn.keras has a generator of batches"
         return Way(self.plain().model, by_hand=by_hand)
 
     def weighted(self, y: Array) -> Way:
@@ -308,7 +308,7 @@ class DeepTab(Peer):
         return Way(way.model, fit, "an argument of fit: no search reaches it")
 
     def with_module(self, module: type[nn.Module]) -> Way:
-        raise Answered("no parameter; an architecture can be added by subclassing its bases")
+        raise Answered("read: as an architecture that subclasses its bases", "partly")
 
     def sampled(self, y: Array) -> Way:
         way = self.plain()
