@@ -12,14 +12,14 @@ from numpy.typing import ArrayLike
 from sklearn.base import ClassifierMixin
 from torch.utils.data import Dataset
 
-from imbtorch._classification import ClassificationMixin
-from imbtorch._dataset_rows import as_rows
-from imbtorch._estimator import BaseNetEstimator
-from imbtorch._model_card import ModelCardMixin
-from imbtorch._model_file import SaveMixin
-from imbtorch._posterior import PosteriorMixin
-from imbtorch._sklearn import StrOptions, fit_context
-from imbtorch._streaming import StreamingMixin
+from imbtorch._common.sklearn_private import StrOptions, fit_context
+from imbtorch._data.datasets_as_rows import as_rows
+from imbtorch._fit.classification import ClassificationMixin
+from imbtorch._fit.estimator import BaseNetEstimator
+from imbtorch._fit.predict import PosteriorMixin
+from imbtorch._fit.streaming import StreamingMixin
+from imbtorch._publish.model_card import ModelCardMixin
+from imbtorch._publish.model_file import SaveMixin
 from imbtorch.training.loop import complete
 from imbtorch.weights import ClassCounts
 

@@ -12,7 +12,7 @@ from scipy.sparse import issparse
 from sklearn.utils import check_consistent_length, check_scalar, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
-from imbtorch._seed import draw_seeds
+from imbtorch._common.seed import draw_seeds
 
 __all__ = ["make_long_tailed"]
 

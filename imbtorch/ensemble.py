@@ -18,20 +18,20 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from imbtorch._export import ExportMixin, MeanOf, portable
-from imbtorch._label_balance import label_posterior_exists
-from imbtorch._model_card import ModelCardMixin
-from imbtorch._model_file import SaveMixin
-from imbtorch._seed import draw_seeds
-from imbtorch._shared import Shared
-from imbtorch._sklearn import Interval, StrOptions, fit_context
+from imbtorch._common.memo import Memo
+from imbtorch._common.seed import draw_seeds
+from imbtorch._common.sklearn_private import Interval, StrOptions, fit_context
+from imbtorch._publish.model_card import ModelCardMixin
+from imbtorch._publish.model_file import SaveMixin
+from imbtorch._publish.onnx import ExportMixin, MeanOf, portable
+from imbtorch._tasks.labels import label_posterior_exists
 from imbtorch.classifier import ImbalancedNetClassifier
 from imbtorch.priors import resolve_label_prior, resolve_target_prior
 from imbtorch.samplers import BalancedSubsetSampler, BaseSampler, BootstrapSampler
-from imbtorch.training.batches import as_features
+from imbtorch.training.data.rows import as_features
 from imbtorch.training.loop import complete
 from imbtorch.training.run import Fitting
-from imbtorch.training.stack import predict_chunks_together, train_together
+from imbtorch.training.stack import predict_chunks_stacked, train_stacked
 
 __all__ = ["BalancedNetEnsembleClassifier"]
 
@@ -176,7 +176,7 @@ class BalancedNetEnsembleClassifier(
         NotStackedWarning
             If the members have to be trained one by one.
         """
-        train_all = partial(train_together, max_memory=self.max_memory)
+        train_all = partial(train_stacked, max_memory=self.max_memory)
         if complete(self._begin_fit(X, y, sample_weight), train_all) and (
             self._base.on_interrupt == "raise"
         ):
@@ -213,11 +213,11 @@ class BalancedNetEnsembleClassifier(
         sample_weight: Any = None,
         *,
         rows: NDArray[Any] | None = None,
-        shared: Shared | None = None,
+        memo: Memo | None = None,
     ) -> Fitting:
         """Fit as a coroutine, as the members do; see there."""
-        shared, members = shared or Shared(), self._members()
-        fittings = [m._begin_fit(X, y, sample_weight, rows=rows, shared=shared) for m in members]
+        memo, members = memo or Memo(), self._members()
+        fittings = [m._begin_fit(X, y, sample_weight, rows=rows, memo=memo) for m in members]
         runs = [run for fitting in fittings for run in next(fitting)]
         yield runs
         cut_short = [complete(fitting) for fitting in fittings]
@@ -279,7 +279,7 @@ class BalancedNetEnsembleClassifier(
         features = as_features(X, nets[0].dtype, torch.device(nets[0].device), resident=False)
         chunks = [
             reduce(torch.stack([link(z) for link, z in zip(links, outputs, strict=True)]))
-            for outputs in predict_chunks_together(nets, features)
+            for outputs in predict_chunks_stacked(nets, features)
         ]
         return np.asarray(torch.cat(chunks).cpu().numpy())
 

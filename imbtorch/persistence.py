@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from imbtorch._model_file import Restorer, refusing
+from imbtorch._common.versions import changed_versions
+from imbtorch._publish.model_file import Restorer, refusing
 from imbtorch._safe_file import read_file
-from imbtorch._versions import changed_versions
 from imbtorch.classifier import ImbalancedNetClassifier
 from imbtorch.ensemble import BalancedNetEnsembleClassifier
 from imbtorch.exceptions import FileFormatError

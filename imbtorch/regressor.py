@@ -14,13 +14,13 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 from torch.utils.data import Dataset, IterableDataset
 
-from imbtorch._dataset_rows import as_rows
-from imbtorch._estimator import BaseNetEstimator
-from imbtorch._model_card import ModelCardMixin
-from imbtorch._model_file import SaveMixin
-from imbtorch._regression import RegressionMixin
-from imbtorch._shared import Shared
-from imbtorch._sklearn import fit_context
+from imbtorch._common.memo import Memo
+from imbtorch._common.sklearn_private import fit_context
+from imbtorch._data.datasets_as_rows import as_rows
+from imbtorch._fit.estimator import BaseNetEstimator
+from imbtorch._fit.regression import RegressionMixin
+from imbtorch._publish.model_card import ModelCardMixin
+from imbtorch._publish.model_file import SaveMixin
 from imbtorch.losses.regression import get_regression_loss
 from imbtorch.modules import get_module
 from imbtorch.training.loop import complete
@@ -340,7 +340,7 @@ class ImbalancedNetRegressor(
         with self._all_or_nothing():
             resumed = hasattr(self, "net_")
             fitting = self._train(
-                *(X, y, sample_weight, None, Shared()), resumed=resumed, chunk=True, shuffle=shuffle
+                *(X, y, sample_weight, None, Memo()), resumed=resumed, chunk=True, shuffle=shuffle
             )
             interrupted = complete(fitting)
         self._pass_on(interrupted)

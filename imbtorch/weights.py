@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from imbtorch._class_counts import ClassCounts, as_class_counts, class_counts
-from imbtorch._names import unknown_name
+from imbtorch._common.registry import unknown_name
+from imbtorch._data.class_counts import ClassCounts, as_class_counts, class_counts
 
 __all__ = [
     "CLASS_WEIGHT_STRATEGIES",

@@ -281,15 +281,15 @@ CLEAN = {
     "_sklearn.py": "from sklearn.utils._param_validation import Interval\nimport sklearn._config",
     "weights.py": "from sklearn import __version__\n\ndef f(x):\n    import pandas as pd",
     "losses/__init__.py": "from imbtorch.losses import _base\nfrom imbtorch.losses._focal import *",
-    "losses/_base.py": "from imbtorch._sklearn import Interval",
+    "losses/_base.py": "from imbtorch._common.sklearn_private import Interval",
     "losses/_focal.py": "from imbtorch.losses._base import BaseLoss",
     "training/__init__.py": "",
     "training/net.py": "import skorch\nfrom imbtorch import losses, weights\n"
-    "class _Net(skorch.NeuralNet):\n    def train_step(self, batch, **fit_params): ...\n"
+    "class Net(skorch.NeuralNet):\n    def train_step(self, batch, **fit_params): ...\n"
     "class Stop(skorch.callbacks.Callback):\n    def on_epoch_end(self, net, **kwargs): ...",
     "classifier.py": "from typing import TYPE_CHECKING\n"
     "if TYPE_CHECKING:\n    import pandas as pd\n"
-    "from imbtorch.training.net import _Net\nclass Classifier:\n"
+    "from imbtorch.training.net import Net\nclass Classifier:\n"
     "    def set_params(self, **params): ...\n    def fit(self, X):\n"
     "        def inner(*args): ...",
 }

@@ -16,7 +16,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 from torch.utils.data import IterableDataset
 
-import imbtorch.training.stream
+import imbtorch.training.data.stream
 from imbtorch import MLP, ImbalancedNetClassifier
 from imbtorch.weights import class_counts, class_weights
 from tests.toy import overlapping, parameters_of, small, table
@@ -34,13 +34,13 @@ def state_of(clf):
 def row_weights(monkeypatch):
     """Weights of the rows of every training, as the loss sees them."""
     seen = []
-    original = imbtorch.training.stream.Rows
+    original = imbtorch.training.data.stream.Rows
 
     def record(features, codes, weights, *args):
         seen.append(np.ones(len(codes)) if weights is None else np.array(weights))
         return original(features, codes, weights, *args)
 
-    monkeypatch.setattr(imbtorch.training.stream, "Rows", record)
+    monkeypatch.setattr(imbtorch.training.data.stream, "Rows", record)
     return seen
 
 

@@ -231,7 +231,7 @@ def test_clone_is_unfitted_and_equal():
     np.testing.assert_array_equal(parameters_of(twin.fit(X, Y)), parameters_of(clf))
 
 
-@pytest.mark.parametrize("package", [torch, imbtorch._versions], ids=["torch", "imbtorch"])
+@pytest.mark.parametrize("package", [torch, imbtorch._common.versions], ids=["torch", "imbtorch"])
 def test_pickle_of_another_minor_version_warns(package, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(package, "__version__", "0.99.7")

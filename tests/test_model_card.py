@@ -13,7 +13,7 @@ from imbtorch import (
     finetune_head,
     tau_normalize,
 )
-from imbtorch._versions import versions
+from imbtorch._common.versions import versions
 from tests.toy import small, table
 
 X, Y = table(200, rate=0.1)

@@ -14,7 +14,7 @@ from torch.testing import assert_close
 
 import imbtorch
 from imbtorch import BalancedNetEnsembleClassifier, ImbalancedNetRegressor
-from imbtorch._export import _exported
+from imbtorch._publish.onnx import _exported
 from imbtorch.feature_smoothing import FeatureSmoothing
 from imbtorch.losses import all_losses
 from tests.toy import small, table
@@ -212,6 +212,6 @@ def test_unfitted(tmp_path):
 
 
 def test_weights_beyond_one_file(tmp_path, monkeypatch):
-    monkeypatch.setattr("imbtorch._export._LARGEST", 100)
+    monkeypatch.setattr("imbtorch._publish.onnx._LARGEST", 100)
     with pytest.raises(ValueError, match="one ONNX file holds 2"):
         small().fit(X, Y).to_onnx(tmp_path / "model.onnx")

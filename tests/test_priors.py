@@ -7,7 +7,7 @@ import pytest
 from scipy.special import softmax
 from sklearn.exceptions import ConvergenceWarning
 
-from imbtorch._double_correction import check_double_correction
+from imbtorch._tasks.double_correction import check_double_correction
 from imbtorch.exceptions import DoubleCorrectionWarning
 from imbtorch.priors import (
     estimate_prior,

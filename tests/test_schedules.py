@@ -9,10 +9,10 @@ from sklearn.model_selection import GridSearchCV
 from imbtorch import MLP
 from imbtorch.losses import FocalLoss
 from imbtorch.samplers import BaseSampler, Plan
-from imbtorch.training.alone import Alone
-from imbtorch.training.batches import Rows
+from imbtorch.training.data.rows import Rows
 from imbtorch.training.optimizers import LR_SCHEDULES
 from imbtorch.training.schedules import power_at
+from imbtorch.training.single.engine import SingleEngine
 from tests.toy import parameters_of, small, table
 from tests.training.helpers import Plain, WatchBatches
 
@@ -49,13 +49,13 @@ def weights_seen(monkeypatch):
 def orders_seen(monkeypatch):
     """Return the rows of each epoch, in order."""
     seen = []
-    plainly = Alone.epoch
+    plainly = SingleEngine.epoch
 
     def epoch(self, runs, epoch):
         seen.append(runs[0].order.numpy().copy())
         return plainly(self, runs, epoch)
 
-    monkeypatch.setattr(Alone, "epoch", epoch)
+    monkeypatch.setattr(SingleEngine, "epoch", epoch)
     return seen
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from imbtorch._seed import draw_seeds, private_torch_rng
+from imbtorch._common.seed import draw_seeds, private_torch_rng
 
 CPU = torch.device("cpu")
 

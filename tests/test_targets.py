@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imbtorch.targets import encode_known_labels, encode_labels, stratified_holdout
+from imbtorch._data.targets import encode_known_labels, encode_labels, stratified_holdout
 from tests.toy import steady
 
 LABELS = {

@@ -7,7 +7,7 @@ from imblearn.over_sampling import RandomOverSampler
 from torch import nn
 from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset, get_worker_info
 
-import imbtorch._streaming
+import imbtorch._fit.streaming
 from imbtorch import (
     MLP,
     BalancedNetEnsembleClassifier,
@@ -412,7 +412,7 @@ def test_what_cannot_be_done_is_a_clear_error(name):
 
 def test_streams_are_not_divided_among_processes(monkeypatch):
     processes = type("Processes", (), {"size": 2})
-    monkeypatch.setattr(imbtorch._streaming, "joined", lambda estimator: processes)
+    monkeypatch.setattr(imbtorch._fit.streaming, "joined", lambda estimator: processes)
     with pytest.raises(ValueError, match="data_parallel.*map-style"):
         small().fit(Passing(X, Y), class_counts=COUNTS)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import imbtorch
 
 INTERNAL = {  # importable without an underscore, but not meant for users
-    "imbtorch.targets",
+    "imbtorch._data.targets",
     "imbtorch.training",
 }
 FIRST = [  # the rest follows in alphabetical order

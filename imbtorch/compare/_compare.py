@@ -14,7 +14,7 @@ from sklearn.model_selection import StratifiedKFold, check_cv
 from sklearn.utils import check_consistent_length, column_or_1d
 from tqdm import tqdm
 
-from imbtorch._seed import draw_seeds
+from imbtorch._common.seed import draw_seeds
 from imbtorch.compare._folds import Fold, Outcome, evaluate
 from imbtorch.compare._metrics import METRICS, as_scorer, by_frequency
 from imbtorch.compare._result import StrategyComparison

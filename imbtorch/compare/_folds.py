@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import cross_validate
 
-from imbtorch._sklearn import _safe_indexing
+from imbtorch._common.sklearn_private import _safe_indexing
 from imbtorch.classifier import ImbalancedNetClassifier
 from imbtorch.compare._metrics import Predictions, measure, predict
 from imbtorch.model_selection._stack_backend import StackBackend

@@ -13,7 +13,7 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
-from imbtorch._seed import draw_seeds
+from imbtorch._common.seed import draw_seeds
 from imbtorch.classifier import ImbalancedNetClassifier
 from imbtorch.compare._metrics import as_scorer, by_frequency
 from imbtorch.ensemble import BalancedNetEnsembleClassifier

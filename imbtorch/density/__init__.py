@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from imbtorch._names import unknown_name
+from imbtorch._common.registry import unknown_name
 from imbtorch.density._checks import Floats, mean_one, row_counts
 from imbtorch.density._dense import dense_weights
 from imbtorch.density._relevance import relevance_weights

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from imbtorch._names import unknown_name
+from imbtorch._common.registry import unknown_name
 from imbtorch.losses._auc import *
 from imbtorch.losses._base import BaseLoss
 from imbtorch.losses._cross_entropy import *

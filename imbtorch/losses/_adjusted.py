@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from imbtorch._numerics import cross_entropy_with_gradient
+from imbtorch.losses._log_space import cross_entropy_with_gradient
 
 __all__ = ["AdjustedLogitsMixin", "PriorMixin"]
 

@@ -11,7 +11,8 @@ import torch
 from sklearn.base import BaseEstimator, clone
 from torch import Tensor, nn
 
-from imbtorch._shapes import (
+from imbtorch._common.sklearn_private import StrOptions, validate_parameter_constraints
+from imbtorch.losses._shapes import (
     as_index_rows,
     as_label_rows,
     from_label_rows,
@@ -19,7 +20,6 @@ from imbtorch._shapes import (
     row_weights,
     single_precision,
 )
-from imbtorch._sklearn import StrOptions, validate_parameter_constraints
 
 __all__ = ["BaseLoss"]
 

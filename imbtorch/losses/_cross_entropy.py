@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from imbtorch._numerics import cross_entropy_with_gradient, pick
-from imbtorch._sklearn import Interval, StrOptions
+from imbtorch._common.sklearn_private import Interval, StrOptions
 from imbtorch.losses._base import BaseLoss
+from imbtorch.losses._log_space import cross_entropy_with_gradient, pick
 
 __all__ = ["CrossEntropyLoss", "LabelAwareSmoothingLoss"]
 

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from imbtorch._numerics import pick
 from imbtorch.losses._base import BaseLoss
+from imbtorch.losses._log_space import pick
 
 __all__ = ["CrammerSingerLoss", "HingeLoss", "SquaredHingeLoss"]
 

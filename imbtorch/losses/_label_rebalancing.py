@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from imbtorch._sklearn import Interval
+from imbtorch._common.sklearn_private import Interval
 from imbtorch.losses._adjusted import check_labels, label_log_prior, not_prepared
 from imbtorch.losses._base import BaseLoss
 from imbtorch.losses._one_vs_rest import OneVsRestMixin

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from imbtorch._sklearn import Interval
+from imbtorch._common.sklearn_private import Interval
 from imbtorch.losses._adjusted import AdjustedLogitsMixin, PriorMixin
 from imbtorch.losses._base import BaseLoss
 

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from imbtorch._numerics import pick
-from imbtorch._sklearn import Interval
+from imbtorch._common.sklearn_private import Interval
 from imbtorch.losses._adjusted import AdjustedLogitsMixin, PriorMixin
 from imbtorch.losses._base import BaseLoss
+from imbtorch.losses._log_space import pick
 
 __all__ = ["LDAMLoss", "SeesawLoss", "SoftmaxEqualizationLoss"]
 

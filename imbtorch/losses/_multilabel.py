@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from imbtorch._sklearn import Interval, StrOptions
+from imbtorch._common.sklearn_private import Interval, StrOptions
 from imbtorch.losses._base import BaseLoss
 from imbtorch.losses._one_vs_rest import OneVsRestMixin
 

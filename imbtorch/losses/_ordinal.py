@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from imbtorch._numerics import cross_entropy_with_gradient, log_not_each
-from imbtorch._sklearn import Interval
+from imbtorch._common.sklearn_private import Interval
 from imbtorch.losses._base import BaseLoss
+from imbtorch.losses._log_space import cross_entropy_with_gradient, log_not_each
 
 __all__ = ["OrdinalCDWLoss"]
 

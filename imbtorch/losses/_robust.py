@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from imbtorch._numerics import pick
-from imbtorch._sklearn import Interval
+from imbtorch._common.sklearn_private import Interval
 from imbtorch.losses._base import BaseLoss
+from imbtorch.losses._log_space import pick
 from imbtorch.losses._true_class import TrueClassMixin
 
 __all__ = ["GeneralizedCrossEntropyLoss", "L1Loss", "MSELoss", "SymmetricCrossEntropyLoss"]

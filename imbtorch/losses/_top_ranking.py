@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from imbtorch._sklearn import Interval
+from imbtorch._common.sklearn_private import Interval
 from imbtorch.losses._base import BaseLoss
 from imbtorch.losses._whole_batch import WARMUP_CONSTRAINT, WholeBatchMixin, anchors, safe_ratio
 

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from imbtorch._numerics import log_not_each
 from imbtorch.losses._base import BaseLoss
 from imbtorch.losses._cross_entropy import CrossEntropyLoss
+from imbtorch.losses._log_space import log_not_each
 
 __all__ = ["TorchLoss"]
 

@@ -15,7 +15,7 @@ import torch.nn.functional as F  # noqa: N812
 from scipy.optimize import brentq
 from torch import Tensor
 
-from imbtorch._numerics import log_not_each, pick
+from imbtorch.losses._log_space import log_not_each, pick
 
 __all__ = ["TrueClassMixin"]
 

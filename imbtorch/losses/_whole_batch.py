@@ -9,16 +9,16 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from imbtorch._numerics import log_not_each
-from imbtorch._shapes import (
+from imbtorch._common.sklearn_private import Interval
+from imbtorch.losses._log_space import log_not_each
+from imbtorch.losses._one_vs_rest import one_hot
+from imbtorch.losses._shapes import (
     as_index_rows,
     as_label_rows,
     reduce,
     row_weights,
     single_precision,
 )
-from imbtorch._sklearn import Interval
-from imbtorch.losses._one_vs_rest import one_hot
 
 __all__ = ["WARMUP_CONSTRAINT", "WholeBatchMixin", "anchors", "safe_ratio"]
 

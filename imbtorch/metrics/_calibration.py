@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_scalar
 from sklearn.utils.multiclass import check_classification_targets
 
-from imbtorch._probabilities import check_proba
+from imbtorch._common.probabilities import check_proba
 from imbtorch.metrics._inputs import as_labels, as_numbers, encode, is_text, row_weights
 
 __all__ = ["adaptive_ece", "classwise_ece"]

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.preprocessing import LabelEncoder
 from sklearn.utils import column_or_1d
 
-from imbtorch._probabilities import row_shares
+from imbtorch._common.probabilities import row_shares
 
 __all__ = [
     "as_labels",

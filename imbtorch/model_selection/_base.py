@@ -14,7 +14,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_is_fitted
 
-from imbtorch._sklearn import HasMethods, _check_sample_weight
+from imbtorch._common.sklearn_private import HasMethods, _check_sample_weight
 from imbtorch.model_selection._out_of_fold import as_folds, out_of_fold_proba
 
 __all__ = ["BaseProbabilityMetaClassifier", "if_inner_has"]

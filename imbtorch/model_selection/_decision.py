@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import get_scorer_names
 from sklearn.utils.validation import check_is_fitted
 
-from imbtorch._sklearn import Interval, StrOptions, fit_context
+from imbtorch._common.sklearn_private import Interval, StrOptions, fit_context
 from imbtorch.model_selection._base import BaseProbabilityMetaClassifier, if_inner_has
 from imbtorch.model_selection._offset_search import OffsetSearch, decide
 from imbtorch.model_selection._out_of_fold import (

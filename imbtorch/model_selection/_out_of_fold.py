@@ -16,7 +16,7 @@ from sklearn.metrics import check_scoring
 from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
 from sklearn.utils import get_tags
 
-from imbtorch._sklearn import accepts_sample_weight, asks_for_labels
+from imbtorch._common.sklearn_private import accepts_sample_weight, asks_for_labels
 
 __all__ = [
     "Score",

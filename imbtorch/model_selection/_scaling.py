@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax
 from sklearn.utils.validation import check_is_fitted
 
-from imbtorch._sklearn import StrOptions, fit_context
+from imbtorch._common.sklearn_private import StrOptions, fit_context
 from imbtorch.model_selection._base import BaseProbabilityMetaClassifier
 from imbtorch.model_selection._out_of_fold import log_probabilities
 

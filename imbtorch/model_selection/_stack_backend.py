@@ -8,7 +8,7 @@ import joblib
 from joblib.parallel import ParallelBackendBase
 from sklearn.utils.parallel import Parallel, delayed
 
-from imbtorch.model_selection._stacked_tasks import Task, fit_and_score_together, is_of_a_search
+from imbtorch.model_selection._stacked_tasks import Task, fit_and_score_stacked, is_of_a_search
 
 __all__ = ["StackBackend"]
 
@@ -115,7 +115,7 @@ def run_stacked(tasks: list[Task], max_memory: int | None, n_jobs: int | None) -
     n_workers = joblib.effective_n_jobs(n_jobs)
     # what a step of the refitted pipeline does in parallel may want to share memory
     if n_workers == 1 or len(tasks) < 2 or not all(is_of_a_search(task[0]) for task in tasks):
-        return fit_and_score_together(tasks, max_memory)
+        return fit_and_score_stacked(tasks, max_memory)
     groups: dict[str, list[int]] = {}
     for place, task in enumerate(tasks):
         groups.setdefault(_kind(task), []).append(place)
@@ -126,7 +126,7 @@ def run_stacked(tasks: list[Task], max_memory: int | None, n_jobs: int | None) -
         for start in range(0, len(group), size)
     ]
     done = Parallel(n_jobs=n_jobs)(
-        delayed(fit_and_score_together)([tasks[place] for place in part], max_memory)
+        delayed(fit_and_score_stacked)([tasks[place] for place in part], max_memory)
         for part in parts
     )
     results: list[Any] = [None] * len(tasks)

@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV, RandomizedSearchCV
 
-from imbtorch._sklearn import Interval
+from imbtorch._common.sklearn_private import Interval
 from imbtorch.model_selection._stack_backend import StackBackend
 from imbtorch.model_selection._stacked_tasks import can_be_stacked, final_step
 

@@ -21,12 +21,12 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 
-from imbtorch._shared import Shared
-from imbtorch._sklearn import _check_method_params, _fit_and_score, _safe_indexing
+from imbtorch._common.memo import Memo
+from imbtorch._common.sklearn_private import _check_method_params, _fit_and_score, _safe_indexing
 from imbtorch.training.run import Fitting, Run
-from imbtorch.training.stack import Siblings, train_together
+from imbtorch.training.stack import Siblings, train_stacked
 
-__all__ = ["Task", "can_be_stacked", "final_step", "fit_and_score_together", "is_of_a_search"]
+__all__ = ["Task", "can_be_stacked", "final_step", "fit_and_score_stacked", "is_of_a_search"]
 
 _ALL_ROWS = slice(None)
 Task = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
@@ -49,7 +49,7 @@ def is_of_a_search(function: Callable[..., Any]) -> bool:
     return getattr(function, "function", function) is _fit_and_score
 
 
-def fit_and_score_together(tasks: Sequence[Task], max_memory: int | None) -> list[Any]:
+def fit_and_score_stacked(tasks: Sequence[Task], max_memory: int | None) -> list[Any]:
     """Call tasks, the nets of which are trained as stacks.
 
     Parameters
@@ -64,14 +64,14 @@ def fit_and_score_together(tasks: Sequence[Task], max_memory: int | None) -> lis
     list
         What each call returned.
     """
-    shared, prefixes = Shared(), _Prefixes()
+    memo, prefixes = Memo(), _Prefixes()
     members = [_Member(*task) for task in tasks]
     for member in members:
-        member.begin(shared, prefixes)
+        member.begin(memo, prefixes)
     runs = [run for member in members for run in member.runs]
     start = time.perf_counter()
     if runs:
-        train_together(runs, max_memory)
+        train_stacked(runs, max_memory)
     seconds = (time.perf_counter() - start) / max(len(runs), 1)
     for member in members:
         member.publish(seconds)
@@ -102,7 +102,7 @@ class _Member:
     error: Exception | None = None
     seconds: float = 0.0
 
-    def begin(self, shared: Shared, prefixes: _Prefixes) -> None:
+    def begin(self, memo: Memo, prefixes: _Prefixes) -> None:
         """Prepare the fit, up to where its nets are to be trained."""
         if not is_of_a_search(self.function):
             return
@@ -113,24 +113,24 @@ class _Member:
             return
         start = time.perf_counter()
         try:
-            self.fitting = self._begin_fit(X, y, shared, prefixes)
+            self.fitting = self._begin_fit(X, y, memo, prefixes)
             self.runs = next(self.fitting) if self.fitting is not None else []
         except Exception as error:
             self.error = error
         self.seconds = time.perf_counter() - start
 
-    def _begin_fit(self, X: Any, y: Any, shared: Shared, prefixes: _Prefixes) -> Fitting | None:
+    def _begin_fit(self, X: Any, y: Any, memo: Memo, prefixes: _Prefixes) -> Fitting | None:
         train, params = self.keywords["train"], self.keywords["fit_params"] or {}
         if not isinstance(self.estimator, Pipeline):
             if set(params) - {"sample_weight"}:
                 return None  # scikit-learn's own call says what is wrong with them
             # all folds share X: a fold is rows of it
             weight = params.get("sample_weight")
-            rows = shared.once(_positions, (train, y))
-            fitting: Fitting = self.estimator._begin_fit(X, y, weight, rows=rows, shared=shared)
+            rows = memo.once(_positions, (train, y))
+            fitting: Fitting = self.estimator._begin_fit(X, y, weight, rows=rows, memo=memo)
             return fitting
         X, y, weight = prefixes.transform(self.estimator, X, y, train, params)
-        prepared: Fitting = final_step(self.estimator)._begin_fit(X, y, weight, shared=shared)
+        prepared: Fitting = final_step(self.estimator)._begin_fit(X, y, weight, memo=memo)
         return prepared
 
     def publish(self, seconds: float) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import get_scorer, get_scorer_names, roc_curve
 
-from imbtorch._sklearn import accepts_sample_weight
+from imbtorch._common.sklearn_private import accepts_sample_weight
 from imbtorch.plotting._scores import BinaryScores
 
 __all__ = ["COUNTED", "N_CALLS", "Counts", "named_metrics"]

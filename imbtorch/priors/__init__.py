@@ -15,14 +15,14 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_softmax
 from sklearn.exceptions import ConvergenceWarning
 
-from imbtorch._probabilities import (
+from imbtorch._common.probabilities import (
     check_masses,
     check_matrix,
     check_prior,
     check_proba,
     row_shares,
 )
-from imbtorch.priors._target import normalize, resolve_label_prior, resolve_target_prior
+from imbtorch.priors._resolve import normalize, resolve_label_prior, resolve_target_prior
 
 __all__ = [
     "estimate_prior",

@@ -5,7 +5,7 @@ A new sampler is one subclass of ``BaseSampler``, imported here.
 
 from __future__ import annotations
 
-from imbtorch._names import unknown_name
+from imbtorch._common.registry import unknown_name
 from imbtorch.samplers._base import BaseSampler, Plan
 from imbtorch.samplers._class_draws import (
     ClassBalancedSampler,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.base import BaseEstimator
 
-from imbtorch._sklearn import validate_parameter_constraints
+from imbtorch._common.sklearn_private import validate_parameter_constraints
 from imbtorch.samplers._rows import Positions, count_classes, permutation
 
 __all__ = ["BaseSampler", "Plan", "ShufflePlan"]

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from imbtorch._sklearn import Interval
+from imbtorch._common.sklearn_private import Interval
 from imbtorch.samplers._base import BaseSampler, Plan
 from imbtorch.samplers._rows import ClassRows, Positions, chunks
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import betainc
 from torch import Tensor
 
-from imbtorch._sklearn import Interval
+from imbtorch._common.sklearn_private import Interval
 from imbtorch.samplers._base import BaseSampler, Plan, ShufflePlan
 
 __all__ = ["Mixed", "Mixup", "Remix"]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from imbtorch._sklearn import Interval
+from imbtorch._common.sklearn_private import Interval
 from imbtorch.samplers._base import BaseSampler, Plan, label_counts
 from imbtorch.samplers._rows import ClassRows, Positions, count_classes, index_dtype, permutation
 

@@ -12,9 +12,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from imbtorch._common.seed import rng_states, set_rng_states
+from imbtorch._common.versions import changed_versions, versions
 from imbtorch._safe_file import read_file, write_file
-from imbtorch._seed import rng_states, set_rng_states
-from imbtorch._versions import changed_versions, versions
 from imbtorch.exceptions import FileFormatError
 from imbtorch.training.state import pack, unpack
 

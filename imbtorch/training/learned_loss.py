@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import torch
 
-from imbtorch.training.net import _Net
+from imbtorch.training.net import Net
 
 __all__ = ["train_loss_parameters"]
 
 
-def train_loss_parameters(net: _Net, *, keep: bool) -> None:
+def train_loss_parameters(net: Net, *, keep: bool) -> None:
     """Make the optimizer train the parameters of the present loss in place of the former one's.
 
     Parameters
     ----------
-    net : _Net
+    net : Net
         A fitted net that has resumed with another loss.
     keep : bool
         Whether the present loss goes on from the values of the former one, which is its equal.

@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
-from imbtorch._seed import private_torch_rng
-from imbtorch.training.alone import Alone
+from imbtorch._common.seed import private_torch_rng
 from imbtorch.training.net import StopTraining
-from imbtorch.training.parallel import Parallel
 from imbtorch.training.run import Fitting, Run
+from imbtorch.training.single.distributed_engine import DistributedEngine
+from imbtorch.training.single.engine import SingleEngine
 
-__all__ = ["Engine", "complete", "train", "train_apart"]
+__all__ = ["Engine", "complete", "train", "train_one_by_one"]
 
 
 class Engine(Protocol):
@@ -86,7 +86,7 @@ def train(runs: Sequence[Run], build: Callable[[Sequence[Run]], Engine] | None =
 
 
 def _of_one_net(runs: Sequence[Run]) -> Engine:
-    return Alone(runs) if runs[0].processes.size == 1 else Parallel(runs)
+    return SingleEngine(runs) if runs[0].processes.size == 1 else DistributedEngine(runs)
 
 
 def _attempt(run: Run, act: Callable[[], None]) -> None:
@@ -115,7 +115,7 @@ def _left(engine: Engine | None, runs: list[Run]) -> list[Run]:
     return [run for run in runs if not run.done]
 
 
-def train_apart(runs: Sequence[Run]) -> None:
+def train_one_by_one(runs: Sequence[Run]) -> None:
     """Train runs to their end, one after the other.
 
     Parameters
@@ -128,14 +128,16 @@ def train_apart(runs: Sequence[Run]) -> None:
             train([run])
 
 
-def complete(fitting: Fitting, train_all: Callable[[Sequence[Run]], None] = train_apart) -> bool:
+def complete(
+    fitting: Fitting, train_all: Callable[[Sequence[Run]], None] = train_one_by_one
+) -> bool:
     """Run a fit to its end.
 
     Parameters
     ----------
     fitting : Fitting
         From ``_begin_fit`` of an estimator.
-    train_all : callable(runs), default=train_apart
+    train_all : callable(runs), default=train_one_by_one
         Trains the nets of the fit.
 
     Returns

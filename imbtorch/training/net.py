@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from imbtorch.losses import BaseLoss
 from imbtorch.modules import logits_of
-from imbtorch.training.mixing import MixedTargets
+from imbtorch.training.data.mixing import MixedTargets
 from imbtorch.training.optimizers import build_optimizer
 
 __all__ = ["StopTraining", "new_net", "restored_net"]
@@ -31,7 +31,7 @@ class StopTraining(Exception):  # noqa: N818 - a signal, not an error
     """A skorch callback asked for an orderly end."""
 
 
-class _Net(ClassifierMixin, NeuralNet):
+class Net(ClassifierMixin, NeuralNet):
     """A skorch net whose loss weighs rows; the training is :mod:`imbtorch.training.loop`'s.
 
     Parameters are skorch's; ``module`` and ``criterion`` are instances. ``weight_decay`` and
@@ -73,7 +73,7 @@ class _Net(ClassifierMixin, NeuralNet):
         self.n_outputs = n_outputs
 
     # Whether training is meant to go on, so that a pickle must hold what the optimizer remembers.
-    goes_on = False
+    keeps_optimizer = False
 
     # Nets that will be asked for their outputs on the same rows: the first one asks for all.
     siblings: Any = None
@@ -89,13 +89,13 @@ class _Net(ClassifierMixin, NeuralNet):
     def _default_callbacks(self) -> list[Any]:
         return []  # they work per batch; the loop below records loss and duration itself
 
-    def initialize_optimizer(self, triggered_directly: Any = None) -> _Net:
+    def initialize_optimizer(self, triggered_directly: Any = None) -> Net:
         """Build the optimizer from the estimator's own three parameters."""
         params = [p for _, p in self.get_all_learnable_params() if p.requires_grad]
         self.optimizer_ = build_optimizer(self.optimizer, params, self.lr, self.weight_decay)
         return self
 
-    def initialize(self) -> _Net:
+    def initialize(self) -> Net:
         """Build everything; drop the parameters that are instances, which are fitted now."""
         super().initialize()
         # skorch pickles module_ and criterion_ so that they load on a machine without the device,
@@ -103,7 +103,7 @@ class _Net(ClassifierMixin, NeuralNet):
         self.module = self.criterion = None
         return self
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Net:
+    def __deepcopy__(self, memo: dict[int, Any]) -> Net:
         """Copy what training changes; skorch's own way pickles, which local classes cannot."""
         fork = object.__new__(type(self))
         fork.__dict__.update(self.__dict__)
@@ -111,7 +111,7 @@ class _Net(ClassifierMixin, NeuralNet):
         fork.__dict__.update(copy.deepcopy(trained, memo))
         return fork
 
-    def portable(self) -> _Net:
+    def portable(self) -> Net:
         """Copy what predicts, to the CPU and to float32."""
         fork = object.__new__(type(self))
         fork.__dict__.update(self.__dict__, device="cpu", dtype=torch.float32)
@@ -123,7 +123,7 @@ class _Net(ClassifierMixin, NeuralNet):
         """Leave out the optimizer, twice as large as the weights, where nobody will need it."""
         kept = object.__new__(type(self))
         kept.__dict__.update(self.__dict__)
-        if not self.goes_on:
+        if not self.keeps_optimizer:
             kept.__dict__.pop("optimizer_", None)
         state: dict[str, Any] = NeuralNet.__getstate__(kept)
         return state
@@ -235,7 +235,7 @@ def new_net(
     batch_size: int,
     dtype: torch.dtype,
     device: torch.device,
-) -> _Net:
+) -> Net:
     """Make a net with a new optimizer.
 
     Parameters
@@ -257,10 +257,10 @@ def new_net(
 
     Returns
     -------
-    _Net
+    Net
         Initialised.
     """
-    net = _Net(
+    net = Net(
         module,
         loss,
         optimizer=estimator.optimizer,
@@ -289,7 +289,7 @@ def restored_net(
     n_outputs: int,
     batch_size: int,
     records: list[dict[str, Any]],
-) -> _Net:
+) -> Net:
     """Make a net of parts that were trained elsewhere, with a new optimizer.
 
     Parameters
@@ -313,7 +313,7 @@ def restored_net(
 
     Returns
     -------
-    _Net
+    Net
         As training left it, but for the optimizer.
     """
     parts = module.to(device), loss.to(device)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from imbtorch.modules import check_width
-from imbtorch.training.features import Features
-from imbtorch.training.net import _Net
+from imbtorch.training.data.features import Features
+from imbtorch.training.net import Net
 
 __all__ = ["CHUNK_BYTES", "CHUNK_ROWS", "predict_chunks"]
 
@@ -18,13 +18,13 @@ CHUNK_ROWS = 4_096
 
 
 def predict_chunks(
-    net: _Net, features: Features, link: Callable[[Tensor], Tensor]
+    net: Net, features: Features, link: Callable[[Tensor], Tensor]
 ) -> Iterator[Tensor]:
     """Yield ``link(outputs)`` row by row, ``(chunk, n_outputs)``.
 
     Parameters
     ----------
-    net : _Net
+    net : Net
         Trained; its outputs for two classes are read as two columns.
     features : Features
         Rows to predict.

@@ -15,13 +15,13 @@ from skorch.callbacks import LRScheduler
 from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
-from imbtorch.training.batches import Rows, batch_sizes
 from imbtorch.training.callbacks import DivergenceGuard, Monitor
 from imbtorch.training.checkpoint import Checkpoint
-from imbtorch.training.net import _Net
-from imbtorch.training.order import RowOrder
-from imbtorch.training.processes import ONE, Processes
-from imbtorch.training.validation import Validation
+from imbtorch.training.data.order import RowOrder
+from imbtorch.training.data.rows import Rows, batch_sizes
+from imbtorch.training.data.validation import Validation
+from imbtorch.training.distributed import ONE, Processes
+from imbtorch.training.net import Net
 
 __all__ = ["Fitting", "Run"]
 
@@ -35,7 +35,7 @@ class Run:
 
     Attributes
     ----------
-    net : _Net
+    net : Net
         To be trained.
     rows : Rows
         Features, targets and weights.
@@ -73,7 +73,7 @@ class Run:
         What went wrong.
     """
 
-    net: _Net
+    net: Net
     rows: Rows
     order_of: RowOrder
     epochs: int

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imbtorch._sklearn import Interval, StrOptions
+from imbtorch._common.sklearn_private import Interval, StrOptions
 from imbtorch.losses import BaseLoss
-from imbtorch.training.batches import Rows
 from imbtorch.training.callbacks import BestEpoch, Monitor
+from imbtorch.training.data.rows import Rows
 
 __all__ = [
     "SCHEDULE_CONSTRAINTS",

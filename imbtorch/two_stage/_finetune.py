@@ -12,11 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_consistent_length, column_or_1d
 from torch import Tensor, nn
 
-from imbtorch._estimator import BaseNetEstimator
-from imbtorch._seed import draw_seeds, private_torch_rng
+from imbtorch._common.seed import draw_seeds, private_torch_rng
+from imbtorch._data.targets import encode_labels
+from imbtorch._fit.estimator import BaseNetEstimator
 from imbtorch.modules import CosineLinear
-from imbtorch.targets import encode_labels
-from imbtorch.training.batches import as_features
+from imbtorch.training.data.rows import as_features
 from imbtorch.training.prediction import predict_chunks
 from imbtorch.two_stage._head import Tap, check_rows, copy_of, find_head, publish, scale_rows
 

@@ -10,8 +10,8 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from imbtorch._classification import ClassificationMixin
-from imbtorch._estimator import BaseNetEstimator
+from imbtorch._fit.classification import ClassificationMixin
+from imbtorch._fit.estimator import BaseNetEstimator
 from imbtorch.losses import BaseLoss
 
 __all__ = ["Tap", "check_rows", "copy_of", "find_head", "publish", "scale_rows"]

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from sklearn.utils import check_scalar
 
-from imbtorch._estimator import BaseNetEstimator
+from imbtorch._fit.estimator import BaseNetEstimator
 from imbtorch.losses._scores import TauNormalizedScores
 from imbtorch.two_stage._head import check_rows, copy_of, find_head, publish, scale_rows
 

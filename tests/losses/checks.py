@@ -12,7 +12,7 @@ from sklearn.base import clone
 from torch import nn
 from torch.testing import assert_close
 
-from imbtorch._sklearn import Interval
+from imbtorch._common.sklearn_private import Interval
 from imbtorch.losses import BaseLoss
 from imbtorch.losses._one_vs_rest import OneVsRestMixin
 from imbtorch.losses._whole_batch import WholeBatchMixin

@@ -8,7 +8,7 @@ import pytest
 import torch
 from sklearn.base import clone
 
-from imbtorch._sklearn import Interval
+from imbtorch._common.sklearn_private import Interval
 from imbtorch.losses import BaseLoss
 from tests.losses.inputs import CLASS_WEIGHT, COUNTS, batch, prepared
 

@@ -13,7 +13,7 @@ from sklearn.base import clone
 from torch import nn
 from torch.testing import assert_close
 
-from imbtorch._balance import ClassBalance
+from imbtorch._tasks.classes import ClassBalance
 from imbtorch.losses import (
     BalancedSoftmaxLoss,
     BaseLoss,

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from imbtorch import ImbalancedNetClassifier
-from imbtorch._sklearn import Interval
+from imbtorch._common.sklearn_private import Interval
 from imbtorch.losses import BaseLoss, all_losses, as_loss, get_loss
 from tests.losses.checks import checks_for
 from tests.losses.inputs import batch

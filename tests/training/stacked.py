@@ -8,9 +8,9 @@ import torch
 from sklearn.base import clone, is_classifier
 
 from imbtorch import ImbalancedNetClassifier, NotStackedWarning
-from imbtorch._shared import Shared
+from imbtorch._common.memo import Memo
 from imbtorch.training.loop import complete
-from imbtorch.training.stack import groups, train_together
+from imbtorch.training.stack import groups, train_stacked
 from tests.toy import small, table
 
 N = 140
@@ -42,11 +42,11 @@ def members(estimator, grid=({},), folds=FOLDS):
 
 def together(pairs, X=X, y=Y, weight=None, max_memory=None):
     """Fit estimators on their rows as stacks; return sizes of the stacks, and what went wrong."""
-    shared, sizes, errors = Shared(), [], []
-    fittings = [e._begin_fit(X, y, weight, rows=rows, shared=shared) for e, rows in pairs]
+    memo, sizes, errors = Memo(), [], []
+    fittings = [e._begin_fit(X, y, weight, rows=rows, memo=memo) for e, rows in pairs]
     runs = [run for fitting in fittings for run in next(fitting)]
-    with patch.object(groups, "Stack", wraps=groups.Stack) as built:
-        train_together(runs, max_memory)
+    with patch.object(groups, "StackedEngine", wraps=groups.StackedEngine) as built:
+        train_stacked(runs, max_memory)
     sizes = [len(call.args[0]) for call in built.call_args_list]
     for fitting in fittings:
         try:

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
-from imbtorch.training import batches
-from imbtorch.training.batches import Rows, as_features
+from imbtorch.training.data import rows as batches
+from imbtorch.training.data.rows import Rows, as_features
 from tests.toy import steady
 
 CPU = torch.device("cpu")

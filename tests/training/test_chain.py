@@ -6,7 +6,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 from imbtorch import MLP
-from imbtorch.training.chain import Chain
+from imbtorch.training.single.chain import Chain
 from tests.toy import parameters_of, small, table
 
 ACTIVATIONS = ["elu", "gelu", "leaky_relu", "relu", "selu", "silu", "tanh"]

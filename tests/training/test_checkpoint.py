@@ -16,7 +16,7 @@ import torch
 from skorch.callbacks import LRScheduler
 from torch import nn
 
-import imbtorch._versions
+import imbtorch._common.versions
 from imbtorch import BalancedNetEnsembleClassifier, FileFormatError, ImbalancedNetRegressor
 from imbtorch._safe_file import read_file, write_file
 from imbtorch.feature_smoothing import FeatureSmoothing
@@ -119,7 +119,7 @@ def test_same_bits(tmp_path, params, epoch):
     def make(folder):
         return small(module, checkpoint=folder, **plain).set_params(**nested)
 
-    with mock.patch("imbtorch._seed.np.random.default_rng", lambda s=None: _fixed(s, draws)):
+    with mock.patch("imbtorch._common.seed.np.random.default_rng", lambda s=None: _fixed(s, draws)):
         resumed, whole = resumed_and_whole(
             tmp_path, make, lambda clf, **kwargs: clf.fit(X, Y, **kwargs), epoch
         )
@@ -201,7 +201,9 @@ def test_interval_resumes_from_the_last_writing(tmp_path):
 
 def test_a_finished_training_is_taken_up_without_training(tmp_path):
     whole = small(max_epochs=3, checkpoint=tmp_path, averaging="ema").fit(X, Y)
-    with mock.patch("imbtorch.training.alone.Alone.epoch", side_effect=AssertionError):
+    with mock.patch(
+        "imbtorch.training.single.engine.SingleEngine.epoch", side_effect=AssertionError
+    ):
         again = small(max_epochs=3, checkpoint=tmp_path, averaging="ema").fit(X, Y, resume=True)
     assert np.array_equal(parameters_of(again), parameters_of(whole))
     assert again.n_iter_ == 3
@@ -380,7 +382,7 @@ def test_callbacks_start_anew(tmp_path):
 def test_other_versions_warn(tmp_path, monkeypatch):
     clf = small(max_epochs=4, checkpoint=tmp_path)
     cut_short(lambda: clf.fit(X, Y))
-    monkeypatch.setattr(imbtorch._versions, "__version__", "0.99.7")
+    monkeypatch.setattr(imbtorch._common.versions, "__version__", "0.99.7")
     with pytest.warns(UserWarning, match="not to the same bits"):
         clf.fit(X, Y, resume=True)
 

@@ -14,8 +14,8 @@ from imbtorch import MLP, ImbalancedNetRegressor
 from imbtorch.feature_smoothing import FeatureSmoothing
 from imbtorch.losses import all_losses
 from imbtorch.losses.regression import all_regression_losses
-from imbtorch.training.net import _Net
-from imbtorch.training.out_of_memory import InParts, is_out_of_memory
+from imbtorch.training.net import Net
+from imbtorch.training.single.out_of_memory import InParts, is_out_of_memory
 from tests.toy import parameters_of, small, table
 from tests.training.helpers import Plain, WatchBatches
 
@@ -77,14 +77,14 @@ def test_same_model_with(params):
 
 def in_chain(limit):
     """Let the loss run out of memory: a chain calls no module."""
-    evaluate = _Net.closed_form
+    evaluate = Net.closed_form
 
     def closed_form(net, target, output):
         if len(output) > limit:
             raise torch.OutOfMemoryError("out of memory")
         return evaluate(net, target, output)
 
-    return mock.patch.object(_Net, "closed_form", closed_form)
+    return mock.patch.object(Net, "closed_form", closed_form)
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,9 @@ from scipy import sparse
 
 from imbtorch.losses import all_losses
 from imbtorch.losses.regression import all_regression_losses
-from imbtorch.training.batches import Rows, as_features, batch_sizes
-from imbtorch.training.parallel import own_batches
-from imbtorch.training.processes import Processes
+from imbtorch.training.data.rows import Rows, as_features, batch_sizes
+from imbtorch.training.distributed import Processes
+from imbtorch.training.single.distributed_engine import own_batches
 from tests.toy import small, table
 from tests.training.parallel_job import BATCH, CASES, NUMBERED, TIME_LIMIT, Y3, Y, outcome
 

@@ -8,7 +8,7 @@ from scipy import sparse
 from torch import nn
 
 from imbtorch import MLP, ImbalancedNetRegressor
-from imbtorch._shared import Shared
+from imbtorch._common.memo import Memo
 from imbtorch.losses import BaseLoss, FocalLoss, all_losses
 from imbtorch.losses._whole_batch import WholeBatchMixin
 from imbtorch.losses.regression import all_regression_losses
@@ -526,10 +526,10 @@ def test_features_of_columns_in_any_order_of_memory():
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
 def test_fits_on_rows_share_the_given_numbers(kind):
-    features, shared = X.astype(kind), Shared()
+    features, memo = X.astype(kind), Memo()
     precision = np.dtype(kind).name
     pairs = members(net(dtype=precision), [{}, {"early_stopping": True}, {"sampler": "bootstrap"}])
-    fittings = [clf._begin_fit(features, Y, rows=r, shared=shared) for clf, r in pairs]
+    fittings = [clf._begin_fit(features, Y, rows=r, memo=memo) for clf, r in pairs]
     runs = [next(fitting)[0] for fitting in fittings]
     assert len({id(run.rows.features) for run in runs}) == 1
     assert runs[0].rows.features.tensor.data_ptr() == features.ctypes.data
@@ -557,9 +557,9 @@ def test_fold_of_a_single_row():
 def test_batches_of_a_stack_are_those_of_each_net(monkeypatch, block):
     monkeypatch.setattr(stack_batches, "BLOCK_BYTES", block)
     grid = [{}, {}, {"class_weight": "balanced"}, {"random_state": 1}, {"sampler": "bootstrap"}]
-    shared = Shared()
+    memo = Memo()
     pairs = members(net(), grid)
-    runs = [next(clf._begin_fit(X, Y, WEIGHT, rows=r, shared=shared))[0] for clf, r in pairs]
+    runs = [next(clf._begin_fit(X, Y, WEIGHT, rows=r, memo=memo))[0] for clf, r in pairs]
     runs.sort(key=lambda run: -run.n_rows)
     for run in runs:
         run.begin()
@@ -583,10 +583,10 @@ def test_batches_of_a_stack_are_those_of_each_net(monkeypatch, block):
 
 
 def test_nets_that_see_the_same_rows_in_the_same_order_share_what_is_gathered():
-    shared = Shared()
+    memo = Memo()
     grid = [{}, {"lr": 0.1}, {"random_state": 1}, {"class_weight": "balanced"}]
     runs = [
-        next(clf._begin_fit(X, Y, rows=r, shared=shared))[0]
+        next(clf._begin_fit(X, Y, rows=r, memo=memo))[0]
         for clf, r in members(net(), grid, FOLDS[:2])
     ]
     for run in runs:

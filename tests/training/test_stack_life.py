@@ -14,7 +14,7 @@ from torch import nn
 from imbtorch import MLP, DivergenceError, ImbalancedNetRegressor, NotStackedWarning
 from imbtorch.feature_smoothing import FeatureSmoothing
 from imbtorch.losses.regression import BalancedMSELoss
-from imbtorch.training.stack import train_together
+from imbtorch.training.stack import train_stacked
 from tests.test_classifier_ecosystem import RecordingCallback
 from tests.toy import parameters_of
 from tests.training.helpers import WatchBatches, watched
@@ -430,7 +430,7 @@ def test_need_grows_with_parameters_and_batches():
 
 def test_no_nets_are_an_error():
     with pytest.raises(ValueError, match="empty list"):
-        train_together([], None)
+        train_stacked([], None)
 
 
 # -- Ctrl-C ----------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from imbtorch._names import unknown_name
+from imbtorch._common.registry import unknown_name
 from imbtorch.losses._base import BaseLoss
 from imbtorch.losses.regression._balanced_mse import BalancedMSELoss
 from imbtorch.losses.regression._base import BaseRegressionLoss

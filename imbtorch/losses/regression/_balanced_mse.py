@@ -11,8 +11,8 @@ import torch
 from sklearn.mixture import GaussianMixture
 from torch import Tensor, nn
 
-from imbtorch._shapes import reduce, row_weights, single_precision
-from imbtorch._sklearn import Interval, StrOptions
+from imbtorch._common.sklearn_private import Interval, StrOptions
+from imbtorch.losses._shapes import reduce, row_weights, single_precision
 from imbtorch.losses.regression._base import BaseRegressionLoss, Floats, check_pair
 
 __all__ = ["BalancedMSELoss"]

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
-from imbtorch._shapes import reduce, row_weights, single_precision
-from imbtorch._sklearn import StrOptions, validate_parameter_constraints
+from imbtorch._common.sklearn_private import StrOptions, validate_parameter_constraints
 from imbtorch.losses._base import BaseLoss
+from imbtorch.losses._shapes import reduce, row_weights, single_precision
 
 __all__ = ["BaseRegressionLoss", "Floats", "check_pair"]
 

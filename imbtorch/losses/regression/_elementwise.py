@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from imbtorch._sklearn import Interval
+from imbtorch._common.sklearn_private import Interval
 from imbtorch.losses.regression._base import BaseRegressionLoss
 
 __all__ = ["HuberLoss", "L1Loss", "MSELoss", "QuantileLoss"]

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from imbtorch._sklearn import Interval, StrOptions
+from imbtorch._common.sklearn_private import Interval, StrOptions
 from imbtorch.losses.regression._base import BaseRegressionLoss
 
 __all__ = ["FocalRLoss"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imbtorch.training.stack.groups import train_together
-from imbtorch.training.stack.prediction import Siblings, predict_chunks_together
+from imbtorch.training.stack.groups import train_stacked
+from imbtorch.training.stack.prediction import Siblings, predict_chunks_stacked
 
-__all__ = ["Siblings", "predict_chunks_together", "train_together"]
+__all__ = ["Siblings", "predict_chunks_stacked", "train_stacked"]

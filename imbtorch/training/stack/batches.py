@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from imbtorch.training.batches import BLOCK_BYTES, batch_sizes
+from imbtorch.training.data.rows import BLOCK_BYTES, batch_sizes
 from imbtorch.training.run import Run
 
 __all__ = ["Batch", "batches", "streams_of"]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from imbtorch.losses import BaseLoss
 from imbtorch.losses.regression import BaseRegressionLoss
-from imbtorch.training.batches import batch_sizes
+from imbtorch.training.data.rows import batch_sizes
 from imbtorch.training.run import Run
 from imbtorch.training.schedules import LossSchedule
 from imbtorch.training.stack.batches import Batch, batches
@@ -20,12 +20,12 @@ from imbtorch.training.stack.modules import Network, network_of
 from imbtorch.training.stack.steps import StackedSteps
 from imbtorch.training.stack.storage import Storage
 
-__all__ = ["Stack"]
+__all__ = ["StackedEngine"]
 
 _TRIAL_ROWS = 4
 
 
-class Stack:
+class StackedEngine:
     """Train nets of one architecture, loss, optimizer, batch size and number of epochs.
 
     Parameters

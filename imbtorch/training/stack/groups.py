@@ -11,18 +11,18 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from imbtorch._seed import private_torch_rng
+from imbtorch._common.seed import private_torch_rng
 from imbtorch.exceptions import NotStackedWarning
 from imbtorch.training.callbacks import ProgressBar
-from imbtorch.training.chain import plain_layers
 from imbtorch.training.loop import train
 from imbtorch.training.run import Run
-from imbtorch.training.stack.engine import Stack
-from imbtorch.training.stack.kinds import alone_because, kind_of
+from imbtorch.training.single.chain import plain_layers
+from imbtorch.training.stack.compatibility import kind_of, not_stackable_because
+from imbtorch.training.stack.engine import StackedEngine
 from imbtorch.training.stack.modules import network_of
 from imbtorch.training.stack.storage import Storage
 
-__all__ = ["train_together"]
+__all__ = ["train_stacked"]
 
 _TRIAL_ROWS = 4
 _COPIES = 7  # of a parameter: value, gradient, two moments, their change, best and last finite one
@@ -32,7 +32,7 @@ _CACHE_BYTES, _FEW = 2**26, 8
 _PASSES = 3  # tensors of each activation's size: itself, its gradient, and one on the way
 
 
-def train_together(runs: Sequence[Run], max_memory: int | None) -> None:
+def train_stacked(runs: Sequence[Run], max_memory: int | None) -> None:
     """Train runs to their end, as few stacks as there can be.
 
     What goes wrong with one of them is kept in its ``error``; the others go on. Where Ctrl-C ends
@@ -60,7 +60,7 @@ def train_together(runs: Sequence[Run], max_memory: int | None) -> None:
     groups: dict[Any, list[Run]] = {}
     reasons: dict[str, None] = {}
     for run in runs:
-        reason = alone_because(run)
+        reason = not_stackable_because(run)
         if reason is not None:
             reasons[reason] = None
         groups.setdefault(run if reason else kind_of(run), []).append(run)
@@ -84,7 +84,7 @@ def _train(runs: list[Run]) -> None:
     """Train a stack, or a single net; what stops it stops no other."""
     try:
         with private_torch_rng(runs[0].seed, runs[0].device):
-            train(runs, Stack) if len(runs) > 1 else train(runs)
+            train(runs, StackedEngine) if len(runs) > 1 else train(runs)
     except Exception as error:
         for run in runs:
             run.error, run.done = run.error or error, True

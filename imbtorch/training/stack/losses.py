@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.func import vmap
 
 from imbtorch.losses import BaseLoss
-from imbtorch.training.net import _Net
+from imbtorch.training.net import Net
 
 __all__ = ["Losses", "losses_of"]
 
@@ -39,17 +39,17 @@ class Losses(Protocol):
             What each row, or label, counts in the loss of its batch.
         """
 
-    def of(self, nets: Sequence[_Net]) -> Losses:
+    def of(self, nets: Sequence[Net]) -> Losses:
         """Evaluate the losses of other nets in the same way."""
 
 
 class _Way:
     """A way to evaluate the losses of these nets."""
 
-    def __init__(self, nets: Sequence[_Net]) -> None:
+    def __init__(self, nets: Sequence[Net]) -> None:
         self.nets = list(nets)
 
-    def of(self, nets: Sequence[_Net]) -> Any:
+    def of(self, nets: Sequence[Net]) -> Any:
         return type(self)(nets)
 
 
@@ -71,7 +71,7 @@ class _Looped(_Way):
 class _Varied:
     """What differs between the losses of nets, stacked; and a net to compute with."""
 
-    def __init__(self, nets: Sequence[_Net]) -> None:
+    def __init__(self, nets: Sequence[Net]) -> None:
         first = nets[0]
         self.net = _fork(first)
         self.loss: BaseLoss = copy.copy(first.criterion_)
@@ -111,7 +111,7 @@ class _Varied:
 class _Flat(_Way):
     """Rows of all nets in one long batch; numbers that differ are given row by row."""
 
-    def __init__(self, nets: Sequence[_Net]) -> None:
+    def __init__(self, nets: Sequence[Net]) -> None:
         super().__init__(nets)
         self.varied = _Varied(nets)
         if self.varied.buffers:
@@ -147,7 +147,7 @@ class _Flat(_Way):
 class _Mapped(_Way):
     """A loss mapped over the nets by torch, in closed form or by autograd."""
 
-    def __init__(self, nets: Sequence[_Net]) -> None:
+    def __init__(self, nets: Sequence[Net]) -> None:
         super().__init__(nets)
         self.varied = varied = _Varied(nets)
 
@@ -195,12 +195,12 @@ def numeric_parameters(loss: BaseLoss) -> list[str]:
     ]
 
 
-def losses_of(nets: Sequence[_Net], output: Tensor, target: Tensor, share: Tensor) -> Losses:
+def losses_of(nets: Sequence[Net], output: Tensor, target: Tensor, share: Tensor) -> Losses:
     """Choose the fastest way to evaluate the losses of a stack that gives the right values.
 
     Parameters
     ----------
-    nets : sequence of _Net
+    nets : sequence of Net
         With losses of one class, which may differ in numbers and in what they were prepared for.
     output, target, share : Tensor
         A batch to try it on, as :class:`Losses` takes them.
@@ -225,21 +225,21 @@ def losses_of(nets: Sequence[_Net], output: Tensor, target: Tensor, share: Tenso
     return _Looped(nets)
 
 
-def _trial(net: _Net) -> _Net:
+def _trial(net: Net) -> Net:
     """Copy a net with its loss, so that a trial leaves no trace."""
     fork = _fork(net)
     fork.__dict__["criterion_"] = copy.deepcopy(net.criterion_).train()
     return fork
 
 
-def _fork(net: _Net) -> _Net:
+def _fork(net: Net) -> Net:
     """Copy a net, with everything that it holds in common with the copy."""
-    fork = object.__new__(_Net)
+    fork = object.__new__(Net)
     fork.__dict__.update(net.__dict__)
     return fork
 
 
-def _remembers(net: _Net, output: Tensor, target: Tensor, share: Tensor) -> bool:
+def _remembers(net: Net, output: Tensor, target: Tensor, share: Tensor) -> bool:
     """Tell whether a loss changes while it is evaluated, as in training."""
     trial = _trial(net)
     loss = trial.criterion_

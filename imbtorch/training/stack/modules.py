@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from imbtorch.training.chain import Activation, Dropout, plain_layers
+from imbtorch.training.single.chain import Activation, Dropout, plain_layers
 from imbtorch.training.stack.storage import Storage
 
 __all__ = ["Network", "network_of"]
@@ -51,7 +51,7 @@ class _Linear:
 
 
 class _Chain:
-    """Plain layers, back-propagated without a graph, as :class:`imbtorch.training.chain.Chain`."""
+    """Plain layers, back-propagated without a graph, as :class:`imbtorch.training.single.chain.Chain`."""
 
     def __init__(self, layers: Sequence[nn.Module], storage: Storage, nets: slice) -> None:
         self.layers: list[Any] = []

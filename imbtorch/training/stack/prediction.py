@@ -10,25 +10,25 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from imbtorch.training.chain import plain_layers
-from imbtorch.training.features import Features
-from imbtorch.training.net import _Net
+from imbtorch.training.data.features import Features
+from imbtorch.training.net import Net
 from imbtorch.training.prediction import CHUNK_BYTES, CHUNK_ROWS
-from imbtorch.training.stack.kinds import module_kind
+from imbtorch.training.single.chain import plain_layers
+from imbtorch.training.stack.compatibility import module_kind
 
-__all__ = ["Siblings", "predict_chunks_together"]
+__all__ = ["Siblings", "predict_chunks_stacked"]
 
 _REMEMBERED = 4  # sets of rows: those to test on, those trained on, and two more
 
 Forward = Callable[[Tensor], Any]  # (b, ...) -> n_nets outputs of shape (b, n_outputs)
 
 
-def predict_chunks_together(nets: Sequence[_Net], features: Features) -> Iterator[list[Tensor]]:
+def predict_chunks_stacked(nets: Sequence[Net], features: Features) -> Iterator[list[Tensor]]:
     """Yield the outputs of every net for the same chunk of rows, each ``(chunk, n_outputs)``.
 
     Parameters
     ----------
-    nets : sequence of _Net
+    nets : sequence of Net
         Trained, on one device.
     features : Features
         Rows to predict.
@@ -119,11 +119,11 @@ class Siblings:
 
     Parameters
     ----------
-    nets : sequence of _Net
+    nets : sequence of Net
         Trained, and trained no further while they are siblings.
     """
 
-    def __init__(self, nets: Sequence[_Net]) -> None:
+    def __init__(self, nets: Sequence[Net]) -> None:
         self.nets = list(nets)
         self.known: list[tuple[Features, dict[int, Tensor]]] = []
 
@@ -137,12 +137,12 @@ class Siblings:
         for net in self.nets:
             del net.siblings
 
-    def outputs(self, net: _Net, features: Features) -> Tensor:
+    def outputs(self, net: Net, features: Features) -> Tensor:
         """Look up the outputs of a net, ``(n, n_outputs)``, or compute those of all.
 
         Parameters
         ----------
-        net : _Net
+        net : Net
             One of them.
         features : Features
             Rows to predict.
@@ -155,7 +155,7 @@ class Siblings:
         for rows, found in self.known:
             if rows.same_as(features):
                 return found[id(net)]
-        chunks = zip(*predict_chunks_together(self.nets, features), strict=True)
+        chunks = zip(*predict_chunks_stacked(self.nets, features), strict=True)
         found = {id(n): torch.cat(parts) for n, parts in zip(self.nets, chunks, strict=True)}
         self.known = [(features, found), *self.known][:_REMEMBERED]
         return found[id(net)]

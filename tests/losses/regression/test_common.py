@@ -11,7 +11,7 @@ from sklearn.base import clone
 from torch import nn
 from torch.testing import assert_close
 
-from imbtorch._sklearn import Interval
+from imbtorch._common.sklearn_private import Interval
 from imbtorch.losses.regression import (
     BalancedMSELoss,
     BaseRegressionLoss,

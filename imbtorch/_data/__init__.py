@@ -1,0 +1,1 @@
+"""The user's data: targets, class counts, Datasets."""

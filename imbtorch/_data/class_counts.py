@@ -1,0 +1,238 @@
+"""Class counts of data that pass by: counted chunk by chunk, added up in any order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+from torch.utils.data import Dataset
+
+from imbtorch._data.dataset_items import chunks_of, to_array
+
+__all__ = ["ClassCounts", "as_class_counts", "class_counts"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ClassCounts(Mapping[Any, float]):
+    """Rows, or total ``sample_weight``, of each label; of several labels a row, of those with it.
+
+    A mapping from labels to counts, in the order of the labels. Counts of two parts of the data
+    add up to those of both: ``a + b``, ``sum(parts)``.
+
+    Attributes
+    ----------
+    masses : dict
+        Label -> count.
+    n_rows : int
+        Rows of a weight above 0.
+    total : float
+        Rows, or total ``sample_weight``.
+    multilabel : bool
+        Whether a row may have several labels, which are numbered from 0.
+
+    Examples
+    --------
+    >>> from imbtorch.weights import class_counts
+    >>> counts = class_counts(["no", "no", "yes"]) + class_counts(["no"])
+    >>> dict(counts), counts.n_rows
+    ({'no': 3.0, 'yes': 1.0}, 4)
+    """
+
+    masses: Mapping[Any, float] = field(default_factory=dict)
+    n_rows: int = 0
+    total: float = 0.0
+    multilabel: bool = False
+
+    def __getitem__(self, label: Any) -> float:
+        """Count of a label."""
+        return self.masses[label]
+
+    def __iter__(self) -> Iterator[Any]:
+        """Go through the labels in order."""
+        return iter(self.masses)
+
+    def __len__(self) -> int:
+        """Count the labels."""
+        return len(self.masses)
+
+    def __add__(self, other: object) -> ClassCounts:
+        """Count two parts of the data together."""
+        if not isinstance(other, ClassCounts):
+            return NotImplemented
+        if not self.masses or not other.masses:  # of no data, which may have any labels
+            one = other if other.masses else self
+            return ClassCounts(
+                one.masses, self.n_rows + other.n_rows, self.total + other.total, one.multilabel
+            )
+        if self.multilabel != other.multilabel or (self.multilabel and set(self) != set(other)):
+            raise ValueError(
+                f"Counts of {_described(self)} and of {_described(other)} do not add up: both "
+                "parts of the data must have the same kind of targets."
+            )
+        masses = dict(self.masses)
+        for label, mass in other.masses.items():
+            masses[label] = masses.get(label, 0.0) + mass
+        return ClassCounts(
+            _in_order(masses),
+            self.n_rows + other.n_rows,
+            self.total + other.total,
+            self.multilabel,
+        )
+
+    def __radd__(self, other: object) -> ClassCounts:
+        """Let ``sum`` start with its 0."""
+        return self if isinstance(other, int) and other == 0 else NotImplemented
+
+    @property
+    def classes(self) -> NDArray[Any]:
+        """The labels, sorted."""
+        return np.array(list(self.masses))
+
+    @property
+    def counts(self) -> Floats:
+        """Counts in the order of ``classes``; of several labels those without and with each."""
+        masses = np.array(list(self.masses.values()), dtype=np.float64)
+        return np.stack([self.total - masses, masses], axis=1) if self.multilabel else masses
+
+
+def class_counts(y: Any, sample_weight: ArrayLike | None = None) -> ClassCounts:
+    """Count the rows of each class, in arrays or in data too large for memory.
+
+    Parameters
+    ----------
+    y : array-like, torch Dataset, or iterable of chunks
+        Labels of any type that can be sorted, ``(n,)``; a matrix of labels 0 and 1, ``(n, l)``,
+        dense or sparse. Or a Dataset of items ``(X, y)`` or ``(X, y, sample_weight)``, which is
+        gone through once. Or an iterable of chunks, each an array of labels or a tuple of such
+        arrays: a generator, a ``DataLoader``.
+    sample_weight : array-like of shape (n,) or None, default=None
+        Finite weights >= 0 of the rows, of an array.
+
+    Returns
+    -------
+    ClassCounts
+        A mapping from labels to counts. Parts add up, in any order, on one machine or on many.
+
+    Raises
+    ------
+    ValueError
+        If targets are continuous, of mixed types or missing, or weights are invalid.
+
+    Examples
+    --------
+    >>> from imbtorch.weights import class_counts
+    >>> parts = [class_counts(["no", "no", "yes"]), class_counts(["no"])]
+    >>> dict(sum(parts))
+    {'no': 3.0, 'yes': 1.0}
+    >>> class_counts(labels for labels in (["no", "no", "yes"], ["no"])) == sum(parts)
+    True
+    """
+    if _is_target(y):
+        return _of_array(y, sample_weight)
+    if sample_weight is not None:
+        raise ValueError(
+            "sample_weight goes with an array y; chunks and items bring their own: (X, y, "
+            "sample_weight)."
+        )
+    if not isinstance(y, Dataset | Iterable):
+        raise ValueError(
+            f"y must be an array, a torch Dataset or an iterable of chunks; got {type(y).__name__}."
+        )
+    total = ClassCounts()
+    for labels, weights in chunks_of(y):
+        total += _of_array(labels, weights)
+    return total
+
+
+def as_class_counts(counts: Any) -> ClassCounts:
+    """Read what a user gives as ``class_counts``.
+
+    Parameters
+    ----------
+    counts : ClassCounts or mapping
+        A plain mapping from labels to counts says that every row weighs 1.
+
+    Raises
+    ------
+    ValueError
+        If it is something else, or a plain mapping holds other numbers than whole ones >= 0.
+    """
+    if isinstance(counts, ClassCounts):
+        return counts
+    if not isinstance(counts, Mapping):
+        raise ValueError(
+            "class_counts must be what imbtorch.weights.class_counts returns, or a dict of label "
+            f"-> number of rows; got {type(counts).__name__}."
+        )
+    masses = {_plain(label): float(count) for label, count in counts.items()}
+    odd = {label: count for label, count in masses.items() if count < 0 or count % 1 != 0}
+    if odd:
+        raise ValueError(
+            f"class_counts must be whole numbers of rows, >= 0; got {odd}. Weighted rows are "
+            "counted by imbtorch.weights.class_counts."
+        )
+    total = sum(masses.values())
+    return ClassCounts(_in_order(masses), int(total), total)
+
+
+def _is_target(y: Any) -> bool:
+    """Tell labels from chunks of labels."""
+    if isinstance(y, list | tuple):
+        return not y or not (np.ndim(y[0]) or isinstance(y[0], list | tuple))
+    return sparse.issparse(y) or (hasattr(y, "__array__") and not isinstance(y, Dataset))
+
+
+def _of_array(y: Any, sample_weight: Any) -> ClassCounts:
+    labels: Any = y if sparse.issparse(y) else to_array(y)
+    n = labels.shape[0]
+    weights = None if sample_weight is None else to_array(sample_weight).astype(np.float64).ravel()
+    if weights is not None:
+        if weights.shape != (n,):
+            raise ValueError(f"sample_weight has shape {weights.shape}, but y has {n} rows.")
+        if not (np.isfinite(weights).all() and (weights >= 0).all()):
+            raise ValueError("sample_weight must be finite and >= 0.")
+    n_rows = n if weights is None else int(np.count_nonzero(weights))
+    if labels.ndim == 2 and labels.shape[1] > 1:
+        return _of_labels(labels, weights, n_rows)
+    labels = labels.toarray().ravel() if sparse.issparse(labels) else labels.ravel()
+    if labels.dtype.kind == "f" and (labels != np.floor(labels)).any():
+        raise ValueError("Unknown label type: continuous. y holds continuous or missing values.")
+    try:
+        names, codes = np.unique(labels, return_inverse=True)
+    except TypeError as error:
+        raise ValueError("y holds labels of types that cannot be sorted together.") from error
+    masses = np.bincount(codes, weights=weights, minlength=len(names)).astype(np.float64)
+    total = float(n if weights is None else weights.sum())
+    return ClassCounts(dict(zip(names.tolist(), masses.tolist(), strict=True)), n_rows, total)
+
+
+def _of_labels(labels: Any, weights: Floats | None, n_rows: int) -> ClassCounts:
+    values = labels.data if sparse.issparse(labels) else labels
+    if not np.isin(values, (0, 1)).all():
+        raise ValueError("y has several columns, so it must be a matrix of labels, 0 or 1.")
+    masses = np.ones(labels.shape[0]) if weights is None else weights
+    present = np.asarray(labels.T @ masses, dtype=np.float64).ravel()
+    return ClassCounts(dict(enumerate(present.tolist())), n_rows, float(masses.sum()), True)
+
+
+def _in_order(masses: dict[Any, float]) -> dict[Any, float]:
+    try:
+        return {label: masses[label] for label in sorted(masses)}
+    except TypeError as error:
+        raise ValueError(
+            f"Labels of types that cannot be sorted together: {list(masses)}."
+        ) from error
+
+
+def _plain(label: Any) -> Any:
+    return label.item() if isinstance(label, np.generic) else label
+
+
+def _described(counts: ClassCounts) -> str:
+    return f"{len(counts)} labels a row" if counts.multilabel else "one label a row"

@@ -1,0 +1,1 @@
+"""What ``fit`` does, from the user's data to the fitted estimator."""

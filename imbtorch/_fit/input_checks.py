@@ -1,0 +1,126 @@
+"""What every estimator asks of its data: finite numbers, weights >= 0, rows of one shape."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils.validation import validate_data
+from torch.utils.data import Dataset
+
+from imbtorch._common.memo import Memo
+from imbtorch._common.sklearn_private import _check_sample_weight
+from imbtorch._data.datasets_as_rows import DatasetRows, refuse_dataset
+from imbtorch._data.targets import has_several_columns
+
+__all__ = ["InputMixin"]
+
+
+_LEARNED = ("n_features_in_", "feature_names_in_", "_input_shape")
+
+
+def _checked_by(cls: type[Any], X: Any, y: Any) -> tuple[Any, Any, dict[str, Any]]:
+    """Features and target as a new estimator of this class checks them, and what it notes."""
+    checker = object.__new__(cls)  # parameters have no say in it
+    X, y = checker._check_X(X, reset=True, y=y)
+    return X, y, {name: vars(checker)[name] for name in _LEARNED if name in vars(checker)}
+
+
+class InputMixin:
+    """Checks of features, targets and weights."""
+
+    _input_shape: tuple[int, ...]
+    n_features_in_: int
+
+    def _check_X(self, X: Any, *, reset: bool, y: Any = "no_validation") -> Any:
+        """Validate features (and target); they may have more than two dimensions."""
+        has_y = not (isinstance(y, str) and y == "no_validation")
+        if isinstance(X, Dataset) and not has_y:
+            X = DatasetRows(X)
+        refuse_dataset(X, type(self).__name__)
+        several = has_y and y is not None and has_several_columns(y)
+        if isinstance(X, DatasetRows):  # which has seen that its rows are finite
+            if has_y:
+                y = validate_data(self, y=y, reset=reset, multi_output=several)
+            self._check_shape(X.shape[1:], reset=reset)
+            return (X, y) if has_y else X
+        try:
+            checked = validate_data(
+                self,
+                X,
+                y,
+                reset=reset,
+                accept_sparse="csr",
+                allow_nd=True,
+                dtype="numeric",
+                ensure_all_finite=True,
+                accept_large_sparse=True,
+                **({"multi_output": True} if several else {}),
+            )
+            features = checked[0] if has_y else checked
+            if features.dtype.kind not in "fiub":  # frames of mixed columns pass as objects
+                features = features.astype(np.float64)
+        except (ValueError, TypeError) as error:
+            columns = _columns_without_numbers(X)
+            if not columns:
+                raise
+            raise ValueError(
+                f"X has columns that are not numbers: {columns}. Encode them first, for example "
+                "with make_pipeline(ColumnTransformer([('categories', OneHotEncoder("
+                f"handle_unknown='ignore'), {columns})], remainder='passthrough'), "
+                f"{type(self).__name__}())."
+            ) from error
+        self._check_shape(features.shape[1:], reset=reset)
+        return (features, checked[1]) if has_y else features
+
+    def _check_shape(self, shape: tuple[int, ...], *, reset: bool) -> None:
+        """Remember the shape of a row, or compare it with the one remembered."""
+        if reset:
+            self._input_shape, self.n_features_in_ = tuple(shape), int(shape[0])
+        elif shape != self._input_shape:
+            raise ValueError(
+                f"X has rows of shape {shape}, but {type(self).__name__} was fitted on rows of "
+                f"shape {self._input_shape}."
+            )
+
+    def _checked(
+        self, X: Any, y: Any, sample_weight: Any, *, reset: bool, memo: Memo
+    ) -> tuple[Any, Any, NDArray[np.float64] | None]:
+        """Validate the input of ``fit``, once for all fits on the same data."""
+        if not reset:
+            X, y = self._check_X(X, reset=False, y=y)
+            return X, y, self._check_weights(sample_weight, X)
+        X, y, learned = memo.once(_checked_by, (type(self), X, y))
+        for name in _LEARNED:
+            vars(self).pop(name, None)
+        vars(self).update(learned)
+        return X, y, memo.once(self._check_weights, (sample_weight, X))
+
+    @staticmethod
+    def _check_weights(sample_weight: Any, X: Any) -> NDArray[np.float64] | None:
+        if sample_weight is None:
+            return None
+        weights = _check_sample_weight(sample_weight, X, dtype=np.float64)
+        if (weights < 0).any():
+            raise ValueError(f"sample_weight must be >= 0; its smallest value is {weights.min()}.")
+        return np.asarray(weights)
+
+
+def _columns_without_numbers(X: Any) -> list[str]:
+    """Names of the columns of a data frame that do not convert to float."""
+    names = getattr(X, "columns", None)
+    if names is None:
+        return []
+    wrong = []
+    for name in names:
+        if getattr(getattr(X[name], "dtype", None), "kind", "O") in "biuf":
+            continue  # which pandas 2 does not convert where nullable numbers are missing
+        try:
+            is_number = np.asarray(X[name]).dtype.kind not in "mM"  # dates would convert silently
+            np.asarray(X[name], dtype=np.float64)
+        except (ValueError, TypeError):
+            is_number = False
+        if not is_number:
+            wrong.append(str(name))
+    return wrong

@@ -1,0 +1,1 @@
+"""What leaves a fitted estimator: files, ONNX, model cards."""

@@ -1,0 +1,268 @@
+"""Model cards: what a fitted estimator is, in markdown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils.validation import check_is_fitted
+
+from imbtorch._common.versions import versions
+from imbtorch._tasks.labels import label_posterior_exists
+from imbtorch.losses import BaseLoss
+from imbtorch.modules import MLP
+from imbtorch.priors import resolve_label_prior, resolve_target_prior
+
+__all__ = ["ModelCardMixin"]
+
+_MOST_CLASSES, _LONGEST = 20, 80  # rows of the table of classes; characters of a name
+_PUNCTUATION = re.compile(r"([\\`*_{}\[\]<>#|~!&$])")
+
+
+class ModelCardMixin:
+    """The model card of a classifier, a regressor or an ensemble."""
+
+    def model_card(self, metrics: Mapping[str, float] | None = None) -> str:
+        """Describe the fitted model in markdown, for whoever will use it.
+
+        Parameters
+        ----------
+        metrics : dict of str to float or None, default=None
+            What you measured, on data that the training has not seen: name -> value.
+
+        Returns
+        -------
+        str
+            Data with counts and weights of the classes, the population that probabilities
+            describe, loss, sampler, training, ``metrics``, versions, and how to load the model.
+            Classes beyond 20 are left out, but for the most frequent and the rarest.
+
+        Raises
+        ------
+        NotFittedError
+            If there is nothing to describe yet.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import make_classification
+        >>> from imbtorch import ImbalancedNetClassifier
+        >>> X, y = make_classification(1000, weights=[0.95], flip_y=0, random_state=0)
+        >>> clf = ImbalancedNetClassifier(class_weight="balanced", loss="focal", random_state=0)
+        >>> card = clf.fit(X, y).model_card({"average_precision": 0.7})
+        >>> print(card[: card.index("## Probabilities")])
+        # ImbalancedNetClassifier
+        <BLANKLINE>
+        ## Data
+        <BLANKLINE>
+        - rows trained on: 1000
+        - features: 20
+        <BLANKLINE>
+        | class | rows, weighted | share | class weight |
+        | --- | --- | --- | --- |
+        | 0 | 950 | 0.95 | 0.526316 |
+        | 1 | 50 | 0.05 | 10 |
+        <BLANKLINE>
+        """
+        check_is_fitted(self)
+        members = getattr(self, "estimators_", [self])
+        sections = {
+            "Data": _data(self, members[0]),
+            "Probabilities": _probabilities(self, members[0]),
+            "Model": _model(self, members),
+            "Training": _training(self, members),
+            "Metrics": _table(("metric", "value"), (metrics or {}).items()) if metrics else [],
+            "Versions": _list(versions()),
+            "Loading": _loading(members[0]),
+        }
+        lines = [f"# {type(self).__name__}", ""]
+        for title, body in sections.items():
+            if body:
+                lines += [f"## {title}", "", *body, ""]
+        return "\n".join(lines)
+
+
+# -- sections ------------------------------------------------------------------------------
+
+
+def _data(estimator: Any, member: Any) -> list[str]:
+    shape = member._input_shape
+    names = getattr(estimator, "feature_names_in_", None)
+    listed = "" if names is None else f" ({_some(names)})"
+    if not hasattr(estimator, "class_counts_"):
+        rows, total = member._seen_
+        targets = zip(member.target_mean_, member.target_scale_, strict=True)
+        facts = {"rows trained on": int(rows)}
+        if total != rows:
+            facts["their weight"] = total
+        table = _table(
+            ("target", "mean", "standard deviation"), ((i, *both) for i, both in enumerate(targets))
+        )
+    else:
+        facts = {"rows trained on": member._n_rows_seen}
+        table = _classes(estimator, member)
+    sizes = " x ".join(map(str, shape))
+    return [*_list(facts), f"- features: {sizes}{listed}", "", *table]
+
+
+def _classes(estimator: Any, member: Any) -> list[str]:
+    counts, prior, weight = estimator.class_counts_, estimator.class_prior_, member.class_weight_
+    kind = "label" if counts.ndim == 2 else "class"
+    present = counts[:, 1] if counts.ndim == 2 else counts
+    weights = (weight[:, 1] / weight[:, 0],) if counts.ndim == 2 else (weight,)
+    of_weight = "weight of presence to absence" if counts.ndim == 2 else "class weight"
+    columns = (estimator.classes_.tolist(), present, prior, *weights)
+    titles = (kind, "rows, weighted", "share", of_weight)
+    return _table(titles, _abbreviated(columns, present))
+
+
+def _probabilities(estimator: Any, member: Any) -> list[str]:
+    if not hasattr(estimator, "classes_"):
+        return []
+    loss, is_labels = member.loss_, member.net_.task == "labels"
+    known = label_posterior_exists(loss) if is_labels else loss.has_posterior
+    target = getattr(estimator, "estimator", None) or member
+    raw = type(loss).log_scores is not BaseLoss.log_scores and target.target_prior is None
+    if not known or raw:
+        return [
+            f"`predict_proba` returns normalised scores of `{type(loss).__name__}`, which are no "
+            "probabilities: calibrate them before you read them as such."
+        ]
+    effective = estimator.effective_prior_
+    if target.target_prior is None:
+        prior, source = effective, "what the training amounted to"
+    elif is_labels:
+        prior = resolve_label_prior(target.target_prior, estimator.class_prior_)
+        source = f"`target_prior`: {_inline(target.target_prior)}"
+    else:
+        prior = resolve_target_prior(
+            target.target_prior, estimator.classes_, estimator.class_prior_
+        )
+        source = f"`target_prior`: {_inline(target.target_prior)}"
+    columns = (estimator.classes_.tolist(), effective, prior)
+    return [
+        "`predict_proba` describes a population with these shares of the "
+        f"{'labels' if is_labels else 'classes'} ({source}). The effective prior is what the raw "
+        "posterior describes: training prior x sampler x weights x loss.",
+        "",
+        *_table(
+            ("", "effective prior", "described"), _abbreviated(columns, estimator.class_prior_)
+        ),
+    ]
+
+
+def _model(estimator: Any, members: Sequence[Any]) -> list[str]:
+    first = members[0]
+    n_parameters = sum(p.numel() for p in first.module_.parameters())
+    facts = {"module": type(first.module_).__name__, "parameters of the module": n_parameters}
+    if estimator is not first:
+        facts |= {"members": len(members), "rows of a member": estimator.subset}
+    facts["loss"] = _settings(first.loss_)
+    for name in ("class_weight", "density_weight", "sampler"):
+        if getattr(first, name, None) is not None:
+            facts[name] = getattr(first, name)
+    text = repr(estimator)
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    return [*_list(facts), "", "Settings that differ from the defaults:", "", fence, text, fence]
+
+
+def _training(estimator: Any, members: Sequence[Any]) -> list[str]:
+    first = members[0]
+    schedule = first.lr_schedule
+    facts = {
+        "epochs": _spread([member.n_iter_ for member in members]),
+        "max_epochs": first.max_epochs,
+        "batch size": first.net_.batch_size,
+        "optimizer": getattr(first.optimizer, "__name__", first.optimizer),
+        "learning rate": first.lr,
+        "learning-rate schedule": getattr(schedule, "__name__", schedule),
+        "weight decay": first._resolved_weight_decay,
+        "loss of the last epoch": _spread([_last(m, "train_loss") for m in members]),
+    }
+    if "valid_score" in first.history_[-1]:
+        facts["validation score of the last epoch"] = _spread(
+            [_last(m, "valid_score") for m in members]
+        )
+        facts["best validation score"] = _spread([_best(m)[0] for m in members])
+        kept = "kept" if first.early_stopping else "not kept"
+        facts[f"its epoch ({kept})"] = _spread([_best(m)[1] for m in members])
+    facts |= {"device": first.device_, "dtype": first.dtype, "random_state": estimator.random_state}
+    if any(member.interrupted_ for member in members):
+        facts["interrupted"] = "yes, by Ctrl-C"
+    return _list(facts)
+
+
+def _loading(member: Any) -> list[str]:
+    known = isinstance(member.module, str | MLP)
+    rest = ")" if known else ", module=...)  # the network itself is not in the file"
+    load = f'model = imbtorch.load("model.safetensors"{rest}'
+    return ["Saved with `save(path)`:", "", "```python", "import imbtorch", "", load, "```"]
+
+
+# -- pieces --------------------------------------------------------------------------------
+
+
+def _last(member: Any, key: str) -> float:
+    return float(member.history_[-1][key])
+
+
+def _best(member: Any) -> tuple[float, int]:
+    """Best validation score, and the latest epoch that had it, counted from 1."""
+    scores = np.array([record["valid_score"] for record in member.history_], dtype=float)
+    if np.isnan(scores).all():
+        return float("nan"), len(scores)
+    best = np.nanmax(scores)
+    return float(best), int(np.flatnonzero(scores == best)[-1]) + 1
+
+
+def _spread(values: Sequence[float]) -> str:
+    low, high = min(values), max(values)
+    return _number(low) if low == high else f"{_number(low)} to {_number(high)}"
+
+
+def _settings(loss: Any) -> str:
+    params = loss.get_params(deep=False)
+    shown = {k: v for k, v in params.items() if k not in ("ignore_index", "reduction", "weight")}
+    return f"{type(loss).__name__}({', '.join(f'{key}={value!r}' for key, value in shown.items())})"
+
+
+def _abbreviated(
+    columns: Sequence[Sequence[Any]], frequency: NDArray[Any]
+) -> Iterable[tuple[Any, ...]]:
+    """Rows of a table of classes: all, or the most frequent and the rarest ones."""
+    rows = list(zip(*columns, strict=True))
+    if len(rows) <= _MOST_CLASSES:
+        return rows
+    order, half = np.argsort(-frequency, kind="stable"), _MOST_CLASSES // 2
+    gap = (f"({len(rows) - 2 * half} more)", *[""] * (len(columns) - 1))
+    return [*(rows[i] for i in order[:half]), gap, *(rows[i] for i in order[-half:])]
+
+
+def _some(names: Iterable[Any]) -> str:
+    names = list(names)
+    more = f", {len(names) - _MOST_CLASSES} more" if len(names) > _MOST_CLASSES else ""
+    return ", ".join(map(_inline, names[:_MOST_CLASSES])) + more
+
+
+def _list(facts: Mapping[str, Any]) -> list[str]:
+    return [f"- {key}: {_inline(value)}" for key, value in facts.items()]
+
+
+def _table(titles: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
+    lines = [titles, ["---"] * len(titles), *([_inline(cell) for cell in row] for row in rows)]
+    return [f"| {' | '.join(line)} |" for line in lines]
+
+
+def _number(value: float) -> str:
+    return f"{value:.6g}"
+
+
+def _inline(value: Any) -> str:
+    """Write a value as text of one line in which markdown finds no marks."""
+    if isinstance(value, float | np.floating):
+        return _number(float(value))
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(value))
+    text = text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
+    return _PUNCTUATION.sub(r"\\\1", text)

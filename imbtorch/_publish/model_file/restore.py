@@ -1,0 +1,377 @@
+"""From a document and tensors to a fitted estimator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from imbtorch._common.seed import private_torch_rng
+from imbtorch._publish.model_file.save import LOCAL, Document
+from imbtorch._publish.model_file.state import check_state
+from imbtorch._publish.model_file.values import Reader
+from imbtorch._safe_file import Layout
+from imbtorch.exceptions import FileFormatError
+from imbtorch.losses import BaseLoss
+from imbtorch.losses.regression import BaseRegressionLoss
+from imbtorch.modules import MLP, build_module, get_module
+from imbtorch.training.net import restored_net
+
+__all__ = ["Restorer", "refusing"]
+
+_NET = {
+    "attributes": dict,
+    "input_shape": list,
+    "task": str,
+    "n_outputs": int,
+    "dtype": str,
+    "batch_size": int,
+    "history": dict,
+    "module": str | None,
+    "loss": dict,
+    "frozen": list,
+    "by_feature": list,
+}
+_DTYPES = {"float32": torch.float32, "float64": torch.float64}
+_KINDS = {"module": ("module",), "sampler": ("sampler",)}
+_MAX_SIZE = 2**40
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Turn whatever goes wrong with a file's content into :class:`FileFormatError`."""
+    try:
+        yield
+    except (FileFormatError, MemoryError):
+        raise
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}"
+        raise FileFormatError(f"what the file describes does not work. {what[:500]}") from error
+
+
+def has(document: Any, expected: dict[str, Any]) -> Document:
+    """Require these keys with values of these types, and no others."""
+    if not isinstance(document, dict) or set(document) != set(expected):
+        raise FileFormatError("the document has missing or unknown parts.")
+    for key, kind in expected.items():
+        exact = kind is not int or type(document[key]) is int
+        if not (isinstance(document[key], kind) and exact):
+            raise FileFormatError(f"{key} in the document is of another kind.")
+    return document
+
+
+class Restorer:
+    """Build the estimator that a document describes.
+
+    Parameters
+    ----------
+    document : dict
+        As :func:`describe` makes it, from a file.
+    layout : Layout
+        Of the tensors in the file.
+    estimators : dict of str to type
+        The classes that a file may name.
+    module : object or None
+        What the caller gave for the module, if it is of his making.
+    device : torch.device
+        Where the nets are to lie.
+    """
+
+    def __init__(
+        self,
+        document: Document,
+        layout: Layout,
+        estimators: dict[str, type],
+        module: Any,
+        device: torch.device,
+    ) -> None:
+        self.document, self.layout, self.estimators = document, layout, estimators
+        self.module, self.device = module, device
+        with refusing():
+            self.nets = self._check()
+            names = {repr(net["module"][:200]) for net in self.nets.values() if net["module"]}
+        if names and module is None:
+            raise ValueError(
+                f"The net is a module of your own, {', '.join(sorted(names))}, of which the file "
+                "holds the weights only. Give it again, as for the estimator: "
+                "imbtorch.load(path, module=...)."
+            )
+        if module is not None and not names:
+            raise ValueError("The file describes its module itself: load it without module=.")
+        self.built = {
+            prefix: self._build_given(net)
+            for prefix, net in self.nets.items()
+            if net["module"] is not None
+        }
+
+    def _check(self) -> dict[str, Document]:
+        """Check the form of the document; return the nets by prefix."""
+        members = self.document.get("members")
+        if members is None:
+            has(self.document, {"estimator": str, "params": dict, "net": dict})
+            nets = {"": self.document["net"]}
+        else:
+            expected = {"estimator": str, "params": dict, "members": list, "interrupted": bool}
+            has(self.document, expected)
+            for member in members:
+                has(member, {"estimator": str, "params": dict, "net": dict})
+            nets = {f"{i}.": member["net"] for i, member in enumerate(members)}
+        if not nets:
+            raise FileFormatError("the ensemble has no members.")
+        described = [self.document] if members is None else members
+        for net, model in zip(nets.values(), described, strict=True):
+            has(net, _NET)
+            module = model["params"].get("module")
+            from_caller = isinstance(module, dict) and set(module) == {"$caller"}
+            if from_caller != (net["module"] is not None):
+                raise FileFormatError("module is both in the file and not.")
+            sizes = [*net["input_shape"], net["n_outputs"], net["batch_size"]]
+            known = all(type(size) is int and 0 < size < _MAX_SIZE for size in sizes)
+            if not known or net["dtype"] not in _DTYPES or len(net["input_shape"]) > 16:
+                raise FileFormatError("sizes or type of a net are impossible.")
+        return nets
+
+    # -- modules ---------------------------------------------------------------------------
+
+    def _build_given(self, net: Document) -> nn.Module:
+        """Build the caller's module, which is his code and free to do what it likes."""
+        shape, dtype = tuple(net["input_shape"]), _DTYPES[net["dtype"]]
+        with private_torch_rng(0, torch.device("cpu")):
+            module = build_module(self.module, shape, net["n_outputs"]).to(dtype).to("cpu")
+            if any(is_lazy(tensor) for tensor in [*module.parameters(), *module.buffers()]):
+                with torch.no_grad():
+                    module.train(False)(torch.zeros(2, *shape, dtype=dtype))
+        return module
+
+    def into(self) -> dict[str, Tensor]:
+        """Memory of the caller's modules, to be read into: their weights are never held twice."""
+        return {
+            name: tensor
+            for prefix, module in self.built.items()
+            for key, tensor in module.state_dict().items()
+            if isinstance(tensor, Tensor)
+            and (name := f"{prefix}module.{key}") in self.layout
+            and self.layout[name] == (tensor.dtype, tuple(tensor.shape))
+            and tensor.is_contiguous()
+        }
+
+    def _fill_given(self, module: nn.Module, state: dict[str, Tensor]) -> nn.Module:
+        """Load weights, most of which are there already, into the caller's module."""
+        kinds = {key: value.dtype for key, value in module.state_dict().items()}
+        try:
+            for key, value in state.items():
+                if kinds.get(key, value.dtype) != value.dtype:
+                    raise ValueError(f"{key} is {kinds[key]}, in the file {value.dtype}")
+            module.load_state_dict(state, strict=True)
+        except (RuntimeError, ValueError) as error:
+            raise ValueError(
+                f"module={type(module).__name__} does not fit the weights in the file: {error}"
+            ) from error
+        return module
+
+    def _build_ours(self, estimator: Any, net: Document, prefix: str) -> nn.Module:
+        """Build a module of ours without memory, when the file is known to hold its weights."""
+        module = estimator.module
+        module = get_module(module) if isinstance(module, str) else module
+        module = MLP() if module is MLP else module
+        sizes = list(module.hidden_sizes)
+        ours = [entry for name, entry in self.layout.items() if name.startswith(f"{prefix}module.")]
+        numbers = sum(torch.Size(shape).numel() for _, shape in ours)
+        if 2 * len(sizes) > len(ours) or sum(map(int, [*sizes, net["n_outputs"]])) > numbers:
+            raise FileFormatError("the file holds fewer weights than its module has.")
+        with torch.device("meta"):
+            built = build_module(module, tuple(net["input_shape"]), net["n_outputs"])
+        return built.to(_DTYPES[net["dtype"]])
+
+    # -- estimators ------------------------------------------------------------------------
+
+    def restore(self, tensors: dict[str, Tensor]) -> Any:
+        """Build the estimator.
+
+        Parameters
+        ----------
+        tensors : dict of str to Tensor
+            All tensors of the file.
+
+        Returns
+        -------
+        estimator
+            Fitted.
+
+        Raises
+        ------
+        FileFormatError
+            If the document and the tensors describe none.
+        ValueError
+            If the caller's module is another one.
+        """
+        reader = Reader(tensors)
+        states = {prefix: _taken(reader, f"{prefix}module.") for prefix in self.nets}
+        for prefix, module in self.built.items():
+            state = states[prefix]
+            for name in self.nets[prefix]["by_feature"]:
+                state[name] = state[name].t()
+            self._fill_given(module, state)
+        with refusing():
+            members = self.document.get("members")
+            if members is None:
+                estimator = self._fitted(self.document, reader, "", states[""])
+            else:
+                fitted = [
+                    self._fitted(member, reader, prefix, states[prefix])
+                    for member, prefix in zip(members, self.nets, strict=True)
+                ]
+                estimator = self._ensemble(fitted, reader)
+            if reader.tensors:
+                raise FileFormatError(f"{len(reader.tensors)} tensors belong to nothing.")
+        return estimator
+
+    def _unfitted(self, document: Document, reader: Reader) -> Any:
+        cls = self.estimators.get(document["estimator"])
+        if cls is None:
+            raise FileFormatError(f"there is no estimator {document['estimator'][:80]!r} here.")
+        params = {
+            name: self._parameter(name, value, reader, cls)
+            for name, value in document["params"].items()
+        }
+        estimator = cls(**params)
+        estimator._validate_params()
+        estimator.get_params(deep=True)
+        return estimator
+
+    def _parameter(self, name: str, value: Any, reader: Reader, cls: type) -> Any:
+        if isinstance(value, dict) and "$caller" in value and name == "module" and self.built:
+            return self.module
+        if isinstance(value, dict) and "$estimator" in value and name == "estimator":
+            has(value["$estimator"], {"estimator": str, "params": dict})
+            return self._unfitted(value["$estimator"], reader)
+        if name in LOCAL and value is not None or name == "callbacks" and value not in (None, []):
+            raise FileFormatError(f"a file cannot hold {name}.")
+        losses = ("loss", "regression_loss", "torch_loss")
+        decoded = reader.decode(value, losses if name == "loss" else _KINDS.get(name, ()))
+        components = getattr(cls, "_components", {})
+        if name in components and isinstance(decoded, str):
+            components[name](decoded)  # is it known?
+        return decoded
+
+    def _ensemble(self, members: list[Any], reader: Reader) -> Any:
+        ensemble = self._unfitted(self.document, reader)
+        first = members[0]
+        for member in members:
+            same = type(member) is type(first) and len(member.classes_) == len(first.classes_)
+            same = same and member._input_shape == first._input_shape
+            if not same or (member.classes_ != first.classes_).any():
+                raise FileFormatError("the members of the ensemble are for different data.")
+        ensemble._publish(members)
+        ensemble.interrupted_ = self.document["interrupted"]
+        ensemble._links()  # a population that cannot be described shows now
+        return ensemble
+
+    def _fitted(
+        self, document: Document, reader: Reader, prefix: str, state: dict[str, Tensor]
+    ) -> Any:
+        estimator = self._unfitted(document, reader)
+        net, shape = document["net"], tuple(document["net"]["input_shape"])
+        attributes = {name: reader.decode(v, ("plain",)) for name, v in net["attributes"].items()}
+        tasks = ("values",) if hasattr(estimator, "density_weight") else ("classes", "labels")
+        if net["task"] not in tasks:
+            raise FileFormatError("the estimator and its net are for different tasks.")
+        check_state(attributes, net["task"], net["n_outputs"], shape)
+        module = self.built.get(prefix)
+        if module is None:
+            module = self._build_ours(estimator, net, prefix)
+            _assign(module, state, net["by_feature"])
+        loss = _restored_loss(net, reader, prefix, attributes)
+        _freeze({"module": module, "loss": loss}, net["frozen"])
+        estimator.__dict__.update(attributes, _input_shape=shape)
+        estimator.net_ = restored_net(
+            module,
+            loss,
+            estimator,
+            device=self.device,
+            dtype=_DTYPES[net["dtype"]],
+            task=net["task"],
+            n_outputs=net["n_outputs"],
+            batch_size=net["batch_size"],
+            records=_records(net["history"], reader),
+        )
+        self._try_out(estimator, net)
+        return estimator
+
+    def _try_out(self, estimator: Any, net: Document) -> None:
+        """See that loss and link work on outputs of this width."""
+        zeros = torch.zeros(
+            2, net["n_outputs"], dtype=_DTYPES[net["dtype"]], device=estimator.net_.device
+        )
+        with torch.no_grad():
+            estimator.net_.try_loss(zeros)
+            if net["task"] != "values" and estimator._link()(zeros).shape != zeros.shape:
+                raise FileFormatError("the loss is for another number of classes.")
+
+
+def _taken(reader: Reader, prefix: str) -> dict[str, Tensor]:
+    """Take the tensors whose names begin so."""
+    names = [name for name in reader.tensors if name.startswith(prefix)]
+    return {name.removeprefix(prefix): reader.take(name) for name in names}
+
+
+def _assign(module: nn.Module, state: dict[str, Tensor], by_feature: list[Any]) -> None:
+    """Give a module without memory its tensors, which must be exactly those that it has."""
+    for name in by_feature:
+        state[name] = state[name].t()
+    expected = {name: (value.dtype, value.shape) for name, value in module.state_dict().items()}
+    if {name: (value.dtype, value.shape) for name, value in state.items()} != expected:
+        raise FileFormatError("the weights are not those of the module.")
+    for name, value in state.items():
+        if value.is_floating_point() and not all(bound.isfinite() for bound in value.aminmax()):
+            raise FileFormatError(f"the weight {name} has values that are not finite.")
+    module.load_state_dict(state, strict=True, assign=True)
+
+
+def _restored_loss(net: Document, reader: Reader, prefix: str, attributes: Document) -> Any:
+    """Build the loss, and give it what it had learned from the training data."""
+    values = net["task"] == "values"
+    loss = reader.decode(net["loss"], ("regression_loss",) if values else ("loss",))
+    if not isinstance(loss, BaseRegressionLoss if values else BaseLoss):
+        raise FileFormatError("the loss is none.")
+    loss.to(_DTYPES[net["dtype"]])
+    if not values:
+        loss.prepare(attributes["class_counts_"])
+    state = _taken(reader, f"{prefix}loss.")
+    for name, value in loss.state_dict().items():
+        if name not in state or state[name].shape != value.shape:
+            raise FileFormatError(f"{name} of the loss is missing or of another shape.")
+    for name, parameter in loss.named_parameters():
+        if state[name].dtype != parameter.dtype or not state[name].isfinite().all():
+            raise FileFormatError(f"{name} of the loss is of another type, or not finite.")
+    loss.load_state_dict(state, strict=True)
+    return loss.train(False)
+
+
+def _freeze(parts: dict[str, nn.Module], frozen: list[Any]) -> None:
+    parameters = {
+        f"{part}.{name}": parameter
+        for part, module in parts.items()
+        for name, parameter in module.named_parameters()
+    }
+    if not set(frozen) <= set(parameters):
+        raise FileFormatError("a parameter that is not trained does not exist.")
+    for name, parameter in parameters.items():
+        if parameter.is_floating_point():
+            parameter.requires_grad_(name not in frozen)
+
+
+def _records(history: Document, reader: Reader) -> list[Document]:
+    if set(history) == {"rows"}:
+        records = reader.decode(history["rows"])
+    else:
+        columns = reader.decode(has(history, {"columns": dict})["columns"])
+        lists = {k: v if isinstance(v, list) else v.tolist() for k, v in columns.items()}
+        records = [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
+    if not all(isinstance(record, dict) for record in records):
+        raise FileFormatError("the history is none.")
+    return list(records)

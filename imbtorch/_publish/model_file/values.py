@@ -1,0 +1,258 @@
+"""Values of parameters and attributes as JSON, and back.
+
+What JSON knows stands for itself. Everything else is an object with one key that begins with ``$``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from imbtorch._publish.model_file.known_classes import build, classes_of, key_of, params_of
+from imbtorch.exceptions import FileFormatError
+
+__all__ = ["Reader", "Writer", "refusal"]
+
+_TENSOR_KINDS = "biuf"  # of numpy arrays that are written as tensors
+_MAX_TEXT = 2**25  # bytes of an array of strings, whose rows all have the length of the longest
+
+
+def refusal(where: str, value: Any, advice: str) -> ValueError:
+    """Say of a value that files cannot hold it, and what to do."""
+    shown = repr(value)
+    shown = shown if len(shown) <= 100 else f"{shown[:97]}..."
+    return ValueError(f"{where}={shown} cannot be written to a file. {advice}")
+
+
+class Writer:
+    """Encode values, collecting the tensors among them.
+
+    Attributes
+    ----------
+    tensors : dict of str to Tensor
+        What the encoded values refer to by name.
+    """
+
+    def __init__(self) -> None:
+        self.tensors: dict[str, Tensor] = {}
+
+    def encode(self, value: Any, where: str, advice: str) -> Any:
+        """Encode a value.
+
+        Parameters
+        ----------
+        value : object
+            What to encode.
+        where : str
+            Its name, for messages.
+        advice : str
+            What to do if it cannot be written.
+
+        Raises
+        ------
+        ValueError
+            If it cannot be written.
+        """
+        if value is None or isinstance(value, bool | int | float | str | np.generic):
+            return _scalar(value, where, advice)
+        if type(value) is list:
+            return [self.encode(item, where, advice) for item in value]
+        if type(value) is tuple:
+            return {"$tuple": [self.encode(item, where, advice) for item in value]}
+        if isinstance(value, dict):
+            return self._dict(value, where, advice)
+        if isinstance(value, np.ndarray):
+            return self._array(value, where, advice)
+        if isinstance(value, Tensor):
+            return {"$tensor": self._keep(value.detach())}
+        if isinstance(value, torch.device):
+            return {"$device": str(value)}
+        if isinstance(value, np.random.RandomState):
+            _, keys, position, has_gauss, gauss = value.get_state(legacy=True)
+            kept = self._keep(torch.from_numpy(np.array(keys)))
+            return {"$random_state": [kept, int(position), int(has_gauss), float(gauss)]}
+        return self._object(value, where, advice)
+
+    def _keep(self, tensor: Tensor) -> str:
+        name = f"value.{len(self.tensors)}"
+        self.tensors[name] = tensor
+        return name
+
+    def _dict(self, value: dict[Any, Any], where: str, advice: str) -> Any:
+        if all(type(key) is str and not key.startswith("$") for key in value):
+            return {key: self.encode(item, f"{where}.{key}", advice) for key, item in value.items()}
+        return {"$dict": [self.encode(list(pair), where, advice) for pair in value.items()]}
+
+    def _array(self, value: NDArray[Any], where: str, advice: str) -> Any:
+        if value.dtype.kind in _TENSOR_KINDS:
+            native = np.array(value, dtype=value.dtype.newbyteorder("="), order="C")
+            try:
+                return {"$array": self._keep(torch.from_numpy(native))}
+            except TypeError as error:  # float128
+                raise refusal(where, value, advice) from error
+        wide = value.dtype.kind == "U" and value.nbytes > _MAX_TEXT
+        if value.dtype.kind not in "UO" or wide:
+            raise refusal(where, value, advice)
+        items = [_scalar(item, where, advice) for item in value.ravel().tolist()]
+        kind = "object" if value.dtype.kind == "O" else value.dtype.itemsize // 4
+        return {"$texts": [kind, list(value.shape), items]}
+
+    def _object(self, value: Any, where: str, advice: str) -> Any:
+        key = key_of(value if isinstance(value, type) else type(value))
+        if key is None:
+            raise refusal(where, value, advice)
+        if isinstance(value, type):
+            return {"$class": list(key)}
+        params = params_of(key[0], value)
+        encoded = {
+            name: self.encode(item, f"{where}__{name}", advice) for name, item in params.items()
+        }
+        return {"$object": [*key, encoded]}
+
+
+def _scalar(value: Any, where: str, advice: str) -> Any:
+    if isinstance(value, np.generic) and value.dtype.kind in _TENSOR_KINDS:
+        return {"$scalar": [value.dtype.name, _scalar(value.item(), where, advice)]}
+    if value is None or isinstance(value, bool | str):
+        return str(value) if isinstance(value, str) else value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else {"$float": repr(float(value))}
+    if isinstance(value, int) and abs(value) < 10**1000:
+        return int(value)
+    raise refusal(where, value, advice)
+
+
+class Reader:
+    """Decode what :class:`Writer` has encoded; whatever else it is given is refused.
+
+    Parameters
+    ----------
+    tensors : dict of str to Tensor
+        All tensors of the file. Those that are used are taken out.
+    """
+
+    def __init__(self, tensors: dict[str, Tensor]) -> None:
+        self.tensors = tensors
+
+    def take(self, name: Any) -> Tensor:
+        """Take a tensor of this name, which nobody else has used."""
+        if not isinstance(name, str) or name not in self.tensors:
+            raise FileFormatError("a tensor is missing, or used twice.")
+        return self.tensors.pop(name)
+
+    def decode(self, value: Any, kinds: tuple[str, ...] = ()) -> Any:
+        """Decode a value.
+
+        Parameters
+        ----------
+        value : object
+            Parsed JSON.
+        kinds : tuple of str, default=()
+            Kinds of objects that may stand here.
+
+        Raises
+        ------
+        FileFormatError
+            If it is nothing that :class:`Writer` makes.
+        """
+        if isinstance(value, list):
+            return [self.decode(item, kinds) for item in value]
+        if not isinstance(value, dict):
+            return value
+        tags = [key for key in value if key.startswith("$")]
+        if not tags:
+            return {key: self.decode(item, kinds) for key, item in value.items()}
+        if len(value) != 1 or tags[0] not in _DECODERS:
+            raise FileFormatError("the document holds an unknown kind of value.")
+        return _DECODERS[tags[0]](self, value[tags[0]], kinds)
+
+    def _tuple(self, value: Any, kinds: tuple[str, ...]) -> tuple[Any, ...]:
+        return tuple(self.decode(item, kinds) for item in _listed(value))
+
+    def _dict(self, value: Any, kinds: tuple[str, ...]) -> dict[Any, Any]:
+        pairs = [(self.decode(key), self.decode(item, kinds)) for key, item in _listed(value)]
+        if len(dict(pairs)) != len(pairs):
+            raise FileFormatError("a key appears twice.")
+        return dict(pairs)
+
+    def _array(self, value: Any, kinds: tuple[str, ...]) -> NDArray[Any]:
+        array: NDArray[Any] = self.take(value).numpy()
+        return array
+
+    def _tensor(self, value: Any, kinds: tuple[str, ...]) -> Tensor:
+        return self.take(value)
+
+    def _texts(self, value: Any, kinds: tuple[str, ...]) -> NDArray[Any]:
+        kind, shape, items = _listed(value)
+        items = [self.decode(item) for item in _listed(items)]
+        if kind == "object":
+            array = np.empty(len(items), dtype=object)
+            array[:] = items
+            return array.reshape(shape)
+        fits = type(kind) is int and kind > 0 and kind * 4 * max(len(items), 1) <= _MAX_TEXT
+        if not fits or not all(isinstance(item, str) and len(item) <= kind for item in items):
+            raise FileFormatError("an array of strings has an impossible type.")
+        return np.array(items, dtype=f"U{kind}").reshape(shape)
+
+    def _scalar(self, value: Any, kinds: tuple[str, ...]) -> Any:
+        name, number = _listed(value)
+        dtype = np.dtype(name) if isinstance(name, str) and len(name) < 16 else None
+        if dtype is None or dtype.kind not in _TENSOR_KINDS:
+            raise FileFormatError("a number has an impossible type.")
+        return dtype.type(self.decode(number))
+
+    def _float(self, value: Any, kinds: tuple[str, ...]) -> float:
+        if value not in ("nan", "inf", "-inf"):
+            raise FileFormatError("a number is none.")
+        return float(value)
+
+    def _device(self, value: Any, kinds: tuple[str, ...]) -> torch.device:
+        return torch.device(str(value))
+
+    def _random_state(self, value: Any, kinds: tuple[str, ...]) -> np.random.RandomState:
+        name, position, has_gauss, gauss = _listed(value)
+        state = np.random.RandomState()
+        keys = self.take(name).numpy()
+        if not (type(position) is int and 0 <= position <= 624 and has_gauss in (0, 1)):
+            raise FileFormatError("a random state is none.")
+        state.set_state(("MT19937", keys, position, has_gauss, float(gauss)))
+        return state
+
+    def _class(self, value: Any, kinds: tuple[str, ...]) -> type:
+        kind, key = _listed(value)
+        if kind not in kinds or key not in classes_of(kind):
+            raise FileFormatError("the document names a class that may not stand there.")
+        return classes_of(kind)[key]
+
+    def _object(self, value: Any, kinds: tuple[str, ...]) -> Any:
+        kind, key, params = _listed(value)
+        if kind not in kinds or not isinstance(key, str) or not isinstance(params, dict):
+            raise FileFormatError("the document names an object that may not stand there.")
+        decoded = {name: self.decode(item, ("torch_loss",)) for name, item in params.items()}
+        return build(kind, key, decoded)
+
+
+def _listed(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise FileFormatError("the document has something else where a list belongs.")
+    return value
+
+
+_DECODERS = {
+    "$array": Reader._array,
+    "$class": Reader._class,
+    "$device": Reader._device,
+    "$dict": Reader._dict,
+    "$float": Reader._float,
+    "$object": Reader._object,
+    "$random_state": Reader._random_state,
+    "$scalar": Reader._scalar,
+    "$tensor": Reader._tensor,
+    "$texts": Reader._texts,
+    "$tuple": Reader._tuple,
+}

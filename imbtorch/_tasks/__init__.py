@@ -1,0 +1,1 @@
+"""The three tasks of a net: classes, labels and values."""

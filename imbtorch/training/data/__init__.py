@@ -1,0 +1,1 @@
+"""Rows on their way to the net: features, targets, weights, order, batches."""

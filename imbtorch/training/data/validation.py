@@ -1,0 +1,115 @@
+"""What skorch's callbacks see of the data: built only where there are callbacks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from skorch.dataset import Dataset
+from torch.utils.data import Subset
+
+from imbtorch._common.memo import Memo
+from imbtorch.training.data.features import ChosenFeatures, Features
+from imbtorch.training.data.rows import Rows, as_features
+
+__all__ = ["Validation", "rows_to_score"]
+
+
+def rows_to_score(X: Any, valid: NDArray[Any], net: Any, trained: Any, memo: Memo) -> Features:
+    """View the validation rows of ``X``, for a scorer; they are not copied.
+
+    Parameters
+    ----------
+    X : ndarray, CSR matrix or DatasetRows of shape (n, ...)
+        All rows.
+    valid : ndarray of int
+        Positions of the validation part.
+    net : Net
+        To be scored.
+    trained : object
+        What the net trains on: ``X``, or what a sampler made of it.
+    memo : Memo
+        Holds the features to train on.
+    """
+    device = torch.device(net.device)
+    if trained is X:
+        features = memo.once(as_features, (X, net.dtype, device))
+    else:
+        features = as_features(X, net.dtype, device, resident=False)
+    return ChosenFeatures(features, valid, device)
+
+
+class Validation:
+    """The data as skorch datasets, and the validation part as rows.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n, ...)
+        All rows.
+    targets : ndarray of shape (n,) or (n, k), or CSR matrix of shape (n, l)
+        Class of each row, values, or labels.
+    train, valid : ndarray of int or None
+        Positions of the two parts; None for all, and for none.
+    dtype : torch.dtype
+        Type to compute in.
+    device : torch.device
+        Where to compute.
+    """
+
+    def __init__(
+        self,
+        X: Any,
+        targets: Any,
+        train: NDArray[Any] | None,
+        valid: NDArray[Any] | None,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        # skorch's dataset indexes rows as sparse matrices do, not as sparse arrays do
+        self.given = {
+            "X": sparse.csr_matrix(X) if sparse.issparse(X) else X,
+            "y": targets.toarray() if sparse.issparse(targets) else targets.astype(_kind(targets)),
+        }
+        whole = Dataset(self.given["X"], self.given["y"])
+        self.datasets = {
+            "dataset_train": whole if train is None else Subset(whole, train.tolist()),
+            "dataset_valid": None if valid is None else Subset(whole, valid.tolist()),
+        }
+        self.rows = None
+        if valid is not None:
+            features = ChosenFeatures(as_features(X, dtype, device), valid, device)
+            self.rows = Rows(features, targets[valid], None, dtype, device)
+
+    def show(self, net: Any, train_loss: float, hooks: frozenset[str]) -> float | None:
+        """Show the end of an epoch to skorch's callbacks; return the validation loss, if any."""
+        if not hooks:  # skorch's checkpoints read a last batch
+            net.history.new_batch()
+            net.history.record_batch("train_loss", train_loss)
+        return None if self.rows is None else self._loss(net, self.rows, hooks)
+
+    def _loss(self, net: Any, rows: Rows, hooks: frozenset[str]) -> float:
+        """Mean loss of the validation part, its batches shown to the callbacks that ask."""
+        total = 0.0
+        order = torch.arange(len(rows), device=net.device)
+        for x, codes, _ in rows.batches(order, net.batch_size):
+            if hooks:
+                net.notify("on_batch_begin", batch=(x, codes), training=False)
+            with torch.no_grad():
+                logits = net.read(net.module_(x))
+                loss = net.unweighted(logits, codes)
+            total += float(loss) * len(x)
+            if hooks:
+                net.history.record_batch("valid_loss", float(loss))
+                net.history.record_batch("valid_batch_size", len(x))
+                net.notify(
+                    "on_batch_end", batch=(x, codes), training=False, loss=loss, y_pred=logits
+                )
+        return total / len(rows)
+
+
+def _kind(targets: NDArray[Any]) -> type[np.generic]:
+    """Codes come in the smallest type that holds them; skorch's callbacks expect the usual one."""
+    return np.int64 if targets.dtype.kind in "iu" else targets.dtype.type

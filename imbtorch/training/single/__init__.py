@@ -1,0 +1,1 @@
+"""Engines of a single net: in one process, and in several."""

@@ -1,0 +1,241 @@
+"""Back-propagation through a plain chain of layers, without a graph.
+
+For a small net most of a training step is autograd's own work: building a node per operation,
+walking them, accumulating. A ``torch.nn.Sequential`` of linear layers, activations and dropout
+needs none of it, because its backward pass is its forward pass read from the end. Values and
+gradients are those of autograd; anything that is not such a chain goes through autograd.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol, cast
+
+import torch
+from torch import Tensor, nn
+
+from imbtorch.training.data.sparse_rows import SparseRows
+
+__all__ = ["Activation", "Chain", "Dropout", "has_hooks", "plain_layers"]
+
+_aten = torch.ops.aten
+_SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
+
+# backward of each activation: (gradient, input, output, layer) -> gradient
+_ACTIVATIONS: dict[type[nn.Module], Callable[[Tensor, Tensor, Tensor, Any], Tensor]] = {
+    nn.ReLU: lambda g, x, y, _: _aten.threshold_backward.default(g, y, 0),
+    nn.SiLU: lambda g, x, y, _: _aten.silu_backward.default(g, x),
+    nn.Tanh: lambda g, x, y, _: _aten.tanh_backward.default(g, y),
+    nn.GELU: lambda g, x, y, m: _aten.gelu_backward.default(g, x, approximate=m.approximate),
+    nn.ELU: lambda g, x, y, m: _aten.elu_backward.default(g, m.alpha, 1, 1, False, x),
+    nn.SELU: lambda g, x, y, _: _aten.elu_backward.default(
+        g, _SELU_ALPHA, _SELU_SCALE, 1, False, x
+    ),
+    nn.LeakyReLU: lambda g, x, y, m: _aten.leaky_relu_backward.default(
+        g, x, m.negative_slope, False
+    ),
+}
+
+
+class _Layer(Protocol):
+    def forward(self, x: Any) -> Tensor: ...
+    def backward(self, gradient: Tensor, first: bool) -> Tensor: ...
+
+
+class _Linear:
+    """``y = x W^T + b``; gradients are written straight into ``weight.grad`` and ``bias.grad``."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        self.layer = layer
+        self.weight, self.bias = layer.weight.detach(), layer.bias.detach()
+        self.transposed = self.weight.t()
+        layer.weight.grad = self.weight_grad = torch.zeros_like(self.weight)
+        layer.bias.grad = self.bias_grad = torch.zeros_like(self.bias)
+
+    def forward(self, x: Tensor | SparseRows) -> Tensor:
+        self.x = x
+        if isinstance(x, SparseRows):
+            return x.times(self.transposed).add_(self.bias)
+        return torch.addmm(self.bias, x, self.transposed)
+
+    def backward(self, gradient: Tensor, first: bool) -> Tensor:
+        if isinstance(self.x, SparseRows):
+            self.x.transposed_times(gradient, out=self.weight_grad.t())
+        else:
+            torch.mm(gradient.t(), self.x, out=self.weight_grad)
+        torch.sum(gradient, 0, out=self.bias_grad)
+        return gradient if first else torch.mm(gradient, self.weight)
+
+
+class Activation:
+    """A non-linearity and its derivative."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        self.layer, self.derivative = layer, _ACTIVATIONS[type(layer)]
+        self.apply = layer.forward
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the layer, and remember what its derivative needs."""
+        self.x = x
+        self.y = cast(Tensor, self.apply(x))
+        return self.y
+
+    def backward(self, gradient: Tensor, first: bool) -> Tensor:
+        """Gradient by the input, from that by the output."""
+        return self.derivative(gradient, self.x, self.y, self.layer)
+
+
+class Dropout:
+    """Zero units at random, scale up the others."""
+
+    def __init__(self, layer: Any) -> None:
+        self.p: float = layer.p
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Draw a mask, and apply it."""
+        y, self.mask = _aten.native_dropout.default(x, self.p, True)
+        return cast(Tensor, y)
+
+    def backward(self, gradient: Tensor, first: bool) -> Tensor:
+        """Apply the mask to the gradient."""
+        return cast(
+            Tensor,
+            _aten.native_dropout_backward.default(gradient, self.mask, 1 / (1 - self.p)),
+        )
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Tell whether somebody watches or changes what goes through a module."""
+    return bool(
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+    )
+
+
+def _is_trained_plainly(parameter: nn.Parameter) -> bool:
+    hooked = parameter._backward_hooks or parameter._post_accumulate_grad_hooks
+    return parameter.requires_grad and not hooked
+
+
+def _is_plain(layer: nn.Module) -> bool:
+    if has_hooks(layer) or not all(map(_is_trained_plainly, layer.parameters())):
+        return False
+    if type(layer) is nn.Linear:
+        return layer.bias is not None
+    if type(layer) is nn.Dropout:
+        return not layer.inplace and layer.p < 1
+    return type(layer) in _ACTIVATIONS and not getattr(layer, "inplace", False)
+
+
+def plain_layers(module: nn.Module) -> list[nn.Module] | None:
+    """Take a module apart into linear layers, activations and dropout.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Any.
+
+    Returns
+    -------
+    list of torch.nn.Module or None
+        In forward order, a linear one first; None where the module is anything else.
+    """
+    parts = list(module) if type(module) is nn.Sequential else []
+    tensors = [p for part in parts for p in part.parameters()]
+    plain = (
+        parts
+        and not has_hooks(module)
+        and all(map(_is_plain, parts))
+        and len({id(p) for p in tensors}) == len(tensors)  # a shared one accumulates
+        and type(parts[0]) is nn.Linear
+    )
+    return parts if plain else None
+
+
+class Chain:
+    """A ``torch.nn.Sequential`` in training mode, run layer by layer.
+
+    Parameters
+    ----------
+    layers : list of _Layer
+        In forward order; made by :meth:`of`.
+    """
+
+    def __init__(self, layers: list[_Layer]) -> None:
+        self.layers = layers
+
+    @classmethod
+    def of(cls, module: nn.Module) -> Chain | None:
+        """Take a module apart, or return None where it is not a plain chain."""
+        parts = plain_layers(module)
+        if parts is None:
+            return None
+        layers: list[_Layer] = []
+        for part in parts:
+            if isinstance(part, nn.Linear):
+                layers.append(_Linear(part))
+            elif isinstance(part, nn.Dropout):
+                layers.append(Dropout(part))
+            else:
+                layers.append(Activation(part))
+        return cls(layers)
+
+    def store_by_feature(self, *, fresh: bool) -> bool:
+        """Lay out the first weight matrix feature by feature, as products with sparse rows read it.
+
+        Its values and shape stay; what an optimizer remembers has the layout of the weights, so
+        that they may be moved only while it is ``fresh``. Tell whether it is so laid out.
+        """
+        weight = cast(_Linear, self.layers[0]).layer.weight
+        if fresh and not weight.t().is_contiguous():
+            weight.data = weight.data.t().contiguous().t()
+            weight.grad = None
+        return bool(weight.t().is_contiguous())
+
+    def gradients(
+        self,
+        x: Tensor | SparseRows,
+        loss: Callable[[Tensor], Tensor],
+        share: Tensor,
+        closed_form: Callable[[Tensor], tuple[Tensor, Tensor] | None] | None = None,
+    ) -> Tensor:
+        """Write the gradients of ``loss(chain(x))`` into the parameters.
+
+        Parameters
+        ----------
+        x : Tensor or SparseRows of shape (b, n_features)
+            A batch.
+        loss : callable(output) -> scalar Tensor
+            Loss of the batch; autograd differentiates it, so that it may be any.
+        share : Tensor of shape (b,); of labels (b, 1) or (b, l)
+            Factor of each row, or of each label, in that loss.
+        closed_form : callable(output) -> (losses, gradient) or None
+            Loss of each row (of each label) and its gradient, where the loss knows it.
+
+        Returns
+        -------
+        Tensor
+            The loss, a detached scalar.
+        """
+        with torch.no_grad():
+            output: Any = x
+            for layer in self.layers:
+                output = layer.forward(output)
+            known = None if closed_form is None else closed_form(output)
+        if known is None:
+            output.requires_grad_()
+            value = loss(output)
+            value.backward()
+            gradient = output.grad
+            assert gradient is not None
+        else:
+            values, gradient = known
+            value = (values * share).sum()
+            gradient.mul_(share if share.ndim == 2 else share.unsqueeze(1))
+        first = self.layers[0]
+        with torch.no_grad():
+            for layer in reversed(self.layers):
+                gradient = layer.backward(gradient, layer is first)
+        return value.detach()

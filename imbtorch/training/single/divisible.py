@@ -1,0 +1,79 @@
+"""Whether a batch may be computed in parts: at different times, or by different processes."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
+
+from imbtorch.training.data.observers import observing_layers
+from imbtorch.training.net import Net
+
+__all__ = ["indivisible_because"]
+
+
+def indivisible_because(net: Net, *, hooked: bool) -> str | None:
+    """Say why the gradient of a batch is not the sum of those of its parts; None where it is.
+
+    Parameters
+    ----------
+    net : Net
+        To be trained.
+    hooked : bool
+        Whether callbacks look at batches.
+
+    Returns
+    -------
+    str or None
+        A main clause.
+    """
+    module, loss = net.module_, net.criterion_
+    watching = observing_layers(module)
+    norms = [
+        layer
+        for layer in module.modules()
+        if isinstance(layer, _BatchNorm)
+        or (isinstance(layer, _NormBase) and layer.track_running_stats)
+    ]
+    if norms:
+        return f"{type(norms[0]).__name__} takes its statistics from the whole batch"
+    if watching:
+        return f"{type(watching[0]).__name__} looks at the targets of the whole batch"
+    if not loss.sums_over_rows or _compares_rows(net):
+        return f"{type(loss).__name__} compares the rows of a batch with each other"
+    if hooked:
+        return "callbacks look at whole batches (on_batch_begin, on_batch_end, on_grad_computed)"
+    return None
+
+
+@torch.no_grad()
+def _compares_rows(net: Net) -> bool:
+    """Try whether the loss of random rows is the sum over them."""
+    n, width = 12, net.n_outputs
+    loss = copy.deepcopy(net.criterion_).train(True)
+    loss.set_epoch(2**31)  # past any warm-up
+    before = _values(loss)
+    draw = torch.Generator().manual_seed(0)
+    output = torch.randn(n, width, generator=draw, dtype=net.dtype).to(net.device)
+    target = torch.randn(n, width, generator=draw, dtype=net.dtype).to(net.device)
+    if net.task == "classes":
+        target = torch.arange(n, device=net.device) % width
+    elif net.task == "labels":
+        target = (target > 0).to(net.dtype)
+    terms = n * width if net.task == "labels" else n
+    share = output.new_full((n, 1) if net.task == "labels" else (n,), 1 / terms)
+
+    def value(rows: slice) -> float:
+        return float(loss.batch_loss(output[rows], target[rows], share[rows]))
+
+    whole = value(slice(None))
+    parts = sum(value(slice(row, row + 1)) for row in range(n))
+    adds_up = abs(whole - parts) <= 1e-5 * max(1.0, abs(whole))
+    return not adds_up or _values(loss) != before
+
+
+def _values(module: nn.Module) -> dict[str, Any]:
+    return {name: tensor.tolist() for name, tensor in module.state_dict().items()}

@@ -1,0 +1,163 @@
+"""Epochs of a single net: by the chain where it is one, by autograd where it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from imbtorch.training.data.rows import batch_sizes
+from imbtorch.training.optimizers import LearningRate
+from imbtorch.training.run import Run
+from imbtorch.training.single.chain import Chain
+from imbtorch.training.single.out_of_memory import InParts, check_divisible
+from imbtorch.training.steps import Steps
+
+__all__ = ["SingleEngine"]
+
+Batches = Iterator[tuple[Any, Any, Tensor]]
+
+
+class SingleEngine:
+    """Train one net, with everything that skorch's callbacks may ask for.
+
+    Parameters
+    ----------
+    runs : sequence of one Run
+        That of the net.
+    """
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        (self.run,) = runs
+        self.net = net = self.run.net
+        self.in_parts: InParts | None = None
+        if self.run.on_oom == "split":
+            check_divisible(net, hooked=bool(self.run.hooks))
+            self.in_parts = InParts([p for _, p in net.get_all_learnable_params()])
+        self.takes_sparse = self.run.rows.can_stay_sparse and self._lays_out_for_sparse()
+        self.rate = LearningRate(net.optimizer_, self.run.lr_schedule, self.run.epochs)
+        self.steps = Steps(
+            net.module_,
+            net.optimizer_,
+            self.run.epochs,
+            clipping=self.run.clipping,
+            sharpness=self.run.sharpness,
+            averaging=self.run.averaging,
+        )
+
+    def epoch(self, runs: Sequence[Run], epoch: int) -> list[tuple[float, bool]]:
+        """Train on the rows of the epoch.
+
+        Returns
+        -------
+        list of (float, bool)
+            Sum of the losses, and whether the weights are finite.
+        """
+        run, batch_size = self.run, self.net.batch_size
+        self.rate.begin_epoch(epoch, len(batch_sizes(len(run.order), batch_size)))
+        with self.steps.epoch():
+            total = (self._hooked if run.hooks else self._lean)(self._batches())
+        weights = [p.detach() for p in self.net.module_.parameters() if p.is_floating_point()]
+        norms = torch.stack([w.norm() for w in weights]) if weights else torch.zeros(1)
+        return [(float(total), bool(torch.isfinite(norms).all()))]
+
+    def leave(self, runs: Sequence[Run]) -> None:
+        """Put the learning rate back, so that training can be continued."""
+        self.rate.reset()
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps of the steps."""
+        average = self.steps.average
+        return {
+            "average": None if average is None else average.state(),
+            "n_parts": 1 if self.in_parts is None else self.in_parts.n_parts,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        if self.steps.average is not None:
+            self.steps.average.restore(state["average"])
+        if self.in_parts is not None:
+            self.in_parts.n_parts = state["n_parts"]
+
+    def averaged(self, run: Run) -> bool:
+        """Tell whether the net holds an average of its weights."""
+        average = self.steps.average
+        return average is not None and bool(average.count)
+
+    def _batches(self) -> Batches:
+        run = self.run
+        return run.rows.batches(run.order, self.net.batch_size, sparse=self.takes_sparse)
+
+    def _lean(self, batches: Batches) -> Tensor:
+        net, step = self.net, self.steps.step
+        gradients = self._gradients()
+        total = torch.zeros((), dtype=net.dtype, device=net.device)
+        for x, codes, share in batches:
+            self.rate()
+            again = partial(gradients, x, codes, share)
+            value = again()
+            step(again)
+            total.add_(value, alpha=len(x))
+        return total
+
+    def _gradients(self) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+        gradients = self._gradients_of(self._chain())
+        if self.in_parts is None:
+            return gradients
+        self.in_parts.gradients = gradients
+        return self.in_parts
+
+    def _gradients_of(self, chain: Chain | None) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+        """Return what writes the gradients of a batch and gives its loss, detached."""
+        net, module = self.net, self.net.module_
+        params = [p for group in net.optimizer_.param_groups for p in group["params"]]
+
+        def by_autograd(x: Tensor, codes: Tensor, share: Tensor) -> Tensor:
+            for param in params:
+                param.grad = None
+            value = net.batch_loss(codes, share, module(x))
+            value.backward()
+            return value.detach()
+
+        def by_chain(x: Tensor, codes: Tensor, share: Tensor) -> Tensor:
+            assert chain is not None
+            loss = partial(net.batch_loss, codes, share)
+            return chain.gradients(x, loss, share, partial(net.closed_form, codes))
+
+        return by_autograd if chain is None else by_chain
+
+    def _lays_out_for_sparse(self) -> bool:
+        chain = None if self.run.hooks else self._chain()
+        return chain is not None and chain.store_by_feature(fresh=not self.net.optimizer_.state)
+
+    def _chain(self) -> Chain | None:
+        """Take the module apart for back-propagation without a graph, where that is possible."""
+        learns = any(True for _ in self.net.criterion_.parameters())
+        return None if learns else Chain.of(self.net.module_)
+
+    def _hooked(self, batches: Batches) -> Tensor:
+        """Do the same as ``_lean``, telling skorch's callbacks about every batch."""
+        net, step = self.net, self.steps.step
+        gradients = self._gradients_of(None)
+        total = torch.zeros((), dtype=net.dtype, device=net.device)
+        for x, codes, share in batches:
+            self.rate()
+            net.optimizer_.zero_grad()
+            net.notify("on_batch_begin", batch=(x, codes), training=True)
+            logits = net.read(net.module_(x))
+            loss = net.batch_loss(codes, share, logits)
+            loss.backward()
+            named = list(net.get_all_learnable_params())
+            net.notify("on_grad_computed", named_parameters=named, batch=(x, codes), training=True)
+            step(partial(gradients, x, codes, share))
+            total.add_(loss.detach(), alpha=len(x))
+            net.history.record_batch("train_loss", float(loss.detach()))
+            net.history.record_batch("train_batch_size", len(x))
+            net.notify(
+                "on_batch_end", batch=(x, codes), training=True, loss=loss, y_pred=logits.detach()
+            )
+        return total
