@@ -5,9 +5,12 @@ PYTHON ?= python3
 WORKERS ?= 2
 # passed on to pytest, for instance: make test ARGS="-k focal"
 ARGS ?=
+PYTEST := -m pytest -q -n $(WORKERS) --dist worksteal
+# prints the slowest tests at the end
+DURATIONS := --durations=25
 OUT ?= demo_output
-# of make test-floor. The oldest allowed is torch==2.6.0, whose wheel brings gigabytes of CUDA on
-# Linux; by default the one of constraints.txt, of which a build is at hand already
+# the torch of make test-floor. The oldest allowed is torch==2.6.0, whose wheel brings gigabytes of
+# CUDA on Linux; by default it is the version of constraints.txt, which is installed already
 FLOOR_TORCH ?= $(TORCH)
 
 VENV := .venv
@@ -18,21 +21,22 @@ FLOOR_INSTALL := $(FLOOR)/bin/python -m pip install --quiet --disable-pip-versio
 TORCH := $(shell sed -n 's/^\(torch==[^ ;]*\).*/\1/p' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-floor lint typecheck bench study docs docs-links losses-page plots-page clean distclean
+.PHONY: help demo quick test test-floor lint typecheck bench study docs docs-links losses-page plots-page clean distclean
 
 help:
-	@echo "make demo       compare losses and SMOTE on real imbalanced data; figures in $(OUT)/"
-	@echo "make test       lint, type check, run the tests (ARGS=... goes to pytest)"
-	@echo "make test-floor the tests with the oldest dependencies allowed (FLOOR_TORCH=torch==2.6.0)"
-	@echo "make docs       the documentation, in docs/_build/html; runs the examples; any warning is an error"
-	@echo "make lint       ruff: rules and formatting; codespell"
-	@echo "make typecheck  mypy, strict"
-	@echo "make bench      speed of fit and predict_proba against the peers"
-	@echo "make study      remedies on many data sets, on from where it stopped; then docs/study.md"
-	@echo "make docs-links  are the external links of the documentation alive? needs the network"
-	@echo "make losses-page  docs/losses.md and its pictures, from the docstrings of the losses"
-	@echo "make plots-page  the pictures of docs/plotting.md, from the code on that page, and of docs/index.md"
-	@echo "make clean      remove caches, builds and $(OUT)/; make distclean removes the environments too"
+	@echo "make demo         compare losses and SMOTE on real imbalanced data; figures in $(OUT)/"
+	@echo "make quick        lint, type check, run the tests that are not slow: less than two minutes"
+	@echo "make test         lint, type check, run all tests (ARGS=... goes to pytest)"
+	@echo "make test-floor   all tests with the oldest dependencies allowed (FLOOR_TORCH=torch==2.6.0)"
+	@echo "make docs         build docs/_build/html, which runs the examples; any warning is an error"
+	@echo "make lint         ruff: rules and formatting; codespell"
+	@echo "make typecheck    mypy, strict"
+	@echo "make bench        measure the speed of fit and predict_proba against other packages"
+	@echo "make study        continue the study of remedies on many data sets; write docs/study.md"
+	@echo "make docs-links   check the external links of the documentation; needs the network"
+	@echo "make losses-page  write docs/losses.md and its pictures from the docstrings of the losses"
+	@echo "make plots-page   draw the pictures of docs/plotting.md and docs/index.md"
+	@echo "make clean        remove caches, builds and $(OUT)/; make distclean removes the environments, too"
 
 demo: $(VENV)/.stamp-demo
 	@echo "==> losses and SMOTE compared on imbalanced data"
@@ -42,13 +46,17 @@ demo: $(VENV)/.stamp-demo
 	@echo "==> figures:"
 	@ls $(OUT)/*.png
 
+quick: lint typecheck
+	@echo "==> pytest, without the slow tests, $(WORKERS) processes"
+	@OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST) -m "not slow" $(ARGS)
+
 test: lint typecheck
 	@echo "==> pytest, $(WORKERS) processes"
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST) $(DURATIONS) $(ARGS)
 
 test-floor: $(FLOOR)/.stamp-test
 	@echo "==> pytest with the oldest dependencies, $(WORKERS) processes"
-	@OMP_NUM_THREADS=1 $(FLOOR)/bin/python -m pytest -q -n $(WORKERS) --dist worksteal $(ARGS)
+	@OMP_NUM_THREADS=1 $(FLOOR)/bin/python $(PYTEST) $(DURATIONS) $(ARGS)
 
 lint: $(VENV)/.stamp-dev
 	@echo "==> ruff check"
@@ -98,7 +106,7 @@ $(VENV)/.stamp-venv:
 	@$(PYTHON) -m venv $(VENV)
 	@touch $@
 
-# torch by itself and first, so that a build of exactly this version that is at hand is taken
+# torch is installed first and by itself, so that pip takes a build of this version that it has
 $(VENV)/.stamp-torch: $(VENV)/.stamp-venv constraints.txt
 	@echo "==> installing $(TORCH)"
 	@$(INSTALL) '$(TORCH)'

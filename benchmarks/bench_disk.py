@@ -1,12 +1,12 @@
 """Training from a file on the disk: peak memory, and rows per second.
 
-Writes normal features, chunk by chunk, to a temporary folder, and trains one epoch on the memory
-map, in a fresh process::
+The script writes normal features, chunk by chunk, to a temporary folder, and trains one epoch on
+the memory map, in a fresh process::
 
     python benchmarks/bench_disk.py
     python benchmarks/bench_disk.py --rows 1000000 --dtype float64
 
-Resident memory includes pages of the file that the system keeps and gives back when it needs them;
+Resident memory includes pages of the file, which the system keeps until it needs the memory;
 anonymous memory is what the training itself occupies.
 """
 
@@ -28,7 +28,7 @@ from imbtorch import ImbalancedNetClassifier
 
 MB = 1e6
 CHUNK = 500_000
-PERIOD = 0.005  # seconds between two looks at the memory
+PERIOD = 0.005  # seconds between two measurements of the memory
 
 
 def write_rows(folder: Path, n_rows: int, dtype: str, share: float = 0.01) -> None:
@@ -56,7 +56,10 @@ def forget(path: Path) -> None:
 
 
 class Watch:
-    """The most memory of each kind while something runs; anonymous memory keeps no record."""
+    """Record the largest memory of each kind while something runs.
+
+    The system itself keeps no record of the peak of anonymous memory.
+    """
 
     def __enter__(self) -> Watch:
         self.most = {"VmRSS": 0, "RssAnon": 0}
@@ -79,7 +82,7 @@ class Watch:
 
 
 def inside(folder: Path, batch_size: int) -> None:
-    """Train in this process, and print what it took."""
+    """Train in this process, and print seconds and memory as JSON."""
     X, y = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in "Xy")
     net = ImbalancedNetClassifier(
         network(), batch_size=batch_size, max_epochs=1, device="cpu", random_state=0
@@ -95,10 +98,10 @@ def inside(folder: Path, batch_size: int) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = make_parser(__doc__)
-    parser.add_argument("--rows", type=int, default=20_000_000, help="to write (%(default)s)")
+    parser.add_argument("--rows", type=int, default=20_000_000, help="rows to write (%(default)s)")
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
-    parser.add_argument("--batch-size", type=int, default=4096, help="(%(default)s)")
-    parser.add_argument("--folder", type=Path, help="where to make the temporary folder")
+    parser.add_argument("--batch-size", type=int, default=4096, help="rows a step (%(default)s)")
+    parser.add_argument("--folder", type=Path, help="folder to make the temporary folder in")
     args = parser.parse_args(argv)
     if not Path("/proc/self/status").exists():
         parser.error("memory is read from /proc, which this system does not have")

@@ -6,18 +6,19 @@ member is trained on all rows (``subset="all"``)::
     python benchmarks/bench_ensemble.py
     python benchmarks/bench_ensemble.py --rounds 1 --rows 4000 --sizes 1 4 --batch-sizes 256
 
-Among the contestants are as many fits one after the other as ``--members`` says.
+``--members`` nets that are fitted one after the other are measured, too.
 
-What the members gain together, by the protocol of the Fraud Detection Handbook (see handbook.py)::
+How well the members predict together, by the protocol of the Fraud Detection Handbook (see
+handbook.py)::
 
     python benchmarks/bench_ensemble.py --quality
     python benchmarks/bench_ensemble.py --quality --subset balanced --set max_epochs=100
     python benchmarks/bench_ensemble.py --quality --chosen --folds test
 
-``--chosen`` is what was best on the validation folds (see docs/searches.md): ``--preprocessing
-logs``, a focal loss with gamma 1, and 128 rows a batch.
+``--chosen`` takes the parameters that were best on the validation folds (see docs/searches.md):
+``--preprocessing logs``, a focal loss with gamma 1, and 128 rows a batch.
 
-Where others use the machine too, ``--threads 1`` gives steadier numbers.
+On a machine that others use too, ``--threads 1`` gives steadier numbers.
 """
 
 from __future__ import annotations
@@ -47,14 +48,14 @@ def one_by_one(net: ImbalancedNetClassifier, n: int, X: Array, y: Array) -> None
 
 
 def ensemble(net: ImbalancedNetClassifier, n: int, X: Array, y: Array) -> None:
-    """Fit an ensemble of ``n`` on all rows."""
+    """Fit an ensemble of ``n`` nets on all rows."""
     BalancedNetEnsembleClassifier(net, n, subset="all", random_state=0).fit(X, y)
 
 
 def contestants(
     net: ImbalancedNetClassifier, sizes: Sequence[int], n_alone: int
 ) -> dict[str, tuple[int, Callable[[Array, Array], None]]]:
-    """List whom to measure, and how many nets each trains."""
+    """Return the contestants, each with the number of nets that it trains."""
     return {
         ONE: (1, partial(one_by_one, net, 1)),
         f"{n_alone} nets, one by one": (n_alone, partial(one_by_one, net, n_alone)),
@@ -131,22 +132,36 @@ def main(argv: Sequence[str] | None = None) -> None:
         type=int,
         default=8,
         metavar="N",
-        help="nets one by one, or of --quality (%(default)s)",
+        help="nets to fit one by one, or nets of the ensemble of --quality (%(default)s)",
     )
     parser.add_argument("--epochs", type=int, default=3, help="passes over the rows (%(default)s)")
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[64, 256], metavar="N")
     parser.add_argument(
-        "--sizes", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32], metavar="N", help="members"
+        "--sizes",
+        type=int,
+        nargs="+",
+        default=[1, 2, 4, 8, 16, 32],
+        metavar="N",
+        help="sizes of the ensembles",
     )
     parser.add_argument("--rows", type=int, help="use the first so many rows only")
     parser.add_argument("--device", default="cpu", help="where the nets are trained (%(default)s)")
     protocol = parser.add_argument_group("the Handbook's protocol")
-    protocol.add_argument("--quality", action="store_true", help="follow it; measures no speed")
     protocol.add_argument(
-        "--subset", choices=["all", "balanced", "bootstrap"], default="all", help="(%(default)s)"
+        "--quality",
+        action="store_true",
+        help="measure by it how well the ensemble predicts, and no speed",
     )
     protocol.add_argument(
-        "--chosen", action="store_true", help="what was best on the validation folds"
+        "--subset",
+        choices=["all", "balanced", "bootstrap"],
+        default="all",
+        help="rows of a net (%(default)s)",
+    )
+    protocol.add_argument(
+        "--chosen",
+        action="store_true",
+        help="take the parameters that were best on the validation folds",
     )
     add_options(protocol)
     args = parser.parse_args(argv)

@@ -39,7 +39,7 @@ TIME_BOUND, MEMORY_BOUND = 2.0, 2.0
 
 
 def given(input_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
-    """Build the same net as a module of the user's making."""
+    """Build the same net, as a user does who wrote the module."""
     return MLP(HIDDEN).build(input_shape, n_outputs)
 
 
@@ -47,18 +47,18 @@ MODULES = {"ours": MLP(HIDDEN), "the user's": given}
 
 
 def fitted(module: Any) -> ImbalancedNetClassifier:
-    """Fit a net of 10 million parameters, a little."""
+    """Fit a net of 10 million parameters for one epoch on a few rows."""
     X, y = synthetic(64, 8)
     return ImbalancedNetClassifier(module, max_epochs=1, random_state=0).fit(X, y)
 
 
 def weights_of(clf: ImbalancedNetClassifier) -> int:
-    """Bytes of the weights."""
+    """Return the number of bytes of the weights."""
     return sum(p.nbytes for p in clf.module_.parameters())
 
 
 def write_and_read(data: bytes, path: Path) -> None:
-    """Do with bytes what ``save`` and ``load`` do with a net."""
+    """Write bytes to the disk and read them, as ``save`` and ``load`` do with a net."""
     with path.open("wb") as file:
         file.write(data)
         file.flush()
@@ -67,16 +67,16 @@ def write_and_read(data: bytes, path: Path) -> None:
 
 
 def save_and_load(clf: ImbalancedNetClassifier, path: Path) -> None:
-    """Save and load."""
+    """Save a net and load it."""
     clf.save(path)
     load(path)
 
 
 def measured(folder: Path, rounds: int) -> dict[str, float]:
-    """Seconds of both, medians."""
+    """Return the median seconds of both ways."""
     clf = fitted(MODULES["ours"])
     data = bytes(weights_of(clf))
-    save_and_load(clf, folder / "net")  # what a process needs once
+    save_and_load(clf, folder / "net")  # the first call of a process is slower
     return timed_rounds(
         {
             "bytes": lambda: write_and_read(data, folder / "bytes"),
@@ -91,13 +91,13 @@ def inside(what: str, module: str, path: Path) -> None:
     caller = None if module == "ours" else MODULES[module]
     small = path.with_name("small")
     if what == "save":
-        clf = load(path, module=caller)  # a fit would have had its own peak
+        clf = load(path, module=caller)  # a fit would have a peak of its own
         before = current_memory()
         clf.save(path)
     else:
         tiny = ImbalancedNetClassifier(MLP((4,)), max_epochs=1).fit(*synthetic(64, 8))
         tiny.save(small)
-        load(small)  # what a process needs once
+        load(small)  # the first call of a process takes memory that later calls do not
         before = current_memory()
         load(path, module=caller)
     print(json.dumps({"bytes": max(0, peak_memory() - before)}))
@@ -106,7 +106,9 @@ def inside(what: str, module: str, path: Path) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = make_parser(__doc__, rounds=7)
-    parser.add_argument("--folder", type=Path, help="where to write; the temporary folder")
+    parser.add_argument(
+        "--folder", type=Path, help="folder to write to (default: the temporary folder)"
+    )
     args = parser.parse_args(argv)
     limit_threads(args.threads)
     with TemporaryDirectory(dir=args.folder) as name:

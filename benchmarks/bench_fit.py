@@ -1,7 +1,7 @@
 """Speed of ``fit`` against skorch, a DataLoader loop, a bare loop and scikit-learn.
 
-All train the same network (15-100-100-2, ReLU) on the same rows with Adam at a learning rate of
-1e-3 on cross-entropy, for the same number of epochs and rows per batch::
+All contestants train the same network (15-100-100-2, ReLU) on the same rows with Adam at a learning
+rate of 1e-3 on cross-entropy, for the same number of epochs and rows per batch::
 
     python benchmarks/bench_fit.py
     python benchmarks/bench_fit.py --rounds 3 --batch-sizes 256 --loss focal logit_adjusted
@@ -9,7 +9,7 @@ All train the same network (15-100-100-2, ReLU) on the same rows with Adam at a 
 Rows per second are rows of ``X`` given to ``fit`` times epochs. skorch's defaults hold 20 % of
 them out for validation and score them after each epoch; without that it trains on all of them.
 
-Where others use the machine too, ``--threads 1`` gives steadier numbers.
+On a machine that others use too, ``--threads 1`` gives steadier numbers.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def skorch(X: Array, y: Array, batch_size: int, epochs: int, **parameters: Any) 
 
 
 def data_loader_loop(X: Array, y: Array, batch_size: int, epochs: int) -> None:
-    """Train as tutorials do."""
+    """Train in a loop as tutorials show it."""
     module = network()
     optimizer = torch.optim.Adam(module.parameters(), lr=LR)
     loader = DataLoader(
@@ -91,7 +91,7 @@ def data_loader_loop(X: Array, y: Array, batch_size: int, epochs: int) -> None:
 
 
 def bare_loop(X: Array, y: Array, batch_size: int, epochs: int) -> None:
-    """Do nothing but what training takes: slices of shuffled tensors, a fused optimizer."""
+    """Train with the least work possible: slices of shuffled tensors, a fused optimizer."""
     module = network()
     optimizer = torch.optim.Adam(module.parameters(), lr=LR, fused=True)
     features, codes = torch.from_numpy(X), torch.from_numpy(y)
@@ -107,7 +107,7 @@ def bare_loop(X: Array, y: Array, batch_size: int, epochs: int) -> None:
 
 def scikit_learn(X: Array, y: Array, batch_size: int, epochs: int) -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # that few epochs do not converge
+        warnings.simplefilter("ignore", ConvergenceWarning)  # so few epochs do not converge
         MLPClassifier(
             (100, 100),
             learning_rate_init=LR,
@@ -119,7 +119,7 @@ def scikit_learn(X: Array, y: Array, batch_size: int, epochs: int) -> None:
 
 
 def contestants(losses: Sequence[str]) -> dict[str, Callable[..., None]]:
-    """List whom to measure."""
+    """Return the contestants: functions that train."""
     return {
         "imbtorch": imbtorch,
         **{f"imbtorch, {loss}": partial(imbtorch, loss=loss) for loss in losses},
@@ -136,7 +136,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = make_parser(__doc__, rounds=5)
     parser.add_argument("--epochs", type=int, default=2, help="passes over the rows (%(default)s)")
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[64, 256, 1024], metavar="N")
-    parser.add_argument("--loss", nargs="*", default=[], metavar="NAME", help="imbtorch's, as well")
+    parser.add_argument(
+        "--loss", nargs="*", default=[], metavar="NAME", help="further losses of imbtorch"
+    )
     parser.add_argument("--rows", type=int, help="use the first so many rows only")
     args = parser.parse_args(argv)
     X, y = (array[: args.rows] for array in training_rows())

@@ -1,13 +1,13 @@
 """What a training step costs with each loss, against cross-entropy.
 
-All train the default net on the same rows, so that steps differ in the loss alone::
+The default net is trained on the same rows each time, so that steps differ in the loss alone::
 
     python benchmarks/bench_losses.py
     python benchmarks/bench_losses.py --threads 1 --batch-sizes 256 --losses focal seesaw
 
-A ratio is the time of a step with the loss over that of a step with cross-entropy, measured one
-after the other; the table shows the median over the rounds. ``F.cross_entropy`` is the same step
-in a bare loop of torch, with autograd and the fused optimizer.
+A ratio is the time of a step with the loss, divided by the time of a step with cross-entropy that
+is measured right before it; the table shows the median over the rounds. ``F.cross_entropy`` is the
+same step in a bare loop of torch, with autograd and the fused optimizer.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def seconds_of(task: Callable[[], None]) -> float:
 
 
 def ratios(tasks: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:
-    """Median ratio of each task to the reference, which runs beside it in every round."""
+    """Return the median ratio of each task to the reference, which runs before it each time."""
     found: dict[str, list[float]] = {name: [] for name in tasks}
     rng = np.random.default_rng(0)
     for _ in range(rounds):
@@ -71,7 +71,7 @@ def ratios(tasks: dict[str, Callable[[], None]], rounds: int) -> dict[str, float
 
 
 def is_per_row(name: str) -> bool:
-    """Whether the loss is a sum over rows, rather than a function of the whole batch."""
+    """Return whether the loss is a sum over rows, rather than a function of the whole batch."""
     cls = all_losses()[name]
     return cls.per_sample is not BaseLoss.per_sample
 

@@ -1,4 +1,4 @@
-"""Memory that ``fit`` and ``predict_proba`` occupy beyond ``X`` itself, at its peak.
+"""Peak memory that ``fit`` and ``predict_proba`` occupy in addition to ``X`` itself.
 
 Each is measured in a fresh process, on 1.75 million rows::
 
@@ -34,26 +34,26 @@ from numpy.typing import NDArray
 from imbtorch import ImbalancedNetClassifier
 
 MB = 1e6
-# method, type of X, bound in units of the float32 copy
+# method, dtype of X, bound in units of the float32 copy
 CASES = (("fit", "float64", 1.2), ("fit", "float32", 1.2), ("predict_proba", "float32", 0.25))
 
 
 def memory_beyond(method: str, X: NDArray[Any], y: NDArray[Any]) -> int:
-    """Measure what a method occupies beyond ``X`` and ``y``.
+    """Measure the memory that a method occupies in addition to ``X`` and ``y``.
 
     Parameters
     ----------
     method : {"fit", "predict_proba"}
-        Which one.
+        Method to measure.
     X : ndarray of shape (n, n_features)
-        Features, of the type to measure.
+        Features, of the dtype to measure.
     y : ndarray of shape (n,)
         Classes.
 
     Returns
     -------
     int
-        Bytes.
+        Number of bytes.
     """
     with TemporaryDirectory() as folder:
         np.save(Path(folder) / "X.npy", X)
@@ -62,12 +62,14 @@ def memory_beyond(method: str, X: NDArray[Any], y: NDArray[Any]) -> int:
 
 
 def inside(method: str, folder: Path) -> None:
-    """Measure in this process, and print it."""
+    """Measure the memory of this process, and print it as JSON."""
     X, y = np.load(folder / "X.npy"), np.load(folder / "y.npy")
     net = ImbalancedNetClassifier(
         network(), batch_size=1024, max_epochs=1, device="cpu", random_state=0
     )
-    net.fit(X[::100], y[::100]).predict_proba(X[::100])  # what a process needs once
+    net.fit(X[::100], y[::100]).predict_proba(
+        X[::100]
+    )  # first calls take memory that later ones do not
     before = current_memory()
     if method == "fit":
         net.fit(X, y)

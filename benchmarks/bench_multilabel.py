@@ -5,7 +5,7 @@ hidden layer of 256, ReLU), Adam, binary cross-entropy and number of epochs for 
 
     python benchmarks/bench_multilabel.py
 
-Each contestant runs in processes of its own, in turn. Memory is the peak of the process beyond what
+Each contestant runs in processes of its own, in turn. Memory is the peak of the process, less what
 it occupied after the imports and the loading of the data.
 """
 
@@ -13,15 +13,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from common import current_memory, in_fresh_process, limit_threads, make_parser, peak_memory
+from common import (
+    current_memory,
+    data_folder,
+    in_fresh_process,
+    limit_threads,
+    make_parser,
+    peak_memory,
+)
 from scipy import sparse
 from torch import nn
 
@@ -30,9 +35,7 @@ N_ROWS, N_FEATURES, N_LABELS, PER_ROW, LABELS_PER_ROW = 7_395, 1_836, 159, 69, 2
 
 def bibtex() -> tuple[Any, Any]:
     """Load X and Y as CSR matrices; or draw a stand-in of the same shape and density."""
-    named = os.environ.get("IMBTORCH_DATA")
-    checkout = Path(__file__).resolve().parents[1]
-    path = (Path(named) if named else checkout.parent / "shared" / "data") / "bibtex.npz"
+    path = data_folder() / "bibtex.npz"
     if not path.is_file():
         rng = np.random.default_rng(0)
         X = sparse.random(N_ROWS, N_FEATURES, PER_ROW / N_FEATURES, "csr", np.float32, rng)

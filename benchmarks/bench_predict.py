@@ -1,11 +1,12 @@
 """Speed and memory of ``predict_proba`` against skorch, a bare loop and scikit-learn.
 
-All hold the same network (15-100-100-2, ReLU) and compute probabilities of 1.75 million rows::
+All contestants have the same network (15-100-100-2, ReLU) and compute probabilities of 1.75 million
+rows::
 
     python benchmarks/bench_predict.py
     python benchmarks/bench_predict.py --rounds 1 --rows 200000
 
-Where others use the machine too, ``--threads 1`` gives steadier numbers.
+On a machine that others use too, ``--threads 1`` gives steadier numbers.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ Array = NDArray[Any]
 
 
 def bare_loop(module: nn.Module, X: Array, batch_size: int = 16_384) -> Array:
-    """Do nothing but what prediction takes."""
+    """Predict with the least work possible."""
     features = torch.from_numpy(X)
     with torch.inference_mode():
         chunks = [torch.softmax(module(x), dim=1) for x in features.split(batch_size)]
@@ -47,7 +48,7 @@ def bare_loop(module: nn.Module, X: Array, batch_size: int = 16_384) -> Array:
 
 
 def contestants(X: Array, y: Array) -> dict[str, Callable[[Array], Array]]:
-    """Fit everybody a little, and return their ``predict_proba``; torch's all have one module."""
+    """Fit every contestant a little, and return its ``predict_proba``; torch's share a module."""
     few = slice(None, None, 100)
     net = ImbalancedNetClassifier(
         network(), loss="cross_entropy", max_epochs=1, device="cpu", random_state=0

@@ -8,10 +8,10 @@ are scored by average precision, and none is refitted::
     python benchmarks/bench_search.py --rounds 1 --rows 4000 --epochs 1 --jobs 1
 
 Rows per second are rows to train on, times epochs, times nets. Several jobs are processes of
-loky's, which share the cores among them and are warm when the clock starts. skorch draws other
-weights than we do: its best score differs by its seeds.
+loky, which share the cores and are started before the time is measured. skorch initialises its
+weights in another way than imbtorch, so its best score is another one.
 
-The cost of a net in a search over K gammas on one fold, against K::
+How the cost of a net depends on K, in a search over K gammas on one fold::
 
     python benchmarks/bench_search.py --cost
     python benchmarks/bench_search.py --cost --up-to 1024 --device cuda
@@ -23,13 +23,13 @@ each net behind a StandardScaler, trained on cross-entropy with Adam::
     python benchmarks/bench_search.py --handbook --grid book
     python benchmarks/bench_search.py --handbook --limit 3
 
-It is measured once, whatever ``--rounds``. The published search took 7 351 s with 10 jobs; its time
-includes the same 162 candidates on the four test folds, on which nothing is fitted here. ``book``
-is its grid: one or two layers of 500 units, rates up to 1e-3. The book never trains the second
-layer; here it is trained, which takes by far the most time. Ours, of as many candidates, has one
-layer of 100 or 500 units and rates up to 1e-2.
+It is measured once, whatever ``--rounds`` is. The published search took 7 351 s with 10 jobs; its
+time includes the same 162 candidates on the four test folds, on which nothing is fitted here.
+``book`` is the grid of the book: one or two layers of 500 units, rates up to 1e-3. The book never
+trains the second layer; here it is trained, which takes most of the time. The grid ``ours`` has as
+many candidates: one layer of 100 or 500 units, and rates up to 1e-2.
 
-Where others use the machine too, ``--threads 1`` gives steadier numbers; two jobs then have twice
+On a machine that others use too, ``--threads 1`` gives steadier numbers; two jobs then have twice
 the cores of the stack.
 """
 
@@ -66,7 +66,7 @@ from imbtorch.model_selection import StackedGridSearchCV
 Array = NDArray[Any]
 Search = Callable[[Array, Array], GridSearchCV]
 N_ROWS, HIDDEN, BATCH_SIZE, LR = 20_000, (64, 64), 256, 1e-3
-IDLE_SECONDS = 3600  # processes of loky's outlive the turns of the others
+IDLE_SECONDS = 3600  # loky's processes stay alive while other contestants run
 PUBLISHED_SECONDS = 7_351  # 10 jobs, validation and test folds
 GRIDS = {
     "ours": {
@@ -99,7 +99,7 @@ class FocalCriterion(nn.Module):
 
 
 class Network(nn.Sequential):
-    """The network, for skorch: a class, so that every candidate draws weights of its own."""
+    """The network for skorch: a class, so that every candidate has new random weights."""
 
     def __init__(self, n_features: int) -> None:
         layers: list[nn.Module] = []
@@ -155,7 +155,7 @@ def stacked(net: Any, grid: Any, cv: Any, X: Array, y: Array, **parameters: Any)
 def fit_by_fit(
     net: Any, grid: Any, cv: Any, n_jobs: int, threads: int | None, X: Array, y: Array
 ) -> GridSearchCV:
-    """Search as scikit-learn does; ``threads`` are those of each of several jobs."""
+    """Search as scikit-learn does; each of several jobs has ``threads`` threads."""
     search = GridSearchCV(net, grid, scoring="average_precision", cv=cv, refit=False, n_jobs=n_jobs)
     if n_jobs == 1:
         return search.fit(X, y)
@@ -164,7 +164,7 @@ def fit_by_fit(
 
 
 def contestants(args: argparse.Namespace, n_features: int) -> dict[str, Search]:
-    """List whom to measure."""
+    """Return the contestants: searches."""
     ours, theirs = imbtorch_net(args.epochs), skorch_net(args.epochs, n_features)
     searches: dict[str, Search] = {
         "StackedGridSearchCV": partial(stacked, ours, {"loss__gamma": args.gammas}, args.folds)
@@ -210,7 +210,7 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def cost(args: argparse.Namespace) -> dict[str, Any]:
-    """Measure searches over more and more nets on one fold, and print."""
+    """Measure searches over 1, 2, 4, ... nets on one fold, and print."""
     X, y = (array[: args.rows] for array in training_rows())
     counts = [2**power for power in range(args.up_to.bit_length())]
     fold = [next(StratifiedKFold(5).split(X, y))]
@@ -288,13 +288,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     one.add_argument(
         "--gammas", type=float, nargs="+", default=[0.0, 0.5, 1.0, 2.0, 3.0, 5.0], metavar="GAMMA"
     )
-    one.add_argument("--folds", type=positive, default=5, help="(%(default)s)")
+    one.add_argument("--folds", type=positive, default=5, help="inner folds (%(default)s)")
     one.add_argument(
-        "--jobs", type=positive, nargs="+", default=[1, 2], metavar="N", help="of GridSearchCV"
+        "--jobs", type=positive, nargs="+", default=[1, 2], metavar="N", help="jobs of GridSearchCV"
     )
     two = parser.add_argument_group("--cost and --handbook")
     two.add_argument("--device", default="cpu", help="where the nets are trained (%(default)s)")
-    two.add_argument("--up-to", type=positive, default=256, metavar="K", help="nets (%(default)s)")
+    two.add_argument(
+        "--up-to", type=positive, default=256, metavar="K", help="most nets (%(default)s)"
+    )
     two.add_argument("--grid", choices=GRIDS, default="ours", help="candidates (%(default)s)")
     two.add_argument("--limit", type=positive, metavar="N", help="only the first N candidates")
     two.add_argument("--stack-jobs", type=int, metavar="N", help="workers that share the stacks")

@@ -25,11 +25,16 @@ N_ROWS, N_FEATURES, FRAUD_SHARE = 1_754_155, 15, 0.0084
 FIT_DAY, FIT_ROWS, FIT_FRAUDS = 115, 67_240, 598
 
 
-def fraud_file() -> Path | None:
-    """Look in ``$IMBTORCH_DATA``, or in ``../shared/data`` beside the checkout."""
+def data_folder() -> Path:
+    """Return the folder that ``$IMBTORCH_DATA`` names, else ``../shared/data`` by the checkout."""
     named = os.environ.get("IMBTORCH_DATA")
     checkout = Path(__file__).resolve().parents[1]
-    path = (Path(named) if named else checkout.parent / "shared" / "data") / FRAUD_FILE
+    return Path(named) if named else checkout.parent / "shared" / "data"
+
+
+def fraud_file() -> Path | None:
+    """Return the path of the card fraud data, or None if they are not in the data folder."""
+    path = data_folder() / FRAUD_FILE
     return path if path.is_file() else None
 
 
@@ -106,24 +111,24 @@ def limit_threads(n: int | None) -> int:
 def timed_rounds(
     contestants: dict[str, Callable[[], object]], rounds: int, seed: int = 0
 ) -> dict[str, float]:
-    """Measure every contestant once a round, in an order drawn anew for each round.
+    """Measure every contestant once a round, in a new random order for each round.
 
-    The thread pools of numpy and torch stay awake for a while after use and slow down whoever
-    comes next; hence the shuffling, and the pause before each measurement.
+    The thread pools of numpy and torch stay active for a while after use and slow down the next
+    measurement. So the order is shuffled, and there is a pause before each measurement.
 
     Parameters
     ----------
     contestants : dict of callable
-        What to measure.
+        Functions to measure, by name.
     rounds : int
-        How often.
+        Number of measurements of each function.
     seed : int, default=0
-        Of the order.
+        Seed of the random order.
 
     Returns
     -------
     dict of float
-        Median seconds.
+        Median seconds of each contestant.
     """
     rng = np.random.default_rng(seed)
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
@@ -143,13 +148,13 @@ def print_ratios(title: str, seconds: dict[str, float], reference: str, rows: in
     Parameters
     ----------
     title : str
-        Heading.
+        Heading of the table.
     seconds : dict of float
         Seconds of each contestant.
     reference : str
         The contestant that the others are compared with.
     rows : int
-        Rows that were worked on, counted alike for everybody.
+        Number of rows that every contestant processed.
     """
     width = max(map(len, seconds))
     print(f"\n{title}\n{'':<{width}}{'seconds':>10}{'rows/s':>14}{'ratio':>9}")
@@ -169,7 +174,7 @@ def peak_memory() -> int:
 
 
 def _memory(field: str) -> int:
-    # getrusage would do, but on Linux a process inherits the peak of the one that started it
+    # getrusage is not used on Linux: there a process inherits the peak of its parent process
     status = Path("/proc/self/status")
     if status.exists():
         line = next(line for line in status.read_text().splitlines() if line.startswith(field))
@@ -186,14 +191,14 @@ def in_fresh_process(script: str, *arguments: str) -> dict[str, Any]:
     Parameters
     ----------
     script : str
-        Path.
+        Path of the script.
     *arguments : str
-        Of its command line.
+        Arguments of its command line.
 
     Returns
     -------
     dict
-        What it printed as JSON on its last line.
+        The JSON object that the script printed on its last line.
     """
     done = subprocess.run(
         [sys.executable, script, *arguments], check=True, stdout=subprocess.PIPE, text=True
@@ -203,7 +208,7 @@ def in_fresh_process(script: str, *arguments: str) -> dict[str, Any]:
 
 
 def write_json(path: Path | None, results: dict[str, Any]) -> None:
-    """Write results and what they were measured with."""
+    """Write the results as JSON, with the versions and the machine they were measured with."""
     if path is None:
         return
     machine = {
@@ -223,6 +228,8 @@ def make_parser(description: str, rounds: int | None = None) -> argparse.Argumen
     )
     if rounds is not None:
         parser.add_argument("--rounds", type=int, default=rounds, help="measurements (%(default)s)")
-        parser.add_argument("--threads", type=int, help="of torch and of numpy (default: theirs)")
+        parser.add_argument(
+            "--threads", type=int, help="threads of torch and of numpy (default: theirs)"
+        )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results there")
     return parser

@@ -1,14 +1,15 @@
-"""What packages can do for imbalanced data: each cell of the table is tried, not believed.
+"""What packages can do for imbalanced data: each cell of the table is the result of a trial.
 
-The table of docs/alternatives.md::
+The script prints the table of docs/alternatives.md::
 
     python benchmarks/features.py
     python benchmarks/features.py --packages imbtorch skorch --features balanced unbiased
 
 Each package runs in a process of its own, with a small net on small data; one that is not installed
-is left out. ``yes`` worked, ``partly`` worked with something to do by hand or in part, ``no``
-failed or has no parameter, ``-`` is no question for this package. The reasons are printed below the
-table; those that begin with "read" were read in the source, not run.
+is left out. ``yes``: it worked. ``partly``: it worked in part, or only with work of the user.
+``no``: it failed, or there is no parameter for it. ``-``: the question does not apply to the
+package. The reasons are printed below the table; those that begin with "read" were read in the
+source code, and nothing was run.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ CHECK_SECONDS, PEER_SECONDS = 60, 1200
 
 
 def data() -> tuple[Array, Array]:
-    """Draw two classes that a small net tells apart."""
+    """Draw two classes that a small net can separate."""
     rng = np.random.default_rng(0)
     y = (rng.random(400) < 0.4).astype(np.int64)
     X = rng.normal(size=(400, N_FEATURES)).astype(np.float32)
@@ -57,10 +58,11 @@ def data() -> tuple[Array, Array]:
 
 
 def noise(*shares: float) -> tuple[Array, Array]:
-    """Draw classes of the given shares that nothing tells apart.
+    """Draw classes of the given shares that no feature separates.
 
-    All that can be learned is how much of the loss is whose: where the gradient by the last bias
-    is 0, the weighted mean of the probabilities of a class is its share of the weights.
+    All that a net can learn is how large the part of each class in the loss is: where the gradient
+    of the last bias is 0, the weighted mean of the probabilities of a class is its share of the
+    weights.
     """
     rng = np.random.default_rng(0)
     counts = (np.array(shares) * N_ROWS).round().astype(int)
@@ -69,7 +71,7 @@ def noise(*shares: float) -> tuple[Array, Array]:
 
 
 def probabilities(model: Any, X: Array) -> Array:
-    """Return probabilities, from ``decision_function`` where these are that."""
+    """Return ``predict_proba``, or ``decision_function`` where there is no such method."""
     predict = getattr(model, "predict_proba", None) or model.decision_function
     return np.asarray(predict(X))
 
@@ -81,7 +83,7 @@ def share_of_last(way: Way, X: Array, y: Array, weight: Array | None = None, **f
 
 
 def found(way: Way, reason: str = "") -> Answer:
-    """Say yes; or partly, if the user has something to do."""
+    """Answer yes; or partly, if the user has something to do."""
     return ("partly" if way.by_hand else "yes", "; ".join(filter(None, [way.by_hand, reason])))
 
 
@@ -100,7 +102,7 @@ def ask_search(peer: Peer) -> Answer:
 
 
 def lost_by_clone(model: Any) -> str:
-    """Name the parameters that a clone does not have."""
+    """Return the names of the parameters that a clone does not have."""
     copied = clone(model).get_params(deep=False)
     kept = {name for name, value in copied.items() if value is not None}
     set_ = {name for name, value in model.get_params(deep=False).items() if value is not None}
@@ -117,7 +119,7 @@ def ask_checks(peer: Peer) -> Answer:
                 check(estimator)
         except (SkipTest, SkipTestWarning):
             continue
-        except Exception:  # of any kind: it is somebody else's code
+        except Exception:  # code of other packages can raise anything
             failed.append(name)
         else:
             passed += 1
@@ -127,7 +129,7 @@ def ask_checks(peer: Peer) -> Answer:
 
 @contextlib.contextmanager
 def time_limit(seconds: int) -> Iterator[None]:
-    """Raise after some seconds, where the system has alarms."""
+    """Raise TimeoutError after some seconds, where the system has alarms."""
 
     def stop(*_: Any) -> None:
         raise TimeoutError(f"more than {seconds} s")
@@ -204,7 +206,7 @@ def ask_focal(peer: Peer) -> Answer:
 
 def ask_gamma(peer: Peer) -> Answer:
     """Does ``GridSearchCV`` vary gamma?"""
-    peer.plain()  # is there an estimator?
+    peer.plain()  # raises where there is no estimator
     way, (X, y) = peer.focal(), data()
     if not peer.gammas:
         return "no", way.by_hand
@@ -220,9 +222,9 @@ def ask_gamma(peer: Peer) -> Answer:
 
 
 def ask_proba(peer: Peer) -> Answer:
-    """Are the probabilities under the focal loss some: none negative, rows that sum to 1?"""
+    """Are the probabilities under the focal loss valid: not negative, with sum 1 in each row?"""
     way, (X, y) = peer.focal(), data()
-    peer.plain()  # a loop of one's own has what its user wrote
+    peer.plain()  # raises where there is no estimator
     p = probabilities(way.model.fit(X, y, **way.fit), X)
     if valid(p):
         method = hasattr(way.model, "predict_proba")
@@ -236,7 +238,7 @@ def ask_proba(peer: Peer) -> Answer:
 
 
 def valid(p: Array) -> bool:
-    """Say whether these are probabilities."""
+    """Return whether these are probabilities."""
     return bool(p.min() >= 0 and np.allclose(p.sum(axis=1), 1, atol=1e-4))
 
 
@@ -275,7 +277,7 @@ def ask_labels(peer: Peer) -> Answer:
 
 
 def ask_module(peer: Peer) -> Answer:
-    """Does it train a torch module of the user's?"""
+    """Does it train a torch module of the user?"""
     way, (X, y) = peer.with_module(nn.Linear), data()
     p = probabilities(way.model.fit(X, y, **way.fit), X)[:, -1]
     accuracy = float(((p > p.mean()) == y).mean())
@@ -323,12 +325,12 @@ FEATURES: dict[str, tuple[str, Callable[[Peer], Answer]]] = {
 
 
 def short(error: Exception) -> str:
-    """Return the kind of an error and the beginning of its message."""
+    """Return the type of an error and the beginning of its message."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:90]}"
 
 
 def ask(peer: Peer, feature: str) -> Answer:
-    """Try one feature of one package; whatever it raises, is the answer."""
+    """Try one feature of one package; an exception is an answer, too."""
     try:
         return FEATURES[feature][1](peer)
     except Answered as answer:
@@ -338,7 +340,7 @@ def ask(peer: Peer, feature: str) -> Answer:
 
 
 def in_own_process(name: str, features: Sequence[str]) -> dict[str, Answer]:
-    """Ask in a fresh process and an empty folder: some leave files behind."""
+    """Ask in a fresh process and an empty folder, since some packages leave files behind."""
     command = [sys.executable, str(Path(__file__).resolve()), "--inside", name, "--features"]
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
@@ -351,7 +353,7 @@ def in_own_process(name: str, features: Sequence[str]) -> dict[str, Answer]:
 
 
 def versions(names: Sequence[str]) -> dict[str, str]:
-    """Return the versions of those packages that are installed."""
+    """Return the versions of the packages that are installed."""
     here = {}
     for name in names:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):

@@ -1,4 +1,4 @@
-"""Nets, a loss and a loop for the packages of the feature table that leave them to the user."""
+"""Nets, a loss and a training loop, for packages that leave these to the user."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 
 class Mlp(nn.Sequential):
-    """The net of those that want a module."""
+    """The net for packages that need a module."""
 
     def __init__(self, n_features: int, n_outputs: int) -> None:
         super().__init__(nn.Linear(n_features, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, n_outputs))
 
 
 class LazyMlp(nn.Module):
-    """For data of any width and type, and up to three classes."""
+    """A net for data of any width and dtype, and up to three classes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ def scikeras_net(meta: dict[str, Any], kind: str = "softmax", module: Any = None
 
 
 class Loop:
-    """A loop of one's own: one logit, a loss of it, a sampler of rows."""
+    """A training loop that a user writes: one logit, a loss, a sampler of rows."""
 
     def __init__(self, loss: Any = None, sampler: Any = None, module: Any = Mlp) -> None:
         self.loss, self.sampler, self.module = loss, sampler, module

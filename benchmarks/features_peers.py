@@ -1,4 +1,4 @@
-"""How each package of the feature table is used, as its own documentation says."""
+"""How each package of the feature table is used, according to its own documentation."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Imbtorch(Peer):
     package = "imbtorch"
 
     def version(self) -> str:
-        import imbtorch  # installed or not, this is the one that is tried
+        import imbtorch  # this version is tried, whether it is installed or not
 
         return imbtorch.__version__
 
@@ -155,7 +155,7 @@ class Skorch(Peer):
 
 
 class Keras(Peer):
-    """Keras' own wrapper; what is compiled, the user writes."""
+    """Keras' own wrapper; the user writes the function that builds and compiles the net."""
 
     package = "keras"
     grid: ClassVar[dict[str, list[Any]]] = {"model_kwargs": [{"lr": 1e-5}, {"lr": LR}]}
@@ -256,7 +256,7 @@ class Scikeras(Peer):
 
 
 class ImbalancedLearn(Peer):
-    """Bagging of scikit-learn's MLP on balanced rows: it has samplers, no net of its own."""
+    """Bagging of scikit-learn's MLP on balanced rows: the package has samplers, but no nets."""
 
     package = "imbalanced-learn"
     stacked = ("-", "it has no nets")
@@ -342,7 +342,7 @@ class Pytabkit(Peer):
 
 
 class LibAuc(Peer):
-    """Losses, optimizers and samplers; the loop is the user's, as in its tutorials."""
+    """Losses, optimizers and samplers; the user writes the loop, as in its tutorials."""
 
     package = "libauc"
     stacked = ("-", "no estimator")

@@ -1,7 +1,7 @@
 """What the feature table asks of a package, and the parts that a package may answer with.
 
-A package is a :class:`Peer`. Its methods say how it does a thing, as a :class:`Way`, or raise
-:class:`Answered` where there is nothing to try. What they say is tried in ``features.py``.
+A package is a :class:`Peer`. Its methods return how the package is used for a feature, as a
+:class:`Way`, or raise :class:`Answered` where there is nothing to try. ``features.py`` tries it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ N_FEATURES, HIDDEN, BATCH_SIZE, EPOCHS, LR = 4, 16, 16, 12, 0.003
 
 
 class Answered(Exception):
-    """What needs no trial: a mark and a reason. The mark is "no" where nothing can be tried."""
+    """Raised where nothing has to be tried, with a mark of the table and a reason."""
 
     def __init__(self, reason: str, mark: str = "no") -> None:
         super().__init__(mark, reason)
@@ -29,7 +29,7 @@ class Answered(Exception):
 
 @dataclass
 class Way:
-    """A model, the arguments of its ``fit``, and what the user does by hand, if anything."""
+    """A model, the arguments of its ``fit``, and the work that is left to the user, if any."""
 
     model: Any
     fit: dict[str, Any] = field(default_factory=dict)
@@ -37,12 +37,14 @@ class Way:
 
 
 class Peer:
-    """A package. What is found by the names of parameters, is found here."""
+    """A package; these methods find features by the names of parameters."""
 
-    package = ""  # distribution, for the version
+    package = ""  # name of the distribution, for the version
     grid: ClassVar[dict[str, list[Any]]] = {"lr": [1e-5, LR]}  # a parameter that a search varies
-    gammas: ClassVar[dict[str, list[Any]]] = {}  # and the gamma of the focal loss
-    repair: ClassVar[dict[str, Any]] = {}  # what makes probabilities of a custom loss valid
+    gammas: ClassVar[dict[str, list[Any]]] = {}  # the parameter that is the gamma of the focal loss
+    repair: ClassVar[
+        dict[str, Any]
+    ] = {}  # parameters that make the probabilities of a custom loss valid
     stacked = ("no", "read: nothing in its source trains several nets as one")
 
     def version(self) -> str:
@@ -50,15 +52,15 @@ class Peer:
         return importlib.metadata.version(self.package)
 
     def plain(self, n_classes: int = 2, epochs: int = EPOCHS) -> Way:
-        """Build a small net; ``n_classes`` for those that cannot see it from the data."""
+        """Build a small net; ``n_classes`` is for packages that do not see it from the data."""
         raise NotImplementedError
 
     def for_checks(self) -> Way:
-        """Build what scikit-learn's common checks are run on: long enough to learn."""
+        """Build the net for scikit-learn's common checks, which trains long enough to learn."""
         return self.plain(epochs=20)
 
     def weighted(self, y: Array) -> Way:
-        """Balance the classes by weights; several labels a row if ``y`` has columns."""
+        """Balance the classes by weights; ``y`` with columns has several labels a row."""
         way = self.plain(max(2, len(np.unique(y))))
         if "class_weight" in way.model.get_params():
             way.model.set_params(class_weight="balanced")
@@ -77,11 +79,11 @@ class Peer:
         return way
 
     def with_module(self, module: type[nn.Module]) -> Way:
-        """Train a module of the user's, made from two integers."""
+        """Train a module of the user, which takes the numbers of inputs and outputs."""
         raise Answered("no parameter for a module")
 
     def corrected(self, y: Array) -> Way:
-        """Weighted, but with probabilities of the rows as they came."""
+        """Balance by weights, but predict probabilities for the class frequencies of the data."""
         names = [name for name in self.plain().model.get_params() if "prior" in name]
         raise Answered(f"no such parameter{names or ''}")
 
@@ -90,5 +92,5 @@ class Peer:
         raise Answered("no parameter for a sampler")
 
     def save(self, model: Any, path: Path) -> str:
-        """Write a file without pickle; return what the user does by hand to read it."""
+        """Write a file without pickle; return what the user must do to read it, if anything."""
         raise Answered("pickle or joblib")

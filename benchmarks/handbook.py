@@ -1,14 +1,14 @@
 """The protocol of the Fraud Detection Handbook, on the default estimator.
 
-Train on 7 days of card transactions, skip 7 days in which frauds come to light, test on 7 days;
-four times. Choose parameters on the validation folds; look at the test folds once::
+Train on 7 days of card transactions, skip 7 days in which frauds become known, test on 7 days; four
+times. Choose parameters on the validation folds, and use the test folds only once::
 
     python benchmarks/handbook.py
     python benchmarks/handbook.py --set loss="'focal'" --set loss__gamma=1.0
     python benchmarks/handbook.py --folds test
 
-Needs ``fraud_transactions.npz`` in the folder named by ``IMBTORCH_DATA``, or in ``../shared/data``
-beside the checkout.
+The script needs ``fraud_transactions.npz`` in the folder named by ``IMBTORCH_DATA``, or in
+``../shared/data`` beside the checkout.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import fraud_file, make_parser, write_json
+from common import FRAUD_FILE, data_folder, fraud_file, make_parser, write_json
 from numpy.typing import NDArray
 from preprocessing import PREPROCESSING, preprocessing
 from sklearn.base import BaseEstimator, clone
@@ -58,7 +58,7 @@ class Transactions:
             return cls(data["X"], data["y"].astype(np.int64), data["day"], data["customer"])
 
     def between(self, first: int, last: int) -> Transactions:
-        """Keep those of the days ``first`` to ``last``, in their order."""
+        """Keep the transactions of the days ``first`` to ``last``, in their order."""
         kept = (self.day >= first) & (self.day <= last)
         return Transactions(self.X[kept], self.y[kept], self.day[kept], self.customer[kept])
 
@@ -74,7 +74,7 @@ class Transactions:
         -------
         train, test : ndarray of int
             Positions of the rows. On each test day customers are left out whose card is by then
-            known to be compromised: all frauds up to 8 days before have come to light.
+            known to be compromised: all frauds up to 8 days before are known.
         """
         tests = []
         for shift in range(7):
@@ -103,13 +103,13 @@ def evaluate(
     Parameters
     ----------
     data : Transactions
-        All of them.
+        All transactions.
     start : int
         First day of the fold.
     estimator : classifier with ``decision_function``
-        What to fit; a clone of it is.
+        Classifier of which a clone is fitted.
     before : transformer
-        What comes before it; fitted on the same rows.
+        Preprocessing, fitted to the same rows.
     """
     train, test = data.fold(start)
     model = make_pipeline(clone(before), clone(estimator))
@@ -126,7 +126,7 @@ def evaluate(
 
 
 def assignment(text: str) -> tuple[str, Any]:
-    """Read ``name=value``; a value that is no Python literal is taken as a string."""
+    """Read ``name=value``; a value that is not a Python literal is a string."""
     name, equals, value = text.partition("=")
     if not equals:
         raise ValueError(text)
@@ -137,7 +137,7 @@ def assignment(text: str) -> tuple[str, Any]:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Let the command line choose folds and parameters."""
+    """Add the options for folds and parameters to a command line."""
     parser.add_argument("--folds", choices=list(FOLDS), default="validation")
     parser.add_argument(
         "--set",
@@ -151,14 +151,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--preprocessing",
         choices=PREPROCESSING,
         default="standard",
-        help="before the net, see preprocessing.py (%(default)s)",
+        help="preprocessing before the net, see preprocessing.py (%(default)s)",
     )
 
 
 def estimator_of(
     parser: argparse.ArgumentParser, parameters: dict[str, Any]
 ) -> ImbalancedNetClassifier:
-    """Set parameters of the default estimator, or say on the command line what is wrong."""
+    """Set parameters of the default estimator, or end the program and say what is wrong."""
     try:
         return ImbalancedNetClassifier(random_state=0).set_params(**parameters)
     except ValueError as error:
@@ -166,10 +166,10 @@ def estimator_of(
 
 
 def load_checked(parser: argparse.ArgumentParser) -> Transactions:
-    """Read and check the data, or say on the command line that they are not here."""
+    """Read and check the data, or end the program and say that they were not found."""
     path = fraud_file()
     if path is None:
-        parser.error("the fraud data are not here; IMBTORCH_DATA can name their folder")
+        parser.error(f"{data_folder()} has no {FRAUD_FILE}; IMBTORCH_DATA can name its folder")
     data = Transactions.load(path)
     check_split(data)
     return data
@@ -183,18 +183,18 @@ def print_folds(
     Parameters
     ----------
     data : Transactions
-        All of them.
+        All transactions.
     folds : {"validation", "test"}
-        Which ones; with those of the test come the published results.
+        Folds to evaluate on; for those of the test, published results are printed, too.
     estimator : classifier with ``decision_function``
-        What to fit.
+        Classifier to fit.
     before : transformer
-        What comes before it.
+        Preprocessing.
 
     Returns
     -------
     dict
-        First day of each fold: what :func:`evaluate` returned.
+        Result of :func:`evaluate`, by the first day of each fold.
     """
     print(f"{'':<30}{'AUC ROC':>9}{'AP':>8}{'CP@100':>9}{'seconds':>9}")
     rows = {}

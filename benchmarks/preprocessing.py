@@ -1,8 +1,9 @@
-"""What comes before the net on the transactions of the Fraud Detection Handbook.
+"""Preprocessing of the transactions of the Fraud Detection Handbook, before the net.
 
-``"standard"`` is the book's: 15 columns of mean 0 and variance 1. ``"logs"`` adds their logarithms,
-in which amounts and risks that differ by factors lie apart, and the logarithm of the amount against
-the customer's averages over 1, 7 and 30 days: what is unusual for this customer.
+``"standard"`` is the preprocessing of the book: 15 columns of mean 0 and variance 1. ``"logs"``
+adds their logarithms, which separate amounts and risks that differ by factors, and the logarithm of
+the amount minus those of the customer's averages over 1, 7 and 30 days: these columns show what is
+unusual for this customer.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def signed_logs(X: NDArray[Any]) -> NDArray[Any]:
 
 
 def unusual_amounts(X: NDArray[Any]) -> NDArray[Any]:
-    """Logarithm of the amount minus those of the customer's averages, ``(n, 3)``."""
+    """Compute log amount minus log average amount of the customer, of shape ``(n, 3)``."""
     difference: NDArray[Any] = np.log1p(X[:, AMOUNT]) - np.log1p(X[:, CUSTOMER_AVERAGES])
     return difference
 
@@ -38,7 +39,7 @@ def preprocessing(name: str) -> Any:
     Parameters
     ----------
     name : {"standard", "logs"}
-        Which.
+        Name of the preprocessing.
     """
     if name == "standard":
         return StandardScaler()

@@ -1,16 +1,16 @@
 """Imbalance remedies for nets on tables, measured alike: many data sets, remedies and seeds.
 
 Every remedy trains the same network with the same budget, on the same folds; parameters are
-chosen by an inner search on the training rows alone. One line of the CSV file per data set, ratio,
-remedy and seed; what is there already is not run again, so that a study that was cut short goes
-on where it stopped::
+chosen by an inner search on the training rows alone. The CSV file has one line per data set, ratio,
+remedy and seed. Lines that exist are not computed again, so that an interrupted study continues
+where it stopped::
 
     python benchmarks/study.py
     python benchmarks/study.py --quick --out quick.csv
     python benchmarks/study_page.py
 
-Needs the shared data (``$IMBTORCH_DATA``, or ``../shared/data`` beside the checkout); without
-them, the data sets that come with scikit-learn remain.
+The study reads the shared data (``$IMBTORCH_DATA``, or ``../shared/data`` beside the checkout);
+without these, only the data sets that come with scikit-learn are used.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ REMEDIES: dict[str, Callable[[Contest], Any]] = {
     ),
     "LDAM-DRW": lambda contest: contest.net(LDAM_DRW, "ldam"),
 }
-del REMEDIES["gradient boosting, balanced"]  # a yardstick is enough
+del REMEDIES["gradient boosting, balanced"]  # one variant of this yardstick is enough
 
 
 def cells(names: Sequence[str], seeds: int) -> Iterator[tuple[int, str, float | None]]:
-    """Order the work seed by seed, so that a study cut short has all data sets."""
+    """Order the work seed by seed, so that an interrupted study has all data sets."""
     for seed in range(seeds):
         for name in names:
             for ratio in SOURCES[name].ratios:
@@ -61,7 +61,7 @@ def cells(names: Sequence[str], seeds: int) -> Iterator[tuple[int, str, float | 
 
 
 def done_in(path: Path) -> set[Cell]:
-    """Read which cells a file has."""
+    """Return the cells that a file has."""
     if not path.is_file():
         return set()
     with path.open(newline="", encoding="utf-8") as file:
@@ -69,7 +69,7 @@ def done_in(path: Path) -> set[Cell]:
 
 
 def append(path: Path, row: dict[str, Any]) -> None:
-    """Add one line, after the header where the file is new."""
+    """Add one line; a new file gets the header first."""
     path.parent.mkdir(parents=True, exist_ok=True)
     is_new = not path.is_file()
     with path.open("a", newline="", encoding="utf-8") as file:
@@ -80,7 +80,7 @@ def append(path: Path, row: dict[str, Any]) -> None:
 
 
 def run_cell(remedy: str, table: Table, seed: int, epochs: int | None) -> dict[str, Any]:
-    """Cross-validate one remedy; means over the folds.
+    """Cross-validate one remedy, and return the means over the folds.
 
     Parameters
     ----------
@@ -89,9 +89,9 @@ def run_cell(remedy: str, table: Table, seed: int, epochs: int | None) -> dict[s
     table : tuple of (ndarray, ndarray)
         Features and classes.
     seed : int
-        Of the folds, of nets and samplers.
+        Seed of the folds, the nets and the samplers.
     epochs : int or None
-        Passes over the rows.
+        Passes over the rows; None is 20, or more where there are few rows.
     """
     X, y = table
     classes, counts = by_frequency(y)
@@ -108,18 +108,18 @@ def run_cell(remedy: str, table: Table, seed: int, epochs: int | None) -> dict[s
 
 
 def load(names: Sequence[str]) -> dict[str, Table]:
-    """Load what is there."""
+    """Load the data sets whose files are found."""
     tables = {}
     for name in names:
         try:
             tables[name] = SOURCES[name].load()
         except FileNotFoundError as error:
-            print(f"{name}: left out, {error.filename} is not here", flush=True)
+            print(f"{name}: left out, {error.filename} was not found", flush=True)
     return tables
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run all cells that the file lacks."""
+    """Run all cells that are not in the file."""
     tables, done = load(args.data), done_in(args.out)
     start = time.perf_counter()
     for seed, name, ratio in cells(list(tables), args.seeds):
@@ -149,8 +149,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", nargs="+", choices=list(SOURCES), default=list(SOURCES))
     parser.add_argument("--remedies", nargs="+", choices=list(REMEDIES), default=list(REMEDIES))
     parser.add_argument("--seeds", type=int, default=N_SEEDS)
-    parser.add_argument("--epochs", type=int, help="20, or more where rows are few")
-    parser.add_argument("--rows", type=int, default=MAX_ROWS, help="per data set, at most")
+    parser.add_argument(
+        "--epochs",
+        type=int,
+        help="passes over the rows (default: 20, or more where there are few rows)",
+    )
+    parser.add_argument(
+        "--rows", type=int, default=MAX_ROWS, help="most rows of a data set (%(default)s)"
+    )
     parser.add_argument("--quick", action="store_true", help="one small data set, two epochs")
     args = parser.parse_args(argv)
     if args.quick:

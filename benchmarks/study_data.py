@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import gzip
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common import FRAUD_FILE, data_folder
 from numpy.typing import NDArray
 from sklearn.datasets import load_breast_cancer, load_digits, make_classification
 from sklearn.model_selection import train_test_split
@@ -28,11 +27,11 @@ class Source:
     Parameters
     ----------
     load : callable
-        Gives features and classes, or raises ``FileNotFoundError``.
+        Function that returns features and classes, or raises ``FileNotFoundError``.
     ratios : tuple of float or None
-        Rows of the most frequent class for each of the rarest one; None leaves them as they are.
+        Rows of the most frequent class for each row of the rarest; None keeps the ratio.
     about : str
-        What it is, for the page.
+        Description for the page.
     """
 
     load: Callable[[], Table]
@@ -40,14 +39,8 @@ class Source:
     about: str
 
 
-def folder() -> Path:
-    """Name the folder of the shared data: ``$IMBTORCH_DATA``, or ``../shared/data``."""
-    named = os.environ.get("IMBTORCH_DATA")
-    return Path(named) if named else Path(__file__).resolve().parents[2] / "shared" / "data"
-
-
 def _csv(name: str, header: bool = False) -> tuple[NDArray[np.float64], NDArray[Any]]:
-    with (folder() / name).open(newline="") as file:
+    with (data_folder() / name).open(newline="") as file:
         rows = list(csv.reader(file))[int(header) :]
     table = np.array([[cell.strip("' ") for cell in row] for row in rows if row])
     return table[:, :-1].astype(np.float64), table[:, -1]
@@ -71,24 +64,24 @@ def eye_state() -> Table:
 
 
 def housing() -> Table:
-    """Houses that are dearer than nine of ten."""
+    """Load houses; the rare class is those that cost more than nine of ten."""
     X, price = _csv("housing.csv")
     value = price.astype(np.float64)
     return X.astype(np.float32), (value > np.quantile(value, 0.9)).astype(np.int64)
 
 
 def card_fraud() -> Table:
-    """A week of transactions."""
-    with np.load(folder() / "fraud_transactions.npz") as data:
+    """Load a week of transactions."""
+    with np.load(data_folder() / FRAUD_FILE) as data:
         week = (data["day"] >= 115) & (data["day"] < 122)
         return data["X"][week], data["y"][week].astype(np.int64)
 
 
 def mnist() -> Table:
-    """Images of digits, means over squares of 4 x 4 pixels."""
-    with gzip.open(folder() / "mnist-t10k-images-idx3-ubyte.gz") as file:
+    """Load images of digits, as means over squares of 4 x 4 pixels."""
+    with gzip.open(data_folder() / "mnist-t10k-images-idx3-ubyte.gz") as file:
         pixels = np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 7, 4, 7, 4)
-    with gzip.open(folder() / "mnist-t10k-labels-idx1-ubyte.gz") as file:
+    with gzip.open(data_folder() / "mnist-t10k-labels-idx1-ubyte.gz") as file:
         digit = np.frombuffer(file.read(), np.uint8, offset=8)
     means = pixels.mean(axis=(2, 4)).reshape(len(digit), 49)
     return means.astype(np.float32), digit.astype(np.int64)
@@ -116,7 +109,7 @@ SOURCES = {
     "card fraud": Source(card_fraud, (30, None), "a week of card transactions, 15 columns"),
     "phoneme": Source(phoneme, (10, 50), "nasal and oral sounds, 5 columns"),
     "eye state": Source(eye_state, (10, 100), "EEG of open and closed eyes, 14 columns"),
-    "housing": Source(housing, (None,), "houses dearer than nine of ten, 13 columns"),
+    "housing": Source(housing, (None,), "houses that cost more than nine of ten, 13 columns"),
     "tumours": Source(tumours, (15,), "malignant among benign, 30 columns"),
     "digits": Source(digits, (5, 20), "ten digits of 8 x 8 pixels, long tail"),
     "MNIST": Source(mnist, (10, 100), "ten digits of 7 x 7 means, long tail"),
@@ -132,11 +125,11 @@ def thinned(table: Table, ratio: float | None, seed: int, max_rows: int = MAX_RO
     table : tuple of (ndarray, ndarray)
         Features and classes.
     ratio : float or None
-        Rows of the most frequent class for each of the rarest; None is as they are.
+        Rows of the most frequent class for each row of the rarest; None keeps the ratio.
     seed : int
-        Of the choice.
+        Seed of the random choice.
     max_rows : int
-        Rows to keep, of all classes alike.
+        Most rows to keep, with the class frequencies unchanged.
     """
     X, y = table
     if ratio is not None:

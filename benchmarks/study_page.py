@@ -1,4 +1,4 @@
-"""Tables and figures of the study, from its CSV file into its page::
+"""Write the tables and figures of the study, from its CSV file into its page::
 
     python benchmarks/study_page.py
 
@@ -49,23 +49,23 @@ def read(path: Path) -> pd.DataFrame:
 
 
 def by_task(results: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Means over the seeds: one row per data set and ratio, one column per remedy."""
+    """Return means over the seeds: one row per data set and ratio, one column per remedy."""
     return results.pivot_table(index=["data", "ratio"], columns="remedy", values=metric, sort=False)
 
 
 def mean_ranks(table: pd.DataFrame, sign: int) -> pd.DataFrame:
-    """Ranks, 1 is best, averaged over the ratios of each data set."""
+    """Return ranks, of which 1 is the best, averaged over the ratios of each data set."""
     return (-sign * table).rank(axis=1).groupby(level="data", sort=False).mean()
 
 
 def critical_difference(n_remedies: int, n_data: int) -> float:
-    """Nemenyi's, at 5 %, of mean ranks [Demsar 2006, JMLR 7]."""
+    """Return Nemenyi's critical difference of mean ranks at 5 % [Demsar 2006, JMLR 7]."""
     q = studentized_range.ppf(0.95, n_remedies, np.inf) / np.sqrt(2)
     return float(q * np.sqrt(n_remedies * (n_remedies + 1) / (6 * n_data)))
 
 
 def groups(ranks: pd.Series, width: float) -> list[tuple[float, float]]:
-    """Longest runs of sorted mean ranks that are no wider than the critical difference."""
+    """Return the longest runs of sorted mean ranks within the critical difference."""
     values = np.sort(ranks.to_numpy())
     runs: list[tuple[float, float]] = []
     for start in values:
@@ -76,18 +76,18 @@ def groups(ranks: pd.Series, width: float) -> list[tuple[float, float]]:
 
 
 def diagram(axes: Any, ranks: pd.Series, width: float, title: str) -> None:
-    """Draw mean ranks on a line, and bars that join what cannot be told apart.
+    """Draw mean ranks on a line, and bars that join ranks without a clear difference.
 
     Parameters
     ----------
     axes : Axes
-        Where to draw.
+        Axes to draw on.
     ranks : Series
         Mean rank by remedy.
     width : float
         The critical difference.
     title : str
-        Of the metric.
+        Name of the metric.
     """
     ranks, n = ranks.sort_values(), len(ranks)
     low, high = 1, n
@@ -117,7 +117,7 @@ def diagram(axes: Any, ranks: pd.Series, width: float, title: str) -> None:
 
 
 def draw_ranks(results: pd.DataFrame) -> Figure:
-    """Critical-difference diagrams of three metrics."""
+    """Draw the critical-difference diagrams of three metrics."""
     metrics = ("average_precision", "balanced_accuracy", "best_brier")
     titles = ("average precision", "balanced accuracy", "Brier score, train prior")
     figure = Figure(figsize=(10, 10), layout="constrained")
@@ -129,7 +129,7 @@ def draw_ranks(results: pd.DataFrame) -> Figure:
 
 
 def draw_gains(results: pd.DataFrame) -> Figure:
-    """Differences to doing nothing, one point per data set and ratio."""
+    """Draw the differences to the reference, one point per data set and ratio."""
     figure = Figure(figsize=(10, 4.8), layout="constrained")
     names = [name for name in REMEDIES if name != REFERENCE]
     for axes, metric in zip(
@@ -150,7 +150,7 @@ def draw_gains(results: pd.DataFrame) -> Figure:
 
 
 def means_table(results: pd.DataFrame) -> str:
-    """Means over all tasks, with mean ranks in average precision."""
+    """Return a table of the means over all tasks, in Markdown."""
     means = results.groupby(["data", "ratio", "remedy"])[list(SHOWN)].mean()
     means = means.groupby("remedy").mean()
     order = means["average_precision"].sort_values(ascending=False).index
@@ -170,7 +170,7 @@ def means_table(results: pd.DataFrame) -> str:
 
 
 def against_reference(results: pd.DataFrame) -> str:
-    """Wins and losses against doing nothing, and Wilcoxon's test over the data sets."""
+    """Return a table of wins and losses against the reference, with Wilcoxon's test."""
     metrics = ("average_precision", "roc_auc", "balanced_accuracy", "best_brier")
     titles = ("average precision", "ROC AUC", "balanced accuracy", "Brier score, train prior")
     names = [name for name in REMEDIES if name != REFERENCE]
@@ -201,7 +201,7 @@ def _wilcoxon(gains: pd.Series) -> float:
 
 
 def per_task(results: pd.DataFrame) -> str:
-    """Average precision of each data set and ratio."""
+    """Return a table of the average precision of each data set and ratio."""
     table = by_task(results, "average_precision")[[n for n in REMEDIES if n in set(results.remedy)]]
     sizes = results.groupby(["data", "ratio"], sort=False)[["rows", "rarest"]].first()
     lines = ["| data set | ratio | rows | rarest | " + " | ".join(table.columns) + " |"]
@@ -215,7 +215,7 @@ def per_task(results: pd.DataFrame) -> str:
 
 
 def text(results: pd.DataFrame) -> str:
-    """All that goes between the markers of the page."""
+    """Return the text between the markers of the page."""
     ranks = mean_ranks(by_task(results, "average_precision"), 1)
     p = friedmanchisquare(*ranks.to_numpy().T).pvalue if len(ranks) > 1 else np.nan
     tasks = results.groupby(["data", "ratio", "seed"]).ngroups
@@ -252,11 +252,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--page", type=Path, default=PAGE, help="with the two markers")
+    parser.add_argument("--page", type=Path, default=PAGE, help="page that has the two markers")
     parser.add_argument("--images", type=Path, default=IMAGES)
     args = parser.parse_args(argv)
     results = read(args.results)
-    # as good as it gets without refitting: as trained, where the prior cannot be restated
+    # the best that needs no refitting: as trained, where the prior cannot be restated
     results["best_brier"] = results["brier_train_prior"].fillna(results["brier"])
     args.images.mkdir(parents=True, exist_ok=True)
     draw_ranks(results).savefig(args.images / "study_ranks.png", dpi=110)

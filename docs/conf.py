@@ -33,7 +33,7 @@ exclude_patterns = ["_build"]
 suppress_warnings = ["config.cache"]
 nitpicky = True
 nitpick_ignore_regex = [
-    # other people's pages: no inventory is fetched while building
+    # pages of other projects: no inventory is fetched while building
     ("py:.*", r"(sklearn|skorch|torch|numpy|scipy|joblib|imblearn|matplotlib|pandas)\..*"),
     ("py:.*", r"(ValueError|TypeError|KeyboardInterrupt|UserWarning)"),
     ("py:.*", r"(imbtorch\.)?(training|targets|_\w+)\..*"),  # not part of the public API
@@ -69,7 +69,7 @@ sphinx_gallery_conf = {
     "image_scrapers": ("matplotlib",),
     "thumbnail_size": (400, 280),
     "min_reported_time": 5,
-    "write_computation_times": False,  # a page that nobody reads, with scripts from afar
+    "write_computation_times": False,  # a page that helps no reader
     "plot_gallery": True,
     "abort_on_example_error": False,  # all failures are reported, and each is a warning
     "show_signature": False,

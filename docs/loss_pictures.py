@@ -19,7 +19,7 @@ from torch import Tensor
 from imbtorch.losses import BaseLoss
 from imbtorch.plotting._loss_shape import loss_values
 
-# Okabe and Ito's palette: told apart also with colour vision deficiency
+# Okabe and Ito's palette: readers with a colour vision deficiency can distinguish it, too
 COLOURS = ("#56B4E9", "#D55E00", "#009E73", "#000000")
 WIDTHS = (2.8, 1.8, 1.2, 0.8)  # curves that coincide show as stripes
 REFERENCE = {"color": "0.6", "linewidth": 1, "zorder": 1}
@@ -166,7 +166,7 @@ def draw_batch(axes: Axes, cls: type[BaseLoss]) -> None:
     batches = [scores + shift * target for shift in shifts]
     found = {}
     for label, loss in settings(cls):
-        loss.eval()  # scores of one point are not to be remembered at the next
+        loss.eval()  # so that it does not keep the scores of one point for the next
         found[label] = {"-": torch.cat([loss(batch, target) for batch in batches])}
     reference = [F.binary_cross_entropy_with_logits(batch, target) for batch in batches]
     _plot(axes, shifts, {"-": torch.stack(reference)}, found, {})

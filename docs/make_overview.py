@@ -21,13 +21,16 @@ from imbtorch import ImbalancedNetClassifier
 from imbtorch.datasets import make_long_tailed
 
 PICTURE = Path(__file__).resolve().parent / "images" / "overview.png"
-BLUE, ORANGE = "#0072B2", "#D55E00"  # Okabe and Ito's: told apart with colour vision deficiency
+BLUE, ORANGE = (
+    "#0072B2",
+    "#D55E00",
+)  # of Okabe and Ito's palette, for readers with a colour vision deficiency
 BEFORE = {"color": ORANGE, "marker": "s", "linestyle": "--", "markersize": 5}
 AFTER = {"color": BLUE, "marker": "o", "linestyle": "-", "markersize": 5}
 
 
 def reliability(ax: Axes) -> None:
-    """Draw probabilities of the default loss, for balanced classes, and restated for the data."""
+    """Draw probabilities of the default loss: for balanced classes, and restated for the data."""
     X, y = make_classification(
         60_000, n_informative=6, weights=[0.97], class_sep=1.2, n_clusters_per_class=3,
         random_state=0,
@@ -54,7 +57,9 @@ def reliability(ax: Axes) -> None:
 def recalls(ax: Axes) -> None:
     """Draw the recall of each digit where some are rare, by plain and by adjusted loss."""
     X, y = load_digits(return_X_y=True)
-    X = X + np.random.default_rng(0).normal(scale=5, size=X.shape)  # they are easy without
+    X = X + np.random.default_rng(0).normal(
+        scale=5, size=X.shape
+    )  # without noise the digits are too easy
     X, X_test, y, y_test = train_test_split(X, y, test_size=0.4, stratify=y, random_state=0)
     X, y = make_long_tailed(X, y, imbalance_ratio=25, random_state=0)
     for loss, look in (("cross_entropy", BEFORE), ("logit_adjusted", AFTER)):

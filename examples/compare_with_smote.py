@@ -1,139 +1,157 @@
 """Losses for imbalanced data compared with SMOTE.
 
 Plain cross-entropy, class weights, the focal loss with its gamma searched, logit adjustment and
-SMOTE, all on the same network in scikit-learn Pipelines, on data with rare classes::
+SMOTE: the same network with the same budget, on the same folds of data with rare classes::
 
     python examples/compare_with_smote.py --out demo_output
-    python examples/compare_with_smote.py --data table.csv --target label
 
-Without ``--data`` it takes scikit-learn's bundled data, thinned to an imbalance, and the card
-fraud data of the Fraud Detection Handbook where they are found: in the folder named by the
-environment variable ``IMBTORCH_DATA``, or in ``../shared/data`` beside the checkout.
+The data come with scikit-learn and are thinned to an imbalance. The card fraud data of the Fraud
+Detection Handbook are added where they are found: in the folder that the environment variable
+``IMBTORCH_DATA`` names, or in ``../shared/data`` beside the checkout.
+
+To compare the remedies on a table of your own, no script is needed::
+
+    python -m imbtorch compare table.csv --target label --out report.html
 """
 
 from __future__ import annotations
 
 import argparse
-import os
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from data_sets import (
-    DataError,
-    DataSet,
-    card_fraud,
-    find_fraud,
-    from_csv,
-    long_tailed_digits,
-    one_digit,
-    rare_tumours,
-)
-from evaluation import NET, Outcome, pool, run
+import pandas as pd
+import torch
+from data_sets import DataSet, card_fraud, find_fraud, long_tailed_digits, one_digit, rare_tumours
 from figures import confusion_matrices, precision_recall
-from imblearn.over_sampling import SMOTE
-from imblearn.pipeline import make_pipeline
-from report import NOTES, Table, format_table, reading_guide, write_csv
-from sklearn.preprocessing import StandardScaler
+from imblearn.pipeline import Pipeline
+from numpy.typing import ArrayLike
+from sklearn.base import clone
 
-from imbtorch import ImbalancedNetClassifier
-from imbtorch.model_selection import StackedGridSearchCV
+from imbtorch import compare_strategies
+from imbtorch.compare import StrategyComparison, default_strategies
 
-GAMMAS = (0.0, 1.0, 2.0, 5.0)
+TAKEN = ("cross-entropy", "balanced weights", "focal, gamma searched", "logit adjustment")
+COLUMNS = {  # the metric: the two lines of its heading, decimals
+    "average_precision": ("average", "precision", 3),
+    "average_precision_se": ("standard", "error", 3),
+    "roc_auc": ("ROC", "AUC", 3),
+    "balanced_accuracy": ("balanced", "accuracy", 3),
+    "brier": ("Brier", "as trained", 4),
+    "brier_train_prior": ("Brier", "restated", 4),
+    "seconds": ("seconds", "to fit", 2),
+}
+NOTES = """\
+How to read the tables: each number is a mean over the folds; the standard error says how uncertain
+the mean of the average precision is. A smaller Brier score is better, and so are fewer seconds; the
+other numbers are better where they are greater. Balanced accuracy is the mean recall of the
+classes, at the decisions that a net makes as it was trained. "Restated" probabilities are those of
+target_prior="train", which converts them to the class frequencies of the data without training
+again. A net behind SMOTE in a pipeline never sees these frequencies, so for it both Brier scores
+are the same. SMOTE inside the net is its parameter sampler: the net trains on the same rows, and
+knows how SMOTE changed the frequencies."""
 
 
-def strategies(data: DataSet, **parameters: Any) -> dict[str, Any]:
-    """List the contestants: one network, several ways to treat the imbalance.
+def contestants(y: ArrayLike, max_epochs: int | None = None) -> dict[str, Any]:
+    """Build the strategies: some of imbtorch's, and SMOTE in two places.
 
     Parameters
     ----------
-    data : DataSet
-        Its size decides how thorough the search is and how many neighbours SMOTE looks at.
-    **parameters
-        Of every :class:`imbtorch.ImbalancedNetClassifier`.
+    y : array-like of shape (n,)
+        Labels. Their number and their frequencies decide the budget of every net.
+    max_epochs : int or None, default=None
+        Passes over the rows. None is 20, or more where there are few rows.
 
     Returns
     -------
-    dict
-        Names and estimators; the first one is the baseline.
+    dict of str to classifier
+        Pipelines, and a search over a pipeline. The first one does nothing about the imbalance.
     """
-
-    def net(loss: str, **more: Any) -> ImbalancedNetClassifier:
-        return ImbalancedNetClassifier(loss=loss, random_state=0, **more, **parameters)
-
-    n_neighbors = min(5, data.smallest_training_class - 1)
-    smote = SMOTE(k_neighbors=n_neighbors, random_state=0)
-    contestants = {
-        "cross-entropy": [net("cross_entropy")],
-        "balanced weights": [net("cross_entropy", class_weight="balanced")],
-        "focal, gamma searched": [net("focal")],
-        "logit adjustment": [net("logit_adjusted")],
-        "SMOTE before the net": [smote, net("cross_entropy")],
-        "SMOTE inside the net": [net("cross_entropy", sampler=smote)],
+    defaults = default_strategies(y, max_epochs=max_epochs, random_state=0)
+    inside = defaults["SMOTE"]
+    net = inside["classify"]
+    steps = {
+        "prepare": clone(inside["prepare"]),
+        "smote": clone(net.sampler),
+        "classify": clone(net).set_params(sampler=None),
     }
-    pipelines = {
-        name: make_pipeline(StandardScaler(), *steps) for name, steps in contestants.items()
+    return {
+        **{name: defaults[name] for name in TAKEN},
+        "SMOTE before the net": Pipeline(list(steps.items())),
+        "SMOTE inside the net": inside,
     }
-    pipelines["focal, gamma searched"] = StackedGridSearchCV(
-        pipelines["focal, gamma searched"],
-        {f"{NET}__loss__gamma": GAMMAS},
-        scoring="average_precision",
-        cv=3 if len(data.y) < 20_000 else 2,
-    )
-    return pipelines
 
 
-def sources(args: argparse.Namespace) -> list[Callable[[], DataSet]]:
-    """Choose the data."""
-    if args.data is not None:
-        return [lambda: from_csv(args.data, args.target, header=not args.no_header)]
-    if args.quick:
-        return [lambda: rare_tumours().first_folds(3)]
-    fraud = find_fraud()
-    if fraud is None:
-        print("The card fraud data are not here; the bundled data alone are compared.\n")
-        return [one_digit, long_tailed_digits, rare_tumours]
-    return [one_digit, long_tailed_digits, rare_tumours, lambda: card_fraud(fraud)]
-
-
-def compare(data: DataSet, jobs: int, out: Path, **parameters: Any) -> Table:
-    """Run all strategies on one data set; print the table and write the figures.
+def compare(data: DataSet, max_epochs: int | None = None) -> StrategyComparison:
+    """Cross-validate all strategies on one data set.
 
     Parameters
     ----------
     data : DataSet
-        The rows.
-    jobs : int
-        Processes.
+        The rows and the folds.
+    max_epochs : int or None, default=None
+        See :func:`contestants`.
+    """
+    y = data.named_classes
+    return compare_strategies(data.X, y, strategies=contestants(y, max_epochs), cv=data.folds)
+
+
+def format_comparison(comparison: StrategyComparison) -> str:
+    """Show the most important columns as a table that fits a terminal, and the conclusions.
+
+    Parameters
+    ----------
+    comparison : StrategyComparison
+        What :func:`compare` found. ``print(comparison)`` shows all of its columns.
+    """
+    table = comparison.table[list(COLUMNS)]
+    formats = [f"{{:.{decimals}f}}".format for *_, decimals in COLUMNS.values()]
+    table.columns = pd.MultiIndex.from_tuples([title[:2] for title in COLUMNS.values()])
+    lines = [table.rename_axis(None).to_string(formatters=formats, sparsify=False)]
+    failed = comparison.table["status"].loc[lambda status: status != "ok"]
+    lines += [f"{name}: {status}" for name, status in failed.items()]
+    gammas = [chosen["gamma"] for chosen in comparison.folds["chosen"] if "gamma" in chosen]
+    found = f"gamma found in each fold: {', '.join(f'{gamma:g}' for gamma in gammas)}"
+    return "\n".join([*lines, "", found, textwrap.fill(comparison.recommendation, 100)])
+
+
+def average_precisions(comparisons: dict[str, StrategyComparison]) -> str:
+    """Put the average precision of all data sets side by side, as text."""
+    columns = {name: found.table["average_precision"] for name, found in comparisons.items()}
+    return pd.DataFrame(columns).rename_axis(None).to_string(float_format="{:.3f}".format)
+
+
+def write_figures(data: DataSet, comparison: StrategyComparison, out: Path) -> None:
+    """Write two figures as PNG files, and imbtorch's report as an HTML file.
+
+    Parameters
+    ----------
+    data : DataSet
+        It gives the title, and the beginning of the names of the files.
+    comparison : StrategyComparison
+        What to draw.
     out : Path
-        Folder of the figures.
-    **parameters
-        Of every net.
-
-    Returns
-    -------
-    dict
-        The table.
+        The folder to write to.
     """
-    print(f"{data.name}: {data.summary}, {data.X.shape[1]} features")
-    print(f"{data.protocol}", flush=True)
-    results = run(data, strategies(data, **parameters), jobs)
-    table = {name: _by_measure(outcomes) for name, outcomes in results.items()}
-    print(format_table(table))
-    gammas = [outcome.gamma for outcomes in results.values() for outcome in outcomes]
-    found = ", ".join(f"{gamma:g}" for gamma in gammas if gamma is not None)
-    print(f"gamma found in each fold: {found}\n", flush=True)
-    pooled = {name: pool(outcomes) for name, outcomes in results.items()}
     title = f"{data.name}: {data.summary}\n{data.protocol}; test rows pooled"
     for suffix, draw in {"pr": precision_recall, "confusion": confusion_matrices}.items():
-        draw(title, data.labels, pooled).savefig(out / f"{data.key}_{suffix}.png", dpi=130)
-    return table
+        figure = draw(title, data.labels, comparison.predictions)
+        figure.savefig(out / f"{data.key}_{suffix}.png", dpi=130)
+    comparison.to_html(out / f"{data.key}.html")
 
 
-def _by_measure(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    keys = outcomes[0].measures
-    return {key: np.array([outcome.measures[key] for outcome in outcomes]) for key in keys}
+def sources(quick: bool) -> list[Callable[[], DataSet]]:
+    """Choose the data: one small set to try the script out, or all that are found."""
+    if quick:
+        return [lambda: rare_tumours().first_folds(3)]
+    bundled = [one_digit, long_tailed_digits, rare_tumours]
+    fraud = find_fraud()
+    if fraud is None:
+        print("The card fraud data are not here; only the bundled data are compared.\n")
+        return bundled
+    return [*bundled, lambda: card_fraud(fraud)]
 
 
 def parse(argv: Sequence[str] | None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
@@ -141,45 +159,32 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.ArgumentParser, argparse
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, metavar="FILE", help="CSV file to compare on instead")
-    parser.add_argument("--target", metavar="COLUMN", help="its column of classes")
-    parser.add_argument(
-        "--no-header",
-        action="store_true",
-        help="its columns have no names: --target -1 is the last",
-    )
-    parser.add_argument("--out", type=Path, default=Path("demo_output"), help="folder to write to")
-    parser.add_argument(
-        "--jobs", type=int, default=min(4, os.cpu_count() or 1), help="processes (%(default)s)"
-    )
-    parser.add_argument(
-        "--quick",
-        action="store_true",
-        help="few epochs and one small data set, to try it out",
-    )
-    args = parser.parse_args(argv)
-    if (args.data is None) != (args.target is None):
-        parser.error("--data and --target belong together")
-    return parser, args
+    add = parser.add_argument
+    add("--out", type=Path, default=Path("demo_output"), help="folder to write to (%(default)s)")
+    add("--quick", action="store_true", help="few epochs and one small data set, to try it out")
+    return parser, parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Compare, and write figures and numbers."""
+    """Compare on every data set; print tables, and write figures and numbers."""
     parser, args = parse(argv)
-    parameters = {"max_epochs": 3} if args.quick else {}
     try:
         args.out.mkdir(parents=True, exist_ok=True)
-        data_sets = [load() for load in sources(args)]
-    except (DataError, OSError) as error:
-        parser.error(str(error))
-    tables = {
-        data.name: compare(data, 1 if args.quick else args.jobs, args.out, **parameters)
-        for data in data_sets
-    }
-    write_csv(tables, args.out / "comparison.csv")
-    print(f"{NOTES}\n")
-    print(reading_guide(tables, baseline="cross-entropy"))
-    print(f"Figures and the numbers of each fold (comparison.csv): {args.out}/")
+    except OSError as error:
+        parser.error(f"the folder of --out cannot be made: {error}")
+    torch.set_num_threads(1)  # more threads do not help with such small batches
+    comparisons: dict[str, StrategyComparison] = {}
+    for load in sources(args.quick):
+        data = load()
+        print(f"{data.name}: {data.summary}, {data.X.shape[1]} features\n{data.protocol}\n")
+        comparison = compare(data, 3 if args.quick else data.max_epochs)
+        print(f"{format_comparison(comparison)}\n\n", flush=True)
+        write_figures(data, comparison, args.out)
+        comparisons[data.name] = comparison
+    print(f"Average precision, on all data sets:\n\n{average_precisions(comparisons)}\n\n{NOTES}\n")
+    folds = pd.concat({name: found.folds for name, found in comparisons.items()}, names=["data"])
+    folds.droplevel(1).to_csv(args.out / "comparison.csv")
+    print(f"Reports (.html), figures (.png), numbers of each fold (comparison.csv): {args.out}/")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """Several processes train one net, each on a part of every batch.
 
-Alone, and with two processes; the weights are the same up to rounding::
+Run it with one process or with two; the weights are the same up to rounding::
 
     python examples/data_parallel.py --batch-size 512
     torchrun --nproc_per_node=2 examples/data_parallel.py --batch-size 256
 
-Data lie in a file that the processes map into memory: each reads the rows that it needs.
+The data are in a file that the processes map into memory: each reads the rows that it needs.
 """
 
 from __future__ import annotations
@@ -34,14 +34,16 @@ def table(n_rows: int, seed: int) -> tuple[NDArray[np.float64], NDArray[np.int64
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Train, and let the first process report."""
+    """Train, and print the result in the first process."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--rows", type=int, default=50_000)
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--batch-size", type=int, default=256, help="rows per process")
     args = parser.parse_args(argv)
 
-    with tempfile.TemporaryDirectory() as folder:  # on a cluster: a file that all can read
+    with (
+        tempfile.TemporaryDirectory() as folder
+    ):  # on a cluster, use a file that all processes can read
         path = Path(folder) / "X.npy"
         X, y = table(args.rows, seed=0)
         np.save(path, X)

@@ -1,22 +1,30 @@
-"""Figures of the comparison."""
+"""Figures of the comparison, over the test rows of all folds."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evaluation import Outcome
+import numpy as np
 from gallery import COLOURS
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from sklearn.metrics import ConfusionMatrixDisplay, PrecisionRecallDisplay, confusion_matrix
+from sklearn.metrics import (
+    ConfusionMatrixDisplay,
+    PrecisionRecallDisplay,
+    balanced_accuracy_score,
+    confusion_matrix,
+)
 
-WIDTHS = (5.0, 4.0, 3.2, 2.4, 1.7, 1.0)  # curves that coincide show as stripes
-FEW = 4  # classes: above that the matrices are drawn denser
+WIDTHS = (5.0, 4.0, 3.2, 2.4, 1.7, 1.0)  # so that curves that coincide show as stripes
+FEW = 4  # with more classes than this the matrices are drawn denser
+
+Predictions = Mapping[str, Sequence[Any]]  # StrategyComparison.predictions
 
 
 def precision_recall(
-    title: str, labels: list[str], pooled: dict[str, Outcome], figure: Figure | None = None
+    title: str, labels: list[str], predictions: Predictions, figure: Figure | None = None
 ) -> Figure:
     """Draw precision against recall of the rarest class, one curve per strategy.
 
@@ -26,18 +34,17 @@ def precision_recall(
         Title of the figure.
     labels : list of str
         Names of the classes, the rarest one last.
-    pooled : dict of Outcome
-        The test rows of all folds, by strategy.
+    predictions : dict of list
+        What each strategy predicts on each fold: ``StrategyComparison.predictions``.
     figure : Figure or None
-        What to draw on; None makes one that belongs to no window.
+        The figure to draw on; None makes one that belongs to no window.
     """
     figure = _sized(figure, (6, 5.6))
     axes = figure.subplots()
-    for (name, outcome), colour, width in zip(pooled.items(), COLOURS, WIDTHS, strict=False):
-        is_rare = outcome.truth == len(labels) - 1
-        display = PrecisionRecallDisplay.from_predictions(
-            is_rare, outcome.score, ax=axes, name=name
-        )
+    for (name, folds), colour, width in zip(predictions.items(), COLOURS, WIDTHS, strict=False):
+        is_rare = np.concatenate([fold.truth for fold in folds]) == len(labels) - 1
+        score = np.concatenate([_rare_scores(fold.scores) for fold in folds])
+        display = PrecisionRecallDisplay.from_predictions(is_rare, score, ax=axes, name=name)
         display.line_.set(color=colour, linewidth=width)
     share = float(is_rare.mean())
     axes.axhline(share, color="0.5", linewidth=1, linestyle=":", label=f"chance ({share:.2f})")
@@ -49,7 +56,7 @@ def precision_recall(
 
 
 def confusion_matrices(
-    title: str, labels: list[str], pooled: dict[str, Outcome], figure: Figure | None = None
+    title: str, labels: list[str], predictions: Predictions, figure: Figure | None = None
 ) -> Figure:
     """Draw one confusion matrix per strategy, in per cent of the true class.
 
@@ -59,21 +66,25 @@ def confusion_matrices(
         Title of the figure.
     labels : list of str
         Names of the classes.
-    pooled : dict of Outcome
-        The test rows of all folds, by strategy.
+    predictions : dict of list
+        What each strategy predicts on each fold: ``StrategyComparison.predictions``.
     figure : Figure or None
-        What to draw on; None makes one that belongs to no window.
+        The figure to draw on; None makes one that belongs to no window.
     """
     side, n_columns = (2.6 if len(labels) <= FEW else 3.4), 3
-    n_lines = -(-len(pooled) // n_columns)
+    n_lines = -(-len(predictions) // n_columns)
     size = (n_columns * side + 1.2, n_lines * (side + 0.4) + 0.5)
     figure = _sized(figure, size)
     panels = figure.subplots(n_lines, n_columns, squeeze=False, sharex=True, sharey=True)
-    for (name, outcome), axes in zip(pooled.items(), panels.flat, strict=True):
-        matrix = confusion_matrix(outcome.truth, outcome.predicted, normalize="true")
+    for (name, folds), axes in zip(predictions.items(), panels.flat, strict=False):
+        truth = np.concatenate([fold.truth for fold in folds])
+        predicted = np.concatenate([fold.predicted for fold in folds])
+        matrix = confusion_matrix(truth, predicted, normalize="true")
         image = _draw_matrix(axes, 100 * matrix, labels)
-        mean = outcome.measures["balanced_accuracy"]
-        axes.set_title(f"{name}\nbalanced accuracy {mean:.3f}", fontsize=10)
+        recall = np.mean([balanced_accuracy_score(f.truth, f.predicted) for f in folds])
+        axes.set_title(f"{name}\nbalanced accuracy {recall:.3f}", fontsize=10)
+    for axes in panels.flat[len(predictions) :]:
+        axes.set_axis_off()
     for axes in panels[:, 0]:
         axes.set_ylabel("true class")
     for axes in panels[-1]:
@@ -81,6 +92,11 @@ def confusion_matrices(
     figure.colorbar(image, ax=panels, label="% of the true class", shrink=0.6)
     figure.suptitle(title, fontsize=11)
     return figure
+
+
+def _rare_scores(scores: NDArray[Any]) -> NDArray[Any]:
+    """Take the scores of the rarest class; of two classes there are no others."""
+    return scores if scores.ndim == 1 else scores[:, -1]
 
 
 def _sized(figure: Figure | None, size: tuple[float, float]) -> Figure:
@@ -102,6 +118,6 @@ def _draw_matrix(axes: Axes, per_cent: NDArray[Any], labels: list[str]) -> Any:
     )
     for text, value in zip(display.text_.flat, per_cent.flat, strict=True):
         text.set_visible(few or value >= 0.5)
-    axes.set(xlabel="", ylabel="")  # all panels share theirs
+    axes.set(xlabel="", ylabel="")  # the panels share the labels of the figure's edge
     axes.grid(visible=False)
     return display.im_

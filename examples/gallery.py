@@ -1,4 +1,4 @@
-"""What the scripts of the gallery share: two options, the look of figures, where figures go."""
+"""What the scripts of the gallery share: two options, the look and the files of figures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
-# Okabe and Ito's palette: told apart also with colour vision deficiency
+# Okabe and Ito's palette: readers with a colour vision deficiency can distinguish it, too
 COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#0072B2")
 LOOK = {
     "axes.prop_cycle": plt.cycler(color=COLOURS),
@@ -23,7 +23,7 @@ LOOK = {
 
 
 def start() -> bool:
-    """Set the look of figures; tell whether to be quick: little data, few epochs.
+    """Set the look of figures; return whether to be quick: little data, few epochs.
 
     The command line of each script is ``[--quick] [--out FOLDER]``. sphinx-gallery runs scripts
     without a command line.
@@ -34,7 +34,7 @@ def start() -> bool:
 
 def finish() -> None:
     """Write the figures to the folder named by ``--out``, else show them."""
-    if "sphinx_gallery" in sys.modules:  # takes them by itself
+    if "sphinx_gallery" in sys.modules:  # it collects the figures by itself
         return
     folder, script = _options().out, Path(sys.argv[0]).stem.removeprefix("plot_")
     if folder is None:

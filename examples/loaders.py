@@ -1,4 +1,4 @@
-"""Data of the gallery: real where they are at hand, else a stand-in of the same shape.
+"""Data of the gallery: real data where they are found, else synthetic data of the same shape.
 
 Each function returns the name of the data first, so that a table says what it was measured on.
 """
@@ -31,7 +31,7 @@ def recording() -> tuple[str, Floats, Ints]:
     table = np.genfromtxt(path, delimiter=",", skip_header=1)
     signal, state = table[:, :-1], table[:, -1].astype(np.int64)
     low, middle, high = np.percentile(signal, [25, 50, 75], axis=0)
-    scaled = np.clip((signal - middle) / (high - low), -5, 5)  # a few sensor spikes
+    scaled = np.clip((signal - middle) / (high - low), -5, 5)  # bounds a few spikes of the sensors
     return "EEG", scaled.astype(np.float32), state
 
 
@@ -73,7 +73,7 @@ def prices() -> tuple[str, NDArray[np.float64], NDArray[np.float64]]:
 def images() -> tuple[str, Floats, Ints]:
     """Load images of shape (n, 1, height, width), with values in [0, 1], and their digits.
 
-    MNIST's are halved, to 14 x 14 pixels: a net trains on them in a quarter of the time.
+    The images of MNIST are halved, to 14 x 14 pixels: a net trains four times as fast on them.
     """
     pictures = shared_file("mnist-t10k-images-idx3-ubyte.gz")
     digits = shared_file("mnist-t10k-labels-idx1-ubyte.gz")
@@ -89,9 +89,9 @@ def images() -> tuple[str, Floats, Ints]:
 
 
 def transactions() -> tuple[str, tuple[Floats, Ints], tuple[Floats, Ints]]:
-    """Load card transactions, of a week to train on and of a later week to test on.
+    """Load card transactions: a week to train on, and a later week to test on.
 
-    One fold of the Fraud Detection Handbook, by its protocol.
+    They are one fold of the Fraud Detection Handbook, by its protocol.
     """
     path = shared_file(FRAUD_FILE)
     if path is None:

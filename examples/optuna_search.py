@@ -1,12 +1,12 @@
-"""Search with Optuna: each trial is scored fold by fold, and given up early where it lags.
+"""Search with Optuna: each trial is scored fold by fold, and stopped early if it is worse.
 
 ::
 
     python examples/optuna_search.py --trials 20
 
-A search over a grid needs none of this: see StackedGridSearchCV. Optuna pays where parameters are
-many and continuous, and where a storage (``optuna.create_study(storage=...)``) lets several
-machines work on one study.
+A search over a grid needs none of this: see StackedGridSearchCV. Optuna is useful where there are
+many continuous parameters, and where several machines work on one study through a storage
+(``optuna.create_study(storage=...)``).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from imbtorch import MLP, ImbalancedNetClassifier
 
 
 def suggested(trial: optuna.Trial) -> dict[str, Any]:
-    """Parameters of the net that a trial asks for."""
+    """Return the parameters of the net that a trial suggests."""
     return {
         "lr": trial.suggest_float("lr", 1e-4, 1e-1, log=True),
         "loss__gamma": trial.suggest_float("loss__gamma", 0, 4),
@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     pruned = sum(trial.state is optuna.trial.TrialState.PRUNED for trial in study.trials)
     print(f"{data.name}: {data.summary}")
-    print(f"{len(study.trials)} trials, {pruned} given up early")
+    print(f"{len(study.trials)} trials, {pruned} stopped early")
     print(f"best average precision {study.best_value:.3f} with")
     for name, value in study.best_params.items():
         print(f"  {name} = {value:.4g}" if isinstance(value, float) else f"  {name} = {value}")

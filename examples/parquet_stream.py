@@ -1,7 +1,7 @@
 """A Parquet file larger than memory: count its classes, then train on it batch by batch.
 
-Writes a small file to a temporary folder, or reads yours, whose columns are numbers and one of
-which is the label::
+The script writes a small file to a temporary folder, or reads yours, whose columns are numbers
+except for the one with the labels::
 
     python examples/parquet_stream.py
     python examples/parquet_stream.py --data rows.parquet --target label
@@ -47,7 +47,7 @@ class ParquetRows(IterableDataset):  # type: ignore[type-arg]
         self.path, self.target, self.batch_size = path, target, batch_size
 
     def chunks(self) -> Iterator[Chunk]:
-        """Yield ``(X, y)`` of many rows."""
+        """Yield ``(X, y)`` with many rows each."""
         file, worker = pq.ParquetFile(self.path), get_worker_info()
         first, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
         groups = list(range(first, file.num_row_groups, step))
@@ -61,7 +61,7 @@ class ParquetRows(IterableDataset):  # type: ignore[type-arg]
             yield np.column_stack(numbers).astype(np.float32), labels
 
     def counts(self) -> ClassCounts:
-        """Count the labels; of the file, only their column is read."""
+        """Count the labels; only their column of the file is read."""
         file = pq.ParquetFile(self.path)
         batches = file.iter_batches(self.batch_size, columns=[self.target])
         return class_counts(b.column(0).to_numpy(zero_copy_only=False) for b in batches)
@@ -90,12 +90,14 @@ def train(rows: ParquetRows, epochs: int, workers: int) -> dict[str, ImbalancedN
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Print how well the rarest class is ranked, on the same rows."""
+    """Train, and print how well the rarest class is ranked on the same rows."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="Parquet file (default: a synthetic one)")
     parser.add_argument("--target", default="kind", help="column of the labels (%(default)s)")
-    parser.add_argument("--epochs", type=int, default=3, help="(%(default)s)")
-    parser.add_argument("--workers", type=int, default=0, help="that read rows (%(default)s)")
+    parser.add_argument("--epochs", type=int, default=3, help="passes over the rows (%(default)s)")
+    parser.add_argument(
+        "--workers", type=int, default=0, help="worker processes that read rows (%(default)s)"
+    )
     args = parser.parse_args(argv)
     with TemporaryDirectory() as folder:
         path = args.data or Path(folder) / "rows.parquet"

@@ -4,8 +4,8 @@ Class weights as in Chainer, step by step
 
 Chainer's ``softmax_cross_entropy(..., class_weight=...)`` multiplies the loss of a row by the
 weight of its class and divides the sum by the *number of rows*. So does Keras, and so do the
-losses of imbtorch. torch divides by the *sum of the weights* in the batch. This page works one
-row out by hand, and shows what the other divisor does to rare classes.
+losses of imbtorch. torch divides by the *sum of the weights* in the batch. This page computes the
+loss of one row by hand, and shows how the other divisor changes the weight of rare classes.
 """
 
 import matplotlib.pyplot as plt
@@ -23,8 +23,8 @@ quick = start()
 # One row by hand
 # ---------------
 # Two classes, logits (1, 0), true class 1, class weights (1, 2). The loss is the weight of the
-# true class times minus the logarithm of its probability. Its gradient by the logits is that
-# weight times the probabilities less one at the true class.
+# true class times minus the logarithm of its probability. Its gradient with respect to the logits
+# is that weight times the probabilities, from which 1 is subtracted at the true class.
 
 logits = torch.tensor([[1.0, 0.0]], dtype=torch.float64, requires_grad=True)
 target = torch.tensor([1])
@@ -38,8 +38,8 @@ print(f"loss by hand     {by_hand:.7f}")
 print(f"gradient by hand {gradient_by_hand.numpy().round(7)}")
 
 # %%
-# imbtorch agrees. With torch's divisor, the batch of one row loses its weight altogether: 2 / 2 =
-# 1.
+# imbtorch gives the same numbers. With torch's divisor, the weight of a batch of one row has no
+# effect: 2 / 2 = 1.
 
 
 def value_and_gradient(loss):
@@ -60,11 +60,11 @@ for name, loss in losses.items():
     print(f"{name:<25}{value:>10.7f}   {gradient}")
 
 # %%
-# What a batch without rare rows does
-# -----------------------------------
-# Let 1 % of the rows be of the rare class, and balanced weights ask that both classes carry half
-# of the loss. Before training every row has the same loss, log 2, so what a class carries is a
-# matter of weights alone. An epoch of shuffled batches is summed up under both divisors.
+# Batches without rare rows
+# -------------------------
+# Let 1 % of the rows be of the rare class. Balanced weights are meant to give each class half of
+# the loss. Before training every row has the same loss, log 2, so that the part of a class depends
+# on the weights alone. The losses of an epoch of shuffled batches are summed with both divisors.
 
 n_rows = 2**18 if quick else 2**21
 labels = torch.zeros(n_rows, dtype=torch.long)
@@ -94,10 +94,10 @@ for i, size in enumerate(batch_sizes):
     print(f"{size:<12}{empty:>18.1%}{row}")
 
 # %%
-# Under torch's divisor a batch without rare rows counts as much as one with them: it is divided
-# by its own small weights. In batches of 32, nearly three of four are such batches, and the rare
-# class carries a fifth of the loss, not half. One needs over a thousand rows a batch to come near
-# the balance that the weights ask for.
+# With torch's divisor, a batch without rare rows counts as much as one with them, since it is
+# divided by its own small weights. With 32 rows a batch, nearly three of four batches have no rare
+# rows, and the rare class has a fifth of the loss, not half. It takes over a thousand rows a batch
+# to come near the balance that the weights are meant to give.
 
 fig, ax = plt.subplots(figsize=(7, 4))
 for (name, values), marker, colour in zip(
@@ -113,12 +113,12 @@ ax.set_title("1 % rare rows, balanced class weights", fontsize=11)
 ax.legend(title="batch loss divided by", loc="center right", bbox_to_anchor=(1, 0.4))
 
 # %%
-# What it does to a net
-# ---------------------
-# A linear net on batches of 32 rows, with the same weights under both divisors: torch's loop by
-# hand, and the estimator, whose row weights have mean 1 over the training set. With the balance
-# that the weights ask for, the mean probability of the rare class over rows of both classes, each
-# class counted alike, is about a half.
+# The effect on a net
+# -------------------
+# A linear net is trained on batches of 32 rows, with the same weights and both divisors: in a loop
+# of torch, and by the estimator, whose row weights have mean 1 over the training set. If the
+# weights balance the classes, the mean probability of the rare class over both classes, with the
+# same weight for each class, is about a half.
 
 X, y = make_classification(
     4_000 if quick else 20_000, 10, n_informative=4, weights=[0.99], flip_y=0, class_sep=0.7,

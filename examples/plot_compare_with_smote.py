@@ -3,59 +3,52 @@ Losses for imbalanced data, and SMOTE
 =====================================
 
 Plain cross-entropy, class weights, the focal loss with its gamma searched, logit adjustment and
-SMOTE: the same net in scikit-learn Pipelines, on the same folds of two bundled data sets with
-rare classes. ``make demo`` runs the same comparison on more data, card fraud among them, and
-``compare_with_smote.py --data my.csv --target label`` on yours.
+SMOTE: the same net with the same budget, on the same folds of two bundled data sets with rare
+classes. ``make demo`` runs the same comparison on more data, card fraud among them;
+``python -m imbtorch compare my.csv --target label`` runs one on a table of yours.
 """
 
 import matplotlib.pyplot as plt
-import numpy as np
-from compare_with_smote import strategies
+from compare_with_smote import NOTES, average_precisions, compare, contestants, format_comparison
 from data_sets import one_digit, rare_tumours
-from evaluation import pool, run
 from figures import confusion_matrices, precision_recall
 from gallery import finish, start
-from report import NOTES, format_table, reading_guide
 
 quick = start()
 
 # %%
 # The contestants
 # ---------------
-# SMOTE stands before the net, as a step of imbalanced-learn's Pipeline, or inside it, as
-# ``sampler``: there it sees the training part only and the net knows what it did to the class
-# frequencies. The search for gamma, :class:`~imbtorch.model_selection.StackedGridSearchCV`,
-# trains its candidates on all folds in one pass.
+# Most come from :func:`imbtorch.compare.default_strategies`. SMOTE stands before the net, as a step
+# of imbalanced-learn's Pipeline, or inside it, as its parameter ``sampler``: then the net knows how
+# SMOTE changed the class frequencies. The search for gamma,
+# :class:`~imbtorch.model_selection.StackedGridSearchCV`, trains its candidates on all folds in one
+# pass.
 
 tumours, digits = rare_tumours(), one_digit().first_folds(3)
 if quick:
-    tumours, digits = tumours.first_folds(2), digits.first_folds(1)
-epochs = {"max_epochs": 2} if quick else {}
-for name, pipeline in strategies(tumours).items():
+    tumours, digits = tumours.first_folds(3), digits.first_folds(2)
+epochs = 2 if quick else None
+for name, pipeline in contestants(tumours.named_classes).items():
     print(f"{name}: {[step for step, _ in getattr(pipeline, 'estimator', pipeline).steps]}")
 
 # %%
 # The same folds for all
 # ----------------------
+# :func:`imbtorch.compare_strategies` cross-validates every strategy, and says which differences
+# are more than noise.
 
-results, tables = {}, {}
+comparisons = {}
 for data in (tumours, digits):
-    results[data.name] = run(data, strategies(data, **epochs), jobs=1)
-    tables[data.name] = {
-        strategy: {
-            key: np.array([outcome.measures[key] for outcome in outcomes])
-            for key in outcomes[0].measures
-        }
-        for strategy, outcomes in results[data.name].items()
-    }
+    comparisons[data.name] = compare(data, epochs)
     print(f"{data.name}: {data.summary}, {data.X.shape[1]} features; {data.protocol}")
-    print(format_table(tables[data.name]), end="\n\n")
+    print(format_comparison(comparisons[data.name]), end="\n\n")
 print(NOTES)
 
 # %%
-# What the tables say, computed from them:
+# The metric that decides, side by side:
 
-print(reading_guide(tables, baseline="cross-entropy"))
+print(f"Average precision\n{average_precisions(comparisons)}")
 
 # %%
 # Ranking
@@ -64,22 +57,24 @@ print(reading_guide(tables, baseline="cross-entropy"))
 # coincide show as stripes.
 
 for data in (tumours, digits):
-    pooled = {name: pool(outcomes) for name, outcomes in results[data.name].items()}
-    precision_recall(f"{data.name}: {data.summary}", data.labels, pooled, figure=plt.figure())
+    predictions = comparisons[data.name].predictions
+    title = f"{data.name}: {data.summary}"
+    precision_recall(title, data.labels, predictions, figure=plt.figure())
 
 # %%
 # Decisions
 # ---------
-# As trained, at probability 1/2.
+# These are the decisions of the nets as they were trained, at probability 1/2.
 
 for data in (tumours, digits):
-    pooled = {name: pool(outcomes) for name, outcomes in results[data.name].items()}
-    confusion_matrices(f"{data.name}: {data.summary}", data.labels, pooled, figure=plt.figure())
+    predictions = comparisons[data.name].predictions
+    title = f"{data.name}: {data.summary}"
+    confusion_matrices(title, data.labels, predictions, figure=plt.figure())
 
 # %%
-# With so few rare rows the strategies differ in ranking by less than the folds do. What differs
-# is where they decide: plain cross-entropy misses more of the rare class and raises fewer false
-# alarms. One may as well move its threshold. Of the remedies, logit adjustment costs nothing to
-# set up.
+# With so few rare rows, the strategies differ less in ranking than the folds do. What differs is
+# where they decide: plain cross-entropy misses more of the rare class and raises fewer false
+# alarms. Another threshold for its probabilities has the same effect. Of the remedies, logit
+# adjustment needs no parameters and no further rows.
 
 finish()

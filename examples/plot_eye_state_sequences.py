@@ -2,10 +2,11 @@
 Class weights for any loss, on sequences: closed eyes in EEG
 ============================================================
 
-An LSTM reads half a second of 14 EEG channels and says whether the eyes are closed at its end.
-Closures, like blinks, are made rare: one window in ten. Each of several losses, one of them
-torch's own, is trained without class weights and with ``class_weight="balanced"``: weights act on
-all of them. A synthetic stand-in is used where the recording is not at hand.
+An LSTM reads half a second of 14 EEG channels and predicts whether the eyes are closed at its end.
+Closed eyes, such as blinks, are made rare: one window in ten. A net is trained with each of several
+losses, one of them torch's own, without class weights and with ``class_weight="balanced"``: the
+weights change the decisions with all of them. Synthetic data are used where the recording is not
+found.
 """
 
 import matplotlib.pyplot as plt
@@ -24,8 +25,9 @@ quick = start()
 # Windows
 # -------
 # The channels are averaged to 32 Hz and cut into windows of shape (16, 14). Neighbouring windows
-# overlap, so whole blocks of two seconds go to the folds in turn and no window is cut by a
-# border: else the net would be tested on what it has seen. Of the closures a random part is kept.
+# overlap. So each fold gets whole blocks of two seconds, and a window never lies in two blocks:
+# else the net would be tested on samples that it was trained on. A random part of the windows with
+# closed eyes is kept.
 
 LENGTH, STEP, BLOCK, N_FOLDS = 16, 2, 64, 4  # samples at 32 Hz
 RARE_SHARE = 0.1
@@ -51,7 +53,7 @@ print(f"{name}: {len(y):,} windows of shape {X.shape[1:]}, {np.mean(y == 'closed
 # %%
 # An LSTM, and a loop over losses
 # -------------------------------
-# Any torch module will do. A class is called with ``input_shape`` and ``n_outputs``.
+# Any torch module can be used. A class is called with ``input_shape`` and ``n_outputs``.
 
 
 class Recurrent(nn.Module):
@@ -103,11 +105,11 @@ for label, loss in LOSSES.items():
 # %%
 # What changes
 # ------------
-# With every loss the net finds more of the closures, about one in two, and takes more of the open
-# eyes for closed ones: weights move decisions. They do not make the net know more: average
-# precision, which looks at the ranking only, stays where it was within the spread of the seeds (±
-# is the standard deviation over seeds, of which there are few). Half a second of this recording
-# says little about eyes in another block, whatever the loss.
+# With weights, the net finds more of the closed eyes, about one in two, and takes more of the open
+# eyes for closed ones, whatever the loss: weights change decisions. They do not make the net more
+# accurate: the average precision, which depends on the ranking only, does not change by more than
+# the spread of the seeds (± is the standard deviation over seeds, of which there are few). Half a
+# second of this recording says little about the eyes in another block, whatever the loss.
 
 fig, axes = plt.subplots(1, 2, figsize=(8, 3.6), sharey=True)
 rows = np.arange(len(LOSSES))

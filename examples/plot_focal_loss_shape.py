@@ -3,8 +3,8 @@ Shape of the focal loss
 =======================
 
 The focal loss multiplies cross-entropy by :math:`(1 - p)^\\gamma`, where :math:`p` is the
-probability of the true class. Rows that are classified well fade out, and those that are not keep
-their say.
+probability of the true class. Rows that are classified well lose their influence on the net; rows
+that are not keep it.
 """
 
 import numpy as np
@@ -19,8 +19,8 @@ GAMMAS = (0.0, 0.5, 1.0, 2.0, 5.0)
 # %%
 # Loss and gradient
 # -----------------
-# The gradient is the one by the log-odds of the true class: how strongly a row pulls. Rows in the
-# shaded half are classified correctly.
+# The gradient is with respect to the log-odds of the true class: how strongly a row changes the
+# net. Rows in the shaded half are classified correctly.
 
 proba = np.arange(1, 1000) / 1000
 names = {gamma: f"gamma {gamma:g}" + " (cross-entropy)" * (gamma == 0) for gamma in GAMMAS}
@@ -32,11 +32,11 @@ for ax in display.ax_:
     ax.axvspan(0.5, 1, color="0.95", zorder=0)
 
 # %%
-# How fast a good row fades
-# -------------------------
-# Loss and gradient of a row relative to those in cross-entropy. The gradient, which is what a net
-# learns from, fades less than the loss, and at small probabilities it is larger than in
-# cross-entropy: there the focal loss insists.
+# How fast the influence of a row decreases
+# -----------------------------------------
+# The table shows loss and gradient of a row relative to those of cross-entropy. The gradient, from
+# which a net learns, decreases less than the loss; at small probabilities it is even larger than
+# that of cross-entropy.
 
 at = np.searchsorted(proba, [0.1, 0.5, 0.9, 0.99])
 print(f"{'gamma':<8}{'relative':<10}" + "".join(f"{f'p = {p:g}':>12}" for p in proba[at]))
@@ -48,8 +48,8 @@ for gamma, curve in zip(GAMMAS[1:], focal, strict=True):
         print(f"{gamma:<8g}{kind:<10}" + "".join(f"{ratio:>12.3g}" for ratio in ratios))
 
 # %%
-# A consequence: the outputs of a net trained so are less extreme than probabilities. The
-# estimators know the inverse link, so that ``predict_proba`` gives probabilities all the same;
-# see :ref:`the fraud example <sphx_glr_auto_examples_plot_fraud_focal.py>`.
+# As a consequence, the outputs of a net that is trained on the focal loss are less extreme than
+# probabilities. The estimators know the inverse link, so that ``predict_proba`` gives probabilities
+# nevertheless; see :ref:`the fraud example <sphx_glr_auto_examples_plot_fraud_focal.py>`.
 
 finish()

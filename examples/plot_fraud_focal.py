@@ -3,9 +3,9 @@ Focal loss and cross-entropy on card fraud
 ==========================================
 
 The focal loss is often the first remedy that is tried on fraud. Here its multi-label form is
-drawn, then a net is trained on a week of card transactions with binary cross-entropy and with the
-focal loss. Their rankings, probabilities and decisions on a later week are compared. Synthetic
-transactions take the place of the Fraud Detection Handbook's where those are not at hand.
+drawn; then a net is trained on a week of card transactions with binary cross-entropy and with the
+focal loss. Their rankings, probabilities and decisions on a later week are compared. Where the data
+of the Fraud Detection Handbook are not found, synthetic transactions are used.
 """
 
 import matplotlib.pyplot as plt
@@ -32,8 +32,8 @@ quick = start()
 # %%
 # The loss of labels
 # ------------------
-# Given targets of the shape of the logits, every loss with a sigmoid form reads them as labels,
-# any number of which a row may have. The mean is taken over rows and labels.
+# If the targets have the shape of the logits, every loss with a sigmoid form reads them as labels;
+# a row may have any number of them. The mean is taken over rows and labels.
 
 logits = torch.tensor([[2.0, -1.0, 0.0], [-3.0, 0.5, 1.0]])
 labels = torch.tensor([[1, 0, 1], [0, 1, 1]])
@@ -43,9 +43,9 @@ for gamma in (0.0, 2.0):
     print(f"gamma {gamma:g}: mean {mean:.4f} of {np.array2string(values.numpy(), precision=4)}")
 
 # %%
-# Against the probability of a label, its curve has two branches: one for rows that have the
-# label, and its mirror image for rows that lack it. As most rows lack a rare label and are easily
-# told, what the focal loss takes away is mostly theirs.
+# Drawn against the probability of a label, the loss has two branches: one for rows that have the
+# label, and its mirror image for rows that lack it. Most rows lack a rare label and are easy to
+# classify, so that the focal loss mostly reduces the loss of these rows.
 
 log_odds = torch.linspace(-6, 6, 241, dtype=torch.float64).unsqueeze(1)
 proba = torch.sigmoid(log_odds)
@@ -63,9 +63,10 @@ ax.legend(title="gamma", loc="upper center")
 # %%
 # A week of transactions
 # ----------------------
-# Train on seven days, leave seven days out while frauds are found out, test on the next seven.
-# "As trained", probabilities describe the default population (``target_prior=None``). Restated
-# by ``"train"`` they describe the data as they came, which here undoes the class weights.
+# The nets train on seven days, and are tested on seven days that begin a week later, since it takes
+# some days until frauds are known. "As trained", probabilities describe the default population
+# (``target_prior=None``). Restated by ``"train"`` they describe the data as they came, which here
+# reverses the effect of the class weights.
 
 name, (X, y), (X_test, y_test) = transactions()
 if quick:
@@ -98,7 +99,7 @@ for strategy in STRATEGIES:
     )
 
 # %%
-# On the Handbook's data the focal loss ranks and predicts as plain cross-entropy does: their
+# On the Handbook's data, the focal loss ranks and predicts as plain cross-entropy does: their
 # curves coincide. (``predict_proba`` applies the inverse link of the focal loss, so there is
 # nothing to restate without class weights.) Balanced weights make the ranking worse, not better.
 
@@ -111,8 +112,8 @@ ax.set(xlabel="recall of fraud", ylabel="precision of fraud")
 ax.legend(loc="lower left")
 
 # %%
-# They also inflate the probabilities, until these are restated. Below, the share of frauds among
-# transactions of a like probability, with 95 % intervals.
+# They also make the probabilities too large, until these are restated. The figure below shows the
+# share of frauds among transactions of similar probability, with 95 % intervals.
 
 truth = np.where(y_test == 1, "fraud", "genuine")
 PriorShiftDisplay.from_predictions(
@@ -128,9 +129,9 @@ PriorShiftDisplay.from_predictions(
 # %%
 # Decisions
 # ---------
-# A threshold follows from costs. If a missed fraud costs as much as 20 false alarms, an alarm
-# pays from a probability of 1/21: of a probability for the data as they are, so of the restated
-# one.
+# A threshold follows from costs. If a missed fraud costs as much as 20 false alarms, an alarm is
+# worth its cost where the probability of fraud is at least 1/21. This has to be a probability for
+# the data as they are, that is, the restated one.
 
 COST, THRESHOLD = 20, 1 / 21
 decisions = {
@@ -145,8 +146,8 @@ for rule, by_strategy in decisions.items():
         print(f"{strategy:<18}{rule:<18}{false_alarms + found:>8}{found:>7}{missed:>8}{cost:>7}")
 
 # %%
-# Plain cross-entropy, at all thresholds. The one at which these transactions cost least is near
-# 1/21, the one that is best if the probabilities are right.
+# The figure shows plain cross-entropy at all thresholds. The threshold with the least cost on these
+# transactions is near 1/21, which is the best one if the probabilities are right.
 
 # sphinx_gallery_thumbnail_number = 4
 
@@ -161,11 +162,11 @@ ThresholdDisplay.from_predictions(
 )
 
 # %%
-# At 1/2, balanced weights find more frauds than the unweighted losses, for some fifty times the
-# false alarms. But the better way to more frauds found is the threshold: plain cross-entropy at
-# 1/21 is cheaper than balanced weights at either threshold. What paid on these data is honest
-# probabilities and a threshold, and neither weights nor the focal loss. Where :math:`\gamma` may
-# matter, search it, as :ref:`the comparison with SMOTE
+# At 1/2, balanced weights find more frauds than the unweighted losses, with some fifty times as
+# many false alarms. But another threshold is the better way to find more frauds: plain
+# cross-entropy at 1/21 costs less than balanced weights at either threshold. On these data, correct
+# probabilities and a threshold helped, and neither weights nor the focal loss did. Where
+# :math:`\gamma` may matter, search it, as :ref:`the comparison with SMOTE
 # <sphx_glr_auto_examples_plot_compare_with_smote.py>` does.
 
 finish()

@@ -3,9 +3,9 @@ Long-tailed digits: remedies for a convolutional net
 ====================================================
 
 The most frequent digit has 100 times the training images of the rarest one; the test images are
-balanced. Compared are plain cross-entropy, balanced softmax, LDAM with deferred re-weighting, and
-classifier re-training (cRT): MNIST's test part where it is at hand, else scikit-learn's small
-digits.
+balanced. This page compares plain cross-entropy, balanced softmax, LDAM with deferred re-weighting,
+and classifier re-training (cRT). The images are the test part of MNIST where it is found, else
+scikit-learn's small digits.
 """
 
 import numpy as np
@@ -26,7 +26,7 @@ RATIO = 100
 # %%
 # A net with a choice of heads
 # ----------------------------
-# LDAM wants logits that are cosines, the other losses plain ones.
+# LDAM needs logits that are cosines; the other losses take plain logits.
 
 
 class ConvNet(nn.Module):
@@ -54,8 +54,8 @@ def cosine_net(input_shape, n_outputs):
 # %%
 # Four remedies
 # -------------
-# Each is a few parameters of the classifier. cRT takes the net trained with cross-entropy and
-# trains its head anew on balanced rows.
+# Each one takes a few parameters of the classifier. cRT takes the net that was trained with
+# cross-entropy, and trains its head again on balanced rows.
 
 
 def net(seed, module=ConvNet, **parameters):
@@ -80,7 +80,8 @@ def fit_all(X, y, seed):
 # %%
 # Recall where images are few
 # ---------------------------
-# Over seeds, each of which splits, thins and trains anew.
+# The numbers are means over seeds; the data are split and thinned, and the nets trained, once for
+# each seed.
 
 name, X, y = images()
 n_seeds = 1 if quick else 3
@@ -107,9 +108,9 @@ for strategy, values in recalls.items():
     print(f"{strategy:<18}{cell:>20}{np.mean(few[strategy]):>26.3f}{worst:>14.3f}")
 
 # %%
-# All three remedies lift the digits with few images and cost the frequent ones a few hundredths of
-# recall at most. On MNIST the simplest, balanced softmax, which is one word, does most. cRT
-# repairs the head only, and so less.
+# All three remedies raise the recall of the digits with few images, and lower that of the frequent
+# ones by a few hundredths at most. On MNIST the simplest of them, balanced softmax, helps most; it
+# takes one parameter. cRT changes the head of the net only, and helps less.
 
 ClassRecallDisplay.from_predictions(
     np.concatenate(truths),

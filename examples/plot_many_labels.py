@@ -2,10 +2,10 @@
 Many rare labels, and ``pos_weight`` without arithmetic
 =======================================================
 
-The tags of bibtex: 7 395 bibliography entries as 1 836 sparse words, with 159 tags, most of which
-are on one entry in a hundred. In torch one computes ``pos_weight`` for each of them by hand. Here
-``class_weight="balanced"`` does it, per label. X and Y stay sparse. A synthetic stand-in is used
-where the data are not at hand.
+The data are the tags of bibtex: 7 395 bibliography entries as 1 836 sparse words, with 159 tags,
+most of which are on one entry in a hundred. In torch one computes ``pos_weight`` for each of them
+by hand. Here ``class_weight="balanced"`` does it for each label. X and Y stay sparse. Synthetic
+data are used where these are not found.
 """
 
 import time
@@ -68,7 +68,7 @@ largest = max(np.abs(ratio / by_hand - 1).max(), np.abs(factor / by_hand - 1).ma
 print(f"largest relative difference over all labels: {largest:.1e}")
 
 # %%
-# And the same loss as torch's, on any logits:
+# With these weights, the loss is torch's, on any logits:
 
 logits = torch.randn(8, len(by_hand), generator=torch.Generator().manual_seed(0))
 labels = torch.from_numpy(Y[train[:8]].toarray()[:, present]).float()
@@ -77,14 +77,14 @@ print(f"torch    {torch.nn.BCEWithLogitsLoss(pos_weight=pos_weight)(logits, labe
 print(f"imbtorch {BCELoss(pos_weight)(logits, labels):.6f}")
 
 # %%
-# The two are nearly the same training. ``pos_weight`` leaves absences at weight 1, so that a rare
-# label counts up to twice as much as one that half of the rows have; with
-# ``class_weight="balanced"`` every label counts alike.
+# Both ways train nearly the same net. ``pos_weight`` leaves the absence of a label at weight 1, so
+# that a rare label has up to twice the weight of one that half of the rows have; with
+# ``class_weight="balanced"`` every label has the same weight.
 #
-# What it brings
-# --------------
-# mAP is the average precision, averaged over labels; F1 micro counts all decisions alike, F1
-# macro all labels.
+# What the weights change
+# -----------------------
+# mAP is the average precision, averaged over labels. F1 micro gives all decisions the same weight,
+# F1 macro all labels.
 
 STRATEGIES = {
     "BCE": {"loss": "bce"},
@@ -114,10 +114,10 @@ for strategy, parameters in STRATEGIES.items():
 print(f"In truth a row has {truth.sum(axis=1).mean():.2f} labels.")
 
 # %%
-# On bibtex no loss ranks better than plain BCE: weights move decisions. BCE predicts half as many
-# labels as there are, full balance twice as many, and the square root comes near the truth and
-# has the best F1 micro. The asymmetric loss has the best F1 macro. Rare labels are not the hard
-# ones here. The distribution-balanced loss is slow to learn: with 20 epochs and
+# On bibtex no loss ranks better than plain BCE: weights change decisions. BCE predicts half as many
+# labels as there are, balanced weights predict twice as many, and their square root comes near the
+# truth and has the best F1 micro. The asymmetric loss has the best F1 macro. Rare labels are not
+# the difficult ones here. The distribution-balanced loss needs more training: with 20 epochs and
 # ``batch_size="auto"``, its mAP was 0.360 and that of BCE 0.350.
 
 edges = np.quantile(n_train[usable], [0, 0.25, 0.5, 0.75, 1])

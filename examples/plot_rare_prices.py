@@ -1,10 +1,10 @@
 """
-Rare targets in regression: dear houses
-=======================================
+Rare targets in regression: expensive houses
+============================================
 
 Most houses cost about the same, and a few cost much more. A net that minimises the mean error
-learns the many. Compared are losses, and weights by the density of the target, on Boston housing
-where it is at hand, else on a synthetic set with a long tail of targets.
+learns the price of most houses. This page compares losses, and weights by the density of the
+target, on Boston housing where it is found, else on synthetic data with a long tail of targets.
 """
 
 import matplotlib.pyplot as plt
@@ -28,8 +28,8 @@ print(f"{name}: {X.shape[0]} rows, {X.shape[1]} features, prices {y.min():g} to 
 # %%
 # Weights by density
 # ------------------
-# DenseWeight gives a row the more weight the fewer targets are near its own; the mean weight is
-# 1. At the commonest price hardly any is left.
+# DenseWeight gives a row more weight if fewer targets are near its own; the mean weight is 1. At
+# the most common price, the weight is near 0.
 
 weights = dense_weights(y)
 order = np.argsort(y)
@@ -94,11 +94,11 @@ for strategy, parameters in STRATEGIES.items():
     print(f"{strategy:<18}" + "".join(f"{mean:>8.2f}" for mean in means))
 
 # %%
-# On Boston housing the remedies do not keep their promise. Huber has the least error where houses
-# are few, and costs nothing elsewhere; weights and balanced MSE take accuracy from the many and
-# give little to the few, DenseWeight not even that. There are only about twenty houses with few
-# like them, so that differences of a few tenths in that column may be chance. Measure before you
-# weigh.
+# On Boston housing the remedies help little. Huber has the least error where there are few houses,
+# and no larger errors elsewhere. Weights and balanced MSE predict most houses less accurately, and
+# the few ones only a little better; DenseWeight does not even do that. Only about twenty houses are
+# in the column "few", so that differences of a few tenths there may be chance. So measure before
+# you use weights.
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(10, 4))
 for (strategy, values), marker in zip(errors.items(), "os^vDPX", strict=True):

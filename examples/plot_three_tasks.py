@@ -2,9 +2,10 @@
 One recipe for regression, two classes and ten
 ==============================================
 
-House prices, images that show an 8 or not, and a long tail of ten digits: nets with batch
-normalisation and dropout that stop early, several losses for each task, and the best net saved
-and loaded again. Real data where they are at hand (Boston housing, MNIST), stand-ins where not.
+The tasks are house prices, images that show an 8 or not, and a long tail of ten digits. Nets with
+batch normalisation and dropout stop early; each task is trained with several losses, and a net is
+saved and loaded again. The data are Boston housing and MNIST where they are found, else synthetic
+prices and scikit-learn's digits.
 """
 
 import tempfile
@@ -34,8 +35,8 @@ quick = start()
 # %%
 # Modules
 # -------
-# Functions of the shape of a row and the number of outputs: the net is sized from the data. The
-# first layer of the net for tables scales its inputs.
+# Modules can be functions of the shape of a row and the number of outputs, so that the data decide
+# the size of the net. The first layer of the net for tables scales its inputs.
 
 
 def table_net(input_shape, n_outputs):
@@ -101,7 +102,7 @@ LOSSES = {
 
 
 def measures(task, net, X, y):
-    """Name and measure what matters for a task."""
+    """Return the measures that matter for a task, by name."""
     guess = net.predict(X)
     if task == "prices":
         return {"R2": r2_score(y, guess), "mean absolute error": mean_absolute_error(y, guess)}
@@ -123,17 +124,18 @@ for task, (estimator, (X_fit, X_new, y_fit, y_new)) in TASKS.items():
         print(f"{task:<12}{loss:<18}epochs {net.n_iter_:>3}{cells}")
 
 # %%
-# On the prices squared error and Huber are equally good; a single split of 506 rows cannot tell
-# them apart. Whether an image shows an 8 is ranked alike by all three losses, and the
-# classifier's default, ``"logit_adjusted"``, decides best at 1/2, as it is made for balanced
-# accuracy. On the long tail the choice matters: with cross-entropy and with the focal loss the
-# worst digit is hardly ever recognised, with balanced softmax it mostly is.
+# On the prices, squared error and Huber are equally good; a single split of 506 rows shows no clear
+# difference. All three losses rank images with an 8 alike, and the classifier's default,
+# ``"logit_adjusted"``, has the best decisions at 1/2, since it is made for balanced accuracy. On
+# the long tail the choice matters: with cross-entropy and with the focal loss the worst digit is
+# hardly ever recognised; with balanced softmax it mostly is.
 #
 # When they stopped
 # -----------------
-# Scores of the held-out rows by epoch; the dot is the epoch that was kept. A tenth of the rows
-# holds five 8s only: their score soon reaches 1 and says little. With so few, a larger
-# ``validation_fraction`` or a fixed number of epochs is the safer choice.
+# The figure shows the score of the held-out rows after each epoch; the dot is the epoch whose
+# weights were kept. A tenth of the rows holds only five 8s: their score soon reaches 1 and says
+# little. With so few, a larger ``validation_fraction`` or a fixed number of epochs is the safer
+# choice.
 
 fig, axes = plt.subplots(1, 3, figsize=(11, 3.6))
 for ax, (task, losses) in zip(axes, LOSSES.items(), strict=True):
@@ -152,8 +154,9 @@ for ax in axes[1:]:
 # %%
 # Saved and loaded
 # ----------------
-# The whole estimator goes into one file: weights, statistics of batch normalisation, labels and
-# parameters. Unlike a pickle, loading it runs no code; so a module of one's own is given again.
+# The whole estimator is saved in one file: weights, statistics of batch normalisation, labels and
+# parameters. Unlike a pickle, the file runs no code when it is loaded; so the user's own module is
+# given again.
 
 net = fitted["ten digits", "balanced_softmax"]
 with tempfile.TemporaryDirectory() as folder:

@@ -4,36 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from imbtorch._common.sklearn_private import StrOptions, fit_context
-from imbtorch._data.datasets_as_rows import as_rows
-from imbtorch._fit.classification import ClassificationMixin
+from imbtorch._data.class_counts import ClassCounts
 from imbtorch._fit.estimator import BaseNetEstimator
-from imbtorch._fit.predict import PosteriorMixin
-from imbtorch._fit.streaming import StreamingMixin
+from imbtorch._fit.sources import ClassChunkSource
 from imbtorch._publish.model_card import ModelCardMixin
 from imbtorch._publish.model_file import SaveMixin
-from imbtorch.training.loop import complete
-from imbtorch.weights import ClassCounts
+from imbtorch._publish.onnx import ExportMixin, Served, portable
+from imbtorch._tasks import Balance, Classes, ClassificationTask, Labels, Task
+from imbtorch.training.net import Net
 
 __all__ = ["ImbalancedNetClassifier"]
 
 
+Floats = NDArray[np.float64]
+
+
 class ImbalancedNetClassifier(
-    SaveMixin,
-    ClassifierMixin,
-    PosteriorMixin,
-    ClassificationMixin,
-    StreamingMixin,
-    ModelCardMixin,
-    BaseNetEstimator,
+    SaveMixin, ExportMixin, ModelCardMixin, ClassifierMixin, BaseNetEstimator
 ):
     """Neural network classifier for imbalanced data: binary, multiclass or multi-label.
 
@@ -119,6 +117,14 @@ class ImbalancedNetClassifier(
     scoring : str, callable or None, default=None
         scikit-learn scorer for the validation part; None is average precision, averaged over
         classes where there are more than two.
+    random_state : int, RandomState or None, default=None
+        Seed of everything random. The global generators are neither used nor changed.
+    warm_start : bool, default=False
+        Whether ``fit`` continues from the previous fit, with the module, optimizer and dtype of
+        that one; other parameters may change.
+
+    Other Parameters
+    ----------------
     device : str or torch.device, default="auto"
         ``"auto"`` takes cuda, then mps, then cpu.
     data_parallel : bool, default=False
@@ -130,11 +136,6 @@ class ImbalancedNetClassifier(
         Type to compute in.
     num_workers : int, default=0
         Processes that read a torch Dataset while the net trains; 0 reads it in this one.
-    random_state : int, RandomState or None, default=None
-        Seed of everything random. The global generators are neither used nor changed.
-    warm_start : bool, default=False
-        Whether ``fit`` continues from the previous fit, with the module, optimizer and dtype of
-        that one; other parameters may change.
     callbacks : list of skorch callbacks or None, default=None
         Passed through to the skorch net.
     on_divergence : {"raise", "restore", "warn"}, default="raise"
@@ -213,6 +214,8 @@ class ImbalancedNetClassifier(
         "class_weight": [None, str, dict, "array-like", callable],
         "target_prior": [None, StrOptions({"train", "uniform"}), dict, "array-like"],
     }
+    _seed_names = ("hold_out", "resampling", "net", "training", "order", "plan")
+    _tasks = (Classes, Labels)
 
     def __init__(
         self,
@@ -289,7 +292,6 @@ class ImbalancedNetClassifier(
 
     # -- training --------------------------------------------------------------------------
 
-    @fit_context
     def fit(
         self,
         X: ArrayLike | Dataset[Any],
@@ -334,8 +336,7 @@ class ImbalancedNetClassifier(
         DivergenceError
             If the loss or a weight is not finite and ``on_divergence="raise"``.
         """
-        data = as_rows(X, y, sample_weight, self.num_workers, class_counts)
-        self._pass_on(complete(self._begin_fit(*data, resume=resume)))
+        self._fit(X, y, sample_weight, class_counts=class_counts, resume=resume)
         return self
 
     @fit_context
@@ -383,16 +384,118 @@ class ImbalancedNetClassifier(
             If ``classes`` is missing on the first call or differs later, ``y`` holds another
             label, ``class_counts`` change, or ``class_weight`` needs them.
         """
-        with self._all_or_nothing():
-            interrupted = complete(
-                self._fitting_chunk(X, y, classes, sample_weight, class_counts, shuffle)
-            )
-        self._pass_on(interrupted)
+        chunk = ClassChunkSource(X, y, sample_weight, classes, class_counts, shuffle=shuffle)
+        self._fit_chunk(chunk)
         return self
 
+    @staticmethod
+    def _encode(y: Any, given: Any, rows: NDArray[Any] | None) -> tuple[Task, Any]:
+        return Labels.encode(y) if y.ndim > 1 else Classes.encode(y, rows)
+
+    def _balance(self, source: Any, counts: Floats, seen: Floats) -> Balance:
+        task: ClassificationTask = source.task
+        at_least = source.at_least
+        return task.balance(counts, seen, self.class_weight, self.loss, at_least=at_least)
+
+    def _check_fit(self, source: Any, balance: Any, net: Net) -> None:
+        """Raise ValueError now, rather than at prediction, for an invalid target_prior."""
+        if self.target_prior is None:
+            return
+        source.task.log_target_shift(
+            net.criterion_, self.target_prior, balance.effective_prior, balance.prior
+        )
+
+    # -- predictions -----------------------------------------------------------------------
+
+    @property
+    def _task(self) -> ClassificationTask:
+        check_is_fitted(self)
+        task: Any = self.net_.task
+        return cast(ClassificationTask, task)
+
+    def _link(self) -> Callable[[Tensor], Tensor]:
+        """Return what makes log-probabilities, or log-odds of labels, of the outputs."""
+        net, loss = self.net_, self.loss_
+        shift = self._task.log_target_shift(
+            loss, self.target_prior, self.effective_prior_, self.class_prior_
+        )
+        moved = None if shift is None else torch.from_numpy(shift).to(net.device, net.dtype)
+        return self._task.link(loss, moved)
+
+    def _serving(self) -> Served:
+        """Return what makes probabilities of rows, for an export."""
+        view = portable(self)
+        task, link = view._task, view._link()
+        return Served(view.net_, lambda outputs: task.log_proba(link(outputs)).exp())
+
+    def predict_log_proba(self, X: ArrayLike) -> NDArray[Any]:
+        """Log-probabilities of the classes, or of the labels.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features, ...)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes) or (n_samples, n_labels)
+            In the order of ``classes_``, for the population that ``target_prior`` names.
+        """
+        task, link = self._task, self._link()
+        return self._linked_outputs(X, lambda outputs: task.log_proba(link(outputs)))
+
+    def predict_proba(self, X: ArrayLike) -> NDArray[Any]:
+        """Probabilities of the classes, or of the labels.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features, ...)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes) or (n_samples, n_labels)
+            In the order of ``classes_``, for the population that ``target_prior`` names. Of type
+            ``dtype``. A loss without a posterior gives normalised scores.
+        """
+        log_proba = self.predict_log_proba(X)
+        proba: NDArray[Any] = np.exp(log_proba, out=log_proba)
+        return proba
+
+    def decision_function(self, X: ArrayLike) -> NDArray[Any]:
+        """Scores that do not saturate: log-odds, or log-probabilities of several classes.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features, ...)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), (n_samples, n_classes) or (n_samples, n_labels)
+            For two classes the log-odds of ``classes_[1]``, for several labels those of each label,
+            else log-probabilities.
+        """
+        task = self._task
+        return task.decision(self._linked_outputs(X, self._link()))
+
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
+        """Most probable class of each row, or the labels more probable than not.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features, ...)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_labels)
+            Labels; of several labels a row, 0 and 1.
+        """
+        return self._task.decide(self._linked_outputs(X, self._link()))
+
     def __sklearn_tags__(self) -> Any:
-        """Say that several labels a row are welcome."""
+        """Say that several labels per row are accepted."""
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
-        tags.target_tags.multi_output = True
         return tags

@@ -1,4 +1,4 @@
-"""Data sets with a class imbalance that is known, for experiments."""
+"""Make data sets with a chosen class imbalance, for experiments."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from imbtorch._common.seed import draw_seeds
 
 __all__ = ["make_long_tailed"]
 
-_ROUNDING = 1e-9  # 1000 * 100 ** -0.5 may fall short of 100
+_ROUNDING = 1e-9  # in floats 1000 * 100 ** -0.5 may be less than 100
 
 
 def make_long_tailed(
@@ -30,39 +30,40 @@ def make_long_tailed(
     return_indices: bool = False,
     random_state: int | np.random.RandomState | None = None,
 ) -> tuple[Any, ...]:
-    """Thin a data set, by leaving out rows at random, to a chosen imbalance.
+    """Leave out random rows of a data set, so that it has a chosen class imbalance.
 
-    Class ``j`` of ``c``, in the order of ``class_order``, keeps ``n_max * r**(-j / (c - 1))`` rows
-    of an imbalance ratio ``r`` with ``profile="exp"``; with ``"step"`` the first classes keep
-    ``n_max`` and the others ``n_max / r``. ``n_max`` is the largest number for which every class
-    has enough rows.
+    With ``profile="exp"`` and an imbalance ratio ``r``, class ``j`` of ``c``, in the order of
+    ``class_order``, keeps ``n_max * r**(-j / (c - 1))`` rows. With ``profile="step"`` the first
+    classes keep ``n_max`` rows and the others ``n_max / r``. ``n_max`` is the largest number for
+    which every class has enough rows.
 
     Parameters
     ----------
     X : array-like, sparse matrix or data frame of n rows
         Features, of any number of dimensions.
     y : array-like of shape (n,)
-        Labels, of any type. Roughly balanced, or ``n_max`` will be small.
+        Labels of any type. They should be roughly balanced, or ``n_max`` is small.
     imbalance_ratio : float
-        Rows of the most frequent class for each row of the rarest one, at least 1.
+        Number of rows of the most frequent class divided by that of the rarest class, at least 1.
     profile : {"exp", "step"}, default="exp"
-        How the frequencies fall off.
+        How the class frequencies decrease: exponentially, or in one step.
     step_fraction : float, default=0.5
-        With ``profile="step"`` the share of the classes that are rare, in (0, 1): rounded down, but
-        at least one class is rare and one frequent.
+        Share of the classes that are rare with ``profile="step"``, in (0, 1). The number of rare
+        classes is rounded down, but at least one class is rare and one is frequent.
     class_order : sequence of labels or None, default=None
         All labels, the most frequent one first. None takes the sorted labels.
     return_indices : bool, default=False
         Whether to return the positions of the rows, too.
     random_state : int, RandomState or None, default=None
-        Chooses the rows; an int gives the same ones each time.
+        Seed of the random choice of rows; an int gives the same rows each time.
 
     Returns
     -------
     X, y
-        The rows that are kept, in their former order, and of the types given (COO becomes CSR).
+        Features and labels of the rows that are kept, in their former order. They have the types
+        of the input, except that COO matrices become CSR.
     indices : ndarray of int
-        Their positions. Only with ``return_indices=True``.
+        Positions of the rows that are kept; only with ``return_indices=True``.
 
     Raises
     ------
@@ -72,8 +73,8 @@ def make_long_tailed(
 
     Notes
     -----
-    Numbers of rows are rounded down, but every class keeps at least one: the ratio that results is
-    close to ``imbalance_ratio`` where ``n_max`` is much larger than it.
+    Numbers of rows are rounded down, but every class keeps at least one row. The resulting ratio is
+    close to ``imbalance_ratio`` if ``n_max`` is much larger than ``imbalance_ratio``.
 
     References
     ----------
@@ -95,14 +96,14 @@ def make_long_tailed(
     labels = column_or_1d(y)
     check_consistent_length(X, labels)
     if labels.dtype.kind == "O" and any(label is None for label in labels):
-        raise ValueError("y holds None; leave rows without a label out.")
+        raise ValueError("y holds None; leave out rows without a label.")
     check_classification_targets(labels)
     check_scalar(imbalance_ratio, "imbalance_ratio", Real, min_val=1)
     if not np.isfinite(imbalance_ratio):
         raise ValueError(f"imbalance_ratio must be finite; got {imbalance_ratio}.")
     classes, codes = np.unique(labels, return_inverse=True)
     if len(classes) < 2:
-        raise ValueError(f"y has one class, {classes.tolist()}; an imbalance needs at least two.")
+        raise ValueError(f"y has one class, {classes.tolist()}; at least two are needed.")
     order = _order(classes, class_order)
     shares = _shares(len(classes), imbalance_ratio, profile, step_fraction)
     numbers = _numbers(np.bincount(codes)[order], shares)
@@ -146,8 +147,8 @@ def _shares(
 
 
 def _numbers(available: NDArray[np.intp], shares: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Return how many rows each class keeps."""
-    largest = int(np.min((available + 1) / shares))  # an upper bound, missed by 1 or 2
+    """Return the number of rows that each class keeps."""
+    largest = int(np.min((available + 1) / shares))  # an upper bound, too large by at most 1 or 2
     while True:
         numbers = np.maximum((largest * shares + _ROUNDING).astype(np.intp), 1)
         if (numbers <= available).all():
@@ -156,7 +157,7 @@ def _numbers(available: NDArray[np.intp], shares: NDArray[np.float64]) -> NDArra
 
 
 def _take(data: Any, indices: NDArray[np.intp]) -> Any:
-    """Select rows of whatever the user has, and keep its type."""
+    """Select rows of the user's data, and keep its type."""
     if hasattr(data, "iloc"):
         return data.iloc[indices]
     if issparse(data) and data.format == "coo":

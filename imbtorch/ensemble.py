@@ -5,13 +5,12 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from functools import partial
+from contextlib import ExitStack
 from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.utils import get_tags
@@ -21,16 +20,14 @@ from torch import Tensor
 from imbtorch._common.memo import Memo
 from imbtorch._common.seed import draw_seeds
 from imbtorch._common.sklearn_private import Interval, StrOptions, fit_context
+from imbtorch._fit.fit import PreparedFit, Stackable, all_or_nothing
 from imbtorch._publish.model_card import ModelCardMixin
 from imbtorch._publish.model_file import SaveMixin
 from imbtorch._publish.onnx import ExportMixin, MeanOf, portable
-from imbtorch._tasks.labels import label_posterior_exists
+from imbtorch._tasks import ClassificationTask
 from imbtorch.classifier import ImbalancedNetClassifier
-from imbtorch.priors import resolve_label_prior, resolve_target_prior
 from imbtorch.samplers import BalancedSubsetSampler, BaseSampler, BootstrapSampler
-from imbtorch.training.data.rows import as_features
-from imbtorch.training.loop import complete
-from imbtorch.training.run import Fitting
+from imbtorch.training.data.features import as_features
 from imbtorch.training.stack import predict_chunks_stacked, train_stacked
 
 __all__ = ["BalancedNetEnsembleClassifier"]
@@ -43,7 +40,13 @@ _SUBSETS: dict[str, Callable[[], BaseSampler] | None] = {
 
 
 class BalancedNetEnsembleClassifier(
-    SaveMixin, ExportMixin, ModelCardMixin, ClassifierMixin, MetaEstimatorMixin, BaseEstimator
+    SaveMixin,
+    ExportMixin,
+    ModelCardMixin,
+    ClassifierMixin,
+    MetaEstimatorMixin,
+    Stackable,
+    BaseEstimator,
 ):
     """Many nets, each on its own part of the data, trained in one pass; their mean predicts.
 
@@ -176,10 +179,10 @@ class BalancedNetEnsembleClassifier(
         NotStackedWarning
             If the members have to be trained one by one.
         """
-        train_all = partial(train_stacked, max_memory=self.max_memory)
-        if complete(self._begin_fit(X, y, sample_weight), train_all) and (
-            self._base.on_interrupt == "raise"
-        ):
+        with self._prepare_fit(X, y, sample_weight) as fit:
+            train_stacked(fit.runs, self.max_memory)
+            interrupted = fit.publish()
+        if interrupted and self._base.on_interrupt == "raise":
             raise KeyboardInterrupt
         return self
 
@@ -206,7 +209,7 @@ class BalancedNetEnsembleClassifier(
         return [clone(base).set_params(random_state=seed, **params) for seed in seeds]
 
     @fit_context
-    def _begin_fit(
+    def _prepare_fit(
         self,
         X: Any,
         y: Any,
@@ -214,18 +217,26 @@ class BalancedNetEnsembleClassifier(
         *,
         rows: NDArray[Any] | None = None,
         memo: Memo | None = None,
-    ) -> Fitting:
-        """Fit as a coroutine, as the members do; see there."""
+    ) -> PreparedFit:
+        """Prepare the fits of all members up to the training."""
         memo, members = memo or Memo(), self._members()
-        fittings = [m._begin_fit(X, y, sample_weight, rows=rows, memo=memo) for m in members]
-        runs = [run for fitting in fittings for run in next(fitting)]
-        yield runs
-        cut_short = [complete(fitting) for fitting in fittings]
-        # where Ctrl-C came between two stacks, some members have not been trained at all
-        trained = [member for member in members if member.n_iter_] or members
-        self._publish(trained)
-        self.interrupted_ = any(cut_short)
-        return self.interrupted_
+        undo = ExitStack()
+        with undo:
+            undo.enter_context(all_or_nothing(self))
+            fits = [
+                undo.enter_context(m._prepare_fit(X, y, sample_weight, rows=rows, memo=memo))
+                for m in members
+            ]
+            undo = undo.pop_all()
+
+        def publish() -> bool:
+            cut_short = [fit.publish() for fit in fits]
+            # where Ctrl-C came between two stacks, some members have not been trained at all
+            self._publish([member for member in members if member.n_iter_] or members)
+            self.interrupted_ = any(cut_short)
+            return self.interrupted_
+
+        return PreparedFit([run for fit in fits for run in fit.runs], publish, undo)
 
     def _publish(self, members: list[ImbalancedNetClassifier]) -> None:
         first = members[0]
@@ -241,20 +252,18 @@ class BalancedNetEnsembleClassifier(
     # -- predictions -----------------------------------------------------------------------
 
     @property
-    def _has_labels(self) -> bool:
-        return bool(self.estimators_[0].net_.task == "labels")
+    def _task(self) -> ClassificationTask:
+        check_is_fitted(self)
+        return self.estimators_[0]._task
 
     def _links(self) -> list[Callable[[Tensor], Tensor]]:
-        """From the outputs of each member to log-probabilities, or log-odds, of one population."""
+        """Return what makes log-probabilities, or log-odds, of one population of all outputs."""
         target = self._base.target_prior
         if target is None:
-            loss = self.estimators_[0].loss_
-            known = label_posterior_exists(loss) if self._has_labels else loss.has_posterior
+            known = self.estimators_[0].loss_.has_posterior_for(self._task)
             population = self.effective_prior_ if known else None
-        elif self._has_labels:
-            population = resolve_label_prior(target, self.class_prior_)
         else:
-            population = resolve_target_prior(target, self.classes_, self.class_prior_)
+            population = self._task.resolve_prior(target, self.class_prior_)
         links = []
         for member in self.estimators_:
             view = copy.copy(member)
@@ -265,14 +274,14 @@ class BalancedNetEnsembleClassifier(
         return links
 
     def _serving(self) -> MeanOf:
-        """From rows to mean probabilities, for an export."""
+        """Return what makes mean probabilities of rows, for an export."""
         view = copy.copy(self)
         view.estimators_ = [portable(member) for member in self.estimators_]
         nets = [member.net_ for member in view.estimators_]
-        return MeanOf(nets, view._links(), torch.sigmoid if self._has_labels else torch.exp)
+        return MeanOf(nets, view._links(), self._task.proba)
 
     def _over_members(self, X: Any, reduce: Callable[[Tensor], Tensor]) -> NDArray[Any]:
-        """Reduce log-probabilities of shape (n_members, n, n_classes), or log-odds of labels."""
+        """Reduce linked outputs of shape (n_members, n, n_outputs) over the members."""
         check_is_fitted(self)
         X = self.estimators_[0]._check_X(X, reset=False)
         nets, links = [member.net_ for member in self.estimators_], self._links()
@@ -296,10 +305,8 @@ class BalancedNetEnsembleClassifier(
         ndarray of shape (n_samples, n_classes) or (n_samples, n_labels)
             In the order of ``classes_``.
         """
-        check_is_fitted(self)
-        if self._has_labels:
-            return self._over_members(X, lambda odds: _log_mean(F.logsigmoid(odds)))
-        return self._over_members(X, _log_mean)
+        task = self._task
+        return self._over_members(X, lambda linked: _log_mean(task.log_proba(linked)))
 
     def predict_proba(self, X: ArrayLike) -> NDArray[Any]:
         """Mean over the members of the probabilities of the classes, or of the labels.
@@ -331,10 +338,8 @@ class BalancedNetEnsembleClassifier(
         ndarray of shape (n_samples, n_classes) or (n_samples, n_labels)
             In the order of ``classes_``; 0 where all members agree.
         """
-        check_is_fitted(self)
-        if self._has_labels:
-            return self._over_members(X, lambda odds: torch.sigmoid(odds).std(0, correction=0))
-        return self._over_members(X, lambda log_proba: log_proba.exp().std(0, correction=0))
+        task = self._task
+        return self._over_members(X, lambda linked: task.proba(linked).std(0, correction=0))
 
     def decision_function(self, X: ArrayLike) -> NDArray[Any]:
         """Log-odds of the mean probabilities, or their logarithms of several classes.
@@ -352,15 +357,12 @@ class BalancedNetEnsembleClassifier(
             For two classes the log-odds of ``classes_[1]``, for several labels those of each label,
             else log-probabilities.
         """
-        check_is_fitted(self)
-        if self._has_labels:
-            return self._over_members(
-                X, lambda odds: _log_mean(F.logsigmoid(odds)) - _log_mean(F.logsigmoid(-odds))
-            )
-        log_proba = self.predict_log_proba(X)
-        if log_proba.shape[1] > 2:
-            return log_proba
-        return np.asarray(log_proba[:, 1] - log_proba[:, 0])
+        return self._task.decision(self._scores(X))
+
+    def _scores(self, X: Any) -> NDArray[Any]:
+        """Compute log-probabilities of the classes, or log-odds of the labels, of the mean."""
+        task = self._task
+        return self._over_members(X, lambda linked: task.mean_scores(linked, _log_mean))
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Most probable class of each row, or the labels more probable than not.
@@ -375,11 +377,7 @@ class BalancedNetEnsembleClassifier(
         ndarray of shape (n_samples,) or (n_samples, n_labels)
             Labels; of several labels a row, 0 and 1.
         """
-        check_is_fitted(self)
-        if self._has_labels:
-            return np.asarray((self.decision_function(X) > 0).astype(np.int64))
-        codes = self.predict_log_proba(X).argmax(axis=1)
-        return np.asarray(self.classes_[codes])
+        return self._task.decide(self._scores(X))
 
     def __sklearn_tags__(self) -> Any:
         """Say that it accepts what its members accept."""

@@ -8,8 +8,8 @@ __all__ = ["DivergenceError", "DoubleCorrectionWarning", "FileFormatError", "Not
 class DivergenceError(ValueError):
     """Training produced a loss or weights that are not finite.
 
-    It is a :class:`ValueError`, so that scikit-learn's searches score the candidate with their
-    ``error_score`` and carry on.
+    It is a :class:`ValueError`, so that scikit-learn's searches give the candidate their
+    ``error_score`` and continue.
 
     Examples
     --------
@@ -25,7 +25,7 @@ class DivergenceError(ValueError):
 
 
 class DoubleCorrectionWarning(UserWarning):
-    """Two or more settings correct the same class imbalance, and together overshoot it.
+    """Two or more settings correct the same class imbalance, and together correct it too much.
 
     Examples
     --------
@@ -45,11 +45,11 @@ class DoubleCorrectionWarning(UserWarning):
 
 
 class NotStackedWarning(UserWarning):
-    """Nets that were to be trained as one stack are trained one by one; the message says why.
+    """Nets cannot be trained as one stack and are trained one by one; the message says why.
 
     Examples
     --------
-    A search in which nets trained one by one shall be an error, not a slow success:
+    Raise an error instead of training the nets of a search slowly, one by one:
 
     >>> import warnings
     >>> from imbtorch import NotStackedWarning
@@ -60,7 +60,7 @@ class NotStackedWarning(UserWarning):
 
 
 class FileFormatError(ValueError):
-    """A file is damaged, hostile, or not one that this version of imbtorch reads.
+    """A file is damaged, malicious, or cannot be read by this version of imbtorch.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Feature distribution smoothing: features of rare targets borrow from neighbouring targets."""
+"""Feature distribution smoothing: share feature statistics between neighbouring target values."""
 
 from __future__ import annotations
 
@@ -12,40 +12,41 @@ from imbtorch.density import kernel_window
 
 __all__ = ["FeatureSmoothing"]
 
-_CLIP = (0.1, 10.0)  # of ratios of variances, as in the authors' code
+_CLIP = (0.1, 10.0)  # limits of ratios of variances, as in the authors' code
 
 
 class FeatureSmoothing(nn.Module):
     r"""Feature distribution smoothing (FDS): a layer between the features and the head.
 
-    The range of the target is cut into bins. Mean and variance of the features of each bin are
-    tracked over the epochs, smoothed across neighbouring bins, and features of the training rows
-    are moved from the former to the latter:
+    The range of the target is divided into bins. Mean :math:`\mu_b` and variance :math:`v_b` of
+    the features of each bin are tracked over the epochs. They are smoothed across neighbouring
+    bins, and the features of the training rows are changed to have the smoothed mean and variance:
 
     .. math:: \tilde h = (h - \mu_b) \sqrt{\tilde v_b / v_b} + \tilde\mu_b
 
-    In evaluation mode it is the identity, so that predictions need no target.
+    In evaluation mode the layer does not change its input, so that predictions need no target.
 
     Parameters
     ----------
     n_features : int
-        Columns of its input.
+        Number of columns of the input.
     n_bins : int, default=100
-        Bins of equal width over the range of the target.
+        Number of bins of equal width over the range of the target.
     kernel, kernel_size, sigma : str, int, float
-        See :func:`imbtorch.density.kernel_window`.
+        Window of the smoothing; see :func:`imbtorch.density.kernel_window`.
     momentum : float in [0, 1), default=0.9
-        Share of the former epochs in the statistics of a bin.
+        Weight of former epochs in the statistics of a bin.
     start_epoch : int, default=1
-        First epoch, counted from 0, whose features are moved. Statistics are collected before.
+        First epoch, counted from 0, in which features are changed. Earlier epochs only collect
+        statistics.
 
     Notes
     -----
     The training loop calls ``prepare(target)`` once, ``observe(target)`` before the forward pass of
     each training batch, and ``end_epoch()`` after each epoch. Bins without rows take no part in the
-    smoothing, and where a feature does not vary within a bin it is left alone. The statistics are
-    those of the features that the layer receives, during the epoch in training mode; the authors
-    pass all rows once more after it.
+    smoothing. A feature that does not vary within a bin is not changed there. The statistics are
+    collected during the epoch, from the features that the layer receives in training mode; the
+    authors compute them in an extra pass over all rows after the epoch.
 
     References
     ----------
@@ -106,7 +107,7 @@ class FeatureSmoothing(nn.Module):
         self.register_buffer("running_mean", torch.zeros(shape))
         self.register_buffer("running_var", torch.ones(shape))
         self.register_buffer("seen", torch.zeros(n_bins, dtype=torch.bool))
-        # features are moved by these alone, at first nowhere
+        # only these three change the features; their initial values change nothing
         self.register_buffer("centre", torch.zeros(shape))
         self.register_buffer("scale", torch.ones(shape))
         self.register_buffer("smoothed_mean", torch.zeros(shape))
@@ -119,18 +120,18 @@ class FeatureSmoothing(nn.Module):
         self._has_range = False
 
     def extra_repr(self) -> str:
-        """Show the sizes."""
+        """Return the sizes for ``repr``."""
         return f"n_features={self.n_features}, n_bins={self.n_bins}"
 
-    # -- what the training loop calls --------------------------------------------------------
+    # -- methods that the training loop calls ------------------------------------------------
 
     def prepare(self, target: Any) -> FeatureSmoothing:
-        """Set the range of the bins to that of the training targets, and forget all statistics.
+        """Set the range of the bins to the range of the training targets; reset all statistics.
 
         Parameters
         ----------
         target : array-like of shape (n,) or (n, 1)
-            Targets of the training rows, in the units in which ``observe`` will get them.
+            Targets of the training rows, in the units of the targets given to ``observe``.
 
         Returns
         -------
@@ -148,9 +149,9 @@ class FeatureSmoothing(nn.Module):
         return self.set_range(float(values.min()), float(values.max()))
 
     def set_range(self, low: float, high: float) -> FeatureSmoothing:
-        """Set the range of the bins, and forget all statistics.
+        """Set the range of the bins, and reset all statistics.
 
-        Targets outside of it belong to the first and the last bin.
+        Targets outside the range belong to the first or the last bin.
         """
         if not (np.isfinite([low, high]).all() and low < high):
             raise ValueError(
@@ -166,7 +167,7 @@ class FeatureSmoothing(nn.Module):
         return self
 
     def observe(self, target: Tensor) -> None:
-        """Tell the targets of the batch whose features come next.
+        """Set the targets of the batch whose features the next forward pass receives.
 
         Parameters
         ----------
@@ -178,7 +179,7 @@ class FeatureSmoothing(nn.Module):
         ValueError
             If there are several targets per row, or the range of the bins is not set.
         """
-        if not self._has_range:  # looked at once only: it waits for the device
+        if not self._has_range:  # checked only once, because it waits for the device
             if not bool(self.high > self.low):
                 raise ValueError(
                     "FeatureSmoothing does not know the range of the target: call prepare(target) "
@@ -189,24 +190,24 @@ class FeatureSmoothing(nn.Module):
             target = target.squeeze(1)
         if target.ndim != 1:
             raise ValueError(
-                f"FeatureSmoothing is for one target, shape (n,) or (n, 1); got "
+                f"FeatureSmoothing needs one target per row, shape (n,) or (n, 1); got "
                 f"{tuple(target.shape)}."
             )
         position = (target.detach().to(self.low.dtype) - self.low) / (self.high - self.low)
         self._bins = (position * self.n_bins).floor().clamp(0, self.n_bins - 1).long()
 
     def forward(self, features: Tensor) -> Tensor:
-        """Move the features of training rows to the smoothed distribution of their bin.
+        """Change the features of training rows to the smoothed mean and variance of their bin.
 
         Parameters
         ----------
         features : Tensor of shape (n, n_features)
-            Left as they are; the result is a new tensor.
+            Features of the batch; the tensor itself is not changed.
 
         Returns
         -------
         Tensor of shape (n, n_features)
-            In evaluation mode the input itself.
+            The changed features in training mode, the input itself in evaluation mode.
 
         Raises
         ------
@@ -215,7 +216,7 @@ class FeatureSmoothing(nn.Module):
         """
         if not self.training:
             return features
-        bins, self._bins = self._bins, None  # for one batch only
+        bins, self._bins = self._bins, None  # observed targets are used for one batch only
         if bins is None or features.shape != (len(bins), self.n_features):
             known = "none" if bins is None else f"{len(bins)} targets"
             raise ValueError(
@@ -229,7 +230,7 @@ class FeatureSmoothing(nn.Module):
 
     @torch.no_grad()
     def end_epoch(self) -> None:
-        """Smooth the statistics, those of the epoch just finished included, for the next one."""
+        """Update the statistics with the epoch that has ended, and smooth them for the next one."""
         count = self.epoch_count
         if bool(count.any()):
             here = count.squeeze(1) > 0
@@ -248,7 +249,7 @@ class FeatureSmoothing(nn.Module):
 
     @torch.no_grad()
     def _collect(self, features: Tensor, bins: Tensor) -> None:
-        """Merge mean and squares of a batch into those of the epoch, without their cancellation."""
+        """Merge mean and squares of a batch into those of the epoch, without cancellation."""
         count = torch.zeros_like(self.epoch_count)
         count.index_add_(0, bins, torch.ones_like(features[:, :1]))
         mean = torch.zeros_like(self.epoch_mean).index_add_(0, bins, features)
@@ -266,13 +267,13 @@ class FeatureSmoothing(nn.Module):
         mean, spread = self._smooth(centre), self._smooth(variance)
         varies = self.seen.unsqueeze(1) & (variance > torch.finfo(variance.dtype).tiny)
         ratio = (spread / torch.where(varies, variance, 1)).clamp(*_CLIP)
-        # where nothing is known, the identity
+        # without statistics a bin's features stay unchanged
         self.centre.copy_(torch.where(varies, centre, 0))
         self.smoothed_mean.copy_(torch.where(varies, mean, 0))
         self.scale.copy_(torch.where(varies, ratio.sqrt(), 1))
 
     def _smooth(self, values: Tensor) -> Tensor:
-        """Average over neighbouring bins that have been seen: ``(n_bins, n_features)``."""
+        """Average over neighbouring bins that have had rows: ``(n_bins, n_features)``."""
         window = self.window.to(values.dtype).view(1, 1, -1)
         seen = self.seen.to(values.dtype)
         half = window.shape[2] // 2

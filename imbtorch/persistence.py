@@ -1,4 +1,4 @@
-"""Load fitted estimators from files that run no code."""
+"""Load fitted estimators from files without running code from the files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from imbtorch.classifier import ImbalancedNetClassifier
 from imbtorch.ensemble import BalancedNetEnsembleClassifier
 from imbtorch.exceptions import FileFormatError
 from imbtorch.regressor import ImbalancedNetRegressor
-from imbtorch.training.device import resolve_device
+from imbtorch.training.net import resolve_device
 
 __all__ = ["load"]
 
@@ -30,40 +30,41 @@ def load(
 ) -> Any:
     """Load an estimator that ``save`` has written.
 
-    Whoever made the file, loading it runs no code of his, imports nothing and opens no other file.
-    A file that is damaged or made up is refused before an estimator exists.
+    Loading is safe even if the file comes from an unknown source: it runs no code from the file,
+    imports nothing and opens no other file. If the file is damaged or manipulated, an error is
+    raised before an estimator is built.
 
     Parameters
     ----------
     path : str or os.PathLike
         Name of the file.
     module : str, builder, callable, torch.nn.Module class or instance, optional
-        The module that the estimator was given, if it is one of your own: the file holds its
-        weights only. An instance is copied.
+        The module that the estimator was given, if it is your own: the file holds only its
+        weights. An instance is copied.
     device : str or torch.device, default="cpu"
-        Where the net is to lie, whatever device it was trained on; ``"auto"`` takes cuda, then mps,
-        then cpu.
+        Device of the loaded net, independent of the device that it was trained on. ``"auto"``
+        chooses the first available one of cuda, mps and cpu.
 
     Returns
     -------
     ImbalancedNetClassifier, ImbalancedNetRegressor or BalancedNetEnsembleClassifier
-        Fitted. It predicts as the saved one did; ``partial_fit`` and ``warm_start`` go on with a
-        new optimizer.
+        The fitted estimator. Its predictions are those of the saved estimator; ``partial_fit`` and
+        ``warm_start`` continue with a new optimizer.
 
     Raises
     ------
     FileFormatError
-        If the file is damaged, was made up, or is of a newer format.
+        If the file is damaged or manipulated, or has a newer format.
     FileNotFoundError
         If there is no such file.
     ValueError
-        If ``module`` is missing or does not fit the weights, or the device does not exist.
+        If ``module`` is missing or does not fit the weights, or the device is not available.
 
     Warns
     -----
     UserWarning
-        If the file was written with another minor version of imbtorch, torch, scikit-learn, numpy
-        or skorch.
+        If the file was written with another major or minor version of imbtorch, torch,
+        scikit-learn, numpy or skorch.
 
     See Also
     --------
@@ -71,7 +72,7 @@ def load(
 
     Notes
     -----
-    The checksum in the file finds damage. It does not tell who made the file.
+    The checksum in the file finds damage. It does not prove who made the file.
 
     Examples
     --------
@@ -103,7 +104,7 @@ def load(
     if changed:
         warnings.warn(
             f"{os.fspath(path)!r} was written with {', '.join(changed)}. Predictions may differ; "
-            "compare some, or fit again with the versions that are here.",
+            "compare some predictions, or fit again with the installed versions.",
             UserWarning,
             stacklevel=2,
         )
@@ -114,8 +115,8 @@ def _model_of(document: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]
     """Split the document into the model and the versions that made it."""
     kind, made_with = document.pop("kind", None), document.pop("versions", None)
     if kind != "model":
-        raise FileFormatError(f"the file holds no model, but {str(kind)[:80]!r}.")
+        raise FileFormatError(f"the file must hold a model, but its kind is {str(kind)[:80]!r}.")
     known = isinstance(made_with, dict) and len(made_with) < 20
     if not known or not all(isinstance(text, str) for text in made_with.values()):
-        raise FileFormatError("the file does not say which versions made it.")
+        raise FileFormatError("the file does not list the versions that made it.")
     return document, {name[:40]: text[:40] for name, text in made_with.items()}

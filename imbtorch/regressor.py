@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import copy
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import Any, ClassVar
 
@@ -14,26 +15,25 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 from torch.utils.data import Dataset, IterableDataset
 
-from imbtorch._common.memo import Memo
 from imbtorch._common.sklearn_private import fit_context
-from imbtorch._data.datasets_as_rows import as_rows
+from imbtorch._data.target_scaling import TargetScale
 from imbtorch._fit.estimator import BaseNetEstimator
-from imbtorch._fit.regression import RegressionMixin
+from imbtorch._fit.sources import ChunkSource
 from imbtorch._publish.model_card import ModelCardMixin
 from imbtorch._publish.model_file import SaveMixin
+from imbtorch._publish.onnx import ExportMixin, Served, portable
+from imbtorch._tasks import Balance, FormerScale, Task, ValueBalance, Values
 from imbtorch.losses.regression import get_regression_loss
 from imbtorch.modules import get_module
-from imbtorch.training.loop import complete
-from imbtorch.training.schedules import SCHEDULE_CONSTRAINTS
+from imbtorch.training.net import Net
 
 __all__ = ["ImbalancedNetRegressor"]
 
 Floats = NDArray[np.float64]
-_STEPPING = ("gradient_clipping", "sharpness", "averaging")
 
 
 class ImbalancedNetRegressor(
-    SaveMixin, RegressorMixin, RegressionMixin, ModelCardMixin, BaseNetEstimator
+    SaveMixin, ExportMixin, ModelCardMixin, RegressorMixin, BaseNetEstimator
 ):
     """Neural network regressor for targets of which some ranges are rare.
 
@@ -92,6 +92,14 @@ class ImbalancedNetRegressor(
     scoring : str, callable or None, default=None
         scikit-learn scorer for the validation part; None is minus the mean squared error of the
         standardised targets, with ``sample_weight`` and ``density_weight``.
+    random_state : int, RandomState or None, default=None
+        Seed of everything random. The global generators are neither used nor changed.
+    warm_start : bool, default=False
+        Whether ``fit`` continues from the previous fit, with the module, optimizer, dtype and
+        scale of the target of that one; other parameters may change.
+
+    Other Parameters
+    ----------------
     device : str or torch.device, default="auto"
         ``"auto"`` takes cuda, then mps, then cpu.
     data_parallel : bool, default=False
@@ -103,11 +111,6 @@ class ImbalancedNetRegressor(
         Type to compute in. Predictions are always of type float64.
     num_workers : int, default=0
         Processes that read a torch Dataset while the net trains; 0 reads it in this one.
-    random_state : int, RandomState or None, default=None
-        Seed of everything random. The global generators are neither used nor changed.
-    warm_start : bool, default=False
-        Whether ``fit`` continues from the previous fit, with the module, optimizer, dtype and
-        scale of the target of that one; other parameters may change.
     callbacks : list of skorch callbacks or None, default=None
         Passed through to the skorch net. They see the standardised target, ``(n, n_targets)``.
     on_divergence : {"raise", "restore", "warn"}, default="raise"
@@ -171,7 +174,7 @@ class ImbalancedNetRegressor(
     True
     """
 
-    _components: ClassVar[dict[str, Callable[[str], Any]]] = {
+    _components: ClassVar[Mapping[str, Callable[[str], Any]]] = {
         "loss": get_regression_loss,
         "module": get_module,
     }
@@ -179,8 +182,15 @@ class ImbalancedNetRegressor(
         **BaseNetEstimator._parameter_constraints,
         "loss": [str, nn.Module, callable],
         "density_weight": [None, str, tuple, "array-like", callable],
-        **{key: SCHEDULE_CONSTRAINTS[key] for key in _STEPPING},
     }
+    _seed_names = ("hold_out", "net", "training", "order")
+    _tasks = (Values,)
+    _predicts = "predictions"
+
+    # set by fit
+    _scale_: TargetScale
+    _is_vector_: bool
+    _seen_: Floats
 
     def __init__(
         self,
@@ -245,7 +255,6 @@ class ImbalancedNetRegressor(
         self.checkpoint_interval = checkpoint_interval
         self.verbose = verbose
 
-    @fit_context
     def fit(
         self,
         X: ArrayLike | Dataset[Any],
@@ -291,8 +300,7 @@ class ImbalancedNetRegressor(
                 "IterableDataset shows them only as it goes. Use a map-style Dataset, or "
                 "partial_fit on chunks, the first of which sets the scale."
             )
-        data = as_rows(X, y, sample_weight, self.num_workers)
-        self._pass_on(complete(self._begin_fit(*data, resume=resume)))
+        self._fit(X, y, sample_weight, resume=resume)
         return self
 
     @fit_context
@@ -331,20 +339,64 @@ class ImbalancedNetRegressor(
         ValueError
             If the data are invalid, or ``density_weight`` is given.
         """
-        self._validate_params()  # scikit-learn does it on the first call only
         if self.density_weight is not None:
             raise ValueError(
                 "density_weight needs the whole data set, which partial_fit never sees. Use fit, "
                 "or give the weights of imbtorch.density.density_weights as sample_weight."
             )
-        with self._all_or_nothing():
-            resumed = hasattr(self, "net_")
-            fitting = self._train(
-                *(X, y, sample_weight, None, Memo()), resumed=resumed, chunk=True, shuffle=shuffle
-            )
-            interrupted = complete(fitting)
-        self._pass_on(interrupted)
+        former = self._seen_ if hasattr(self, "net_") else np.zeros(2)
+        self._fit_chunk(ChunkSource(X, y, sample_weight, former, shuffle=shuffle))
         return self
+
+    @staticmethod
+    def _encode(y: Any, given: Any, rows: NDArray[Any] | None) -> tuple[Task, Any]:
+        values = y.reshape(len(y), -1)
+        return Values(values.shape[1], is_vector=np.asarray(given).ndim == 1), values
+
+    def _balance(self, source: Any, counts: Floats, seen: Floats) -> Balance:
+        former = None
+        if source.resumed:
+            # a chunk continues with the prepared loss; fit prepares it for all of its rows
+            loss = copy.deepcopy(self.loss_) if source.is_chunk else None
+            former = FormerScale(self._scale_, loss)
+        return ValueBalance.of(
+            source.split,
+            seen,
+            self.loss,
+            self.density_weight,
+            self.dtype,
+            former=former,
+            by_stream=source.is_chunk,
+        )
+
+    def _check_fit(self, source: Any, balance: Any, net: Net) -> None:
+        """Prepare layers that look at the targets; sharpness would show them each batch twice."""
+        layers = [] if source.resumed else net.observing_layers()
+        if layers and self.sharpness > 0:
+            raise ValueError(
+                f"sharpness={self.sharpness} evaluates each batch twice, but "
+                f"{type(layers[0]).__name__} looks at its targets once; use sharpness=0."
+            )
+        for layer in layers:
+            if hasattr(layer, "prepare"):
+                layer.prepare(source.split.targets[source.split.chosen])
+
+    # -- predictions -----------------------------------------------------------------------
+
+    def _outputs(self, X: Any) -> NDArray[Any]:
+        """Predict the standardised targets, ``(n, n_targets)``."""
+        return self._linked_outputs(X, lambda output: output)
+
+    def _serving(self) -> Served:
+        """Return what makes targets in their own units of rows, for an export."""
+        mean, scale = (torch.from_numpy(part) for part in (self._scale_.mean, self._scale_.scale))
+        vector = self._is_vector_
+
+        def restore(outputs: torch.Tensor) -> torch.Tensor:  # float64: means may be large
+            values = outputs.double() * scale + mean
+            return values.squeeze(1) if vector else values
+
+        return Served(portable(self).net_, restore)
 
     def predict(self, X: ArrayLike) -> Floats:
         """Predict the targets.
@@ -372,9 +424,3 @@ class ImbalancedNetRegressor(
     def target_scale_(self) -> Floats:
         """Standard deviation of each target, ``(n_targets,)``."""
         return self._scale_.scale
-
-    def __sklearn_tags__(self) -> Any:
-        """Say that several targets a row are welcome."""
-        tags = super().__sklearn_tags__()
-        tags.target_tags.multi_output = True
-        return tags

@@ -1,4 +1,4 @@
-"""From ``class_weight`` to one factor per class."""
+"""Compute one weight per class from ``class_weight``, and count the rows of the classes."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ CLASS_WEIGHT_STRATEGIES: dict[str, Callable[[Floats], Floats]] = {
 
 
 def depends_on_counts(class_weight: Any) -> bool:
-    """Whether this ``class_weight`` can only be computed from the whole training set.
+    """Return whether a ``class_weight`` can only be computed from the whole training set.
 
     Examples
     --------
@@ -78,17 +78,17 @@ def class_weights(class_weight: Any, counts: ArrayLike, classes: ArrayLike) -> F
         ``"balanced"`` is ``n / (n_classes * n_c)``; ``"sqrt"`` the inverse square root of the
         counts and ``"effective_number"`` the inverse effective number of rows (``beta`` 0.9999),
         both scaled to sum to ``n_classes``; ``"log"`` is ``1 / log(1.02 + n_c / n)``. A mapping is
-        keyed by the user's labels, missing labels weigh 1. A callable receives the counts.
+        keyed by the user's labels; missing labels have weight 1. A callable receives the counts.
     counts : array-like of shape (n_classes,)
-        Rows, or total ``sample_weight``, of each class. Classes without rows get weight 0 from
-        the named strategies.
+        Number of rows, or total ``sample_weight``, of each class. The named strategies give weight
+        0 to classes without rows.
     classes : array-like of shape (n_classes,)
         The labels, in the order of ``counts``.
 
     Returns
     -------
     ndarray of shape (n_classes,)
-        Finite, non-negative, not all zero.
+        Weights, which are finite, non-negative and not all zero.
 
     Raises
     ------
@@ -128,7 +128,8 @@ def class_weights(class_weight: Any, counts: ArrayLike, classes: ArrayLike) -> F
             )
     if not weights.any():
         raise ValueError(
-            f"class_weight is zero for every class ({labels}); at least one class must weigh."
+            f"class_weight is zero for every class ({labels}); at least one class needs a weight "
+            "> 0."
         )
     return weights
 
@@ -141,15 +142,16 @@ def class_weight_from_counts(
     Parameters
     ----------
     counts : ClassCounts or mapping of label to number of rows
-        From :func:`class_counts`.
+        Counts of the classes, such as the result of :func:`class_counts`.
     class_weight : None, str, mapping, array-like or callable, default="balanced"
-        As :func:`class_weights` takes it.
+        Kind of the weights; see :func:`class_weights`.
 
     Returns
     -------
     dict, or ndarray of shape (n_labels, 2)
-        Label -> weight, which every estimator of scikit-learn takes; of several labels a row the
-        weights of absence and presence, see :func:`label_weights`.
+        Weight of each label, in a dict that every scikit-learn estimator with ``class_weight``
+        accepts. If a row may have several labels, the weights of absence and presence of each
+        label; see :func:`label_weights`.
 
     Raises
     ------
@@ -164,7 +166,9 @@ def class_weight_from_counts(
     """
     counted = as_class_counts(counts)
     if not counted:
-        raise ValueError("There are no counts: class_counts has seen no row.")
+        raise ValueError(
+            "The counts are empty: class_counts was given data with no row. Give it the data set."
+        )
     if counted.multilabel:
         return label_weights(class_weight, counted.counts)
     weights = class_weights(class_weight, counted.counts, counted.classes)
@@ -207,7 +211,7 @@ def _number(weight: Any, label: Any) -> float:
 
 
 def _spellings(label: Any) -> list[Any]:
-    """Give the label itself, then the number it spells: scikit-learn matches 1 with "1" too."""
+    """Return the keys for a label: the label and, as in scikit-learn, the number 1 for "1"."""
     try:
         return [label, int(label)] if isinstance(label, str) else [label]
     except ValueError:
@@ -236,17 +240,17 @@ def label_weights(class_weight: Any, counts: ArrayLike) -> Floats:
     Parameters
     ----------
     class_weight : None, str, mapping, list of mappings, array-like or callable
-        A strategy of :func:`class_weights` is applied to each label by itself. A mapping with the
-        keys 0 and 1 holds for every label, a list has one mapping for each. An array of shape
-        (n_labels,) has the weights of presence, one of shape (n_labels, 2) both. A callable
-        receives the counts and returns an array.
+        A strategy of :func:`class_weights` is applied to each label separately. A mapping with the
+        keys 0 and 1 is used for every label; a list has one mapping for each label. An array of
+        shape (n_labels,) holds the weights of presence, an array of shape (n_labels, 2) the weights
+        of absence and presence. A callable receives the counts and returns an array.
     counts : array-like of shape (n_labels, 2)
-        Rows, or total ``sample_weight``, without and with each label.
+        Number of rows, or total ``sample_weight``, without and with each label.
 
     Returns
     -------
     ndarray of shape (n_labels, 2)
-        Finite and non-negative.
+        Finite weights >= 0 of absence and presence of each label.
 
     Raises
     ------
@@ -284,7 +288,7 @@ def label_weights(class_weight: Any, counts: ArrayLike) -> Floats:
     if not valid:
         raise ValueError(
             f"class_weight of {n_labels} labels must be finite numbers >= 0 of shape "
-            f"({n_labels},), for the rows that have each label, or ({n_labels}, 2), for those "
+            f"({n_labels},), for the rows that have each label, or ({n_labels}, 2), for the rows "
             f"without and with it; got {given!r}."
         )
     return weights

@@ -1,85 +1,61 @@
 """The rules that hold the package together, checked on its source.
 
+The tree on the architecture page is one of them: it lists every file, in groups from the public
+names down to the foundation, and imports go down.
+
 Each rule takes ``{path relative to imbtorch/: source}`` and returns one line per violation, which
 starts with ``file:line``. The fake sources at the end show that every rule bites.
 """
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "imbtorch"
 
-# Imports go to a strictly lower layer. A name with a slash is a folder, whose files may also import
-# each other.
-LAYERS = {
-    "__init__": 8,
-    "__main__": 8,
-    "compare/": 7,
-    "classifier": 5,
-    "regressor": 5,
-    "ensemble": 6,
-    "model_selection/": 5,
-    "plotting/": 5,
-    "persistence": 7,
-    "two_stage/": 5,
-    "_estimator": 4,
-    "_model_file/": 4,
-    "_fitted_net": 3,
-    "_input": 3,
-    "_posterior": 4,
-    "_model_card": 4,
-    "_classification": 4,
-    "_streaming": 4,
-    "_regression": 4,
-    "_balance": 3,
-    "_label_balance": 3,
-    "_double_correction": 1,
-    "_export": 2,
-    "_training_part": 3,
-    "_trial": 3,
-    "training/": 3,
-    "losses/": 2,
-    "samplers/": 2,
-    "feature_smoothing": 2,
-    "_target_scaling": 2,
-    "modules": 2,
-    "targets": 2,
-    "density/": 1,
-    "priors/": 1,
-    "weights": 1,
-    "_dataset_rows": 1,
-    "_class_counts": 0,
-    "_dataset_items": -1,
-    "metrics/": 1,
-    "datasets": 1,
-    "_names": 0,
-    "_numerics": 0,
-    "_shapes": 0,
-    "_seed": 0,
-    "_shared": 0,
-    "_sklearn": 0,
-    "_params": 0,
-    "_probabilities": 0,
-    "_safe_file/": 1,
-    "_versions": 1,
-    "_version": 0,
-    "exceptions": 0,
-}
+PAGE = PACKAGE.parent / "docs" / "architecture.md"
+SKLEARN_DOOR = "_common/sklearn_private.py"
 LAZY = {"matplotlib", "pandas", "polars", "imblearn", "pyarrow"} | {
     "onnx",
     "onnxscript",
     "onnxruntime",
 }
-# Names whose signature scikit-learn or joblib prescribes, **kwargs included
-PRESCRIBED = {"configure", "set_params"}
-MAX_LINES = 400
+# Names whose signature scikit-learn, joblib or skorch prescribes, **kwargs included
+PRESCRIBED = {"configure", "infer", "notify", "set_params"}
+MAX_CODE_LINES = 300  # docstrings, comments and blank lines are not counted
+TASK_NAMES = {"classes", "labels", "values"}
+
+
+def tree_of(page):
+    """Files of the tree on the architecture page, in its order: ``{path: place of its group}``.
+
+    A group is an entry of the first level: a file of the root, or a folder with all that it holds.
+    """
+    lines = page.split("```text\nimbtorch/\n")[1].split("```")[0].splitlines()
+    files, folders, group = {}, [], -1
+    for line in filter(str.strip, lines):
+        depth = (len(line) - len(line.lstrip())) // 2
+        group += depth == 1
+        for entry in re.split(r" {2,}", line.strip()):
+            if re.fullmatch(r"\w+/", entry):
+                folders[depth - 1 :] = [entry]
+                files["".join(folders) + "__init__.py"] = group
+            elif re.fullmatch(r"\w+\.py", entry):
+                folders = folders[: depth - 1]
+                files["".join(folders) + entry] = group
+            else:  # the description
+                break
+    return files
+
+
+TREE = tree_of(PAGE.read_text("utf-8"))
 
 
 def unit_of(path):
-    """Name in LAYERS of the file ``path``."""
-    return path.split("/")[0] + "/" if "/" in path else path.removesuffix(".py")
+    """Group of the file ``path``: the folder of the first level, or the file itself."""
+    return path.split("/")[0] + "/" if "/" in path else path
 
 
 def imports_of(source):
@@ -128,12 +104,9 @@ def internal_imports(sources):
                 yield path, line, statement(module, name), file_of(module, name, sources)
 
 
-def known_layer(sources):
-    return [
-        f"{path}:1: belongs to no layer; give it one in LAYERS"
-        for path in sources
-        if unit_of(path) not in LAYERS
-    ]
+def standing_in_the_tree(sources):
+    missing = [f"{path}:1: is not in the tree of docs/architecture.md" for path in sources]
+    return [line for line, path in zip(missing, sources, strict=True) if path not in TREE]
 
 
 def downward_imports(sources):
@@ -141,26 +114,16 @@ def downward_imports(sources):
     for path, line, text, target in internal_imports(sources):
         if target is None:
             found.append(f"{path}:{line}: {text}: no such module")
-            continue
-        unit, target_unit = unit_of(path), unit_of(target)
-        if unit == target_unit and unit.endswith("/"):
-            continue
-        layer, target_layer = LAYERS.get(unit, -1), LAYERS.get(target_unit, 99)
-        if target_layer >= layer:
-            found.append(f"{path}:{line}: {text}: layer {layer} imports layer {target_layer}")
+        elif unit_of(path) != unit_of(target) and TREE.get(target, 99) <= TREE.get(path, 0):
+            found.append(f"{path}:{line}: {text}: {unit_of(target)} stands above, not below")
     return found
 
 
-def acyclic_folders(sources):
+def acyclic_imports(sources):
     edges = {path: {} for path in sources}
-    found = []
     for path, line, text, target in internal_imports(sources):
-        # `from imbtorch.losses import _base` inside losses/__init__.py reads _base.py only
-        if target is None or unit_of(path) != unit_of(target):
-            continue
-        edges[path][target] = f"{path}:{line}: {text}"
-        if path == "losses/_base.py":
-            found.append(f"{path}:{line}: {text}: _base imports no sibling")
+        if target is not None and target != path:
+            edges[path][target] = f"{path}:{line}: {text}"
 
     def reaches(start, goal):
         seen, stack = set(), [start]
@@ -173,9 +136,12 @@ def acyclic_folders(sources):
                 stack.extend(edges[path])
         return False
 
-    for path, targets in edges.items():
-        found += [f"{text}: a cycle" for target, text in targets.items() if reaches(target, path)]
-    return found
+    return [
+        f"{text}: a cycle"
+        for path, targets in edges.items()
+        for target, text in targets.items()
+        if reaches(target, path)
+    ]
 
 
 def absolute_imports(sources):
@@ -202,10 +168,10 @@ def private_sklearn_in_one_file(sources):
         return any(part.startswith("_") and not part.endswith("__") for part in parts)
 
     return [
-        f"{path}:{line}: {statement(module, name)}: only _sklearn.py imports private names"
+        f"{path}:{line}: {statement(module, name)}: only {SKLEARN_DOOR} imports private names"
         for path, source in sources.items()
         for line, module, name, _, _ in imports_of(source)
-        if module.split(".")[0] == "sklearn" and path != "_sklearn.py" and is_private(module, name)
+        if module.split(".")[0] == "sklearn" and path != SKLEARN_DOOR and is_private(module, name)
     ]
 
 
@@ -243,23 +209,75 @@ def explicit_signatures(sources):
 
 
 def short_files(sources):
+    found = []
+    for path, source in sources.items():
+        in_docstrings = sum(
+            node.body[0].end_lineno - node.body[0].lineno + 1
+            for node in ast.walk(ast.parse(source))
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+            and ast.get_docstring(node, clean=False) is not None
+        )
+        stripped = [line.strip() for line in source.splitlines()]
+        n_lines = sum(bool(line) and not line.startswith("#") for line in stripped) - in_docstrings
+        if n_lines > MAX_CODE_LINES:
+            found.append(f"{path}:1: has {n_lines} lines of code, more than {MAX_CODE_LINES}")
+    return found
+
+
+def no_comparison_of_tasks(sources):
+    """Only the files of the tasks know their names; everything else asks the task."""
     return [
-        f"{path}:{MAX_LINES + 1}: has {n_lines} lines, more than {MAX_LINES}"
+        f"{path}:{node.lineno}: {ast.unparse(node)}: ask the task instead of comparing its name"
         for path, source in sources.items()
-        if (n_lines := len(source.splitlines())) > MAX_LINES
+        if unit_of(path) != "_tasks/"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Compare)
+        and any(
+            isinstance(constant, ast.Constant) and constant.value in TASK_NAMES
+            for side in (node.left, *node.comparators)
+            for constant in ast.walk(side)
+        )
+    ]
+
+
+def no_attributes_of_somebody_else(sources):
+    """A class that declares ``name: Any`` without a value silences mypy about another class."""
+    return [
+        f"{path}:{line.lineno}: {ast.unparse(line)}: say what it is, or do without"
+        for path, source in sources.items()
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.ClassDef) and not node.decorator_list  # no dataclass
+        for line in node.body
+        if isinstance(line, ast.AnnAssign) and line.value is None
+        if ast.unparse(line.annotation) == "Any"
+    ]
+
+
+def no_estimator_in_the_engine(sources):
+    """The engine gets a description of a net and a recipe, never an estimator."""
+    return [
+        f"{path}:{node.lineno}: {node.name}(estimator): give it a NetSpec or a Recipe"
+        for path, source in sources.items()
+        if unit_of(path) == "training/"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.FunctionDef)
+        and any(arg.arg == "estimator" for arg in (*node.args.args, *node.args.kwonlyargs))
     ]
 
 
 RULES = [
-    known_layer,
+    standing_in_the_tree,
     downward_imports,
-    acyclic_folders,
+    acyclic_imports,
     absolute_imports,
     skorch_only_in_training,
     private_sklearn_in_one_file,
     lazy_optional_packages,
     explicit_signatures,
     short_files,
+    no_comparison_of_tasks,
+    no_attributes_of_somebody_else,
+    no_estimator_in_the_engine,
 ]
 
 
@@ -276,40 +294,50 @@ def test_package_keeps(rule, package_sources):
     assert not violations, "\n" + "\n".join(f"imbtorch/{line}" for line in violations)
 
 
+def test_entries_of_the_tree_exist(package_sources):
+    assert not sorted(set(TREE) - set(package_sources))
+
+
+def test_few_files_at_the_root(package_sources):
+    assert len([path for path in package_sources if "/" not in path]) <= 12
+
+
 CLEAN = {
     "__init__.py": "from imbtorch.classifier import Classifier\n__version__ = '0'",
-    "_sklearn.py": "from sklearn.utils._param_validation import Interval\nimport sklearn._config",
+    "_common/sklearn_private.py": "from sklearn.utils._param_validation import Interval\n"
+    "import sklearn._config",
     "weights.py": "from sklearn import __version__\n\ndef f(x):\n    import pandas as pd",
     "losses/__init__.py": "from imbtorch.losses import _base\nfrom imbtorch.losses._focal import *",
     "losses/_base.py": "from imbtorch._common.sklearn_private import Interval",
     "losses/_focal.py": "from imbtorch.losses._base import BaseLoss",
+    "_tasks/classes.py": "def f(task): return task == 'classes'",
     "training/__init__.py": "",
     "training/net.py": "import skorch\nfrom imbtorch import losses, weights\n"
-    "class Net(skorch.NeuralNet):\n    def train_step(self, batch, **fit_params): ...\n"
+    "class _Net(skorch.NeuralNet):\n    def train_step(self, batch, **fit_params): ...\n"
     "class Stop(skorch.callbacks.Callback):\n    def on_epoch_end(self, net, **kwargs): ...",
-    "classifier.py": "from typing import TYPE_CHECKING\n"
+    "classifier.py": "from typing import TYPE_CHECKING, Any\n"
     "if TYPE_CHECKING:\n    import pandas as pd\n"
-    "from imbtorch.training.net import Net\nclass Classifier:\n"
+    "from imbtorch.training.net import _Net\nclass Classifier:\n    lr: float\n"
     "    def set_params(self, **params): ...\n    def fit(self, X):\n"
-    "        def inner(*args): ...",
+    "        def inner(*args): ...\n@dataclass\nclass Own:\n    value: Any",
 }
 
 BROKEN = [
-    (known_layer, "helpers.py", "", "helpers.py:1"),
-    (known_layer, "extra/tool.py", "", "extra/tool.py:1"),
-    (downward_imports, "weights.py", "x = 1\nimport imbtorch.losses._base", "weights.py:2"),
-    (downward_imports, "weights.py", "from imbtorch import losses", "weights.py:1"),
+    (standing_in_the_tree, "helpers.py", "", "helpers.py:1"),
+    (standing_in_the_tree, "extra/tool.py", "", "extra/tool.py:1"),
+    (standing_in_the_tree, "losses/_new.py", "", "losses/_new.py:1"),
+    (downward_imports, "weights.py", "x = 1\nimport imbtorch.classifier", "weights.py:2"),
+    (downward_imports, "losses/_base.py", "from imbtorch import weights", "losses/_base.py:1"),
     (downward_imports, "weights.py", "def f():\n    import imbtorch.classifier", "weights.py:2"),
-    (downward_imports, "datasets.py", "from imbtorch.weights import f", "layer 1 imports layer 1"),
-    (downward_imports, "classifier.py", "from imbtorch import __version__", "imports layer 8"),
-    (downward_imports, "targets.py", "import imbtorch.losses", "layer 2 imports layer 2"),
+    (downward_imports, "classifier.py", "from imbtorch import __version__", "stands above"),
+    (downward_imports, "losses/_base.py", "import imbtorch.training.net", "stands above"),
     (downward_imports, "classifier.py", "from imbtorch.nowhere import f", "no such module"),
-    (acyclic_folders, "losses/_base.py", "import imbtorch.losses._focal", "imports no sibling"),
-    (acyclic_folders, "losses/_base.py", "from imbtorch.losses._focal import f", "a cycle"),
-    (acyclic_folders, "losses/_focal.py", "from imbtorch.losses import get_loss", "a cycle"),
+    (acyclic_imports, "losses/_base.py", "from imbtorch.losses._focal import f", "a cycle"),
+    (acyclic_imports, "losses/_focal.py", "from imbtorch.losses import get_loss", "a cycle"),
+    (acyclic_imports, "weights.py", "import imbtorch.training.net", "a cycle"),
     (absolute_imports, "losses/_focal.py", "from . import _base", "from . import _base"),
     (absolute_imports, "losses/_focal.py", "\nfrom ..weights import f", "losses/_focal.py:2"),
-    (skorch_only_in_training, "_estimator.py", "from skorch.utils import f", "_estimator.py:1"),
+    (skorch_only_in_training, "_fit/fit.py", "from skorch.utils import f", "_fit/fit.py:1"),
     (skorch_only_in_training, "weights.py", "def f():\n    import skorch", "weights.py:2"),
     (private_sklearn_in_one_file, "weights.py", "import sklearn._config", "weights.py:1"),
     (private_sklearn_in_one_file, "weights.py", "from sklearn.base import _f", "weights.py:1"),
@@ -331,7 +359,11 @@ BROKEN = [
     (explicit_signatures, "weights.py", "def f(x, **kwargs): ...", "f(**kwargs)"),
     (explicit_signatures, "weights.py", "if 1:\n    def f(*args): ...", "weights.py:2: f(*args)"),
     (explicit_signatures, "classifier.py", "class A:\n    def fit(self, **p): ...", "fit(**p)"),
-    (short_files, "weights.py", "x = 1\n" * 401, "401 lines"),
+    (short_files, "weights.py", "x = 1\n" * 301, "301 lines of code"),
+    (no_comparison_of_tasks, "weights.py", "f = task == 'classes'", "weights.py:1"),
+    (no_comparison_of_tasks, "training/net.py", "if net.task in ('labels', 'x'): ...", "net.py:1"),
+    (no_attributes_of_somebody_else, "weights.py", "class A:\n    fit: Any", "weights.py:2"),
+    (no_estimator_in_the_engine, "training/net.py", "def f(x, estimator): ...", "net.py:1"),
 ]
 
 
@@ -344,6 +376,21 @@ def test_rule_accepts_clean_source(rule):
 def test_rule_bites(rule, path, source, expected):
     violations = rule({**CLEAN, path: source})
     assert any(expected in line for line in violations), violations
+
+
+def test_docstrings_and_comments_are_no_code():
+    text = '"""Doc.\n' + "line\n" * 400 + '"""\n' + "# why\n" * 400 + "x = 1\n" * 300
+    assert short_files({"weights.py": text}) == []
+
+
+def test_the_tree_is_read_in_order():
+    page = (
+        "```text\nimbtorch/\n  b.py   about a.py\n\n  c/\n    d.py  e.py\n    f/\n      g.py\n```"
+    )
+    assert tree_of(page) == {
+        "b.py": 0, "c/__init__.py": 1, "c/d.py": 1, "c/e.py": 1, "c/f/__init__.py": 1,
+        "c/f/g.py": 1,
+    }  # fmt: skip
 
 
 def test_every_rule_has_a_source_that_breaks_it():

@@ -45,6 +45,7 @@ def test_tags_say_what_it_accepts():
     assert is_classifier(ImbalancedNetClassifier())
 
 
+@pytest.mark.slow
 def test_html_of_the_estimator_shows_its_parameters():
     html = small(loss="focal").fit(X, Y)._repr_html_()
     assert "ImbalancedNetClassifier" in html
@@ -121,6 +122,7 @@ def test_pipeline_with_scaler_weighs_by_step_parameter():
     np.testing.assert_allclose(parameters_of(pipeline[-1]), parameters_of(direct))
 
 
+@pytest.mark.slow
 def test_one_grid_compares_losses_and_smote():
     pipeline = ImblearnPipeline(
         [
@@ -161,13 +163,13 @@ def routing():
 @pytest.mark.usefixtures("routing")
 def test_sample_weight_is_routed_through_a_search_of_a_pipeline(monkeypatch):
     seen = []
-    original = ImbalancedNetClassifier._fitting
+    original = ImbalancedNetClassifier._prepare_fit
 
-    def record(self, X, y, sample_weight, *args):
+    def record(self, X, y, sample_weight, **options):
         seen.append(sample_weight)
-        return original(self, X, y, sample_weight, *args)
+        return original(self, X, y, sample_weight, **options)
 
-    monkeypatch.setattr(ImbalancedNetClassifier, "_fitting", record)
+    monkeypatch.setattr(ImbalancedNetClassifier, "_prepare_fit", record)
     weights = np.linspace(1, 2, len(Y))
     clf = small().set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
     scaler = StandardScaler().set_fit_request(sample_weight=False)

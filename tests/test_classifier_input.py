@@ -60,6 +60,7 @@ LABELS = {
 }
 
 
+@pytest.mark.matrix
 @pytest.mark.filterwarnings("error::UserWarning")
 @pytest.mark.parametrize("name", sorted(LABELS))
 def test_labels_of_any_type(name):
@@ -170,6 +171,7 @@ def with_wide_indices(matrix):
     return matrix
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("params", [{}, {"early_stopping": True}], ids=["plain", "validated"])
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_net_is_the_same_however_X_is_given(kind, params, tmp_path):

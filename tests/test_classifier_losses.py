@@ -19,6 +19,7 @@ def fitted(loss, X=X, y=Y, **params):
     return ImbalancedNetClassifier(MLP((16,)), loss=loss, **params).fit(X, y)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("loss", LOSSES)
 def test_it_learns_to_rank(loss):
     # the absolute error alone is content with the majority class
@@ -28,6 +29,7 @@ def test_it_learns_to_rank(loss):
     assert roc_auc_score(new_y, clf.decision_function(new_X)) > 0.9
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("n_classes", [2, 3])
 @pytest.mark.parametrize("loss", LOSSES)
 def test_probabilities_are_distributions_and_agree_with_labels(loss, n_classes):
@@ -42,6 +44,7 @@ def test_probabilities_are_distributions_and_agree_with_labels(loss, n_classes):
         assert (clf.predict(X) == clf.classes_[proba.argmax(axis=1)]).all()
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("loss", PROPER)
 def test_ranking_is_the_same_for_every_population(loss):
     clf = fitted(loss, dtype="float64")

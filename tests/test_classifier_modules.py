@@ -107,6 +107,7 @@ def test_one_column_equals_the_two_columns_0_and_z():
     np.testing.assert_allclose(one.predict_proba(X), two.predict_proba(X), rtol=1e-10)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("loss", sorted(all_losses()))
 def test_one_column_works_with_every_loss(loss):
     assert small(OneColumn, loss=loss).fit(X, Y).predict_proba(X).shape == (len(X), 2)
@@ -255,6 +256,7 @@ def test_unknown_name_lists_the_known_ones(name, known):
         ImbalancedNetClassifier(**{name: "nothing"}).fit(X, Y)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("n", [1, 2, 3])
 @pytest.mark.parametrize("loss", sorted(all_losses()))
 def test_every_loss_learns_with_a_class_of_very_few_rows(loss, n):

@@ -1,10 +1,7 @@
 """Training in pieces: ``partial_fit`` and warm starts."""
 
 import copy
-import os
 import pickle
-import subprocess
-import sys
 import textwrap
 
 import numpy as np
@@ -16,7 +13,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 from torch.utils.data import IterableDataset
 
-import imbtorch.training.data.stream
+import imbtorch._fit.sources.arrays
 from imbtorch import MLP, ImbalancedNetClassifier
 from imbtorch.weights import class_counts, class_weights
 from tests.toy import overlapping, parameters_of, small, table
@@ -34,13 +31,13 @@ def state_of(clf):
 def row_weights(monkeypatch):
     """Weights of the rows of every training, as the loss sees them."""
     seen = []
-    original = imbtorch.training.data.stream.Rows
+    original = imbtorch._fit.sources.arrays.ArrayRows
 
     def record(features, codes, weights, *args):
         seen.append(np.ones(len(codes)) if weights is None else np.array(weights))
         return original(features, codes, weights, *args)
 
-    monkeypatch.setattr(imbtorch.training.data.stream, "Rows", record)
+    monkeypatch.setattr(imbtorch._fit.sources.arrays, "ArrayRows", record)
     return seen
 
 
@@ -266,7 +263,7 @@ def test_counts_that_do_not_fit_leave_the_object_unfitted(counts, message):
 
 
 @pytest.mark.slow
-def test_a_thousand_chunks_take_the_memory_and_the_time_of_one():
+def test_a_thousand_chunks_take_the_memory_and_the_time_of_one(forks):
     code = """
         import time
         import numpy as np
@@ -289,12 +286,7 @@ def test_a_thousand_chunks_take_the_memory_and_the_time_of_one():
             memory.append(occupied())
         print(memory[-1] - memory[99], np.median(seconds[-200:]) / np.median(seconds[100:300]))
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)],
-        env=dict(os.environ, OMP_NUM_THREADS="1"), capture_output=True, text=True, timeout=240,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    megabytes, ratio = map(float, done.stdout.split())
+    megabytes, ratio = map(float, forks.run(textwrap.dedent(code)).split())
     assert megabytes < 20
     assert ratio < 1.5
 

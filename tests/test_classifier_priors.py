@@ -230,6 +230,7 @@ SETTINGS = {
 }
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("name", sorted(SETTINGS))
 def test_posterior_of_the_training_population_is_calibrated(name):
     X, y = overlapping(6000, RATE, seed=1)

@@ -112,14 +112,18 @@ def test_search_in_threads_is_that_in_one_thread():
 
 
 SEARCH = """
-import sys
+import torch
 from sklearn.datasets import make_classification
 from sklearn.model_selection import GridSearchCV
 from imbtorch import MLP, ImbalancedNetClassifier
 
+torch.set_num_threads(2)
+torch.randn(600, 600) @ torch.randn(600, 600)  # makes a pool of threads: a fork would hang
+torch.set_num_threads(1)
 X, y = make_classification(200, 5, weights=[0.8], random_state=0)
 clf = ImbalancedNetClassifier(MLP((8,), dropout=0.3), max_epochs=2, random_state=0)
-search = GridSearchCV(clf, {"loss": ["focal", "cross_entropy"]}, cv=2, scoring="neg_log_loss")
+options = {"cv": 2, "scoring": "neg_log_loss", "error_score": "raise"}
+search = GridSearchCV(clf, {"loss": ["focal", "cross_entropy"]}, **options)
 one = search.fit(X, y).cv_results_["mean_test_score"].tolist()
 two = search.set_params(n_jobs=2).fit(X, y).cv_results_["mean_test_score"].tolist()
 print(one == two, one, two)
@@ -127,7 +131,7 @@ print(one == two, one, two)
 
 
 @pytest.mark.slow
-def test_two_processes_train_the_nets_that_one_trains():
+def test_two_processes_train_the_nets_that_one_trains_after_threads_were_used():
     # in a process of its own: a hang after a fork must end, and threads per worker must be equal
     env = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     done = subprocess.run(

@@ -21,6 +21,7 @@ def fitted(sampler, **params):
     return ImbalancedNetClassifier(MLP((16,)), sampler=sampler, **params).fit(X, Y)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("name", sorted(all_samplers()))
 def test_every_sampler_trains_by_name_and_repeats(name):
     clf = fitted(name)

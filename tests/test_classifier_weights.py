@@ -56,6 +56,7 @@ def no_double_correction_warnings():
 # -- sample_weight ---------------------------------------------------------------------------------
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("loss", sorted(set(LOSSES) - {"smooth_ap"}))  # ties count half there
 def test_weight_of_two_is_a_row_given_twice(loss):
     weights = 1 + (np.arange(len(Y)) % 2)
@@ -142,6 +143,7 @@ def test_sample_weight_of_the_validation_part_weighs_the_score():
 # -- class_weight ----------------------------------------------------------------------------------
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("loss", sorted(set(LOSSES) - WITH_COUNTS))
 def test_class_weight_is_a_sample_weight_per_class(loss):
     by_class = exact(loss=LOSSES[loss], class_weight={0: 0.5, 1: 3}).fit(X, Y)
@@ -149,6 +151,7 @@ def test_class_weight_is_a_sample_weight_per_class(loss):
     assert_same_net(by_class, by_row)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("loss", sorted(set(LOSSES) - RANKINGS))
 def test_class_weight_moves_recall_the_right_way(loss):
     X, y = overlapping(600, 0.1)

@@ -13,6 +13,7 @@ PAGES = [ROOT / "README.md"] + [
     for path in sorted((ROOT / "docs").rglob("*.md"))
     if not GENERATED.intersection(path.relative_to(ROOT / "docs").parts)
 ]
+QUICK = {"README.md", "adding_a_loss.md", "weights.md"}  # the blocks of other pages are slow
 BLOCK = re.compile(r"^[ \t]*```python[ \t]*\n(.*?)^[ \t]*```[ \t]*$", re.MULTILINE | re.DOTALL)
 
 
@@ -46,7 +47,14 @@ def quiet_plots(monkeypatch):
 
 
 @pytest.mark.usefixtures("quiet_plots")
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=path.relative_to(ROOT).as_posix(), marks=marks)
+        for path in PAGES
+        for marks in [() if path.name in QUICK else pytest.mark.slow]
+    ],
+)
 def test_blocks_of_page_run(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     if run_page(path) == 0:

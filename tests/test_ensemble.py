@@ -55,6 +55,7 @@ def mean_of(clf, X=X, method="predict_proba"):
 # -- members ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.matrix
 @each_subset
 @pytest.mark.parametrize("y", [Y, THREE], ids=["two", "three"])
 def test_each_member_is_the_same_net_trained_alone(subset, y):
@@ -246,6 +247,7 @@ def test_balanced_parts_are_calibrated_for_the_population_that_is_named():
     assert balanced.mean() > 0.25
 
 
+@pytest.mark.matrix
 @each_subset
 @pytest.mark.parametrize("loss", ["cross_entropy", "logit_adjusted", "focal", "vs"])
 def test_population_can_be_changed_without_a_refit(subset, loss):

@@ -19,6 +19,7 @@ def features():
         sys.path.remove(str(ROOT / "benchmarks"))
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("package", "feature", "mark", "reason"),
     [
@@ -47,6 +48,7 @@ def test_check_says_what_the_package_does(features, package, feature, mark, reas
     assert reason in answer[1]
 
 
+@pytest.mark.slow
 def test_weights_are_needed_to_get_a_balance(features):
     class Unweighted(type(features.PEERS["imbtorch"])):
         def weighted(self, y):

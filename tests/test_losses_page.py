@@ -115,6 +115,7 @@ def test_picture_names_every_setting(name):
         assert {f"{key}={value}" for key, value in params.items()} <= shown
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("name", ["focal", "bce", "ordinal_cdw", "soft_fbeta"])  # one of each kind
 def test_a_picture_is_drawn(name, tmp_path):
     pytest.importorskip("matplotlib")

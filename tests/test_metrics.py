@@ -307,6 +307,7 @@ def slow_error_by_density(y, predicted, train, low, high, width):
     return groups
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("width", [1, 0.1])
 @pytest.mark.parametrize(
     ("metric", "mean"),

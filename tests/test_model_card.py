@@ -67,7 +67,7 @@ def test_population_without_target_prior_is_the_effective_one():
 @pytest.mark.parametrize("loss", ["hinge", "cdt"])
 def test_scores_are_not_called_probabilities(loss):
     said = sections(small(loss=loss).fit(X, Y).model_card())["Probabilities"]
-    assert "no probabilities" in said
+    assert "not probabilities" in said
     assert not rows_of(said)
 
 

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 BLOCKED = """
 import socket
@@ -37,6 +39,7 @@ except OSError:
 """
 
 
+@pytest.mark.slow
 def test_no_connection_is_tried(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", BLOCKED, str(tmp_path)],

@@ -66,6 +66,7 @@ CASES = {
 }
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("case", CASES)
 def test_onnxruntime_predicts_what_the_estimator_predicts(case, tmp_path):
     estimator, rows = CASES[case]()
@@ -107,6 +108,7 @@ class Together(nn.Module):
         return tuple(model(X) for model in self.models)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("target", "n_models"), [(Y, 45), (LABELS, 32)], ids=["classes", "labels"])
 def test_every_loss_is_exported_with_its_posterior(target, n_models):
     fitted = {}
@@ -122,6 +124,7 @@ def test_every_loss_is_exported_with_its_posterior(target, n_models):
         assert_close(proba, clf.predict_proba(X), rtol=1e-5, atol=1e-6, msg=name)
 
 
+@pytest.mark.slow
 def test_small_probabilities_do_not_saturate(tmp_path):
     """onnxruntime's sigmoid ends at 1e-8, with relative errors before that."""
     module = nn.Linear(1, 3, bias=False)
@@ -140,6 +143,7 @@ def test_change_of_target_prior_is_exported(tmp_path):
     assert got[:, 0].mean() > 0.9
 
 
+@pytest.mark.slow
 def test_layer_that_observes_targets_is_exported_as_it_predicts(tmp_path):
     module = nn.Sequential(nn.Linear(5, 4), FeatureSmoothing(4), nn.Linear(4, 1))
     reg = ImbalancedNetRegressor(module, max_epochs=2, random_state=0).fit(X, X[:, 0])
@@ -213,5 +217,5 @@ def test_unfitted(tmp_path):
 
 def test_weights_beyond_one_file(tmp_path, monkeypatch):
     monkeypatch.setattr("imbtorch._publish.onnx._LARGEST", 100)
-    with pytest.raises(ValueError, match="one ONNX file holds 2"):
+    with pytest.raises(ValueError, match="one ONNX file holds at most 2"):
         small().fit(X, Y).to_onnx(tmp_path / "model.onnx")

@@ -91,11 +91,13 @@ def errors(name):
     return np.mean(found, axis=0)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("name", REMEDIES)
 def test_posterior_is_as_good_as_that_of_cross_entropy(name):
     assert errors(name)[0] < 1.5 * errors("plain")[0]
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("name", REMEDIES)
 def test_without_the_correction_it_is_far_off(name):
     corrected, raw = errors(name)

@@ -12,8 +12,10 @@ import imbtorch.datasets
 import imbtorch.losses
 import imbtorch.metrics
 import imbtorch.model_selection
+import imbtorch.modules
 import imbtorch.plotting
 import imbtorch.priors
+import imbtorch.testing
 import imbtorch.weights
 
 PUBLIC = {
@@ -62,6 +64,17 @@ PUBLIC_MODEL_SELECTION = {
     "StackedRandomizedSearchCV",
     "TunedDecisionClassifierCV",
 }
+PUBLIC_MODULES = {
+    "MLP",
+    "CosineLinear",
+    "ModuleBuilder",
+    "build_module",
+    "check_width",
+    "get_module",
+    "is_builder",
+    "logits_of",
+    "set_output_bias",
+}
 PUBLIC_PLOTTING = {
     "ClassRecallDisplay",
     "LossCurve",
@@ -81,6 +94,17 @@ PUBLIC_PRIORS = {
     "resolve_target_prior",
     "shift_prior",
     "undersampling_correction",
+}
+PUBLIC_TESTING = {
+    "check_loss",
+    "check_module",
+    "check_regression_loss",
+    "check_sampler",
+    "loss_checks",
+    "module_checks",
+    "regression_loss_checks",
+    "sampler_checks",
+    "temporary_names",
 }
 PUBLIC_WEIGHTS = {
     "CLASS_WEIGHT_STRATEGIES",
@@ -202,6 +226,14 @@ def test_names_of_the_metrics():
     assert set(imbtorch.metrics.__all__) == PUBLIC_METRICS
 
 
+def test_names_of_the_modules():
+    assert set(imbtorch.modules.__all__) == PUBLIC_MODULES
+
+
+def test_names_of_the_checks():
+    assert set(imbtorch.testing.__all__) == PUBLIC_TESTING
+
+
 def test_names_of_the_displays():
     assert set(imbtorch.plotting.__all__) == PUBLIC_PLOTTING
 
@@ -223,8 +255,10 @@ def test_names_of_the_weights():
         imbtorch.losses,
         imbtorch.metrics,
         imbtorch.model_selection,
+        imbtorch.modules,
         imbtorch.plotting,
         imbtorch.priors,
+        imbtorch.testing,
         imbtorch.weights,
     ],
     ids=lambda module: module.__name__,
@@ -249,6 +283,11 @@ def test_parameters_of_the_estimators(estimator, expected):
     assert {parameter.kind for parameter in parameters[1:]} == {inspect.Parameter.KEYWORD_ONLY}
 
 
+def test_checks_need_no_test_framework():
+    assert run_python("import sys, imbtorch.testing; print('pytest' in sys.modules)") == "False"
+
+
+@pytest.mark.slow
 def test_import_loads_no_optional_package():
     # scikit-learn, which skorch imports, may load pandas by itself
     loaded = run_python(
@@ -258,6 +297,7 @@ def test_import_loads_no_optional_package():
     assert loaded == ""
 
 
+@pytest.mark.slow
 def test_import_needs_no_optional_package():
     absent = [name for name in OPTIONAL if name != "imblearn"]
     version = run_python(

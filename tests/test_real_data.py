@@ -49,6 +49,7 @@ def card_precision(score, fraud, rows, k=100):
     return np.mean(daily)
 
 
+@pytest.mark.slow
 def test_handbook_split_has_the_published_sizes(fraud):
     train, test = handbook_fold(fraud, 115)
     sizes = len(train), fraud["y"][train].sum(), len(test), fraud["y"][test].sum()
@@ -79,6 +80,7 @@ def test_default_estimator_matches_the_best_published_net(fraud):
     assert cp100 >= 0.300
 
 
+@pytest.mark.slow
 def test_posterior_of_fraud_is_calibrated_after_class_weights(fraud):
     train, test = handbook_fold(fraud, 115)
     scaler = StandardScaler().fit(fraud["X"][train])
@@ -92,6 +94,7 @@ def test_posterior_of_fraud_is_calibrated_after_class_weights(fraud):
     assert 0.5 * rate < corrected < 2 * rate
 
 
+@pytest.mark.slow
 def test_mammography_ranks_better_than_logistic_regression(data_dir):
     table = np.genfromtxt(data_dir / "mammography.csv", delimiter=",", dtype=str)
     X, y = table[:, :-1].astype(float), np.char.strip(table[:, -1], "'")
@@ -114,6 +117,7 @@ class Recurrent(torch.nn.Module):
         return self.output(self.lstm(x)[0][:, -1])
 
 
+@pytest.mark.slow
 def test_lstm_finds_closed_eyes_in_eeg_windows(data_dir):
     table = np.genfromtxt(data_dir / "eeg_eye_state.csv", delimiter=",", skip_header=1)
     signal, closed = table[:, :-1], table[:, -1].astype(int)

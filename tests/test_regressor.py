@@ -48,6 +48,7 @@ X, Y = table()
 # -- losses ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("loss", [*all_regression_losses(), nn.SmoothL1Loss(), nn.L1Loss])
 def test_loss_learns_a_toy_problem(loss):
     X_test, y_test = table(seed=1)
@@ -181,6 +182,7 @@ def diluted(n, seed):
     return signal + 0.4 * rng.normal(size=signal.shape), y
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "density_weight", ["lds", "dense_weight", "extremes", ("lds", {"reweight": "inverse"})]
 )
@@ -296,6 +298,7 @@ def test_feature_smoothing_sees_targets_and_epochs():
     assert int(reg.module_[2].n_epochs) == int(trained.n_epochs) + 1
 
 
+@pytest.mark.slow
 def test_batch_norm_and_dropout_on_boston_housing(data_dir):
     path = data_dir / "housing.csv"
     if not path.exists():

@@ -11,6 +11,7 @@ ROUNDING = {
 }
 
 
+@pytest.mark.matrix
 @parametrize_with_checks(
     [ImbalancedNetRegressor(dtype="float64"), ImbalancedNetRegressor(dtype="float32")]
 )

@@ -1,8 +1,6 @@
 """Memory of large inputs, measured in processes of their own."""
 
 import os
-import subprocess
-import sys
 import textwrap
 
 import pytest
@@ -23,19 +21,17 @@ def warm_up():
 """
 
 
-def run(code):
-    env = dict(os.environ, OMP_NUM_THREADS="1")
-    script = PEAK + textwrap.dedent(code)
-    done = subprocess.run(
-        [sys.executable, "-c", script], env=env, capture_output=True, text=True, timeout=240
-    )
-    assert done.returncode == 0, done.stderr
-    return [float(word) for word in done.stdout.split()]
+@pytest.fixture
+def run(forks):
+    def run_in_fork(code):
+        return [float(word) for word in forks.run(PEAK + textwrap.dedent(code)).split()]
+
+    return run_in_fork
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_fit_needs_little_more_than_one_float32_copy(dtype):
+def test_fit_needs_little_more_than_one_float32_copy(dtype, run):
     extra, copy = run(f"""
         warm_up()
         X = np.random.default_rng(0).random((1_000_000, 24), dtype=np.float32).astype("{dtype}")
@@ -50,7 +46,7 @@ def test_fit_needs_little_more_than_one_float32_copy(dtype):
 
 
 @pytest.mark.slow
-def test_predict_proba_needs_a_quarter_of_X_at_most():
+def test_predict_proba_needs_a_quarter_of_X_at_most(run):
     extra, size = run("""
         X = np.random.default_rng(0).random((1_000_000, 24))
         y = (X[:, 0] > 0.97).astype(np.uint8)
@@ -63,7 +59,7 @@ def test_predict_proba_needs_a_quarter_of_X_at_most():
 
 
 @pytest.mark.slow
-def test_wide_sparse_X_is_never_dense():
+def test_wide_sparse_X_is_never_dense(run):
     extra, dense = run("""
         from scipy import sparse
         warm_up()
@@ -115,7 +111,7 @@ class Peak:  # anonymous memory has no high-water mark of its own
 @pytest.mark.parametrize(
     ("dtype", "fortran"), [("float32", False), ("float64", False), ("float32", True)]
 )
-def test_memmap_is_never_copied_whole(tmp_path, dtype, fortran):
+def test_memmap_is_never_copied_whole(tmp_path, dtype, fortran, run):
     size, fit, predict = run(
         DISK
         + textwrap.dedent(f"""

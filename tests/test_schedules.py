@@ -9,7 +9,7 @@ from sklearn.model_selection import GridSearchCV
 from imbtorch import MLP
 from imbtorch.losses import FocalLoss
 from imbtorch.samplers import BaseSampler, Plan
-from imbtorch.training.data.rows import Rows
+from imbtorch.training.data.rows import ArrayRows
 from imbtorch.training.optimizers import LR_SCHEDULES
 from imbtorch.training.schedules import power_at
 from imbtorch.training.single.engine import SingleEngine
@@ -33,7 +33,7 @@ each_target = pytest.mark.parametrize("y", [Y, LABELS], ids=["classes", "labels"
 def weights_seen(monkeypatch):
     """Return weights of rows and of labels, as they are in each epoch."""
     seen = []
-    plainly = Rows.batches
+    plainly = ArrayRows.batches
 
     def batches(self, *args, **kwargs):
         seen.append(
@@ -41,7 +41,7 @@ def weights_seen(monkeypatch):
         )
         return plainly(self, *args, **kwargs)
 
-    monkeypatch.setattr(Rows, "batches", batches)
+    monkeypatch.setattr(ArrayRows, "batches", batches)
     return seen
 
 

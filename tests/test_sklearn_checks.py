@@ -2,6 +2,7 @@
 
 import inspect
 
+import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from imbtorch import BalancedNetEnsembleClassifier, ImbalancedNetClassifier
@@ -23,6 +24,7 @@ def expected_failures(estimator):
     return ROUNDING if getattr(estimator, "dtype", "") == "float32" else {}
 
 
+@pytest.mark.matrix
 @parametrize_with_checks(
     [
         ImbalancedNetClassifier(dtype="float64"),

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imbtorch._data.targets import encode_known_labels, encode_labels, stratified_holdout
+from imbtorch._data.targets import stratified_holdout
+from imbtorch._tasks.classes import encode_known_labels, encode_labels
 from tests.toy import steady
 
 LABELS = {

@@ -7,7 +7,7 @@ from imblearn.over_sampling import RandomOverSampler
 from torch import nn
 from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset, get_worker_info
 
-import imbtorch._fit.streaming
+import imbtorch._fit.sources.stream
 from imbtorch import (
     MLP,
     BalancedNetEnsembleClassifier,
@@ -105,6 +105,7 @@ SETTINGS = {
 }
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("weighted", [False, True], ids=["even", "weighted"])
 @pytest.mark.parametrize("name", sorted(SETTINGS))
 def test_model_is_that_of_the_arrays(name, weighted):
@@ -188,6 +189,7 @@ def test_generators_of_torch_are_left_alone():
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.slow
 def test_random_items_repeat_with_the_seed():
     class Noisy(Items):
         def __getitem__(self, i):
@@ -201,6 +203,7 @@ def test_random_items_repeat_with_the_seed():
 # -- iterable --------------------------------------------------------------------------------------
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("weighted", [False, True], ids=["even", "weighted"])
 @pytest.mark.parametrize(
     "params",
@@ -365,7 +368,7 @@ ERRORS = {
     ),
     "other width": (
         lambda c: c.fit(Passing([*X[:99], X[0, :3], *X[100:]], Y), class_counts=COUNTS),
-        "one shape",
+        "the same shape",
     ),
     "negative weight": (
         lambda c: c.fit(Passing(X, Y, bad(W, -1.0)), class_counts=COUNTS),
@@ -388,7 +391,7 @@ ERRORS = {
     "no items": (lambda c: c.fit(Items(X[:0], Y[:0])), "empty"),
     "items of NaN": (lambda c: c.fit(Items(bad(X, np.nan), Y)), "NaN"),
     "items of words": (lambda c: c.fit(Items(NAMES, Y)), "numbers"),
-    "single numbers": (lambda c: c.fit(Items(X[:, 0], Y)), "one dimension or more"),
+    "single numbers": (lambda c: c.fit(Items(X[:, 0], Y)), "at least one dimension"),
     "continuous": (lambda c: c.fit(Items(X, X[:, 0])), "continuous"),
     "imbalanced-learn": (
         lambda c: c.set_params(sampler=RandomOverSampler()).fit(Items(X, Y)),
@@ -411,10 +414,9 @@ def test_what_cannot_be_done_is_a_clear_error(name):
 
 
 def test_streams_are_not_divided_among_processes(monkeypatch):
-    processes = type("Processes", (), {"size": 2})
-    monkeypatch.setattr(imbtorch._fit.streaming, "joined", lambda estimator: processes)
+    monkeypatch.setattr(imbtorch._fit.sources.stream, "launched", lambda: 2)
     with pytest.raises(ValueError, match="data_parallel.*map-style"):
-        small().fit(Passing(X, Y), class_counts=COUNTS)
+        small(data_parallel=True).fit(Passing(X, Y), class_counts=COUNTS)
 
 
 def test_parameters_are_kept():

@@ -387,6 +387,7 @@ def test_target_prior_needs_a_posterior():
 # -- what it is good for -------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_posterior_is_as_good_as_that_of_one_stage():
     plain, corrected, raw = [], {m: [] for m in METHODS}, {m: [] for m in METHODS}
     for seed in range(3):
@@ -410,6 +411,7 @@ def test_posterior_is_as_good_as_that_of_one_stage():
         assert np.mean(raw[method]) > 20 * np.mean(corrected[method])
 
 
+@pytest.mark.slow
 def test_rare_digits_are_recognised():
     X, y = load_digits(return_X_y=True)
     scores = []

@@ -45,6 +45,7 @@ def two_outputs():
     return nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 2))
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("loss", TORCH_LOSSES, ids=lambda loss: type(loss).__name__)
 def test_keras_style_weights_act_on_a_loss_of_torch_with_two_outputs(loss):
     X, y = overlapping(1000, 0.05, shift=1.5)
@@ -86,6 +87,7 @@ def rare(seed):
     return overlapping(10_000, 0.002, n_features=6, shift=1.5, seed=seed)
 
 
+@pytest.mark.slow
 def test_focal_loss_and_balanced_weights_find_what_a_plain_net_misses():
     plain = ImbalancedNetClassifier(
         MLP((16,)), loss="cross_entropy", max_epochs=8, random_state=0
@@ -123,6 +125,7 @@ CHAPTER_6 = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("class_weight", [None, "balanced"])
 def test_linear_module_lands_on_the_published_logistic_regression(class_weight):
     X, y = make_classification(

@@ -67,8 +67,8 @@ def public_names():
 def own_members(cls):
     """Return public methods and properties of a class that this package defines.
 
-    What comes from torch or scikit-learn is described there, and what comes from a public base
-    class of ours, ``BaseLoss`` for one, on the page of that.
+    Members that come from torch or scikit-learn are described there; members of a public base
+    class of imbtorch, such as ``BaseLoss``, are described on the page of that class.
     """
     elsewhere = {name for base in public_bases(cls) for name in dir(base)}
     members = {}
@@ -159,7 +159,7 @@ def write_pages(app, config):
         (folder / stale).unlink()
     for name, text in made.items():
         path = folder / name
-        if not path.exists() or path.read_text("utf-8") != text:  # else Sphinx reads it anew
+        if not path.exists() or path.read_text("utf-8") != text:  # else Sphinx reads it again
             path.write_text(text, "utf-8")
 
 

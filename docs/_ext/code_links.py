@@ -1,6 +1,6 @@
-"""On Markdown pages, a public name in code style links to its API page.
+"""On Markdown pages, link each public name in code style to its API page.
 
-So the pages stay plain Markdown, which also reads well where Sphinx is absent.
+So the pages stay plain Markdown, which also reads well without Sphinx.
 """
 
 from api_pages import public_names

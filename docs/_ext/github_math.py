@@ -1,4 +1,4 @@
-"""GitHub's inline formulas, a dollar sign beside a code span, as MyST's math role."""
+"""Translate GitHub's inline formulas, a code span in dollar signs, into MyST's math role."""
 
 import re
 

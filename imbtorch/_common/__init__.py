@@ -1,1 +1,1 @@
-"""What several parts of the package use, and what knows nothing of nets."""
+"""Helpers that several parts of the package use; none of them depends on nets."""

@@ -1,4 +1,4 @@
-"""What several fits on the same data need only once."""
+"""Share results between several fits on the same data."""
 
 from __future__ import annotations
 
@@ -14,29 +14,30 @@ _PLAIN = (type(None), str, int, float, type, torch.dtype, torch.device)
 
 
 class Memo:
-    """Results of functions, by the identity of their arguments.
+    """Results of function calls, found again by the identity of the arguments.
 
-    Fits that hold one of these share checked arrays and tensors; it keeps what it has seen alive.
+    Fits that hold the same ``Memo`` share checked arrays and tensors. It keeps all arguments and
+    results in memory.
     """
 
     def __init__(self) -> None:
         self._known: dict[tuple[Any, ...], tuple[tuple[Any, ...], Any]] = {}
 
     def once(self, function: Callable[..., Result], arguments: tuple[Any, ...]) -> Result:
-        """Call a function, unless it was called with these very objects before.
+        """Call a function, unless it was called with the same objects before.
 
         Parameters
         ----------
         function : callable
-            Its result depends on its arguments alone.
+            Function whose result depends only on its arguments.
         arguments : tuple
-            Names, numbers and types count as equal if they compare equal, everything else if it is
-            the same object.
+            Arguments of the call. Strings, numbers and types are the same if they compare equal,
+            all other arguments only if they are the same object.
 
         Returns
         -------
         object
-            What the first such call returned.
+            Result of the first call with these arguments.
         """
         key = (function, *map(_identity, arguments))
         if key not in self._known:
@@ -46,4 +47,4 @@ class Memo:
 
 
 def _identity(value: Any) -> Any:
-    return value if isinstance(value, _PLAIN) else (id(value),)  # no plain value is a tuple
+    return value if isinstance(value, _PLAIN) else (id(value),)  # a tuple is no plain value

@@ -1,4 +1,4 @@
-"""Checks of probabilities, class masses and row weights that users pass to functions."""
+"""Check probabilities, class masses and row weights that users pass to functions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Floats = NDArray[np.float64]
 
 
 def check_matrix(values: ArrayLike, name: str) -> Floats:
-    """Return finite float64 values of shape ``(n, n_classes)``, or say what is wrong."""
+    """Return finite float64 values of shape ``(n, n_classes)``, or raise ValueError."""
     matrix = np.asarray(values, dtype=np.float64)
     if matrix.ndim != 2 or matrix.shape[1] < 2:
         raise ValueError(
@@ -27,7 +27,7 @@ def check_matrix(values: ArrayLike, name: str) -> Floats:
 def check_proba(values: ArrayLike) -> Floats:
     """Return probabilities of shape ``(n, n_classes)`` whose rows sum to 1."""
     proba = check_matrix(values, "proba")
-    # loose enough for float16 and for float32 sums over many classes
+    # the tolerance allows float16, and float32 sums over many classes
     if (proba < 0).any() or (np.abs(proba.sum(axis=1) - 1) > 1e-3).any():
         raise ValueError(
             "proba must be probabilities >= 0 whose rows sum to 1, as predict_proba returns; got "
@@ -62,7 +62,7 @@ def check_prior(values: ArrayLike, n_classes: int, name: str) -> Floats:
 
 
 def row_shares(sample_weight: ArrayLike | None, n: int) -> Floats:
-    """Return row weights that sum to 1, equal ones for None."""
+    """Return row weights that sum to 1; None gives equal weights."""
     if n == 0:
         raise ValueError("proba has no rows; at least one is needed to estimate a prior.")
     weights = np.ones(n) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)

@@ -1,14 +1,37 @@
-"""Messages about names that are not known."""
+"""Names that stand for classes, and messages about names that are not known."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any, ClassVar, Generic, TypeVar
+
+__all__ = ["Registered", "Registry", "unknown_name"]
+
+T = TypeVar("T")
 
 
-def unknown_name(kind: str, name: str, known: Iterable[str], otherwise: str = "") -> str:
-    """Say which names there are, the nearest first, and what else may be given.
+def unknown_name(noun: str, name: str, known: Iterable[str], otherwise: str = "") -> str:
+    """Write the message about a name that is not known; it suggests the nearest known name.
 
+    Parameters
+    ----------
+    noun : str
+        What the name should stand for, such as ``"loss"``.
+    name : str
+        The unknown name.
+    known : iterable of str
+        All known names.
+    otherwise : str, default=""
+        What may be given instead of a name, as an imperative: ``"give a module of torch"``.
+
+    Returns
+    -------
+    str
+        The message.
+
+    Examples
+    --------
     >>> unknown_name("loss", "focl", ["bce", "focal"], "give a module")
     "Unknown loss 'focl'. Did you mean 'focal'? Known are 'bce', 'focal'; or give a module."
     """
@@ -16,4 +39,96 @@ def unknown_name(kind: str, name: str, known: Iterable[str], otherwise: str = ""
     near = get_close_matches(name.lower().replace(" ", "_"), names, n=1)
     guess = f" Did you mean {near[0]!r}?" if near else ""
     listed = ", ".join(map(repr, names)) + (f"; or {otherwise}" if otherwise else "")
-    return f"Unknown {kind} {name!r}.{guess} Known are {listed}."
+    return f"Unknown {noun} {name!r}.{guess} Known are {listed}."
+
+
+class Registry(dict[str, type[T]], Generic[T]):
+    """Classes by name: a dict, so that looking up a known name runs no code of this package.
+
+    A name belongs to the first class that is registered under it. Only a class of the same module
+    and qualified name replaces that class: it is the same class, defined once more by a notebook
+    cell that is run again, by a module that is reloaded, or by cloudpickle in a worker process.
+
+    Parameters
+    ----------
+    noun : str
+        What the classes are, for messages: ``"loss"``.
+    otherwise : str, default=""
+        What may be given instead of a name, as an imperative: ``"give a module of torch"``.
+
+    Examples
+    --------
+    >>> from imbtorch._common.registry import Registry
+    >>> class Circle:
+    ...     name = "circle"
+    >>> shapes = Registry("shape")
+    >>> shapes.register(Circle)
+    >>> shapes["circle"] is Circle
+    True
+    >>> shapes["circel"]
+    Traceback (most recent call last):
+        ...
+    ValueError: Unknown shape 'circel'. Did you mean 'circle'? Known are 'circle'.
+    """
+
+    def __init__(self, noun: str, otherwise: str = "") -> None:
+        super().__init__()
+        self.noun = noun
+        self.otherwise = otherwise
+
+    def __missing__(self, name: str) -> type[T]:
+        """Raise ValueError with the known names, the nearest one first."""
+        raise ValueError(unknown_name(self.noun, name, sorted(self), self.otherwise))
+
+    def register(self, cls: type[T]) -> None:
+        """Register a class under its attribute ``name``.
+
+        Parameters
+        ----------
+        cls : type
+            Class with a non-empty ``name``.
+
+        Raises
+        ------
+        ValueError
+            If the name belongs to another class.
+        """
+        name: str = cls.name  # type: ignore[attr-defined]
+        holder = self.get(name)
+        if holder is not None and _full_name(holder) != _full_name(cls):
+            raise ValueError(
+                f"The {self.noun} {_full_name(cls)} cannot be named {name!r}: this is the name of "
+                f"{_full_name(holder)}. Choose another name; or choose none, and give the class "
+                "itself or an object of it instead of a name."
+            )
+        self[name] = cls
+
+    def sorted_by_name(self) -> dict[str, type[T]]:
+        """Copy the registered classes, in alphabetical order of their names.
+
+        Returns
+        -------
+        dict of str to type
+            Changing it does not change the registry.
+        """
+        return {name: self[name] for name in sorted(self)}
+
+
+class Registered:
+    """Base of classes that register their subclasses by name.
+
+    A subclass at any depth that sets a non-empty ``name`` in its own body is registered in
+    ``_registry`` when it is defined. A subclass that inherits its name is not registered.
+    """
+
+    name: ClassVar[str] = ""
+    _registry: ClassVar[Registry[Any]]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if vars(cls).get("name"):
+            cls._registry.register(cls)
+
+
+def _full_name(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"

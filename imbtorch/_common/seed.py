@@ -1,4 +1,4 @@
-"""Private random streams: ``fit`` neither reads nor moves the global generators."""
+"""Private random numbers: ``fit`` neither uses nor changes the global random generators."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-# torch's default generators belong to the whole process. Two seeded fits in two threads would
-# consume each other's numbers, so one fit holds the lock from its seed to its last draw.
+# All threads of a process share torch's default generators. Two seeded fits in two threads would
+# take each other's random numbers, so a fit holds the lock from its seed to its last draw.
 _LOCK = threading.RLock()
 
 
@@ -21,7 +21,7 @@ def _new_lock() -> None:
     _LOCK = threading.RLock()
 
 
-if hasattr(os, "register_at_fork"):  # a lock held in the parent would stay held in the child
+if hasattr(os, "register_at_fork"):  # a lock that the parent holds would stay locked in the child
     os.register_at_fork(after_in_child=_new_lock)
 
 
@@ -31,14 +31,15 @@ def draw_seeds(random_state: int | np.random.RandomState | None, n: int) -> list
     Parameters
     ----------
     random_state : int, RandomState or None
-        None takes entropy from the operating system and leaves numpy's global state alone.
+        Source of the seeds; None takes entropy from the operating system and leaves numpy's global
+        state unchanged.
     n : int
-        How many seeds.
+        Number of seeds.
 
     Returns
     -------
     list of int
-        Values in ``[0, 2**31 - 1)``.
+        Seeds in ``[0, 2**31 - 1)``.
     """
     top = 2**31 - 1
     if isinstance(random_state, np.random.RandomState):
@@ -51,17 +52,17 @@ def _accelerator(device: torch.device) -> Any:
 
 
 def rng_states(device: torch.device) -> list[torch.Tensor]:
-    """States of torch's generators: of the CPU and, where it is another, of the device.
+    """Return the states of torch's random generators of the CPU and of another device.
 
     Parameters
     ----------
     device : torch.device
-        Where a net is trained.
+        Device that a net is trained on.
 
     Returns
     -------
     list of Tensor of uint8
-        As :func:`set_rng_states` takes them.
+        State of the CPU generator, then of the device's generator unless the device is the CPU.
     """
     accelerator = _accelerator(device)
     place = (device,) if device.type == "cuda" else ()
@@ -70,14 +71,15 @@ def rng_states(device: torch.device) -> list[torch.Tensor]:
 
 
 def set_rng_states(states: list[torch.Tensor], device: torch.device) -> None:
-    """Set torch's generators; a state of another kind of device is left out.
+    """Set the states of torch's random generators.
 
     Parameters
     ----------
     states : list of Tensor of uint8
-        From :func:`rng_states`.
+        States that :func:`rng_states` returned. If they were taken for the CPU only, the generator
+        of an accelerator stays unchanged.
     device : torch.device
-        Where a net is trained.
+        Device that a net is trained on.
     """
     accelerator = _accelerator(device)
     place = (device,) if device.type == "cuda" else ()
@@ -88,7 +90,7 @@ def set_rng_states(states: list[torch.Tensor], device: torch.device) -> None:
 
 @contextmanager
 def private_torch_rng(seed: int, device: torch.device) -> Iterator[None]:
-    """Run a block under its own seed, then put torch's generators back as they were."""
+    """Run a block with its own seed, then restore the states of torch's generators."""
     accelerator = _accelerator(device)
     with _LOCK:
         before = rng_states(device)

@@ -1,4 +1,4 @@
-"""Every private name of scikit-learn that imbtorch leans on, in one place."""
+"""All private names of scikit-learn that imbtorch depends on, in one place."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 def fit_context(method: Method) -> Method:
-    """Validate the parameters before ``fit`` or ``partial_fit``, and tear callbacks down after."""
+    """Validate parameters before ``fit`` or ``partial_fit``; end sklearn's callbacks after it."""
     decorated: Method = _fit_context(prefer_skip_nested_validation=False)(method)
     return decorated
 
 
 def accepts_sample_weight(scorer: Callable[..., Any]) -> bool:
-    """Tell whether a scorer takes ``sample_weight``."""
-    # an object of make_scorer has it in its signature whatever its metric does with it
+    """Return whether a scorer takes ``sample_weight``."""
+    # the signature of an object of make_scorer has it even if its metric does not accept it
     ask = getattr(scorer, "_accept_sample_weight", None)
     return bool(ask()) if ask else "sample_weight" in signature(scorer).parameters
 
 
 def asks_for_labels(scorer: Callable[..., Any]) -> bool:
-    """Tell whether a scorer is known to look at nothing but predicted labels."""
+    """Return whether a scorer is known to use only predicted labels."""
     return getattr(scorer, "_response_method", None) == "predict"
 
 
-try:  # scikit-learn >= 1.9; experimental there, so its absence must cost nothing
+try:  # scikit-learn >= 1.9; it is experimental, so imbtorch must work without it
     from sklearn.callback import CallbackSupportMixin
     from sklearn.callback._callback_support import callback_management_context
 except ImportError:  # pragma: no cover - depends on the installed scikit-learn

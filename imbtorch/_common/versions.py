@@ -1,4 +1,4 @@
-"""The versions that made a model, stamped on its pickles and files."""
+"""Record the package versions that made a model in its pickles and files."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from imbtorch._version import __version__
 
 __all__ = ["VersionStampMixin", "changed_versions", "versions"]
 
-_SKORCH = version("skorch")  # looked up once: loading a file of ours opens no other
+_SKORCH = version("skorch")  # read at import, so that loading a model opens no other file
 
 
 def versions() -> dict[str, str]:
-    """Versions of what a fitted model depends on, by name of the package.
+    """Return the versions of the packages that a fitted model depends on.
 
     Returns
     -------
     dict of str to str
-        Of this package, torch, scikit-learn, numpy and skorch.
+        Versions of imbtorch, torch, scikit-learn, numpy and skorch, by name of the package.
     """
     return {
         "imbtorch": __version__,
@@ -35,17 +35,17 @@ def versions() -> dict[str, str]:
 
 
 def changed_versions(made_with: dict[str, str]) -> list[str]:
-    """Describe the packages of which another minor version is here.
+    """Describe the packages that are installed here in another major or minor version.
 
     Parameters
     ----------
     made_with : dict of str to str
-        As :func:`versions` returned it elsewhere.
+        Versions that :func:`versions` returned when the model was made.
 
     Returns
     -------
     list of str
-        Such as ``"torch 2.6.0 (here 2.13.0)"``.
+        Descriptions such as ``"torch 2.6.0 (here 2.13.0)"``.
     """
     here = versions()
     return [
@@ -56,21 +56,21 @@ def changed_versions(made_with: dict[str, str]) -> list[str]:
 
 
 class VersionStampMixin:
-    """Stamp pickles with the versions that made them. Place it before ``BaseEstimator``."""
+    """Record package versions in pickles. Place this class before ``BaseEstimator``."""
 
     def __getstate__(self) -> dict[str, Any]:
-        """Stamp the state with the versions that made it."""
+        """Return the state with the present package versions."""
         state: dict[str, Any] = super().__getstate__()  # type: ignore[assignment]
         return {**state, "_versions": versions()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore the state; warn where another minor version made it."""
+        """Restore the state; warn if other major or minor versions made it."""
         changed = changed_versions(state.pop("_versions", {}))
         super().__setstate__(state)  # type: ignore[misc]
         if changed:
             warnings.warn(
                 f"This {type(self).__name__} was pickled with {', '.join(changed)}. Predictions "
-                "may differ or fail; fit it again with the versions that are here.",
+                "may differ or fail; fit it again with the installed versions.",
                 UserWarning,
                 stacklevel=2,
             )

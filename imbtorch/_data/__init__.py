@@ -1,1 +1,1 @@
-"""The user's data: targets, class counts, Datasets."""
+"""Read the user's data: targets, class counts and torch Datasets."""

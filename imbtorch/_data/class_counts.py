@@ -1,4 +1,4 @@
-"""Class counts of data that pass by: counted chunk by chunk, added up in any order."""
+"""Count the rows of each class chunk by chunk; counts of chunks can be added in any order."""
 
 from __future__ import annotations
 
@@ -20,19 +20,20 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ClassCounts(Mapping[Any, float]):
-    """Rows, or total ``sample_weight``, of each label; of several labels a row, of those with it.
+    """Number of rows, or total ``sample_weight``, of each label.
 
-    A mapping from labels to counts, in the order of the labels. Counts of two parts of the data
-    add up to those of both: ``a + b``, ``sum(parts)``.
+    This is a mapping from labels to counts, sorted by label. Counts of two parts of the data can be
+    added to get the counts of both: ``a + b``, ``sum(parts)``. If a row may have several labels,
+    it counts for each label that it has.
 
     Attributes
     ----------
     masses : dict
-        Label -> count.
+        Count of each label.
     n_rows : int
-        Rows of a weight above 0.
+        Number of rows with a weight above 0.
     total : float
-        Rows, or total ``sample_weight``.
+        Number of all rows, or their total ``sample_weight``.
     multilabel : bool
         Whether a row may have several labels, which are numbered from 0.
 
@@ -50,11 +51,11 @@ class ClassCounts(Mapping[Any, float]):
     multilabel: bool = False
 
     def __getitem__(self, label: Any) -> float:
-        """Count of a label."""
+        """Return the count of a label."""
         return self.masses[label]
 
     def __iter__(self) -> Iterator[Any]:
-        """Go through the labels in order."""
+        """Iterate over the labels in sorted order."""
         return iter(self.masses)
 
     def __len__(self) -> int:
@@ -62,18 +63,18 @@ class ClassCounts(Mapping[Any, float]):
         return len(self.masses)
 
     def __add__(self, other: object) -> ClassCounts:
-        """Count two parts of the data together."""
+        """Add the counts of two parts of the data."""
         if not isinstance(other, ClassCounts):
             return NotImplemented
-        if not self.masses or not other.masses:  # of no data, which may have any labels
+        if not self.masses or not other.masses:  # counts of no data fit data with any labels
             one = other if other.masses else self
             return ClassCounts(
                 one.masses, self.n_rows + other.n_rows, self.total + other.total, one.multilabel
             )
         if self.multilabel != other.multilabel or (self.multilabel and set(self) != set(other)):
             raise ValueError(
-                f"Counts of {_described(self)} and of {_described(other)} do not add up: both "
-                "parts of the data must have the same kind of targets."
+                f"Cannot add counts of {_described(self)} and of {_described(other)}: both parts "
+                "of the data must have the same kind of targets."
             )
         masses = dict(self.masses)
         for label, mass in other.masses.items():
@@ -86,7 +87,7 @@ class ClassCounts(Mapping[Any, float]):
         )
 
     def __radd__(self, other: object) -> ClassCounts:
-        """Let ``sum`` start with its 0."""
+        """Return the counts unchanged for ``0 + counts``, which ``sum`` begins with."""
         return self if isinstance(other, int) and other == 0 else NotImplemented
 
     @property
@@ -96,7 +97,7 @@ class ClassCounts(Mapping[Any, float]):
 
     @property
     def counts(self) -> Floats:
-        """Counts in the order of ``classes``; of several labels those without and with each."""
+        """Counts in the order of ``classes``; for several labels a row, without and with each."""
         masses = np.array(list(self.masses.values()), dtype=np.float64)
         return np.stack([self.total - masses, masses], axis=1) if self.multilabel else masses
 
@@ -107,17 +108,17 @@ def class_counts(y: Any, sample_weight: ArrayLike | None = None) -> ClassCounts:
     Parameters
     ----------
     y : array-like, torch Dataset, or iterable of chunks
-        Labels of any type that can be sorted, ``(n,)``; a matrix of labels 0 and 1, ``(n, l)``,
-        dense or sparse. Or a Dataset of items ``(X, y)`` or ``(X, y, sample_weight)``, which is
-        gone through once. Or an iterable of chunks, each an array of labels or a tuple of such
-        arrays: a generator, a ``DataLoader``.
+        Either an array of labels of any type that can be sorted, ``(n,)``, or a matrix of labels 0
+        and 1, ``(n, l)``, dense or sparse; or a Dataset of items ``(X, y)`` or ``(X, y,
+        sample_weight)``, which is read once; or an iterable of chunks, such as a generator or a
+        ``DataLoader``, where a chunk is an array of labels or a tuple of arrays like an item.
     sample_weight : array-like of shape (n,) or None, default=None
-        Finite weights >= 0 of the rows, of an array.
+        Finite weights >= 0 of the rows, if ``y`` is an array.
 
     Returns
     -------
     ClassCounts
-        A mapping from labels to counts. Parts add up, in any order, on one machine or on many.
+        A mapping from labels to counts. Counts of parts of the data can be added in any order.
 
     Raises
     ------
@@ -137,8 +138,8 @@ def class_counts(y: Any, sample_weight: ArrayLike | None = None) -> ClassCounts:
         return _of_array(y, sample_weight)
     if sample_weight is not None:
         raise ValueError(
-            "sample_weight goes with an array y; chunks and items bring their own: (X, y, "
-            "sample_weight)."
+            "sample_weight can be given only with an array y; chunks and items hold their own "
+            "weights: (X, y, sample_weight)."
         )
     if not isinstance(y, Dataset | Iterable):
         raise ValueError(
@@ -151,17 +152,17 @@ def class_counts(y: Any, sample_weight: ArrayLike | None = None) -> ClassCounts:
 
 
 def as_class_counts(counts: Any) -> ClassCounts:
-    """Read what a user gives as ``class_counts``.
+    """Convert the ``class_counts`` that a user gives.
 
     Parameters
     ----------
     counts : ClassCounts or mapping
-        A plain mapping from labels to counts says that every row weighs 1.
+        Counts of the classes; in a plain mapping from labels to counts every row has weight 1.
 
     Raises
     ------
     ValueError
-        If it is something else, or a plain mapping holds other numbers than whole ones >= 0.
+        If ``counts`` is something else, or a plain mapping whose values are not whole numbers >= 0.
     """
     if isinstance(counts, ClassCounts):
         return counts
@@ -182,7 +183,7 @@ def as_class_counts(counts: Any) -> ClassCounts:
 
 
 def _is_target(y: Any) -> bool:
-    """Tell labels from chunks of labels."""
+    """Return whether ``y`` is an array of labels, and not an iterable of chunks."""
     if isinstance(y, list | tuple):
         return not y or not (np.ndim(y[0]) or isinstance(y[0], list | tuple))
     return sparse.issparse(y) or (hasattr(y, "__array__") and not isinstance(y, Dataset))

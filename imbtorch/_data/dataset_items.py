@@ -1,4 +1,4 @@
-"""Items of torch Datasets, and chunks of iterables: (X, y) or (X, y, sample_weight)."""
+"""Read items of torch Datasets and chunks of iterables: (X, y) or (X, y, sample_weight)."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from torch.utils.data import Dataset, IterableDataset
 
 __all__ = ["chunks_of", "collate", "collate_features", "collate_targets", "parts_of", "to_array"]
 
-_ITEMS = 1024  # of a Dataset, read together where only their targets count
+_ITEMS = 1024  # number of items that are read together if only their targets are needed
 
 
 def to_array(values: Any) -> NDArray[Any]:
-    """Make an array of a tensor, or of whatever numpy reads."""
+    """Convert a tensor, or anything that numpy can convert, to an array."""
     return np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values)
 
 
 def parts_of(item: Any) -> tuple[Any, Any, Any]:
-    """Split an item into features, target and weight, None without one.
+    """Split an item into features, target and weight; the weight is None if it is missing.
 
     Raises
     ------
     ValueError
-        If it is not a pair or a triple.
+        If the item is not a pair or a triple.
     """
     if not isinstance(item, tuple | list) or len(item) not in (2, 3):
         what = type(item).__name__
@@ -45,7 +45,7 @@ def collate_features(items: Sequence[Any]) -> Tensor:
     Raises
     ------
     ValueError
-        If they are not numbers, differ in shape, or are not finite.
+        If the features are not numbers, differ in shape, or are not finite.
     """
     rows = [item[0] if isinstance(item, tuple | list) else item for item in items]
     try:
@@ -55,12 +55,12 @@ def collate_features(items: Sequence[Any]) -> Tensor:
             x = torch.from_numpy(np.stack([np.asarray(row) for row in rows]))
     except (RuntimeError, TypeError, ValueError) as error:
         raise ValueError(
-            f"Features of the Dataset's items must be numbers, and of one shape: {error}."
+            f"Features of the Dataset's items must be numbers, and have the same shape: {error}."
         ) from error
     if x.ndim < 2:
         raise ValueError(
-            "Features of the Dataset's items must have one dimension or more; got single numbers. "
-            "Return x.reshape(1)."
+            "Features of the Dataset's items must have at least one dimension; got single numbers. "
+            "Return x.reshape(1) instead of x."
         )
     if x.is_floating_point() and not torch.isfinite(x.sum()) and not torch.isfinite(x).all():
         raise ValueError("X contains NaN or infinity, in an item of the Dataset.")
@@ -79,12 +79,15 @@ def _targets(items: Sequence[Any]) -> tuple[NDArray[Any], NDArray[np.float64] | 
 
 
 def collate_targets(items: Sequence[Any]) -> tuple[tuple[int, ...], Any, Any]:
-    """Shape of the features, targets ``(n,)`` or ``(n, k)``, and weights ``(n,)`` or None."""
+    """Return the shape of an item's features, the targets ``(n,)`` or ``(n, k)``, and the weights.
+
+    The weights are ``(n,)``, or None if the items have none.
+    """
     return tuple(collate_features(items).shape[1:]), *_targets(items)
 
 
 def collate(items: Sequence[Any]) -> tuple[Tensor, Any, Any]:
-    """Features ``(n, ...)``, targets ``(n,)`` or ``(n, k)``, and weights ``(n,)`` or None."""
+    """Return features ``(n, ...)``, targets ``(n,)`` or ``(n, k)``, weights ``(n,)`` or None."""
     return collate_features(items), *_targets(items)
 
 
@@ -94,15 +97,17 @@ def chunks_of(data: Any) -> Iterator[tuple[Any, Any]]:
     Parameters
     ----------
     data : torch Dataset, or iterable of chunks
-        A chunk is an array of targets, or ``(X, y)``, or ``(X, y, sample_weight)``.
+        Data to read; a chunk is an array of targets, or ``(X, y)``, or ``(X, y, sample_weight)``.
 
     Yields
     ------
     targets : array-like
+        Targets of the rows of a chunk.
     weights : array-like or None
+        Weights of these rows; None if the data have no weights.
     """
     if isinstance(data, Dataset):
-        held: Any = data  # torch declares no length
+        held: Any = data  # typed as Any, because torch's Dataset declares no length
         by_position = not isinstance(data, IterableDataset)
         items = (held[i] for i in range(len(held))) if by_position else iter(held)
         while few := list(islice(items, _ITEMS)):
@@ -118,5 +123,5 @@ def chunks_of(data: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def _shown(value: Any) -> Any:
-    """Whatever tells the number of dimensions; sparse matrices and tensors do not by np.ndim."""
+    """Return an object on which np.ndim works, as it fails on sparse matrices and some tensors."""
     return np.empty(value.shape[:1]) if hasattr(value, "shape") and len(value.shape) else value

@@ -1,4 +1,4 @@
-"""A torch Dataset in the place of ``X``: rows that are read when they are needed."""
+"""Use a torch Dataset instead of an array ``X``; its rows are read when they are needed."""
 
 from __future__ import annotations
 
@@ -16,25 +16,26 @@ from imbtorch._data.dataset_items import collate_features, collate_targets
 
 __all__ = ["DatasetRows", "DatasetStream", "as_rows", "refuse_dataset", "refuse_imblearn"]
 
-_CHUNK = 1024  # items that are read together where only their targets count
+_CHUNK = 1024  # number of items that are read together if only their targets are needed
 
 
 class DatasetRows:
-    """Features of the items of a Dataset; of an array it has the shape, and rows by position.
+    """Features of the items of a Dataset, with a shape and indexing by rows like an array.
 
     Parameters
     ----------
     dataset : torch.utils.data.Dataset
-        With ``__len__`` and ``__getitem__``, or ``__getitems__``.
+        Dataset with ``__len__`` and ``__getitem__`` or ``__getitems__``.
     num_workers : int
-        Processes that read batches.
+        Number of processes that read batches.
     """
 
     def __init__(self, dataset: Any, num_workers: int = 0) -> None:
         if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
             raise ValueError(
-                "An IterableDataset has no rows to choose from: give its chunks as arrays, one "
-                "after the other, or use a map-style Dataset, which has __len__ and __getitem__."
+                "The rows of an IterableDataset cannot be read by position: give its chunks as "
+                "arrays, one after the other, or use a map-style Dataset, which has __len__ and "
+                "__getitem__."
             )
         if not len(dataset):
             raise ValueError("The Dataset is empty (0 samples); at least one item is needed.")
@@ -47,7 +48,7 @@ class DatasetRows:
         return self.shape[0]
 
     def __getitem__(self, chosen: Any) -> NDArray[Any]:
-        """Read rows at a slice or at positions, all of them at once."""
+        """Read the rows of a slice or at these positions into one array."""
         rows: NDArray[Any] = self.read(np.arange(len(self))[chosen].tolist()).numpy()
         return rows
 
@@ -63,21 +64,21 @@ class DatasetRows:
         Raises
         ------
         ValueError
-            If an item is not ``(X, y)`` or ``(X, y, sample_weight)``, or its features are not
-            finite or not of one shape.
+            If an item is not ``(X, y)`` or ``(X, y, sample_weight)``, or features are not finite or
+            differ in shape.
         """
         loader: DataLoader[Any] = DataLoader(
             self.dataset,
             batch_size=_CHUNK,
             num_workers=self.num_workers,
             collate_fn=collate_targets,
-            generator=torch.Generator(),  # the default one belongs to the user
+            generator=torch.Generator(),  # leaves torch's default generator unchanged
         )
         targets, weights = [], []
         for shape, y, w in loader:
             if shape != self.shape[1:]:
                 raise ValueError(
-                    f"Features of the Dataset's items must be of one shape; got {shape} and "
+                    f"Features of the Dataset's items must have the same shape; got {shape} and "
                     f"{self.shape[1:]}."
                 )
             targets.append(y)
@@ -92,16 +93,17 @@ class DatasetRows:
 
 
 class DatasetStream:
-    """An IterableDataset, whose rows come in an order of its own, and what is known of them.
+    """An IterableDataset, which decides the order of its rows itself, with its class counts.
 
     Parameters
     ----------
     dataset : torch.utils.data.IterableDataset
-        Each pass over it yields the same rows. Its first items are read once more, for the shape.
+        Dataset that yields the same rows in each pass. The first items are read once more, to
+        learn the shape.
     counts : ClassCounts
-        Of all its rows.
+        Counts of the classes of all rows.
     num_workers : int
-        Processes that read batches.
+        Number of processes that read batches.
     """
 
     def __init__(self, dataset: Any, counts: ClassCounts, num_workers: int = 0) -> None:
@@ -113,52 +115,55 @@ class DatasetStream:
         self.shape: tuple[int, ...] = (counts.n_rows, *self._first.shape[1:])
 
     def identity(self) -> dict[str, str]:
-        """Describe the data: shape, hash of the first rows, and counts."""
+        """Describe the data by their shape, a hash of the first rows, and a hash of the counts."""
         told = {"X": joblib.hash(self._first), "y": joblib.hash(self.counts)}
         return {**told, "shape of X": str(self.shape)}
 
     def __getitem__(self, few: slice) -> NDArray[Any]:
-        """Show the first two rows, on which a module is tried out."""
+        """Return some of the first two rows, which are used to try a module."""
         return self._first[few]
 
 
 def as_rows(
     X: Any, y: Any, sample_weight: Any, num_workers: int, class_counts: Any = None
 ) -> tuple[Any, Any, Any]:
-    """Let a torch Dataset take the place of ``X``; leave arrays as they are.
+    """Replace a torch Dataset by its rows, targets and weights; return arrays unchanged.
 
     Parameters
     ----------
     X : array-like or torch Dataset
-        A Dataset has items ``(X, y)`` or ``(X, y, sample_weight)``.
+        Features, or a Dataset of items ``(X, y)`` or ``(X, y, sample_weight)``.
     y, sample_weight : array-like or None
-        None where ``X`` is a Dataset.
+        Targets and weights; None if ``X`` is a Dataset.
     num_workers : int
-        Processes that read a Dataset.
+        Number of processes that read a Dataset.
     class_counts : ClassCounts, mapping or None, default=None
-        Of an IterableDataset.
+        Counts of the classes of an IterableDataset; None for all other data.
 
     Returns
     -------
     X : array-like, DatasetRows or DatasetStream
+        Features.
     y, sample_weight : array-like or None
+        Targets and weights; None for an IterableDataset.
 
     Raises
     ------
     ValueError
-        If ``y`` or ``sample_weight`` come beside a Dataset, or ``class_counts`` are missing for
-        an IterableDataset, or given for anything else.
+        If ``y`` or ``sample_weight`` is given with a Dataset, or if ``class_counts`` is missing
+        for an IterableDataset or given with any other data.
     """
     streams = isinstance(X, IterableDataset)
     if class_counts is not None and not streams:
         raise ValueError(
-            "class_counts belong to an IterableDataset: arrays and map-style Datasets are counted."
+            "class_counts can be given only with an IterableDataset: for arrays and map-style "
+            "Datasets imbtorch counts the classes itself. Leave out class_counts."
         )
     if not isinstance(X, Dataset):
         return X, y, sample_weight
     if y is not None or sample_weight is not None:
         raise ValueError(
-            "A Dataset brings its own targets and weights: its items are (X, y) or (X, y, "
+            "A Dataset holds its own targets and weights: its items are (X, y) or (X, y, "
             "sample_weight). Leave out y and sample_weight."
         )
     if not streams:
@@ -166,20 +171,20 @@ def as_rows(
         return rows, *rows.targets()
     if class_counts is None:
         raise ValueError(
-            "An IterableDataset needs class_counts, since class weights and priors must be known "
+            "An IterableDataset needs class_counts, because class weights and priors must be known "
             "before the first row: fit(dataset, class_counts=imbtorch.weights.class_counts("
-            "dataset)), which goes through it once, or a dict of label -> number of rows."
+            "dataset)), which reads it once, or a dict of label -> number of rows."
         )
     return DatasetStream(X, as_class_counts(class_counts), num_workers), None, None
 
 
 def refuse_imblearn(X: Any, sampler: Any) -> None:
-    """Complain of a sampler that makes a copy of a Dataset's rows.
+    """Raise ValueError if a sampler would have to copy the rows of a Dataset.
 
     Raises
     ------
     ValueError
-        If ``X`` is a Dataset and the sampler is one of imbalanced-learn.
+        If ``X`` is a Dataset and the sampler is from imbalanced-learn.
     """
     if isinstance(X, DatasetRows) and hasattr(sampler, "fit_resample"):
         raise ValueError(
@@ -190,12 +195,12 @@ def refuse_imblearn(X: Any, sampler: Any) -> None:
 
 
 def refuse_dataset(X: Any, name: str) -> None:
-    """Complain of a Dataset where arrays are needed.
+    """Raise ValueError if a Dataset is given to a method that needs arrays.
 
     Raises
     ------
     ValueError
-        If ``X`` is one.
+        If ``X`` is a Dataset.
     """
     if isinstance(X, Dataset):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Continuous targets: read, standardised, and weighed by their density."""
+"""Read and standardise continuous targets, and weight rows by the density of their targets."""
 
 from __future__ import annotations
 
@@ -16,38 +16,37 @@ __all__ = ["TargetScale", "density_factor", "read_values"]
 Floats = NDArray[np.float64]
 
 
-def read_values(y: Any) -> tuple[Any, bool]:
-    """Read targets as floats, and tell whether they came as a vector.
+def read_values(y: Any) -> Any:
+    """Convert targets to floats; a single column becomes a vector.
 
     Parameters
     ----------
     y : array-like of shape (n,) or (n, k)
-        What the user gave.
+        Targets that the user gave.
 
     Returns
     -------
-    y : ndarray of float, shape (n,) or (n, k > 1)
-        What is no array of numbers comes back as it is, for scikit-learn to complain about.
-    vector : bool
-        Whether predictions are to have one dimension.
+    ndarray of float, shape (n,) or (n, k > 1)
+        The targets. A value that cannot be an array of numbers is returned unchanged, so that
+        scikit-learn raises its usual error.
 
     Raises
     ------
     ValueError
-        If these are labels.
+        If the targets are labels.
     """
     if sparse.issparse(y):
         raise ValueError(_labels(f"y is a sparse matrix of shape {y.shape}"))
     try:
         values = np.asarray(y)
     except ValueError:  # rows of unequal length
-        return y, True
+        return y
     if y is None or values.ndim == 0 or values.dtype.kind == "c":
-        return y, True
+        return y
     if values.ndim > 2:
         raise ValueError(f"y must have shape (n,) or (n, k); got {values.shape}.")
     if values.dtype.kind not in "iufO":
-        raise ValueError(_labels(f"y is of dtype {values.dtype}"))
+        raise ValueError(_labels(f"y has dtype {values.dtype}"))
     if values.dtype.kind == "O" and any(isinstance(value, str | bool) for value in values.flat):
         raise ValueError(_labels("y holds values that are not numbers"))
     try:
@@ -56,7 +55,7 @@ def read_values(y: Any) -> tuple[Any, bool]:
         raise ValueError(_labels("y holds values that are not numbers")) from error
     if values.ndim == 2 and values.shape[1] > 1 and np.isin(values, (0, 1)).all():
         raise ValueError(_labels("y has several columns of 0 and 1"))
-    return (values.ravel() if values.shape[1:] == (1,) else values), values.ndim == 1
+    return values.ravel() if values.shape[1:] == (1,) else values
 
 
 def _labels(what: str) -> str:
@@ -73,7 +72,7 @@ class TargetScale:
     Attributes
     ----------
     mean, scale : ndarray of shape (k,)
-        In units of the target.
+        Mean and standard deviation, in units of the target.
     """
 
     mean: Floats
@@ -81,7 +80,7 @@ class TargetScale:
 
     @classmethod
     def of(cls, values: Floats, weight: Floats | None) -> TargetScale:
-        """Measure the targets ``(n, k)`` of the training rows, with row weights ``(n,)``.
+        """Compute the scale of targets ``(n, k)`` of the training rows, with row weights ``(n,)``.
 
         Raises
         ------
@@ -91,7 +90,7 @@ class TargetScale:
         if len(values) < 2:
             raise ValueError(
                 f"Got {len(values)} sample to train on (n_samples={len(values)}); a regressor "
-                "needs two rows or more, with different targets."
+                "needs at least two rows, with different targets."
             )
         size = np.abs(values).max(axis=0)
         unit = values / np.where(size > 0, size, 1)  # squares of large numbers overflow
@@ -101,19 +100,19 @@ class TargetScale:
         if constant.size:
             columns = "" if values.shape[1] == 1 else f" in column {constant[0]}"
             raise ValueError(
-                f"y is constant{columns}: each of the {len(values)} rows to train on has "
-                f"{values[0, constant[0]]:g}, so there is nothing to learn. "
-                "sklearn.dummy.DummyRegressor predicts a constant."
+                f"y is constant{columns}: all {len(values)} rows to train on have the target "
+                f"{values[0, constant[0]]:g}, so there is nothing to learn. Use "
+                "sklearn.dummy.DummyRegressor to predict a constant."
             )
         return cls(mean * size, scale * size)
 
     def standardize(self, values: Floats) -> Floats:
-        """From units of the target to standard deviations from the mean."""
+        """Convert targets to standard deviations from the mean."""
         standard: Floats = (values - self.mean) / self.scale
         return standard
 
     def restore(self, outputs: NDArray[Any]) -> Floats:
-        """From standard deviations from the mean to units of the target."""
+        """Convert standard deviations from the mean back to units of the target."""
         values: Floats = outputs.astype(np.float64) * self.scale + self.mean
         return values
 
@@ -121,12 +120,12 @@ class TargetScale:
 def density_factor(
     density_weight: Any, values: Floats, index: Any, weight: Floats | None
 ) -> Floats | None:
-    """Factor of each row by the density of its targets among the training rows.
+    """Compute a factor for each row from the density of its targets among the training rows.
 
     Parameters
     ----------
     density_weight : None, str, tuple (str, dict), callable or array-like of shape (n,)
-        See :func:`imbtorch.density.density_weights`.
+        Kind of the weights; see :func:`imbtorch.density.density_weights`.
     values : ndarray of shape (n, k)
         Targets of all rows, in their own units.
     index : ndarray of int or None
@@ -137,13 +136,13 @@ def density_factor(
     Returns
     -------
     ndarray of shape (n,) or None
-        Rows that are not trained on have the factor that a row of their target would have,
-        interpolated between the training rows. None without ``density_weight``.
+        Factors of the rows. For rows outside the training part they are interpolated between the
+        training rows by the target. None if ``density_weight`` is None.
 
     Raises
     ------
     ValueError
-        If ``density_weight`` is not usable.
+        If ``density_weight`` is not valid.
     """
     if density_weight is None:
         return None
@@ -154,7 +153,8 @@ def density_factor(
         if relevance.shape != (n_rows,):
             raise ValueError(
                 f"density_weight has shape {relevance.shape}, but there are {n_rows} rows: an "
-                "array is the relevance of each row. A callable of y works on any rows."
+                "array must hold the relevance of each row. Or give a callable of y, which works "
+                "for any number of rows."
             )
         counted = np.zeros(n_rows)
         counted[trained] = 1 if weight is None else weight[trained]

@@ -1,4 +1,4 @@
-"""From labels to integer codes and back, and the stratified hold-out."""
+"""Convert labels to integer codes, and split rows into training and validation parts."""
 
 from __future__ import annotations
 
@@ -8,108 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
-__all__ = [
-    "encode_known_labels",
-    "encode_label_matrix",
-    "encode_labels",
-    "has_several_columns",
-    "stratified_holdout",
-]
+__all__ = ["encode_label_matrix", "random_holdout", "rarest_label", "stratified_holdout"]
 
 Codes = NDArray[np.integer[Any]]
 
 
-def _compact(codes: NDArray[Any], n_classes: int) -> Codes:
-    """Store codes in the smallest of uint8, int16 and int32 that holds every class."""
-    if n_classes <= 256:
-        return codes.astype(np.uint8)
-    return codes.astype(np.int16 if n_classes <= 2**15 else np.int32)
-
-
-def encode_labels(y: NDArray[Any]) -> tuple[NDArray[Any], Codes]:
-    """Sort the labels and number them.
-
-    Parameters
-    ----------
-    y : ndarray of shape (n,)
-        Labels of any type that can be sorted.
-
-    Returns
-    -------
-    classes : ndarray of shape (n_classes,)
-        The distinct labels, sorted.
-    codes : ndarray of int, shape (n,)
-        ``classes[codes]`` is ``y``.
-
-    Raises
-    ------
-    ValueError
-        If ``y`` is continuous, or not one label per row.
-    """
-    _check_labels(y)
-    classes = np.unique(y)
-    # searching few classes is several times faster than the sort behind return_inverse
-    return classes, _compact(np.searchsorted(classes, y), len(classes))
-
-
-def _check_labels(y: NDArray[Any]) -> None:
-    if type_of_target(y, input_name="y").startswith("continuous"):
-        raise ValueError(
-            "Unknown label type: continuous. y holds continuous values; use "
-            "imbtorch.ImbalancedNetRegressor for them, or cut them into classes."
-        )
-    check_classification_targets(y)
-    kind = type_of_target(y, input_name="y")
-    if kind not in {"binary", "multiclass"}:
-        raise ValueError(
-            f"y must hold one label per row (binary or multiclass); got a {kind} target of shape "
-            f"{np.shape(y)}."
-        )
-
-
-def encode_known_labels(y: NDArray[Any], classes: NDArray[Any]) -> Codes:
-    """Give labels the numbers of their place in sorted ``classes``.
-
-    Parameters
-    ----------
-    y : ndarray of shape (n,)
-        Labels.
-    classes : ndarray of shape (n_classes,)
-        Sorted labels, of which ``y`` may lack some.
-
-    Returns
-    -------
-    ndarray of int, shape (n,)
-        ``classes[codes]`` is ``y``.
-
-    Raises
-    ------
-    ValueError
-        If ``y`` holds another label.
-    """
-    _check_labels(y)
-    unknown = np.setdiff1d(y, classes)
-    if unknown.size:
-        raise ValueError(
-            f"y holds the labels {unknown.tolist()}, which are not among the known classes "
-            f"{classes.tolist()}."
-        )
-    return _compact(np.searchsorted(classes, y), len(classes))
-
-
-def has_several_columns(y: Any) -> bool:
-    """Tell a matrix of labels, or of values, from one target per row."""
-    try:
-        shape = y.shape if hasattr(y, "shape") else np.asarray(y).shape
-    except ValueError:  # rows of unequal length, which the validation of y reports
-        return False
-    return len(shape) > 1 and shape[1] > 1
-
-
 def encode_label_matrix(y: Any) -> Any:
-    """Store a matrix of labels as CSR, whatever it came as.
+    """Convert a dense or sparse matrix of labels to CSR.
 
     Parameters
     ----------
@@ -119,12 +25,12 @@ def encode_label_matrix(y: Any) -> Any:
     Returns
     -------
     csr_array of uint8, shape (n, n_labels)
-        Ones are stored, zeros are not.
+        The matrix, which stores the ones but not the zeros.
 
     Raises
     ------
     ValueError
-        If there is another value.
+        If ``y`` holds values other than 0 and 1.
     """
     values = y.data if sparse.issparse(y) else np.asarray(y)
     if values.dtype.kind not in "biuf" or not np.isin(values, (0, 1)).all():
@@ -154,7 +60,7 @@ def stratified_holdout(
     fraction : float in (0, 1)
         Share of each class to hold out.
     seed : int
-        Seed of the draw.
+        Seed of the random choice of rows.
     classes : ndarray of shape (n_classes,)
         Labels, for the warning.
 
@@ -166,7 +72,7 @@ def stratified_holdout(
     Warns
     -----
     UserWarning
-        Names the classes that are too rare to be held out.
+        If a class has a single row and so cannot be held out.
     """
     rng = np.random.default_rng(seed)
     counts = np.bincount(codes, minlength=len(classes))
@@ -175,8 +81,8 @@ def stratified_holdout(
     alone = classes[counts == 1].tolist()
     if alone:
         warnings.warn(
-            f"The classes {alone} have a single row each: they stay in the training part, and the "
-            "validation score does not see them.",
+            f"The classes {alone} have a single row each: they stay in the training part, and do "
+            "not count in the validation score.",
             UserWarning,
             stacklevel=2,
         )
@@ -189,3 +95,70 @@ def stratified_holdout(
     held_out = np.zeros(len(codes), dtype=bool)
     held_out[np.concatenate(drawn)] = True
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+
+def random_holdout(
+    n_rows: int, fraction: float, seed: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Split row numbers into a training and a validation part, at random.
+
+    Parameters
+    ----------
+    n_rows : int
+        Number of rows.
+    fraction : float in (0, 1)
+        Share of the rows to hold out; at least one row is on each side.
+    seed : int
+        Seed of the draw.
+
+    Returns
+    -------
+    train, valid : ndarray of int
+        Sorted row numbers.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two rows.
+    """
+    if n_rows < 2:
+        raise ValueError(
+            f"No row is left to validate on: got {n_rows} sample (n_samples={n_rows}). Use "
+            "validation_fraction=None and early_stopping=False."
+        )
+    size = int(np.clip(np.rint(fraction * n_rows), 1, n_rows - 1))
+    held_out = np.zeros(n_rows, dtype=bool)
+    held_out[np.random.default_rng(seed).choice(n_rows, size, replace=False)] = True
+    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+
+def rarest_label(matrix: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Group the rows of a label matrix by the rarest label of each row.
+
+    Rows without a label form one group. Groups of a single row are merged into another group, so
+    that hundreds of rare labels do not cause a warning each.
+
+    Parameters
+    ----------
+    matrix : csr_array of shape (n, n_labels)
+        Labels; ones are stored, zeros are not.
+
+    Returns
+    -------
+    codes : ndarray of int, shape (n,)
+        Group of each row.
+    names : ndarray of int
+        Numbers of the groups.
+    """
+    counts = np.asarray(matrix.astype(np.int64).sum(axis=0)).ravel()
+    rank = np.empty(len(counts), dtype=np.intp)
+    rank[np.argsort(counts, kind="stable")] = np.arange(len(counts))
+    labelled = np.diff(matrix.indptr) > 0
+    codes = np.full(matrix.shape[0], len(counts), dtype=np.intp)
+    starts = matrix.indptr[:-1][labelled]
+    codes[labelled] = np.minimum.reduceat(rank[matrix.indices], starts)
+    names, codes = np.unique(codes, return_inverse=True)
+    alone = np.bincount(codes, minlength=len(names)) < 2
+    codes = np.where(alone[codes], np.flatnonzero(~alone)[0] if (~alone).any() else 0, codes)
+    names, codes = np.unique(codes, return_inverse=True)
+    return codes, names

@@ -9,22 +9,35 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import validate_data
 from torch.utils.data import Dataset
 
-from imbtorch._common.memo import Memo
 from imbtorch._common.sklearn_private import _check_sample_weight
 from imbtorch._data.datasets_as_rows import DatasetRows, refuse_dataset
-from imbtorch._data.targets import has_several_columns
 
-__all__ = ["InputMixin"]
+__all__ = ["InputMixin", "check_new_input", "check_weights", "has_several_columns"]
 
 
 _LEARNED = ("n_features_in_", "feature_names_in_", "_input_shape")
 
 
-def _checked_by(cls: type[Any], X: Any, y: Any) -> tuple[Any, Any, dict[str, Any]]:
-    """Features and target as a new estimator of this class checks them, and what it notes."""
+def check_new_input(cls: type[Any], X: Any, y: Any) -> tuple[Any, Any, dict[str, Any]]:
+    """Validate features and targets for a new fit of an estimator of this class.
+
+    Returns
+    -------
+    tuple
+        Checked ``X`` and ``y``, and the attributes that the estimator learns from them.
+    """
     checker = object.__new__(cls)  # parameters have no say in it
     X, y = checker._check_X(X, reset=True, y=y)
     return X, y, {name: vars(checker)[name] for name in _LEARNED if name in vars(checker)}
+
+
+def has_several_columns(y: Any) -> bool:
+    """Return whether ``y`` is a matrix with several targets per row."""
+    try:
+        shape = y.shape if hasattr(y, "shape") else np.asarray(y).shape
+    except ValueError:  # rows of unequal length, which the validation of y reports
+        return False
+    return len(shape) > 1 and shape[1] > 1
 
 
 class InputMixin:
@@ -38,7 +51,8 @@ class InputMixin:
         has_y = not (isinstance(y, str) and y == "no_validation")
         if isinstance(X, Dataset) and not has_y:
             X = DatasetRows(X)
-        refuse_dataset(X, type(self).__name__)
+        if isinstance(X, Dataset):
+            refuse_dataset(X, type(self).__name__)
         several = has_y and y is not None and has_several_columns(y)
         if isinstance(X, DatasetRows):  # which has seen that its rows are finite
             if has_y:
@@ -84,27 +98,25 @@ class InputMixin:
                 f"shape {self._input_shape}."
             )
 
-    def _checked(
-        self, X: Any, y: Any, sample_weight: Any, *, reset: bool, memo: Memo
-    ) -> tuple[Any, Any, NDArray[np.float64] | None]:
-        """Validate the input of ``fit``, once for all fits on the same data."""
-        if not reset:
-            X, y = self._check_X(X, reset=False, y=y)
-            return X, y, self._check_weights(sample_weight, X)
-        X, y, learned = memo.once(_checked_by, (type(self), X, y))
+    def _note(self, learned: dict[str, Any]) -> None:
+        """Take over what :func:`check_new_input` has learned."""
         for name in _LEARNED:
-            vars(self).pop(name, None)
-        vars(self).update(learned)
-        return X, y, memo.once(self._check_weights, (sample_weight, X))
+            self.__dict__.pop(name, None)
+        self.__dict__.update(learned)
 
-    @staticmethod
-    def _check_weights(sample_weight: Any, X: Any) -> NDArray[np.float64] | None:
-        if sample_weight is None:
-            return None
-        weights = _check_sample_weight(sample_weight, X, dtype=np.float64)
-        if (weights < 0).any():
-            raise ValueError(f"sample_weight must be >= 0; its smallest value is {weights.min()}.")
-        return np.asarray(weights)
+
+def check_weights(sample_weight: Any, X: Any) -> NDArray[np.float64]:
+    """Validate the weights of the rows of ``X``.
+
+    Raises
+    ------
+    ValueError
+        If they are not finite numbers >= 0, one per row.
+    """
+    weights = _check_sample_weight(sample_weight, X, dtype=np.float64)
+    if (weights < 0).any():
+        raise ValueError(f"sample_weight must be >= 0; its smallest value is {weights.min()}.")
+    return np.asarray(weights)
 
 
 def _columns_without_numbers(X: Any) -> list[str]:

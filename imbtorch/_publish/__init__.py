@@ -1,1 +1,1 @@
-"""What leaves a fitted estimator: files, ONNX, model cards."""
+"""Publish fitted estimators as model files, ONNX files and model cards."""

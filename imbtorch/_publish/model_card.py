@@ -1,4 +1,4 @@
-"""Model cards: what a fitted estimator is, in markdown."""
+"""Model cards: descriptions of fitted estimators in markdown."""
 
 from __future__ import annotations
 
@@ -11,39 +11,40 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from imbtorch._common.versions import versions
-from imbtorch._tasks.labels import label_posterior_exists
+from imbtorch._fit.fit import weight_decay_of
+from imbtorch._tasks import ClassificationTask
 from imbtorch.losses import BaseLoss
-from imbtorch.modules import MLP
-from imbtorch.priors import resolve_label_prior, resolve_target_prior
+from imbtorch.modules import is_builder
 
 __all__ = ["ModelCardMixin"]
 
-_MOST_CLASSES, _LONGEST = 20, 80  # rows of the table of classes; characters of a name
+_MOST_CLASSES, _LONGEST = 20, 80  # most rows of a table of classes; most characters of a name
 _PUNCTUATION = re.compile(r"([\\`*_{}\[\]<>#|~!&$])")
 
 
 class ModelCardMixin:
-    """The model card of a classifier, a regressor or an ensemble."""
+    """Add the method ``model_card`` to a classifier, a regressor or an ensemble."""
 
     def model_card(self, metrics: Mapping[str, float] | None = None) -> str:
-        """Describe the fitted model in markdown, for whoever will use it.
+        """Describe the fitted model in markdown, for the people who will use it.
 
         Parameters
         ----------
         metrics : dict of str to float or None, default=None
-            What you measured, on data that the training has not seen: name -> value.
+            Values that you measured on data which the training has not seen, by name of the
+            metric.
 
         Returns
         -------
         str
-            Data with counts and weights of the classes, the population that probabilities
-            describe, loss, sampler, training, ``metrics``, versions, and how to load the model.
-            Classes beyond 20 are left out, but for the most frequent and the rarest.
+            Description of the data with counts and weights of the classes, the population that
+            probabilities describe, loss, sampler, training, ``metrics``, versions, and how to load
+            the model. Of more than 20 classes the 10 most frequent and the 10 rarest are listed.
 
         Raises
         ------
         NotFittedError
-            If there is nothing to describe yet.
+            If the estimator is not fitted.
 
         Examples
         --------
@@ -91,7 +92,7 @@ def _data(estimator: Any, member: Any) -> list[str]:
     shape = member._input_shape
     names = getattr(estimator, "feature_names_in_", None)
     listed = "" if names is None else f" ({_some(names)})"
-    if not hasattr(estimator, "class_counts_"):
+    if not isinstance(member.net_.task, ClassificationTask):
         rows, total = member._seen_
         targets = zip(member.target_mean_, member.target_scale_, strict=True)
         facts = {"rows trained on": int(rows)}
@@ -108,43 +109,36 @@ def _data(estimator: Any, member: Any) -> list[str]:
 
 
 def _classes(estimator: Any, member: Any) -> list[str]:
-    counts, prior, weight = estimator.class_counts_, estimator.class_prior_, member.class_weight_
-    kind = "label" if counts.ndim == 2 else "class"
-    present = counts[:, 1] if counts.ndim == 2 else counts
-    weights = (weight[:, 1] / weight[:, 0],) if counts.ndim == 2 else (weight,)
-    of_weight = "weight of presence to absence" if counts.ndim == 2 else "class weight"
-    columns = (estimator.classes_.tolist(), present, prior, *weights)
-    titles = (kind, "rows, weighted", "share", of_weight)
+    task = member.net_.task
+    present = task.present(estimator.class_counts_)
+    weight = task.shown_weight(member.class_weight_)
+    columns = (estimator.classes_.tolist(), present, estimator.class_prior_, weight)
+    titles = (task.singular, "rows, weighted", "share", task.weight_title)
     return _table(titles, _abbreviated(columns, present))
 
 
 def _probabilities(estimator: Any, member: Any) -> list[str]:
-    if not hasattr(estimator, "classes_"):
+    loss, task = member.loss_, member.net_.task
+    if not isinstance(task, ClassificationTask):
         return []
-    loss, is_labels = member.loss_, member.net_.task == "labels"
-    known = label_posterior_exists(loss) if is_labels else loss.has_posterior
+    known = loss.has_posterior_for(task)
     target = getattr(estimator, "estimator", None) or member
     raw = type(loss).log_scores is not BaseLoss.log_scores and target.target_prior is None
     if not known or raw:
         return [
-            f"`predict_proba` returns normalised scores of `{type(loss).__name__}`, which are no "
-            "probabilities: calibrate them before you read them as such."
+            f"`predict_proba` returns normalised scores of `{type(loss).__name__}`, which are not "
+            "probabilities: calibrate them before you use them as probabilities."
         ]
     effective = estimator.effective_prior_
     if target.target_prior is None:
-        prior, source = effective, "what the training amounted to"
-    elif is_labels:
-        prior = resolve_label_prior(target.target_prior, estimator.class_prior_)
-        source = f"`target_prior`: {_inline(target.target_prior)}"
+        prior, source = effective, "the effective prior of the training"
     else:
-        prior = resolve_target_prior(
-            target.target_prior, estimator.classes_, estimator.class_prior_
-        )
+        prior = task.resolve_prior(target.target_prior, estimator.class_prior_)
         source = f"`target_prior`: {_inline(target.target_prior)}"
     columns = (estimator.classes_.tolist(), effective, prior)
     return [
         "`predict_proba` describes a population with these shares of the "
-        f"{'labels' if is_labels else 'classes'} ({source}). The effective prior is what the raw "
+        f"{task.noun} ({source}). The effective prior is what the raw "
         "posterior describes: training prior x sampler x weights x loss.",
         "",
         *_table(
@@ -178,7 +172,7 @@ def _training(estimator: Any, members: Sequence[Any]) -> list[str]:
         "optimizer": getattr(first.optimizer, "__name__", first.optimizer),
         "learning rate": first.lr,
         "learning-rate schedule": getattr(schedule, "__name__", schedule),
-        "weight decay": first._resolved_weight_decay,
+        "weight decay": weight_decay_of(first),
         "loss of the last epoch": _spread([_last(m, "train_loss") for m in members]),
     }
     if "valid_score" in first.history_[-1]:
@@ -195,7 +189,7 @@ def _training(estimator: Any, members: Sequence[Any]) -> list[str]:
 
 
 def _loading(member: Any) -> list[str]:
-    known = isinstance(member.module, str | MLP)
+    known = is_builder(member.module)
     rest = ")" if known else ", module=...)  # the network itself is not in the file"
     load = f'model = imbtorch.load("model.safetensors"{rest}'
     return ["Saved with `save(path)`:", "", "```python", "import imbtorch", "", load, "```"]
@@ -209,7 +203,7 @@ def _last(member: Any, key: str) -> float:
 
 
 def _best(member: Any) -> tuple[float, int]:
-    """Best validation score, and the latest epoch that had it, counted from 1."""
+    """Return the best validation score and the last epoch that reached it, counted from 1."""
     scores = np.array([record["valid_score"] for record in member.history_], dtype=float)
     if np.isnan(scores).all():
         return float("nan"), len(scores)
@@ -231,7 +225,7 @@ def _settings(loss: Any) -> str:
 def _abbreviated(
     columns: Sequence[Sequence[Any]], frequency: NDArray[Any]
 ) -> Iterable[tuple[Any, ...]]:
-    """Rows of a table of classes: all, or the most frequent and the rarest ones."""
+    """Return the rows of a table of classes: all, or only the most frequent and rarest ones."""
     rows = list(zip(*columns, strict=True))
     if len(rows) <= _MOST_CLASSES:
         return rows
@@ -260,7 +254,7 @@ def _number(value: float) -> str:
 
 
 def _inline(value: Any) -> str:
-    """Write a value as text of one line in which markdown finds no marks."""
+    """Write a value as one line of text, with markdown's special characters escaped."""
     if isinstance(value, float | np.floating):
         return _number(float(value))
     text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(value))

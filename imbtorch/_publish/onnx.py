@@ -1,4 +1,4 @@
-"""ONNX files of fitted estimators: the net, and what makes predictions of its outputs."""
+"""Export fitted estimators to ONNX files: the net and the steps from its outputs to predictions."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ __all__ = ["ExportMixin", "MeanOf", "Served", "portable"]
 
 Link = Callable[[Tensor], Tensor]
 
-_LARGEST = 2**31 - 2**20  # bytes of weights: one ONNX file holds 2 GiB, its graph included
+_LARGEST = 2**31 - 2**20  # most bytes of weights: an ONNX file holds 2 GiB including its graph
 
 
 class Served(nn.Module):
-    """From rows to predictions: module, reading of its outputs, and what is made of them."""
+    """A module from rows to predictions: the net, its output format, and the final function."""
 
     def __init__(self, net: Any, finish: Link) -> None:
         super().__init__()
-        self.module, self.loss = net.module_, net.criterion_  # the link reads the loss's buffers
+        self.module, self.loss = net.module_, net.criterion_  # the link needs the loss's buffers
         self._read, self._finish = net.read, finish
 
     def forward(self, X: Tensor) -> Tensor:
-        """Predict: ``(n, ...) -> (n, n_outputs)`` or ``(n,)``."""
+        """Predict rows: ``(n, ...) -> (n, n_outputs)`` or ``(n,)``."""
         return self._finish(self._read(self.module(X)))
 
 
 class MeanOf(nn.Module):
-    """Mean of what ``last`` makes of the linked outputs of several nets."""
+    """The mean over several nets of ``last(link(outputs))``, each net with its own link."""
 
     def __init__(self, nets: Sequence[Any], links: Sequence[Link], last: Link) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class MeanOf(nn.Module):
         self.members = nn.ModuleList(Served(net, _in_turn(link, last)) for net, link in pairs)
 
     def forward(self, X: Tensor) -> Tensor:
-        """Predict: ``(n, ...) -> (n, n_outputs)``."""
+        """Predict rows: ``(n, ...) -> (n, n_outputs)``."""
         return torch.stack([member(X) for member in self.members]).mean(dim=0)
 
 
@@ -57,53 +57,53 @@ def _in_turn(first: Link, then: Link) -> Link:
 
 
 def portable(estimator: Any) -> Any:
-    """View of a fitted estimator whose net is a copy, on the CPU and in float32."""
+    """Return a shallow copy of a fitted estimator whose net is on the CPU and in float32."""
     view = copy.copy(estimator)
     view.net_ = estimator.net_.portable()
     return view
 
 
 class ExportMixin:
-    """ONNX files of an estimator that has ``_serving``."""
+    """Add the method ``to_onnx`` to an estimator that has ``_serving``."""
 
-    _serving: Callable[[], nn.Module]  # from rows to what ``_predicts`` names
+    _serving: Callable[[], nn.Module]  # builds a module from rows to the output ``_predicts``
     _predicts = "probabilities"
     _input_shape: tuple[int, ...]
 
     def to_onnx(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted model as an ONNX file, for runtimes without Python or torch.
 
-        The file holds the network and what this estimator makes of its outputs. Of a classifier
-        that is the posterior of the loss and the shift to ``target_prior``, as set now: its output
-        ``"probabilities"`` is what ``predict_proba`` returns. Of a regressor it is the way back to
-        the units of ``y``: its output ``"predictions"`` is what ``predict`` returns.
+        The file holds the network and the steps from its outputs to predictions. For a classifier
+        these are the posterior of the loss and the shift to the present ``target_prior``: the
+        output ``"probabilities"`` equals the result of ``predict_proba``. For a regressor it is
+        the conversion to the units of ``y``: the output ``"predictions"`` equals the result of
+        ``predict``.
 
         Parameters
         ----------
         path : str or path-like
-            File to write. It appears complete or not at all; one that was there is replaced.
+            File to write. It is written completely or not at all; an existing file is replaced.
 
         Raises
         ------
         NotFittedError
-            If there is nothing to write yet.
+            If the estimator is not fitted.
         ImportError
             If onnx or onnxscript is not installed.
         ValueError
             If the weights take more than the 2 GB that one ONNX file can hold.
         RuntimeError
-            If torch cannot export the module; the cause is torch's own error.
+            If torch cannot export the module; its ``__cause__`` is torch's own error.
 
         Notes
         -----
-        The input is ``"X"``, float32 of shape ``(n, n_features, ...)`` with any n >= 1, also of an
-        estimator that computes in float64: runtimes lack many operations in that type.
-        Probabilities are float32, predictions of a regressor float64.
+        The input is ``"X"``, float32 of shape ``(n, n_features, ...)`` with any n >= 1. It is
+        float32 even if the estimator computes in float64, because runtimes lack many operations in
+        float64. Probabilities are float32, predictions of a regressor float64.
 
-        The metadata of the file hold, under ``"imbtorch"``, a JSON object with the ``version`` of
+        The metadata of the file have an entry ``"imbtorch"``: a JSON object with the ``version`` of
         this package, the name of the ``estimator``, the ``classes`` in the order of the columns,
-        and the ``features`` where they have names. Steps before the net in a Pipeline are not
-        part of the file.
+        and the ``features`` if they have names. Other steps of a Pipeline are not part of the file.
 
         Examples
         --------
@@ -130,8 +130,8 @@ class ExportMixin:
         n_bytes = sum(value.nbytes for value in serving.state_dict().values())
         if n_bytes > _LARGEST:
             raise ValueError(
-                f"The weights take {n_bytes / 2**30:.1f} GiB, and one ONNX file holds 2. Export "
-                "module_ with torch.onnx.export(..., external_data=True)."
+                f"The weights take {n_bytes / 2**30:.1f} GiB, but one ONNX file holds at most 2 "
+                "GiB. Export module_ with torch.onnx.export(..., external_data=True)."
             )
         program = _exported(serving, torch.zeros(2, *self._input_shape), [self._predicts])
         program.model.metadata_props["imbtorch"] = json.dumps(self._described(), default=str)
@@ -158,10 +158,10 @@ def _require_onnx() -> None:
 
 
 def _exported(serving: nn.Module, rows: Tensor, outputs: list[str]) -> Any:
-    """Trace a module on two rows, as a graph for any number of them."""
+    """Trace a module on two rows, and return a graph for any number of rows."""
     try:
         with _quiet():
-            # traced here: torch.onnx.export would settle for a graph of exactly two rows
+            # traced here, because torch.onnx.export may return a graph for exactly two rows
             graph = torch.export.export(
                 serving, (rows,), dynamic_shapes={"X": {0: torch.export.Dim("n")}}, strict=False
             )
@@ -176,14 +176,17 @@ def _exported(serving: nn.Module, rows: Tensor, outputs: list[str]) -> Any:
             )
     except Exception as error:
         raise RuntimeError(
-            "torch cannot export this module as an ONNX graph. Its forward must not look at values "
-            "of tensors (`if x.sum() > 0`) nor fix the number of rows, and may use only what "
-            "torch.export knows; torch's own words are above."
+            "torch cannot export this module as an ONNX graph. Its forward must not depend on "
+            "values of tensors (`if x.sum() > 0`) nor on a fixed number of rows, and may use only "
+            "operations that torch.export supports; torch's own error is shown above."
         ) from error
 
 
 def _log_sigmoid(x: Any) -> Any:
-    """Translate to ONNX without saturation; torch's own is the logarithm of a rounded sigmoid."""
+    """Translate log_sigmoid to ONNX as -softplus(-x).
+
+    Torch's own translation takes the logarithm of a rounded sigmoid, which is inexact far from 0.
+    """
     from onnxscript import opset18
 
     return opset18.Neg(opset18.Softplus(opset18.Neg(x)))
@@ -191,7 +194,7 @@ def _log_sigmoid(x: Any) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep back what torch's exporter says about itself: deprecations, absent packages."""
+    """Suppress the exporter's messages about its own deprecations and optional packages."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,11 +1,12 @@
-"""Files of tensors and one JSON document, which run no code when they are read.
+"""Read and write files of tensors and one JSON document; reading a file never runs code from it.
 
-The layout is that of safetensors, so that its other readers understand the tensors: eight bytes
-with the length of a JSON header, the header, the data. The document is text in the header's
-``__metadata__``. We read the header ourselves: the library's own reader takes seconds and hundreds
-of megabytes for a hostile one, maps all tensors into one piece of memory, and checks no sums.
+The files have the safetensors format, so that other readers of it understand the tensors: eight
+bytes with the length of a JSON header, the header, the data. The document is text in the header's
+``__metadata__``. This package reads the header itself: for a malicious header the reader of the
+safetensors library needs seconds and hundreds of megabytes; it also maps all tensors into one
+piece of memory, and verifies no checksum.
 
-The checksum finds damage. It proves nothing about who wrote the file.
+The checksum finds damage. It does not prove who wrote the file.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A checksum that is computed while the disk works."""
+"""Compute a checksum in a thread while the file is read or written."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 __all__ = ["CHUNK", "Digest"]
 
-CHUNK = 2**20  # small enough to be hashed while it is in the cache
+CHUNK = 2**20  # bytes; small enough to stay in the processor's cache until it is hashed
 
 
 class Digest:
-    """SHA-256 whose full chunks are hashed in a thread: it takes as long as reading them.
+    """SHA-256 that hashes full chunks in a thread, at the same time as they are read or written.
 
     Parameters
     ----------
     start : bytes
-        What to begin with.
+        First bytes to hash.
     """
 
     def __init__(self, start: bytes) -> None:
@@ -25,16 +25,16 @@ class Digest:
         self._last: Future[None] | None = None
 
     def update(self, data: memoryview) -> None:
-        """Add at most ``CHUNK`` bytes, which must stay as they are until ``hexdigest``."""
+        """Add at most ``CHUNK`` bytes, which must not change until ``hexdigest`` is called."""
         self._wait()
-        if len(data) < CHUNK:  # a thread would cost more
+        if len(data) < CHUNK:  # for few bytes a thread takes longer
             self._hash.update(data)
             return
         self._pool = self._pool or ThreadPoolExecutor(1)
         self._last = self._pool.submit(self._hash.update, data)
 
     def hexdigest(self) -> str:
-        """Finish, and return 64 hexadecimal digits."""
+        """Finish the checksum, and return its 64 hexadecimal digits."""
         self._wait()
         if self._pool is not None:
             self._pool.shutdown()

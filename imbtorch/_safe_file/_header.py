@@ -1,4 +1,4 @@
-"""The header of a file: what it may contain, and the checks of one that somebody else wrote."""
+"""The header of a file: its limits, and the checks of a header from an unknown source."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = [
 FORMAT = 1
 MAX_HEADER = 8 * 2**20
 MAX_DOCUMENT = 2**20
-MAX_CONTAINERS = 100_000  # lists and objects in the document: they cost most to parse
+MAX_CONTAINERS = 100_000  # lists and objects in the document, the slowest parts to parse
 MAX_TENSORS = 10_000
 MAX_DIMENSIONS = 16
 
@@ -53,23 +53,23 @@ DTYPES = {
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 Layout = dict[str, tuple[torch.dtype, tuple[int, ...]]]
-Entries = dict[str, dict[str, Any]]  # of the header, by name of the tensor
+Entries = dict[str, dict[str, Any]]  # entries of the header, by name of the tensor
 
 
 class Header:
-    """A checked header.
+    """A header that has been checked.
 
     Parameters
     ----------
     data : bytes
-        The header as it stands in the file.
+        Bytes of the header in the file.
     size : int
-        Number of bytes of data that follow it.
+        Number of bytes of data that follow the header.
 
     Attributes
     ----------
     checksum : str
-        As the file states it, in hexadecimal digits.
+        Checksum that the file states, in hexadecimal digits.
     document : dict
         The parsed JSON document.
     layout : dict of str to (torch.dtype, tuple of int)
@@ -78,7 +78,7 @@ class Header:
     Raises
     ------
     FileFormatError
-        Whatever is wrong.
+        If the header is not valid.
     """
 
     def __init__(self, data: bytes, size: int) -> None:
@@ -90,14 +90,14 @@ class Header:
         self.layout = _check_entries(self._entries, size)
 
     def digest(self) -> Digest:
-        """Begin a checksum, to be continued with the data."""
+        """Return a checksum that has begun with the header, to be continued with the data."""
         return digest_of(self._text, self._entries)
 
 
 def _check_complexity(header: bytes) -> None:
-    """Refuse a header whose parsed form would be many times its size.
+    """Raise FileFormatError if the parsed header would take many times its size in memory.
 
-    A file of ours has five strings for each tensor, and less than 100 bytes outside of strings.
+    A file from imbtorch has five strings for each tensor, and less than 100 bytes outside strings.
     """
     plain = header.replace(rb"\\", b"").replace(rb"\"", b"")
     if plain.count(b'"') > 2 * (5 * MAX_TENSORS + 5):
@@ -107,7 +107,7 @@ def _check_complexity(header: bytes) -> None:
 
 
 def _strict_json(text: bytes | str) -> dict[str, Any]:
-    """Parse a JSON object; refuse duplicate keys, NaN, infinities and deep nesting."""
+    """Parse a JSON object; reject duplicate keys, NaN, infinities and deep nesting."""
     try:
         value = json.loads(
             text if isinstance(text, str) else text.decode("utf-8"),
@@ -140,15 +140,15 @@ def _finite_float(text: str) -> float:
 
 
 def _split_header(header: dict[str, Any]) -> tuple[str, str, Entries]:
-    """Checksum, document and tensors of a header."""
+    """Split a header into the checksum, the text of the document and the entries of tensors."""
     metadata = header.pop("__metadata__", None)
     if not isinstance(metadata, dict) or "imbtorch" not in metadata:
-        raise FileFormatError("it is a safetensors file, but not one that imbtorch wrote.")
+        raise FileFormatError("this is a safetensors file, but imbtorch did not write it.")
     if set(metadata) != {"sha256", "imbtorch"}:
         raise FileFormatError(f"__metadata__ has unexpected keys: {_shown(set(metadata))}.")
     digest, text = metadata["sha256"], metadata["imbtorch"]
     if not (isinstance(digest, str) and digest.isascii() and isinstance(text, str)):
-        raise FileFormatError("__metadata__ holds something else than text.")
+        raise FileFormatError("__metadata__ must hold text only.")
     return digest, text, header
 
 
@@ -163,16 +163,16 @@ def _parse_document(text: str) -> dict[str, Any]:
         raise FileFormatError(f"the format number is {_shown(version)}, expected {FORMAT}.")
     if version > FORMAT:
         raise FileFormatError(
-            f"the file has format {_shown(version)}, this imbtorch reads up to {FORMAT}: upgrade "
-            "imbtorch."
+            f"the file has format {_shown(version)}, but this version of imbtorch reads formats "
+            f"up to {FORMAT}: upgrade imbtorch."
         )
     return document
 
 
 def _check_entries(entries: Entries, size: int) -> Layout:
-    """Types and shapes of the tensors, which must fill ``size`` bytes without gap or overlap."""
+    """Return dtypes and shapes of the tensors; check that they fill exactly ``size`` bytes."""
     if len(entries) > MAX_TENSORS:
-        raise FileFormatError(f"{len(entries)} tensors are more than {MAX_TENSORS}.")
+        raise FileFormatError(f"the file has {len(entries)} tensors, more than {MAX_TENSORS}.")
     layout: Layout = {}
     end = 0
     for name, entry in entries.items():
@@ -191,17 +191,20 @@ def _check_entries(entries: Entries, size: int) -> Layout:
 
 def _check_entry(name: str, entry: Any) -> tuple[torch.dtype, tuple[int, ...], list[int]]:
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
-        raise FileFormatError(f"tensor {name[:80]!r} is not described by dtype, shape and offsets.")
+        raise FileFormatError(
+            f"the entry of tensor {name[:80]!r} must have exactly the keys dtype, shape and "
+            "data_offsets."
+        )
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in DTYPES:
         raise FileFormatError(f"tensor {name[:80]!r} has an unknown dtype: {_shown(dtype)}.")
     if not (_are_sizes(shape, MAX_DIMENSIONS) and _are_sizes(offsets, 2) and len(offsets) == 2):
-        raise FileFormatError(f"tensor {name[:80]!r} has an impossible shape or place.")
+        raise FileFormatError(f"tensor {name[:80]!r} has an invalid shape or invalid data_offsets.")
     return DTYPES[dtype], tuple(shape), offsets
 
 
 def _are_sizes(values: Any, at_most: int) -> bool:
-    """Whether values are a few sizes, whose product torch can count even where one of them is 0."""
+    """Return whether values are at most ``at_most`` sizes whose product torch can represent."""
     return (
         isinstance(values, list)
         and len(values) <= at_most
@@ -211,12 +214,12 @@ def _are_sizes(values: Any, at_most: int) -> bool:
 
 
 def _shown(value: Any) -> str:
-    """Describe a value of a file, of which nothing is known, in few characters."""
+    """Describe a value from a file of an unknown source, in at most 80 characters."""
     return repr(value)[:80] if isinstance(value, str | int | float | set) else type(value).__name__
 
 
 def digest_of(text: str, entries: Entries) -> Digest:
-    """Begin a checksum of everything but its own place."""
+    """Return a checksum that has begun with the whole header, except the checksum itself."""
     return Digest((text + compact_json(entries)).encode(errors="surrogatepass"))
 
 

@@ -1,4 +1,4 @@
-"""Read a file that anybody may have written."""
+"""Read a file from an unknown source safely."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ class SafeFile:
     document : dict
         The JSON document.
     layout : dict of str to (torch.dtype, tuple of int)
-        Types and shapes of the tensors, by name, from the header: no tensor has been read.
+        Types and shapes of the tensors, by name. They come from the header, before any tensor is
+        read.
     """
 
     def __init__(self, file: io.FileIO, size: int) -> None:
@@ -54,25 +55,25 @@ class SafeFile:
     def tensors(
         self, *, finite: bool = False, into: Mapping[str, torch.Tensor] | None = None
     ) -> dict[str, torch.Tensor]:
-        """Read the tensors, each into memory of its own, and verify the checksum.
+        """Read the tensors, each into separate memory, and verify the checksum.
 
         Parameters
         ----------
         finite : bool, default=False
-            Whether to refuse floats that are NaN or infinite.
+            Whether to reject floats that are NaN or infinite.
         into : mapping of str to Tensor or None, default=None
-            Contiguous tensors on the CPU, of the types and shapes of ``layout``, to be overwritten;
-            the others take new memory.
+            Tensors to read into, by name: contiguous, on the CPU, with the dtypes and shapes of
+            ``layout``. All other tensors get new memory.
 
         Returns
         -------
         dict of str to Tensor
-            By name, on the CPU.
+            The tensors on the CPU, by name.
 
         Raises
         ------
         FileFormatError
-            If the checksum or a value is wrong.
+            If the checksum is wrong or a value is not valid.
         """
         tensors = {}
         digest = self._header.digest()
@@ -100,18 +101,18 @@ def read_file(path: str | os.PathLike[str]) -> SafeFile:
     Returns
     -------
     SafeFile
-        With ``document``, ``layout`` and ``tensors()``.
+        The open file with its ``document``, ``layout`` and ``tensors()``.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     FileFormatError
-        If it is not a regular file, is damaged, or is not one of ours.
+        If it is not a regular file, is damaged, or was not written by imbtorch.
     """
     name = os.fspath(path)
     _check_regular(os.stat(name), name)
-    # not blocking: a pipe may have taken the file's place
+    # O_NONBLOCK: if a pipe has replaced the file since the check, open must not wait for a writer
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     file = io.FileIO(name, opener=lambda path, _: os.open(path, flags))
     try:
@@ -132,12 +133,14 @@ def _check_regular(status: os.stat_result, name: Any) -> None:
 
 
 def _read_header(file: io.FileIO, size: int) -> tuple[int, Header]:
-    """Position of the data, and the header."""
+    """Return the position of the data, and the header."""
     length = int.from_bytes(_read(file, 8), "little")
     if length > MAX_HEADER:
-        raise FileFormatError(f"the header would have {length} bytes, more than {MAX_HEADER}.")
+        raise FileFormatError(f"the header has {length} bytes, more than {MAX_HEADER}.")
     if length > size - 8:
-        raise FileFormatError(f"the header would end after the file, which has {size} bytes.")
+        raise FileFormatError(
+            f"the header has {length} bytes, but the whole file has only {size} bytes."
+        )
     return 8 + length, Header(_read(file, length), size - 8 - length)
 
 
@@ -164,9 +167,9 @@ def _check_values(name: str, tensor: torch.Tensor, finite: bool) -> None:
     if tensor.dtype == torch.bool and tensor.view(torch.uint8).max() > 1:
         raise FileFormatError(f"tensor {name[:80]!r} has booleans that are neither 0 nor 1.")
     if finite and (tensor.is_floating_point() or tensor.is_complex()):
-        if tensor.element_size() == 1:  # few operations know such floats
+        if tensor.element_size() == 1:  # torch supports few operations on 8-bit floats
             tensor = tensor.float()
-        # the extremes are NaN where any value is; unlike isfinite, they take no memory
+        # minimum and maximum are NaN if any value is NaN; unlike isfinite, they need no memory
         values = torch.view_as_real(tensor) if tensor.is_complex() else tensor
         if not all(bound.isfinite() for bound in values.aminmax()):
             raise FileFormatError(f"tensor {name[:80]!r} has values that are not finite.")

@@ -1,4 +1,4 @@
-"""Write a file, all or nothing."""
+"""Write a file completely or not at all."""
 
 from __future__ import annotations
 
@@ -33,31 +33,32 @@ _NO_SUM = "0" * 64
 def write_file(
     path: str | os.PathLike[str], document: dict[str, Any], tensors: Mapping[str, torch.Tensor]
 ) -> None:
-    """Write a document and tensors to one file, all or nothing.
+    """Write a document and tensors to one file, completely or not at all.
 
-    The file appears under its name when it is complete and on the disk; until then, and after any
-    failure, what stood there before is left.
+    The file appears under its name only when it is complete and on the disk. Until then, and after
+    any failure, an earlier file of this name stays.
 
     Parameters
     ----------
     path : str or os.PathLike
         Name of the file.
     document : dict
-        What JSON knows, and nothing else: string keys, lists, strings, finite numbers, booleans
-        and None. At most 1 MB as text, and 100 000 lists and objects.
+        JSON document: dicts with string keys, lists, strings, finite numbers, booleans and None.
+        At most 1 MB as text, with at most 100 000 lists and objects.
     tensors : mapping of str to Tensor
-        Of any shape, on any device; at most 10 000.
+        At most 10 000 tensors of any shape, on any device.
 
     Raises
     ------
     ValueError
-        If the document is not JSON, or something is too large or of a type that cannot be written.
+        If the document is not JSON, or if a value is too large or has a type that cannot be
+        written.
     OSError
         If the file cannot be written, for instance because the disk is full.
     """
     text = _as_text(document)
     entries = _entries_of(tensors)
-    # the sum comes first, so that its place is known; it is filled in when the data are written
+    # the checksum stands first, at a known place; it is filled in after the data are written
     metadata = {"sha256": _NO_SUM, "imbtorch": text}
     header = compact_json({"__metadata__": metadata, **entries}).encode()
     header += b" " * (-len(header) % 8)
@@ -77,14 +78,14 @@ def write_file(
 
 def _as_text(document: dict[str, Any]) -> str:
     if "format" in document:
-        raise ValueError("the document's key 'format' is the number of the file's own format.")
+        raise ValueError("the document must not have the key 'format', which imbtorch adds itself.")
     try:
         text = json.dumps({"format": FORMAT, **document}, allow_nan=False, ensure_ascii=False)
         size = len(text.encode())
         faithful = json.loads(text) == {"format": FORMAT, **document}
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"the document is not JSON: {error}") from error
-    if not faithful:  # json makes strings of other keys, and lists of tuples
+    if not faithful:  # json converts other keys to strings, and tuples to lists
         raise ValueError("the document is not JSON: use string keys, and lists instead of tuples.")
     if size > MAX_DOCUMENT:
         raise ValueError(f"the document has {size} bytes, more than {MAX_DOCUMENT}.")
@@ -95,15 +96,17 @@ def _as_text(document: dict[str, Any]) -> str:
 
 def _entries_of(tensors: Mapping[str, torch.Tensor]) -> Entries:
     if len(tensors) > MAX_TENSORS:
-        raise ValueError(f"{len(tensors)} tensors are more than {MAX_TENSORS}.")
+        raise ValueError(f"got {len(tensors)} tensors; a file holds at most {MAX_TENSORS}.")
     for name, tensor in tensors.items():
         if tensor.dtype not in NAMES:
-            raise ValueError(f"tensor {name!r} has dtype {tensor.dtype}, which files do not hold.")
+            raise ValueError(
+                f"tensor {name!r} has dtype {tensor.dtype}, which cannot be written to a file."
+            )
         if name == "__metadata__":
             raise ValueError("no tensor may be named '__metadata__'.")
     entries: Entries = {}
     end = 0
-    # the widest first: every tensor begins at a multiple of its element's size
+    # widest elements first, so that every tensor begins at a multiple of its element size
     for name in sorted(tensors, key=lambda name: (-tensors[name].element_size(), name)):
         tensor = tensors[name]
         begin, end = end, end + tensor.numel() * tensor.element_size()
@@ -116,17 +119,19 @@ def _entries_of(tensors: Mapping[str, torch.Tensor]) -> Entries:
 
 
 def _bytes_of(tensor: torch.Tensor) -> memoryview:
-    """Bytes of the elements in their order; shared with the tensor where they lie like that."""
+    """Return the bytes of the elements in order, without a copy if they are stored in order."""
     flat = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
     return flat.view(torch.uint8).numpy().data
 
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Write to a new file in the same folder, which takes the place of ``path`` at the end."""
+    """Write to a new file in the same folder, which replaces ``path`` at the end."""
     target = Path(os.path.realpath(path))  # replace what a link points to, not the link
     if target.exists() and not target.is_file():
-        raise ValueError(f"{os.fspath(path)!r} is there and is no file; choose another name.")
+        raise ValueError(
+            f"{os.fspath(path)!r} exists and is not a regular file; choose another name."
+        )
     temporary = target.parent / f".imbtorch-{secrets.token_hex(8)}.tmp"
     with temporary.open("xb") as file:
         try:
@@ -143,7 +148,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 def _close_and_remove(file: BinaryIO, path: Path) -> None:
     try:
-        file.close()  # writes what is left, which fails on a full disk
+        file.close()  # writes buffered data, which fails if the disk is full
     except OSError:
         pass
     finally:
@@ -151,7 +156,7 @@ def _close_and_remove(file: BinaryIO, path: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # no handles of folders
+    if os.name == "nt":  # Windows cannot open folders
         return
     handle = os.open(folder, os.O_RDONLY)
     try:

@@ -1,34 +1,201 @@
-"""The balance of each of several labels: what ``_balance`` is for classes."""
+"""Several labels per row: the task, and how much the presence of each label weighs."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
+from scipy import sparse
+from sklearn.metrics import average_precision_score
+from torch import Tensor
 
+from imbtorch._data.targets import encode_label_matrix, rarest_label, stratified_holdout
+from imbtorch._tasks.base import Balance, ClassificationTask, Link, RowWeights
 from imbtorch._tasks.double_correction import check_double_correction
 from imbtorch.losses import BaseLoss, as_loss
+from imbtorch.priors import log_prior_ratio, resolve_label_prior
 from imbtorch.weights import label_weights
 
-__all__ = ["LabelBalance"]
+__all__ = ["LabelBalance", "Labels"]
 
 Floats = NDArray[np.float64]
-_REACH, _HALVINGS = 80.0, 60  # log-odds that a bias may have; bisection steps
+Positions = NDArray[np.integer[Any]]
+_REACH, _HALVINGS = 80.0, 60  # largest log-odds of an initial bias; steps of the bisection
+
+
+class Labels(ClassificationTask):
+    """Several labels per row, each of which is absent or present.
+
+    Parameters
+    ----------
+    n_labels : int
+        Number of labels.
+    """
+
+    name = "labels"
+    form = "sigmoid"
+    noun = "labels"
+    singular = "label"
+    weight_title = "weight of presence to absence"
+
+    def __init__(self, n_labels: int) -> None:
+        self.n_outputs = self.n_labels = n_labels
+        self.classes = np.arange(n_labels)
+
+    # -- targets ---------------------------------------------------------------------------
+
+    @classmethod
+    def encode(cls, y: Any) -> tuple[Labels, Any]:
+        """Store a matrix of labels as CSR."""
+        matrix = encode_label_matrix(y)
+        return cls(matrix.shape[1]), matrix
+
+    def attributes(self) -> dict[str, Any]:
+        """Return the numbers of the labels."""
+        return {"classes_": self.classes}
+
+    @classmethod
+    def restored(cls, n_outputs: int, attributes: dict[str, Any]) -> Labels:
+        """Make the task of a net from its fitted attributes."""
+        return cls(n_outputs)
+
+    @classmethod
+    def counts_shape(cls, n_outputs: int) -> tuple[int, ...]:
+        """Two counts per label."""
+        return (n_outputs, 2)
+
+    def encode_known(self, y: Any) -> Any:
+        """Store a matrix of as many labels as CSR."""
+        matrix = encode_label_matrix(y)
+        if matrix.shape[1] != self.n_outputs:
+            raise ValueError(f"y has {matrix.shape[1]} labels, expected {self.n_outputs}.")
+        return matrix
+
+    def batch_of(self, y: Any, dtype: torch.dtype) -> Tensor:
+        """Labels of a batch, ``(n, n_labels)``."""
+        return torch.from_numpy(self.encode_known(y).toarray()).to(dtype)
+
+    def factors(self, weights: Tensor, target: Tensor) -> Tensor:
+        """Repeat the one factor that all rows have."""
+        return weights[torch.zeros(len(target), dtype=torch.int64, device=target.device)]
+
+    def hold_out(self, targets: Any, fraction: float, seed: int) -> tuple[Positions, Positions]:
+        """Hold out a share of the rows with each label, a row counting for its rarest label."""
+        codes, names = rarest_label(targets)
+        return stratified_holdout(codes, fraction, seed, names)
+
+    def counts(self, targets: Any, weights: Floats | None) -> Floats:
+        """Count the rows without and with each label, ``(n_labels, 2)``."""
+        masses = np.ones(targets.shape[0]) if weights is None else weights
+        present = np.asarray(targets.astype(np.float64).T @ masses)
+        return np.stack([masses.sum() - present, present], axis=1)
+
+    def masses(self, labelled: dict[Any, float], total: float) -> Floats:
+        """Arrange counts of the rows without and with each label."""
+        present = np.array([labelled.get(label, 0.0) for label in range(self.n_outputs)])
+        return np.stack([total - present, present], axis=1)
+
+    def present(self, counts: Floats) -> Floats:
+        """Return the rows with each label."""
+        return counts[:, 1]
+
+    def total(self, counts: Floats) -> float:
+        """Add up the rows without and with a label."""
+        return float(counts[0].sum())
+
+    def shown_weight(self, class_weight: Floats) -> Floats:
+        """Return the weight of presence, relative to absence."""
+        return class_weight[:, 1] / class_weight[:, 0]
+
+    def scorer(
+        self, estimator: Any, X: Any, targets: Any, weights: Floats | None
+    ) -> Callable[[], float]:
+        """Average precision, averaged over the labels that have positives."""
+        labels = np.asarray(targets.toarray() if sparse.issparse(targets) else targets)
+        return lambda: _mean_label_precision(labels, estimator.decision_function(X), weights)
+
+    def balance(
+        self, counts: Floats, seen: Floats, class_weight: Any, loss: Any, *, at_least: int
+    ) -> LabelBalance:
+        """Compute weights from the training data, and prepare the loss for what it will see."""
+        return LabelBalance.of(counts, seen, class_weight, loss)
+
+    # -- outputs and loss --------------------------------------------------------------------
+
+    def example_targets(self, values: Tensor) -> Tensor:
+        """Labels that are present where the numbers are positive."""
+        return (values > 0).to(values.dtype)
+
+    def even_share(self, output: Tensor) -> Tensor:
+        """Return equal shares of all terms, one number per row, ``(n, 1)``."""
+        return output.new_full((len(output), 1), 1 / output.numel())
+
+    def closed_form(self, loss: Any, target: Any, output: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Return loss and derivative of each label."""
+        known: tuple[Tensor, Tensor] | None = loss.with_label_gradient(output, target)
+        return known
+
+    def predicted(self, loss: Any) -> Link:
+        """From logits to probabilities of the labels."""
+        return torch.sigmoid
+
+    def decided(self, predicted: NDArray[Any]) -> NDArray[Any]:
+        """Choose the labels that are more probable than not."""
+        return (predicted > 0.5).astype(np.int64)
+
+    # -- from outputs to probabilities ---------------------------------------------------------
+
+    def resolve_prior(self, target_prior: Any, class_prior: Floats) -> Floats:
+        """Turn ``target_prior`` into one probability per label."""
+        return resolve_label_prior(target_prior, class_prior)
+
+    def log_shift(self, source: Floats, target: Floats) -> Floats:
+        """Return the differences of the log-odds of two priors; 0 for labels without choice."""
+        present, absent = log_prior_ratio(source, target), log_prior_ratio(1 - source, 1 - target)
+        return np.where((source > 0) & (source < 1), present - absent, 0.0)
+
+    def link(self, loss: Any, log_shift: Tensor | None) -> Link:
+        """From logits to log-odds of the labels, ``(n, l) -> (n, l)``."""
+        if log_shift is None:
+            return lambda logits: logits
+        return lambda logits: loss.log_odds(logits) + log_shift
+
+    def log_proba(self, linked: Tensor) -> Tensor:
+        """From log-odds to log-probabilities."""
+        return F.logsigmoid(linked)
+
+    def proba(self, linked: Tensor) -> Tensor:
+        """From log-odds to probabilities."""
+        return torch.sigmoid(linked)
+
+    def mean_scores(self, linked: Tensor, mean: Link) -> Tensor:
+        """Log-odds of the mean probabilities."""
+        return mean(F.logsigmoid(linked)) - mean(F.logsigmoid(-linked))
+
+    def decision(self, scores: NDArray[Any]) -> NDArray[Any]:
+        """Return the log-odds of each label, ``(n, l)``."""
+        return scores
+
+    def decide(self, scores: NDArray[Any]) -> NDArray[Any]:
+        """Choose the labels that are more probable than not."""
+        return (scores > 0).astype(np.int64)
 
 
 @dataclass(frozen=True)
-class LabelBalance:
-    """Masses of absence and presence of each label, from the data to the loss.
+class LabelBalance(Balance):
+    """How much absence and presence of each label weigh, from the data to the loss.
 
     Attributes
     ----------
     counts : ndarray of shape (n_labels, 2)
         Weighted rows without and with each label in the training part.
     seen : ndarray of shape (n_labels, 2)
-        The same as the loss sees them, after the sampler.
+        Weighted rows without and with each label that the loss sees, after the sampler.
     class_weight : ndarray of shape (n_labels, 2)
         Weights of absence and presence, scaled so that terms weigh 1 on average.
     loss : BaseLoss
@@ -39,7 +206,6 @@ class LabelBalance:
     seen: Floats
     class_weight: Floats
     loss: BaseLoss
-    task = "labels"
 
     @classmethod
     def of(cls, counts: Floats, seen: Floats, class_weight: Any, loss: Any) -> LabelBalance:
@@ -52,7 +218,7 @@ class LabelBalance:
         """
         weights = label_weights(class_weight, counts)
         prepared = as_loss(loss).prepare(seen)
-        if type(prepared).per_label is BaseLoss.per_label and not hasattr(prepared, "_of_labels"):
+        if not prepared.has_form_for(Labels(len(counts))):
             raise ValueError(
                 f"loss={prepared} has no form for several labels a row; use 'bce', 'focal', "
                 "'asymmetric', 'distribution_balanced', 'logit_adjusted' or another one whose form "
@@ -60,18 +226,30 @@ class LabelBalance:
             )
         if prepared.class_weight is not None:
             weights = weights * prepared.class_weight[:, None]
-        mean = float((seen * weights).sum() / seen.sum())
-        return cls(counts, seen, weights / mean, prepared)
+        return cls(counts, seen, weights / _mean(seen, weights), prepared)
 
-    @property
-    def classes(self) -> NDArray[np.intp]:
-        """Numbers of the labels."""
-        return np.arange(len(self.counts))
+    def weigh(self, split: Any, dtype: str, n_rows: int | None = None) -> RowWeights:
+        """Weigh each row by its sample weight, and the terms of each label."""
+        mean = None if n_rows is None else float(self.counts[0].sum()) / n_rows
+        return RowWeights(split.weigh_rows(dtype, mean=mean), self._label_factors(dtype))
 
-    @property
-    def n_outputs(self) -> int:
-        """Columns of the net."""
-        return len(self.counts)
+    def stream_factors(self, n_rows: int, total: float, dtype: str) -> RowWeights:
+        """Return the one factor of ``sample_weight``, for ``n_rows`` rows of a stream."""
+        row = None if total == n_rows else np.array([n_rows / total], dtype)
+        return RowWeights(row, self._label_factors(dtype))
+
+    def _label_factors(self, dtype: str) -> NDArray[Any] | None:
+        even = np.ptp(self.class_weight) == 0
+        return None if even else self.class_weight.astype(dtype)
+
+    def attributes(self) -> dict[str, Any]:
+        """Return the fitted attributes that follow from the balance."""
+        return {
+            "class_counts_": self.counts,
+            "class_prior_": self.prior,
+            "effective_prior_": self.effective_prior,
+            "class_weight_": self.class_weight,
+        }
 
     @property
     def prior(self) -> Floats:
@@ -80,23 +258,14 @@ class LabelBalance:
 
     @property
     def effective_prior(self) -> Floats:
-        """The same in the population that the posterior of the loss describes."""
+        """Share of each label in the population that the posterior of the loss describes."""
         return _share(self.seen * self.class_weight)
 
-    def weigh(self, part: Any, dtype: str, n_rows: int | None = None) -> tuple[Any, Any]:
-        """Weights of the rows of a part, and of the labels; None where all are alike.
-
-        Those of the rows have mean 1 over the part, or over the ``n_rows`` rows counted so far.
-        """
-        even = np.ptp(self.class_weight) == 0
-        mean = None if n_rows is None else float(self.counts[0].sum()) / n_rows
-        return part.weigh_rows(dtype, mean=mean), None if even else self.class_weight.astype(dtype)
-
     @property
-    def initial_bias(self) -> torch.Tensor | None:
+    def initial_bias(self) -> Tensor | None:
         """Output bias at which each label is predicted at its share of the weighted rows."""
         loss = self.loss
-        if not label_posterior_exists(loss):
+        if not loss.has_posterior_for(Labels(len(self.counts))):
             return None
         share = torch.from_numpy(self.effective_prior)
         rarest = 0.5 / self.seen.sum(axis=1).max()
@@ -108,6 +277,18 @@ class LabelBalance:
             low, high = torch.where(below, middle, low), torch.where(below, high, middle)
         return ((low + high) / 2).squeeze(0)
 
+    def at_power(self, class_weight: Any, power: float) -> LabelBalance:
+        """Return the balance under a power of the class weights; a weight of 0 stays 0."""
+        stated = label_weights(class_weight, self.counts)
+        weights = np.where(stated > 0, stated**power, 0.0)
+        if self.loss.class_weight is not None:
+            weights = weights * self.loss.class_weight[:, None]
+        return replace(self, class_weight=weights / _mean(self.seen, weights))
+
+    def before_sampler(self) -> LabelBalance:
+        """Return the balance of epochs in which the sampler does not act yet."""
+        return replace(self, seen=self.counts)
+
     def check_double_correction(self, sampler: Any, class_weight: Any) -> None:
         """Warn if sampler, weights and loss correct the imbalance of the typical label twice."""
         usable = np.flatnonzero((self.counts > 0).all(axis=1))
@@ -115,7 +296,8 @@ class LabelBalance:
             return
         typical = usable[np.argsort(self.prior[usable])[len(usable) // 2]]
         counts, seen = self.counts[typical], self.seen[typical]
-        own = float(self.loss.log_odds(torch.zeros(1, self.n_outputs).double())[0, typical])
+        zeros = torch.zeros(1, len(self.counts), dtype=torch.float64)
+        own = float(self.loss.log_odds(zeros)[0, typical])
         with np.errstate(divide="ignore"):
             log_effects = {
                 "sampler={.__class__.__name__}": (
@@ -128,12 +310,21 @@ class LabelBalance:
         check_double_correction(counts / counts.sum(), log_effects)
 
 
-def label_posterior_exists(loss: BaseLoss) -> bool:
-    """Whether log-odds of labels follow from the logits."""
-    known = loss.has_label_posterior
-    return bool(loss.has_posterior if known is None else known)
+def _mean(seen: Floats, weights: Floats) -> float:
+    return float((seen * weights).sum() / seen.sum())
 
 
 def _share(masses: Floats) -> Floats:
     share: Floats = masses[:, 1] / np.maximum(masses.sum(axis=1), np.finfo(np.float64).tiny)
     return share
+
+
+def _mean_label_precision(
+    labels: NDArray[Any], scores: NDArray[Any], weights: Floats | None
+) -> float:
+    """Average precision, averaged over the labels that have positives; NaN without any."""
+    usable = labels.any(axis=0)
+    if not usable.any():
+        return float("nan")
+    labels, scores = labels[:, usable], scores[:, usable]
+    return float(average_precision_score(labels, scores, average="macro", sample_weight=weights))

@@ -1,4 +1,4 @@
-"""Comparison of remedies for imbalance on one data set."""
+"""Compare remedies for imbalance on one data set."""
 
 from __future__ import annotations
 

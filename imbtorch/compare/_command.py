@@ -21,7 +21,7 @@ _QUICK_EPOCHS, _QUICK_FOLDS = 3, 2
 
 
 def parser() -> argparse.ArgumentParser:
-    """Set up the options."""
+    """Return the parser of the command line."""
     top = argparse.ArgumentParser(
         prog="python -m imbtorch", description="Neural networks for imbalanced data."
     )
@@ -36,26 +36,26 @@ def parser() -> argparse.ArgumentParser:
     add = compare.add_argument
     add("file", type=Path, help="CSV file with a header, or parquet by its extension")
     add("--target", required=True, metavar="COLUMN", help="column of the classes")
-    add("--strategies", nargs="+", metavar="NAME", help="some of those below; beginnings will do")
+    add("--strategies", nargs="+", metavar="NAME", help="some of those below, or their first words")
     add("--drop", nargs="+", default=[], metavar="COLUMN", help="columns to leave out")
     add(
         "--categorical",
         nargs="+",
         default=[],
         metavar="COLUMN",
-        help="columns to encode one-hot; auto is all that are not numbers",
+        help="columns to encode one-hot; auto is all columns that are not numbers",
     )
-    add("--folds", type=int, default=5, help="of the outer cross-validation (%(default)s)")
-    add("--epochs", type=int, help="of each net (20, more for less than 2 000 rows)")
+    add("--folds", type=int, default=5, help="folds of the outer cross-validation (%(default)s)")
+    add("--epochs", type=int, help="epochs of each net (20, more for less than 2 000 rows)")
     add(
         "--scoring",
         default="average_precision",
         metavar="NAME",
-        help=f"metric that decides (%(default)s): {', '.join(METRICS)}, or any of scikit-learn's",
+        help=f"metric that decides (%(default)s): {', '.join(METRICS)}, or a scikit-learn scorer",
     )
-    add("--out", type=Path, metavar="FILE.html", help="write a report with figures there")
-    add("--seed", type=int, default=0, help="of everything random (%(default)s)")
-    add("--quick", action="store_true", help="two folds of three epochs, to try it out")
+    add("--out", type=Path, metavar="FILE.html", help="write a report with figures to this file")
+    add("--seed", type=int, default=0, help="seed of all random numbers (%(default)s)")
+    add("--quick", action="store_true", help="use two folds and three epochs, for a quick trial")
     return top
 
 
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0, 2 where the input does not suit, or 130 after Ctrl-C.
+        Exit code: 0 for success, 2 if an argument or the file is not valid, 130 after Ctrl-C.
     """
     arguments = parser().parse_args(argv)
     try:
@@ -114,7 +114,7 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 
 def _check_writable(out: Path | None) -> None:
-    """Complain before minutes of work, rather than after them."""
+    """Raise ValueError if the report cannot be written, before minutes of work are lost."""
     if out is None:
         return
     if out.is_dir() or not out.resolve().parent.is_dir():

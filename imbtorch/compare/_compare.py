@@ -1,4 +1,4 @@
-"""Nested cross-validation of remedies for one data set."""
+"""Compare remedies for imbalance on one data set by nested cross-validation."""
 
 from __future__ import annotations
 
@@ -42,66 +42,67 @@ def compare_strategies(
 ) -> StrategyComparison:
     """Compare remedies for imbalance on one data set, by nested cross-validation.
 
-    All nets have the same architecture and the same budget (see
-    :func:`imbtorch.compare.default_strategies`), behind the same preprocessing, on the same folds.
-    Scalers and samplers see training rows only; parameters such as focal loss's gamma are chosen by
-    an inner search on the training rows of each fold. Gradient boosting is there as a yardstick.
+    All nets have the same architecture, the same number of training steps (see
+    :func:`imbtorch.compare.default_strategies`), the same preprocessing and the same folds. Scalers
+    and samplers use training rows only. Parameters such as the gamma of focal loss are chosen by an
+    inner search on the training rows of each fold. Gradient boosting is included for comparison.
 
     Parameters
     ----------
     X : array-like or data frame of shape (n, n_features)
         Features.
     y : array-like of shape (n,)
-        Labels of any type. Of two classes the rarer one is the positive one.
+        Labels of any type. The rarer of two classes is the positive class.
     strategies : "default", sequence of str or dict of str to classifier, default="default"
-        All of :func:`imbtorch.compare.default_strategies`; some of them, by name or the beginning
-        of it; or classifiers of your own, used as they are: with a scaler in a pipeline where they
-        need one, as a search where they have parameters to choose.
+        ``"default"`` compares all of :func:`imbtorch.compare.default_strategies`; a sequence
+        selects some of them by name or by the first letters of the name. A dict holds your own
+        classifiers, which are used unchanged: put a scaler in front of them in a pipeline if they
+        need one, and wrap them in a search if they have parameters to choose.
     cv : int, splitter or iterable, default=5
-        Folds; an int shuffles the rows and keeps the class frequencies.
+        Cross-validation; a number of folds is stratified by class, with shuffled rows.
     scoring : str or callable, default="average_precision"
-        The metric that inner searches maximise and that decides: ``"average_precision"``,
-        ``"roc_auc"`` (both averaged over the classes where there are more than two),
-        ``"balanced_accuracy"``, ``"brier"`` or ``"ece"``; or a scorer of scikit-learn's.
+        Metric that inner searches maximise and that decides the comparison:
+        ``"average_precision"``, ``"roc_auc"`` (both averaged over more than two classes),
+        ``"balanced_accuracy"``, ``"brier"`` or ``"ece"``; or a scikit-learn scorer.
     reference : str or None, default=None
-        Strategy that the others are compared with; None is the first one, which does nothing
-        about the imbalance.
+        Strategy that the others are compared with; None is the first one, which by default does
+        not treat the imbalance.
     preprocessing : transformer or None, default=None
-        Before every default strategy; None is a ``StandardScaler``.
+        First step of every default strategy; None is a ``StandardScaler``.
     max_epochs : int or None, default=None
-        Of the default strategies. None is 20, more where there are less than 2 000 rows.
+        Number of epochs of the default strategies; None is 20, or more for less than 2 000 rows.
     random_state : int, RandomState or None, default=None
         Seed of folds, nets and samplers.
     verbose : int, default=0
-        1 shows a progress bar over the strategies.
+        Whether to show a progress bar over the strategies: 1 shows it.
 
     Returns
     -------
     StrategyComparison
-        ``print`` shows a table and a recommendation, ``table`` is a data frame, ``to_html(path)``
-        writes a report. A strategy that fails says so in its row; after Ctrl-C the rows that are
-        finished remain, with ``interrupted=True``.
+        The result: ``print`` shows a table and a recommendation, ``table`` is a data frame,
+        ``to_html(path)`` writes a report. If a strategy fails, its row holds the error; after
+        Ctrl-C the finished rows remain, with ``interrupted=True``.
 
     Raises
     ------
     ImportError
-        If pandas, of the extra ``compare``, is not installed.
+        If pandas, from the extra ``compare``, is not installed.
     ValueError
         If ``y`` has one class, a class is too rare for the folds, a name is unknown, or the scorer
-        named does not suit the labels, such as ``"f1"``, which wants a 1, and words.
+        does not fit the labels: ``"f1"``, for example, needs a label 1.
     KeyboardInterrupt
-        On Ctrl-C before the first strategy was finished.
+        If Ctrl-C is pressed before the first strategy is finished.
 
     See Also
     --------
-    imbtorch.model_selection.StackedGridSearchCV : Searches over one strategy's parameters.
+    imbtorch.model_selection.StackedGridSearchCV : Searches the parameters of one strategy.
 
     Notes
     -----
     Differences are tested by the corrected resampled t-test [1]_ over the folds, with Holm's
-    adjustment for the number of strategies; few folds of few rare rows will seldom show a clear
-    difference, and the recommendation says so. Repeated folds (``RepeatedStratifiedKFold``) give
-    more certainty. The default strategies train on one thread of torch; your own use all.
+    adjustment for the number of strategies. With few folds or few rare rows a difference is seldom
+    clear, and the recommendation says so. Repeated folds (``RepeatedStratifiedKFold``) give
+    more certainty. The default strategies train on one thread of torch; your own use all threads.
 
     References
     ----------
@@ -140,7 +141,7 @@ def compare_strategies(
         raise ValueError("strategies is empty: there is nothing to compare.")
     first = next(iter(chosen)) if reference is None else reference
     if first not in chosen:
-        raise ValueError(f"reference {first!r} is none of the strategies: {', '.join(chosen)}.")
+        raise ValueError(f"reference {first!r} is not one of the strategies: {', '.join(chosen)}.")
     name = scoring if isinstance(scoring, str) else getattr(scoring, "__name__", "score")
     scorer = None if name in METRICS else (name, as_scorer(scoring, classes))
     own = isinstance(strategies, Mapping)
@@ -155,9 +156,9 @@ def compare_strategies(
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Keep torch to one thread: steps this small are not worth sharing out.
+    """Limit torch to one thread inside the block.
 
-    On busy cores two threads mostly wait for each other.
+    Training steps are so small that more threads would mostly wait for each other.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -168,30 +169,31 @@ def _one_thread() -> Iterator[None]:
 
 
 def import_pandas() -> Any:
-    """Import pandas, or say where it comes from."""
+    """Import pandas, or raise an ImportError that names the extra."""
     try:
         import pandas
     except ImportError as error:
         raise ImportError(
-            "comparing strategies needs pandas: pip install 'imbtorch[compare]'"
+            "comparing strategies needs pandas, which is not installed: pip install "
+            "'imbtorch[compare]'"
         ) from error
     return pandas
 
 
 def pick(among: Mapping[str, Any], names: str | Sequence[str]) -> dict[str, Any]:
-    """Select strategies by name, or by the beginning of one, whatever the case.
+    """Select strategies by name or by the first letters of the name, ignoring case.
 
     Parameters
     ----------
     among : mapping
-        By name.
+        Strategies by name.
     names : str or sequence of str
-        What is wanted.
+        Names, or first letters of names, to select.
 
     Raises
     ------
     ValueError
-        If a name fits none, or several.
+        If a name matches no strategy, or several.
     """
     found = {}
     for wanted in [names] if isinstance(names, str) else names:
@@ -199,8 +201,8 @@ def pick(among: Mapping[str, Any], names: str | Sequence[str]) -> dict[str, Any]
         fits = [name for name in among if name.lower() == low]
         fits = fits or [name for name in among if name.lower().startswith(low)]
         if len(fits) != 1:
-            several = "fits several strategies" if fits else "is no strategy"
-            raise ValueError(f"{wanted!r} {several}; there are: {'; '.join(fits or among)}.")
+            several = "matches several strategies" if fits else "is not a strategy"
+            raise ValueError(f"{wanted!r} {several}; choose one of: {'; '.join(fits or among)}.")
         found[fits[0]] = among[fits[0]]
     return found
 
@@ -211,7 +213,7 @@ def _folds(X: Any, y: NDArray[Any], cv: Any, classes: NDArray[Any], seed: int) -
         if (count := np.count_nonzero(y == rarest)) < cv:
             raise ValueError(
                 f"class {rarest!r} has {count} rows, fewer than the {cv} folds. Leave it out, "
-                "merge it with another class, or take fewer folds."
+                "merge it with another class, or use fewer folds."
             )
         cv = StratifiedKFold(cv, shuffle=True, random_state=seed)
     folds = list(check_cv(cv, y, classifier=True).split(X, y))
@@ -221,7 +223,7 @@ def _folds(X: Any, y: NDArray[Any], cv: Any, classes: NDArray[Any], seed: int) -
             if lacking:
                 raise ValueError(
                     f"fold {number} has no {part} row of class {lacking[0]!r}: every class must be "
-                    "in both parts of each fold. Take fewer folds, or stratified ones."
+                    "in both parts of each fold. Use fewer folds, or stratified folds."
                 )
     return folds
 
@@ -235,7 +237,7 @@ def _run(
     scorer: tuple[str, Callable[..., float]] | None,
     verbose: int,
 ) -> tuple[dict[str, list[Outcome]], dict[str, str], bool]:
-    """Run strategy after strategy; what is finished stays, whatever happens to the others."""
+    """Run the strategies one after the other; keep finished ones if others fail."""
     done: dict[str, list[Outcome]] = {}
     status = dict.fromkeys(strategies, "not run")
     bar = tqdm(strategies.items(), unit="strategy", disable=not verbose)

@@ -18,24 +18,24 @@ if TYPE_CHECKING:
 
 __all__ = ["draw"]
 
-# Okabe and Ito's palette: told apart also with colour vision deficiency, and by line style
+# Okabe and Ito's palette, which people with colour vision deficiency can distinguish
 _COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7")
 _STYLES = ("-", "--", ":")
 _ONE = ("average_precision", "roc_auc", "balanced_accuracy")
 
 
 def draw(comparison: Findings) -> dict[str, Figure]:
-    """Draw means with error bars, calibration before and after, and precision against recall.
+    """Draw means with error bars, calibration before and after restating, and precision-recall.
 
     Parameters
     ----------
     comparison : Findings
-        With at least one strategy finished.
+        Result with at least one finished strategy.
 
     Returns
     -------
     dict of str to Figure
-        By caption.
+        Figures by caption.
     """
     try:
         from matplotlib.figure import Figure
@@ -61,8 +61,8 @@ def draw(comparison: Findings) -> dict[str, Figure]:
     curves = Figure(figsize=(8, 5), layout="constrained")
     _curves(curves.subplots(), comparison)
     return {
-        "Means over the folds, with standard errors. The dashed line is the reference, the "
-        "differences to which are tested in the table.": means,
+        "Means over the folds, with standard errors. The dashed line is the reference; the table "
+        "shows the differences to it, and their tests.": means,
         "Probabilities as trained (hollow), and restated for the class frequencies of the training "
         "data (filled). Smaller is better; the scale is logarithmic.": calibration,
         "Precision against recall of the rarest class, over the test rows of all folds.": curves,
@@ -115,7 +115,7 @@ def _curves(axes: Any, comparison: Findings) -> None:
             where="post",
             color=_COLOURS[place % len(_COLOURS)],
             linestyle=_STYLES[place // len(_COLOURS) % len(_STYLES)],
-            linewidth=3 - 2 * place / len(comparison.predictions),  # curves that coincide
+            linewidth=3 - 2 * place / len(comparison.predictions),  # shows equal curves
             label=name,
         )
     axes.axhline(truth.mean(), color="0.5", linewidth=1, linestyle=":", label="chance")
@@ -125,7 +125,7 @@ def _curves(axes: Any, comparison: Findings) -> None:
 
 
 def _pooled(folds: list[Predictions]) -> tuple[Any, Any]:
-    """Rows of the rarest class, and their scores: ranks within a fold, which are comparable."""
+    """Return which rows have the rarest class, and the rank of their scores within the fold."""
     truth = np.concatenate([said.truth == said.proba.shape[1] - 1 for said in folds])
     scores = [said.scores if said.scores.ndim == 1 else said.scores[:, -1] for said in folds]
     return truth, np.concatenate([rankdata(s) / len(s) for s in scores])

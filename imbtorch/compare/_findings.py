@@ -1,4 +1,4 @@
-"""The numbers of a comparison, which the report and the figures show."""
+"""The numbers of a comparison that the report and the figures show."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Findings"]
 
 @dataclass(frozen=True)
 class Findings:
-    """Fields of :class:`imbtorch.compare.StrategyComparison`, see there."""
+    """The fields of :class:`imbtorch.compare.StrategyComparison`, where they are documented."""
 
     table: pd.DataFrame
     folds: pd.DataFrame
@@ -28,5 +28,5 @@ class Findings:
 
     @property
     def recommendation(self) -> str:
-        """What the numbers support, in a few sentences."""
+        """Recommendation that the numbers support, in a few sentences."""
         return recommend(self.table, self.scoring, self.reference)

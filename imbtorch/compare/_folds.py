@@ -1,4 +1,4 @@
-"""Fit a strategy on every fold, as a stack where that can be, and measure it."""
+"""Fit a strategy on every fold, as a stack of nets if possible, and compute its metrics."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _MAX_MEMORY = 2**30
 
 @dataclass(frozen=True)
 class Outcome:
-    """A strategy on the test rows of one fold."""
+    """Predictions and metrics of a strategy on the test rows of one fold."""
 
     said: Predictions
     measures: dict[str, float]
-    chosen: dict[str, Any]  # by an inner search
+    chosen: dict[str, Any]  # parameters chosen by an inner search
 
 
 def evaluate(
@@ -42,12 +42,12 @@ def evaluate(
     classes: NDArray[Any],
     scorer: tuple[str, Callable[..., float]] | None = None,
 ) -> list[Outcome]:
-    """Fit clones on the training rows of all folds, and measure them on the test rows.
+    """Fit clones on the training rows of all folds, and compute metrics on the test rows.
 
     Parameters
     ----------
     estimator : classifier
-        The strategy.
+        Strategy to evaluate.
     X : array-like of shape (n, ...)
         Features.
     y : ndarray of shape (n,)
@@ -57,12 +57,13 @@ def evaluate(
     classes : ndarray of shape (n_classes,)
         All labels, the rarest one last.
     scorer : (str, callable) or None, default=None
-        Name and scorer of a further measure.
+        Name and scorer of an additional metric.
 
     Returns
     -------
     list of Outcome
-        ``measures`` has ``"seconds"`` to fit, an equal share where folds were trained together.
+        Outcome of each fold. ``measures`` includes the ``"seconds"`` of the fit; if folds were
+        trained together, each has an equal share of the time.
     """
     _warm_up()
     stacked = can_be_stacked(estimator)
@@ -85,7 +86,7 @@ def evaluate(
 
 
 def _later(estimator: Any, X: Any, y: Any) -> float:
-    """Score nothing: the fitted estimators are measured afterwards."""
+    """Return a dummy score, because metrics of the fitted estimators are computed later."""
     return 0.0
 
 
@@ -95,7 +96,7 @@ def _short(name: str) -> str:
 
 @cache
 def _warm_up() -> None:
-    """Bear the cost of the first fit of a process, lest the first strategy is charged for it."""
+    """Fit small nets once, so that one-time costs do not count for the first strategy."""
     nets = ImbalancedNetClassifier(max_epochs=1, random_state=0)
     rows = np.arange(64)
     with joblib.parallel_config(backend=StackBackend(_MAX_MEMORY)):

@@ -1,4 +1,4 @@
-"""What a strategy is measured by, on rows that it was not fitted to."""
+"""Compute the metrics of a strategy on rows that it was not fitted to."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Metric:
-    """How a metric is shown, and whether greater (+1) or smaller (-1) is better."""
+    """Title and decimals of a metric, and whether greater (+1) or smaller (-1) is better."""
 
     title: str
     sign: int = 1
@@ -49,18 +49,18 @@ METRICS = {
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a fitted classifier says of test rows; classes are ordered, the rarest one last.
+    """Predictions of a fitted classifier for test rows, with the rarest class last.
 
     Parameters
     ----------
     truth, predicted : ndarray of int, shape (n,)
-        Positions in the order of the classes.
+        True and predicted classes, as positions in the order of the classes.
     scores : ndarray of shape (n,) or (n, n_classes)
-        To rank by: of two classes, for the rarer one.
+        Scores to rank rows by; for two classes the score of the rarer one.
     proba : ndarray of shape (n, n_classes)
         Probabilities as trained.
     restated : ndarray of shape (n, n_classes) or None
-        Probabilities under ``target_prior="train"``, where the classifier has that.
+        Probabilities with ``target_prior="train"``; None if the classifier has no such parameter.
     """
 
     truth: NDArray[np.intp]
@@ -71,10 +71,10 @@ class Predictions:
 
 
 def by_frequency(y: ArrayLike) -> tuple[NDArray[Any], NDArray[np.intp]]:
-    """Order the classes by frequency, the rarest one last, with their numbers of rows."""
+    """Return the classes by decreasing frequency, and their numbers of rows."""
     labels = column_or_1d(y)
     if (kind := type_of_target(labels)) not in {"binary", "multiclass"}:
-        raise ValueError(f"y must hold classes, of two kinds at least; its type is {kind!r}.")
+        raise ValueError(f"y must hold at least two classes; got a target of type {kind!r}.")
     classes, counts = np.unique(labels, return_counts=True)
     if len(classes) < 2:
         raise ValueError(f"y has one class only, {classes.tolist()[0]!r}; a comparison needs two.")
@@ -83,16 +83,16 @@ def by_frequency(y: ArrayLike) -> tuple[NDArray[Any], NDArray[np.intp]]:
 
 
 def predict(model: Any, X: Any, y: NDArray[Any], classes: NDArray[Any]) -> Predictions:
-    """Ask a fitted classifier for all that is measured.
+    """Compute all predictions of a fitted classifier that the metrics need.
 
     Parameters
     ----------
     model : classifier
-        With ``predict_proba``; a search or a pipeline as well.
+        Fitted classifier with ``predict_proba``, which may be a search or a pipeline.
     X : array-like of shape (n, ...)
-        Test rows.
+        Features of the test rows.
     y : ndarray of shape (n,)
-        Their labels.
+        Labels of the test rows.
     classes : ndarray of shape (n_classes,)
         All labels, the rarest one last.
     """
@@ -100,7 +100,7 @@ def predict(model: Any, X: Any, y: NDArray[Any], classes: NDArray[Any]) -> Predi
     proba = np.asarray(model.predict_proba(X), dtype=np.float64)[:, columns]
     scores = proba if len(classes) > 2 else proba[:, 1]
     if len(classes) == 2 and hasattr(model, "decision_function"):
-        # float32 probabilities near 1 are tied, log-odds are not
+        # float32 probabilities near 1 are often equal where log-odds differ
         sign = 1 if columns[1] == 1 else -1
         scores = sign * np.asarray(model.decision_function(X), dtype=np.float64)
     predicted = _positions(np.asarray(model.predict(X)), classes)
@@ -111,7 +111,7 @@ def predict(model: Any, X: Any, y: NDArray[Any], classes: NDArray[Any]) -> Predi
 
 
 def measure(said: Predictions) -> dict[str, float]:
-    """Compute every metric of :data:`METRICS`; NaN where a classifier cannot restate its prior."""
+    """Compute all metrics of :data:`METRICS`; NaN if they need probabilities that are missing."""
     truth, n_classes = said.truth, said.proba.shape[1]
     restated = said.restated
     return {
@@ -128,22 +128,22 @@ def measure(said: Predictions) -> dict[str, float]:
 
 
 def brier_score(truth: NDArray[np.intp], proba: Floats) -> float:
-    """Half the mean squared distance of the probabilities from the outcome, any number of classes.
+    """Compute half the mean squared distance of the probabilities from the true classes.
 
-    For two classes it is scikit-learn's ``brier_score_loss``.
+    For two classes it equals scikit-learn's ``brier_score_loss``.
     """
     return float(((proba - np.eye(proba.shape[1])[truth]) ** 2).sum(axis=1).mean() / 2)
 
 
 def as_scorer(scoring: str | Callable[..., float], classes: NDArray[Any]) -> Any:
-    """Turn a name of ours, a name of scikit-learn's or a callable into a scorer.
+    """Convert a name of :data:`METRICS`, a name of a scikit-learn scorer or a callable to a scorer.
 
-    Ours take the rarest class for the positive one, whatever its label.
+    The metrics of :data:`METRICS` use the rarest class as the positive class, whatever its label.
 
     Raises
     ------
     ValueError
-        If the name is unknown, or one of scikit-learn's that these labels do not suit.
+        If the name is unknown, or the scikit-learn scorer does not fit these labels.
     """
     if not isinstance(scoring, str):
         return get_scorer(scoring)
@@ -155,7 +155,7 @@ def as_scorer(scoring: str | Callable[..., float], classes: NDArray[Any]) -> Any
 
 
 def _try_out(scorer: Callable[..., float], name: str, classes: NDArray[Any]) -> None:
-    """Score a classifier that knows nothing, lest every strategy is trained and fails then."""
+    """Raise ValueError if a scorer fails for a dummy classifier, before strategies are trained."""
     X = np.zeros((len(classes), 1))
     try:
         with warnings.catch_warnings():
@@ -176,7 +176,7 @@ def _try_out(scorer: Callable[..., float], name: str, classes: NDArray[Any]) -> 
 
 @dataclass(frozen=True)
 class _Scorer:
-    """One of our metrics as a scorer; greater is better."""
+    """A metric of :data:`METRICS` as a scorer; greater is better."""
 
     name: str
     classes: NDArray[Any]
@@ -187,14 +187,14 @@ class _Scorer:
 
 
 def _positions(labels: NDArray[Any], among: NDArray[Any]) -> NDArray[np.intp]:
-    """Where each label stands among the others."""
+    """Return the position of each label in ``among``."""
     order = np.argsort(among)
     found: NDArray[np.intp] = order[np.searchsorted(among[order], labels)]
     return found
 
 
 def _restated(model: Any, X: Any) -> Floats | None:
-    """Probabilities for the class frequencies of the training data, without refitting."""
+    """Return the probabilities for the class frequencies of the training data, or None."""
     last = getattr(model, "best_estimator_", model)
     while isinstance(last, Pipeline):
         last = last[-1]
@@ -206,7 +206,7 @@ def _restated(model: Any, X: Any) -> Floats | None:
         try:
             last.set_params(**{name: "train"})
             return np.asarray(model.predict_proba(X), dtype=np.float64)
-        except (ValueError, AttributeError):  # a loss without a posterior
+        except (ValueError, AttributeError):  # the loss has no posterior
             return None
         finally:
             last.set_params(**{name: before})

@@ -1,4 +1,4 @@
-"""A report of a comparison as one HTML file, without scripts and without the network."""
+"""Write a report of a comparison as one HTML file that needs no scripts and no network."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ figcaption, .notes { color: #555; font-size: 13px; }
 
 
 def html(comparison: Findings) -> str:
-    """Write the page.
+    """Return the report as HTML.
 
     Parameters
     ----------
     comparison : Findings
-        With at least one strategy finished.
+        Result with at least one finished strategy.
 
     Raises
     ------
     ValueError
-        If no strategy was finished.
+        If no strategy is finished.
     """
     table = comparison.table
     if not len(finished(table)):
         reasons = "; ".join(f"{name}: {status}" for name, status in table["status"].items())
-        raise ValueError(f"no strategy was finished, there is nothing to report ({reasons}).")
+        raise ValueError(f"no strategy was finished, so there is nothing to report ({reasons}).")
     figures = "".join(
         f'<figure><img alt="{escape(caption)}" src="data:image/png;base64,{_png(figure)}">'
         f"<figcaption>{escape(caption)}</figcaption></figure>"

@@ -1,4 +1,4 @@
-"""The result of a comparison: a table, a recommendation in words, a report."""
+"""The result of a comparison: a table, a recommendation in words and a report."""
 
 from __future__ import annotations
 
@@ -16,33 +16,34 @@ __all__ = ["StrategyComparison"]
 
 @dataclass(frozen=True)
 class StrategyComparison(Findings):
-    """What :func:`imbtorch.compare_strategies` returns; it prints as a table with advice.
+    """Result of :func:`imbtorch.compare_strategies`; ``print`` shows a table and a recommendation.
 
     Parameters
     ----------
     table : DataFrame
-        One row per strategy. For each metric its mean over the folds and, with ``_se`` at the end
-        of the name, the standard error; ``difference`` to the reference in ``scoring`` (positive
-        where the strategy is better), ``difference_se`` and ``p_value``, adjusted for the number
-        of strategies; ``seconds`` to fit; ``status``, which is ``"ok"``, ``"not run"`` or
-        ``"failed: "`` and why.
+        One row per strategy. For each metric the mean over the folds and, in a column whose name
+        ends with ``_se``, its standard error; ``difference`` to the reference in ``scoring``
+        (positive if the strategy is better), ``difference_se`` and ``p_value``, adjusted for the
+        number of strategies; ``seconds`` of a fit; ``status``, which is ``"ok"``, ``"not run"`` or
+        ``"failed: "`` with the reason.
     folds : DataFrame
-        One row per strategy and fold: the metrics, ``seconds``, and what an inner search chose.
+        One row per strategy and fold: the metrics, ``seconds``, and the parameters that an inner
+        search chose.
     scoring : str
         The metric that decides.
     reference : str
         The strategy that the others are compared with.
     data : str
-        The data, in words.
+        Description of the data in words.
     interrupted : bool
-        Whether Ctrl-C cut it short.
+        Whether Ctrl-C ended the comparison early.
     predictions : dict of list of Predictions
-        Of each strategy, what it says of the test rows of each fold.
+        Predictions of each strategy for the test rows of each fold.
 
     Attributes
     ----------
     recommendation : str
-        What the numbers support, in a few sentences.
+        Recommendation that the numbers support, in a few sentences.
 
     Examples
     --------
@@ -63,11 +64,11 @@ class StrategyComparison(Findings):
         advice = textwrap.fill(self.recommendation, 100)
         parts = [self.data, format_table(self.table, self.scoring), advice]
         if self.interrupted:
-            parts.insert(1, "Interrupted: the table has the strategies that were finished.")
+            parts.insert(1, "Interrupted: the table shows the strategies that were finished.")
         return "\n\n".join(parts)
 
     def to_html(self, path: str | PathLike[str]) -> None:
-        """Write a report with the table and the figures: one file, without scripts.
+        """Write a report with the table and the figures to one HTML file without scripts.
 
         Parameters
         ----------
@@ -77,8 +78,8 @@ class StrategyComparison(Findings):
         Raises
         ------
         ImportError
-            If matplotlib, of the extra ``compare``, is not installed.
+            If matplotlib, from the extra ``compare``, is not installed.
         ValueError
-            If no strategy was finished.
+            If no strategy is finished.
         """
         Path(path).write_text(html(self), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Differences between strategies on the same folds, and whether they are more than noise."""
+"""Test differences between strategies on the same folds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean over the folds, its standard error, and the p-value of no difference."""
+    """Mean difference over the folds, its standard error, and the p-value of no difference."""
 
     mean: float
     error: float
@@ -23,7 +23,7 @@ class Difference:
 
 
 def standard_error(values: ArrayLike) -> float:
-    """Compute the standard error of a mean over folds; 0 of a single one."""
+    """Compute the standard error of a mean over folds; it is 0 for a single fold."""
     numbers = np.asarray(values, dtype=np.float64)
     if len(numbers) < 2:
         return 0.0
@@ -33,20 +33,20 @@ def standard_error(values: ArrayLike) -> float:
 def paired_difference(values: ArrayLike, reference: ArrayLike, test_share: float) -> Difference:
     """Compare two strategies fold by fold, by the corrected resampled t-test.
 
-    The training rows of folds overlap, so that their results vary together and the usual standard
+    The training rows of folds overlap, so their results are correlated and the usual standard
     error is too small; the correction adds the ratio of test to training rows [1]_.
 
     Parameters
     ----------
     values, reference : array-like of shape (n_folds,)
-        A metric of each.
+        Metric of each of the two strategies on every fold.
     test_share : float
-        Test rows for each training row.
+        Number of test rows divided by the number of training rows.
 
     Returns
     -------
     Difference
-        With one fold, a p-value of 1.
+        The difference and its test; with a single fold the p-value is 1.
 
     References
     ----------
@@ -62,17 +62,17 @@ def paired_difference(values: ArrayLike, reference: ArrayLike, test_share: float
 
 
 def holm(p_values: ArrayLike) -> Floats:
-    """Adjust p-values for their number, by Holm's step-down method [1]_.
+    """Adjust p-values for the number of tests by Holm's step-down method [1]_.
 
     Parameters
     ----------
     p_values : array-like of shape (n,)
-        As computed one by one; NaN stays.
+        The p-values of the separate tests; NaN remains NaN.
 
     Returns
     -------
     ndarray of shape (n,)
-        At least as large, at most 1.
+        Adjusted p-values, at least as large as the given ones and at most 1.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""The remedies that are compared: one network and one budget, many treatments of the imbalance."""
+"""The remedies that are compared: the same net and number of steps, with different treatments."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from imbtorch._common.seed import draw_seeds
+from imbtorch._fit.fit import auto_batch_size
 from imbtorch.classifier import ImbalancedNetClassifier
 from imbtorch.compare._metrics import as_scorer, by_frequency
 from imbtorch.ensemble import BalancedNetEnsembleClassifier
@@ -23,31 +24,31 @@ __all__ = ["STRATEGIES", "Contest", "default_strategies", "enough_epochs"]
 
 GAMMAS = (0.5, 1.0, 2.0, 5.0)
 INNER_FOLDS = 3
-_MORE_EPOCHS = 10  # at most, where a sampler leaves few rows
+_MORE_EPOCHS = 10  # largest factor on the epochs if a sampler leaves few rows
 _EPOCHS, _STEPS, _SMALL_BATCH = 20, 600, 64
 
 
 def enough_epochs(n_rows: int) -> int:
-    """20 epochs, or as many as it takes for some 600 steps where rows are few."""
+    """Return 20 epochs, or more if the rows are so few that 20 epochs have less than 600 steps."""
     return max(_EPOCHS, -(-_STEPS * _SMALL_BATCH // n_rows))
 
 
 @dataclass(frozen=True)
 class Contest:
-    """What all contestants share.
+    """Settings that all compared strategies share.
 
     Parameters
     ----------
     counts : ndarray of int, shape (n_classes,)
-        Rows of each class.
+        Number of rows of each class.
     max_epochs : int
-        Passes over the rows as they came.
+        Number of passes over the original rows.
     preprocessing : transformer
-        Before every classifier, in a pipeline with it.
+        First step of the pipeline of every classifier.
     scoring : callable
         Scorer of the inner searches.
     seed : int
-        Of everything random.
+        Seed of all random numbers.
     net_parameters : dict
         Further parameters of every net.
     """
@@ -61,31 +62,34 @@ class Contest:
 
     @property
     def batch_size(self) -> int:
-        """About 1/256 of the rows, a power of two: the same for all, whatever a sampler adds."""
-        return int(np.clip(2 ** round(np.log2(self.counts.sum() / 256)), 64, 1024))
+        """Batch size of all nets, chosen from the number of original rows."""
+        return auto_batch_size(int(self.counts.sum()))
 
     def epochs(self, rows: int) -> int:
-        """Epochs of so many rows that take as many steps as those of all rows, within bounds."""
+        """Return how many epochs of ``rows`` rows take as many steps as ``max_epochs`` of all rows.
+
+        The result is at least 1 and at most 10 times ``max_epochs``.
+        """
         wanted = round(self.max_epochs * int(self.counts.sum()) / rows)
         return min(max(wanted, 1), _MORE_EPOCHS * self.max_epochs)
 
     @property
     def balanced_down(self) -> int:
-        """Epochs where every class has as many rows as the rarest."""
+        """Number of epochs if every class has as many rows as the rarest class."""
         return self.epochs(int(self.counts.min()) * len(self.counts))
 
     @property
     def balanced_up(self) -> int:
-        """Epochs where every class has as many rows as the most frequent."""
+        """Number of epochs if every class has as many rows as the most frequent class."""
         return self.epochs(int(self.counts.max()) * len(self.counts))
 
     @property
     def n_neighbors(self) -> int:
-        """Neighbours for SMOTE that half of the rarest class can supply."""
+        """Number of neighbours for SMOTE, which half of the rarest class must have."""
         return int(min(5, max(self.counts.min() // 2 - 1, 1)))
 
     def classifier(self, loss: str, parameters: Mapping[str, Any]) -> ImbalancedNetClassifier:
-        """Set up the common net."""
+        """Return the net that all strategies use, with a loss and further parameters."""
         common = {
             "max_epochs": self.max_epochs,
             "batch_size": self.batch_size,
@@ -96,13 +100,13 @@ class Contest:
         return net
 
     def behind(self, classifier: Any) -> Pipeline:
-        """Put the preprocessing in front."""
+        """Return a pipeline of the preprocessing and a classifier."""
         return Pipeline([("prepare", clone(self.preprocessing)), ("classify", classifier)])
 
     def net(
         self, parameters: Mapping[str, Any] | None = None, loss: str = "cross_entropy"
     ) -> Pipeline:
-        """Build the common net behind the preprocessing."""
+        """Return a pipeline of the preprocessing and the common net."""
         return self.behind(self.classifier(loss, parameters or {}))
 
     def searched(
@@ -111,7 +115,7 @@ class Contest:
         loss: str,
         parameters: Mapping[str, Any] | None = None,
     ) -> StackedGridSearchCV:
-        """Build a search for parameters of the common net, on folds of the rows it is given."""
+        """Return a search for parameters of the common net, by an inner cross-validation."""
         return StackedGridSearchCV(
             self.net(parameters, loss),
             {f"classify__{name}": list(values) for name, values in grid.items()},
@@ -170,31 +174,31 @@ def default_strategies(
     scoring: Any = "average_precision",
     random_state: int | np.random.RandomState | None = None,
 ) -> dict[str, Any]:
-    """Build the remedies of :func:`imbtorch.compare_strategies`, to look at, change or extend.
+    """Build the remedies of :func:`imbtorch.compare_strategies`, to inspect, change or extend.
 
-    One network and one budget for all nets: so many gradient steps, of equally many rows, as
-    ``max_epochs`` epochs of all rows take. Where a sampler leaves few rows, epochs are repeated
-    for it, up to ten times as many; where it adds rows, there are fewer.
+    All nets have the same architecture, and take the same number of gradient steps with the same
+    batch size: as many as ``max_epochs`` epochs of all rows. If a sampler leaves few rows, there
+    are more epochs, up to ten times as many; if it adds rows, there are fewer.
 
     Parameters
     ----------
     y : array-like of shape (n,)
-        Labels: their frequencies decide batch size, epochs and SMOTE's neighbours.
+        Labels; their frequencies decide batch size, epochs and the neighbours of SMOTE.
     max_epochs : int or None, default=None
-        Passes over the rows as they came. None is 20, and more where there are less than 2 000
-        rows, so that every net takes some 600 steps.
+        Number of passes over the original rows. None is 20, or more for less than 2 000 rows, so
+        that every net takes about 600 steps.
     preprocessing : transformer or None, default=None
         First step of each pipeline; None is a ``StandardScaler``.
     scoring : str or callable, default="average_precision"
-        What the inner searches maximise; see :func:`imbtorch.compare_strategies`.
+        Metric that the inner searches maximise; see :func:`imbtorch.compare_strategies`.
     random_state : int, RandomState or None, default=None
-        Seed of everything random.
+        Seed of all random numbers.
 
     Returns
     -------
     dict of str to classifier
-        Names, and pipelines or searches over pipelines, not fitted. The first one,
-        ``"cross-entropy"``, does nothing about the imbalance.
+        Unfitted pipelines, or searches over pipelines, by name. The first one,
+        ``"cross-entropy"``, does not treat the imbalance.
 
     Raises
     ------
@@ -208,7 +212,7 @@ def default_strategies(
     >>> strategies = default_strategies(y, max_epochs=20, random_state=0)
     >>> list(strategies)[:3]
     ['cross-entropy', 'balanced weights', 'focal, gamma searched']
-    >>> strategies["under-sampling"][-1].max_epochs  # 20 rows an epoch in place of 100
+    >>> strategies["under-sampling"][-1].max_epochs  # 20 rows per epoch instead of 100
     100
     """
     classes, counts = by_frequency(y)

@@ -1,4 +1,4 @@
-"""A file with a table, as features and labels, with clear words where it does not suit."""
+"""Read a file with a table as features and labels, with clear errors if it is not valid."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _SHOWN = 12
 
 
 class FileError(ValueError):
-    """The file cannot be used; the message says why and what to do."""
+    """A file cannot be used; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
 class TableFile:
-    """What a file holds.
+    """Content of a file as features and labels.
 
     Parameters
     ----------
@@ -42,9 +42,9 @@ class TableFile:
     y : ndarray
         Labels.
     preprocessing : transformer
-        Scales numbers, fills gaps, and encodes categories.
+        Transformer that scales numbers, fills in missing values, and encodes categories.
     notes : list of str
-        What was done to the table, in words.
+        Messages about changes to the table.
     """
 
     X: pd.DataFrame
@@ -61,18 +61,18 @@ def read(
     Parameters
     ----------
     path : Path
-        Parquet by its extension, else CSV.
+        File to read: parquet if its extension says so, else CSV.
     target : str
         Column of the labels.
     drop : sequence of str
         Columns to leave out.
     categorical : sequence of str
-        Columns to encode one-hot, ``["auto"]`` for all that are not numbers.
+        Columns to encode one-hot; ``["auto"]`` for all columns that are not numbers.
 
     Raises
     ------
     FileError
-        If file or columns are missing or do not suit.
+        If the file or a column is missing or is not valid.
     """
     table = _read_table(path)
     for name in [target, *drop, *(name for name in categorical if name != "auto")]:
@@ -98,7 +98,7 @@ def read(
         notes.append(
             f"missing values filled in with the median of the training rows: {_some(gaps)}"
         )
-    # a gap in a category is a category
+    # missing values of a categorical column become a category
     X[encoded] = X[encoded].where(X[encoded].notna(), "missing").astype(str)
     return TableFile(X, y, _preprocessing(numbers, encoded, bool(gaps)), notes)
 
@@ -116,10 +116,12 @@ def _read_table(path: Path) -> pd.DataFrame:
             else pandas.read_csv(path, skipinitialspace=True)
         )
     except ImportError as error:
-        raise FileError("parquet needs pyarrow: pip install 'imbtorch[parquet]'") from error
+        raise FileError(
+            "reading parquet needs pyarrow, which is not installed: pip install 'imbtorch[parquet]'"
+        ) from error
     except (ValueError, OSError) as error:  # pandas' own errors are ValueErrors
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise FileError(f"{path} is not readable as {kind}: {reason}") from error
+        raise FileError(f"{path} cannot be read as {kind}: {reason}") from error
     if table.empty:
         raise FileError(f"{path} has no rows.")
     table.columns = [str(name).strip() for name in table.columns]
@@ -138,7 +140,7 @@ def _check_column(table: pd.DataFrame, name: str) -> None:
 def _labels(table: pd.DataFrame, target: str) -> NDArray[Any]:
     column = table[target]
     if n_missing := int(column.isna().sum()):
-        raise FileError(f"{n_missing} rows have no value of the target {target!r}; leave them out.")
+        raise FileError(f"{n_missing} rows have no value of the target {target!r}; remove them.")
     y: NDArray[Any] = column.to_numpy()
     if y.dtype.kind not in "biuf":
         y = y.astype(str)

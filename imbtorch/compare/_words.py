@@ -1,4 +1,4 @@
-"""A table of strategies as text, and what it supports in words."""
+"""Format a table of strategies as text, and describe in words which conclusions it supports."""
 
 from __future__ import annotations
 
@@ -18,33 +18,34 @@ __all__ = ["NOTES", "cell", "columns_of", "finished", "format_table", "metric_of
 
 _LEVEL = 0.05
 NOTES = (
-    "Mean over the folds ± standard error; * marks the best mean of a column. The difference is "
-    "that to the reference on the same folds, positive where the strategy is better; its standard "
-    "error allows for training rows that folds share, p is adjusted for the number of strategies "
-    '(Holm). Brier score and ECE, smaller is better, are as trained and with target_prior="train", '
-    "which restates probabilities for the class frequencies of the data without refitting. "
-    "ECE has bins of equal mass and is averaged over the classes. Seconds are those to fit a fold."
+    "Mean over the folds ± standard error; * marks the best mean of a column. The difference to "
+    "the reference on the same folds is positive if the strategy is better; its standard error "
+    "is corrected for training rows that folds share, and p is adjusted for the number of "
+    "strategies (Holm). Smaller Brier scores and ECEs are better; they are computed as trained and "
+    'with target_prior="train", which restates probabilities for the class frequencies of the data '
+    "without refitting. ECE has bins of equal mass and is averaged over the classes. Seconds are "
+    "the time of the fit on one fold."
 )
 
 
 def metric_of(name: str) -> Metric:
-    """Look a metric up; any other scorer is better where it is greater."""
+    """Return the description of a metric; for any other scorer, greater is better."""
     return METRICS.get(name, Metric(name))
 
 
 def finished(table: pd.DataFrame) -> pd.DataFrame:
-    """Keep the strategies that have numbers."""
+    """Return the rows of the strategies that are finished."""
     return table[table["status"] == "ok"]
 
 
 def columns_of(table: pd.DataFrame, scoring: str) -> list[str]:
-    """Order the metrics, the one that decides first."""
+    """Return the names of the metrics, with the one that decides first."""
     others = [name for name in table.columns if f"{name}_se" in table.columns]
     return [scoring, *(name for name in others if name not in {scoring, "difference"})]
 
 
 def cell(table: pd.DataFrame, strategy: str, name: str, decimals: int) -> str:
-    """Show a mean and its standard error; a dash where there is none."""
+    """Format a mean and its standard error; a dash stands for a missing mean."""
     value, error = table.loc[strategy, name], table.loc[strategy, f"{name}_se"]
     if np.isnan(value):
         return "–"
@@ -56,12 +57,12 @@ def _number(value: float, decimals: int) -> str:
 
 
 def format_table(table: pd.DataFrame, scoring: str) -> str:
-    """Align strategies and metrics as text.
+    """Format strategies and metrics as a table in text.
 
     Parameters
     ----------
     table : DataFrame
-        See :class:`imbtorch.compare.StrategyComparison`.
+        Table of :class:`imbtorch.compare.StrategyComparison`.
     scoring : str
         The metric that decides.
     """
@@ -107,12 +108,12 @@ def _marked(done: pd.DataFrame, name: str) -> Callable[[str], str]:
 
 
 def recommend(table: pd.DataFrame, scoring: str, reference: str) -> str:
-    """Say what the differences support, and no more.
+    """Describe the conclusions that the differences support.
 
     Parameters
     ----------
     table : DataFrame
-        See :class:`imbtorch.compare.StrategyComparison`.
+        Table of :class:`imbtorch.compare.StrategyComparison`.
     scoring : str
         The metric that decides.
     reference : str
@@ -122,7 +123,7 @@ def recommend(table: pd.DataFrame, scoring: str, reference: str) -> str:
     if reference not in done.index:
         return f"No recommendation: the reference, {reference}, has no result to compare with."
     if len(done) == 1:
-        return f"No recommendation: {reference} is alone."
+        return f"No recommendation: {reference} is the only finished strategy."
     sentences = [_winner(done, scoring, reference)]
     for say in (_decisions, _probabilities):
         sentence = say(done, scoring)
@@ -159,8 +160,8 @@ def _decisions(done: pd.DataFrame, scoring: str) -> str:
         return ""
     best = done["balanced_accuracy"].idxmax()
     return (
-        f"Decisions as they come have the highest balanced accuracy with {best}, "
-        f"{done.loc[best, 'balanced_accuracy']:.3f}; another threshold gives others."
+        f"Decisions at the default threshold have the highest balanced accuracy with {best}, "
+        f"{done.loc[best, 'balanced_accuracy']:.3f}; another threshold gives other decisions."
     )
 
 

@@ -1,4 +1,4 @@
-"""Row weights of continuous targets, from how rare their values are."""
+"""Row weights for continuous targets: rare target values get larger weights."""
 
 from __future__ import annotations
 
@@ -33,29 +33,29 @@ DENSITY_WEIGHTS: dict[str, Callable[..., Floats]] = {
 def density_weights(
     density_weight: Any, y: ArrayLike, *, sample_weight: ArrayLike | None = None
 ) -> Floats:
-    """Compute row weights in any of the ways that an estimator accepts.
+    """Compute row weights from any value of an estimator's ``density_weight``.
 
     Parameters
     ----------
     density_weight : None, str, tuple (str, dict), callable or array-like of shape (n,)
-        ``"lds"``, ``"dense_weight"`` or ``"extremes"`` are :func:`lds_weights`,
+        ``"lds"``, ``"dense_weight"`` and ``"extremes"`` are :func:`lds_weights`,
         :func:`dense_weights` and :func:`relevance_weights` with their defaults; a tuple adds
         parameters, as in ``("dense_weight", {"alpha": 0.5})``. A callable receives one column of
         ``y`` and returns its weights. An array is the relevance of each row.
     y : array-like of shape (n,) or (n, k)
-        Targets. Of several, each gives weights, and a row has their mean.
+        Targets. With several targets the weight of a row is the mean over the targets.
     sample_weight : array-like of shape (n,), optional
-        What each row counts.
+        How often each row counts.
 
     Returns
     -------
     ndarray of shape (n,)
-        Not negative, with (weighted) mean 1.
+        Weights >= 0 with (weighted) mean 1.
 
     Raises
     ------
     ValueError
-        If a name is unknown, a target is constant, or weights are not usable.
+        If a name is unknown, a target is constant, or weights are not finite or negative.
 
     Examples
     --------

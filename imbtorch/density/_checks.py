@@ -1,4 +1,4 @@
-"""What the ways to weigh rows share: checks of the targets, and a mean of 1."""
+"""Helpers of all density weights: checks of the targets, and scaling to mean 1."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Floats = NDArray[np.float64]
 
 
 def checked(y: ArrayLike, sample_weight: ArrayLike | None) -> tuple[Floats, Floats]:
-    """Targets and what each row counts, as arrays ``(n,)``."""
+    """Return the targets and the sample weights as arrays ``(n,)``, after checking them."""
     values = np.asarray(y, dtype=np.float64)
     if values.ndim != 1 or not values.size or not np.isfinite(values).all():
         raise ValueError(f"y must be finite numbers of shape (n,); got shape {values.shape}.")
@@ -19,8 +19,8 @@ def checked(y: ArrayLike, sample_weight: ArrayLike | None) -> tuple[Floats, Floa
     present = values[counted > 0]
     if present.min() == present.max():
         raise ValueError(
-            f"y is constant ({present[0]}): no value is rarer than another, and weights by density "
-            "have no meaning."
+            f"y is constant ({present[0]}): no value is rarer than another, so weights by density "
+            "have no meaning. Leave out density_weight."
         )
     return values, counted
 
@@ -39,6 +39,9 @@ def row_counts(y: Floats, sample_weight: ArrayLike | None) -> Floats:
 def mean_one(weights: Floats, counted: Floats) -> Floats:
     total = weights @ counted
     if not total > 0:
-        raise ValueError("All weights are 0: no row would take part in the training.")
+        raise ValueError(
+            "All weights are 0, so no row would take part in the training; at least one row needs "
+            "a weight > 0."
+        )
     scaled: Floats = weights * (counted.sum() / total)
     return scaled

@@ -10,7 +10,7 @@ from imbtorch.density._checks import Floats, checked, mean_one
 
 __all__ = ["dense_weights"]
 
-_GRID = (1 << 10, 1 << 20)  # fewest and most steps of the grid
+_GRID = (1 << 10, 1 << 20)  # smallest and largest number of steps of the grid
 _STEPS_PER_BANDWIDTH = 8
 
 
@@ -21,7 +21,7 @@ def dense_weights(
     *,
     sample_weight: ArrayLike | None = None,
 ) -> Floats:
-    """Weigh rows by DenseWeight: falling linearly with the density of the targets.
+    """Compute DenseWeight: weights that decrease linearly with the density of the targets.
 
     A Gaussian kernel density estimate (bandwidth ``1.06 sd n**-0.2``), evaluated on a grid, is
     scaled to [0, 1] over the rows as ``p``; weights are ``max(1 - alpha p, eps)``.
@@ -31,16 +31,17 @@ def dense_weights(
     y : array-like of shape (n,)
         Targets.
     alpha : float >= 0, default=1.0
-        Strength; 0 weighs all rows alike, from 1 on the densest rows fade out altogether.
+        Strength of the weights; 0 gives all rows the same weight, 1 or more gives the densest rows
+        the weight ``eps``.
     eps : float > 0, default=1e-6
-        Smallest weight, before the weights are scaled.
+        Smallest weight, before the weights are scaled to mean 1.
     sample_weight : array-like of shape (n,), optional
-        What each row counts.
+        How often each row counts.
 
     Returns
     -------
     ndarray of shape (n,)
-        Positive, with (weighted) mean 1.
+        Positive weights with (weighted) mean 1.
 
     Raises
     ------
@@ -66,19 +67,19 @@ def dense_weights(
     density = _density(values, counted)
     counts = counted > 0
     low, high = density[counts].min(), density[counts].max()
-    if high - low <= 1e-6 * high:  # as dense everywhere: do not enlarge the rounding
+    if high - low <= 1e-6 * high:  # equal densities: scaling would only enlarge rounding errors
         return np.ones(len(values))
     scaled = ((density - low) / (high - low)).clip(0, 1)
     return mean_one(_falling(scaled, alpha, eps), counted)
 
 
 def _falling(scaled: Floats, alpha: float, eps: float) -> Floats:
-    """DenseWeight of densities scaled to [0, 1], before its mean is made 1."""
+    """Return DenseWeight of densities that are scaled to [0, 1], before scaling to mean 1."""
     return np.maximum(1 - alpha * scaled, eps)
 
 
 def _density(y: Floats, counted: Floats) -> Floats:
-    """Kernel density at each row, up to a factor: rows shared out to a grid, then smoothed."""
+    """Compute a kernel density at each row, up to a factor, by smoothing counts on a grid."""
     n = counted.sum()
     mean = y @ counted / n
     variance = np.square(y - mean) @ counted / n

@@ -1,4 +1,4 @@
-"""Row weights from the relevance of a target."""
+"""Row weights from the relevance of the targets."""
 
 from __future__ import annotations
 
@@ -19,30 +19,29 @@ def relevance_weights(
     floor: float = 0.0,
     sample_weight: ArrayLike | None = None,
 ) -> Floats:
-    """Weigh rows by the relevance of their targets, from 0 to 1.
+    """Compute weights that are proportional to the relevance of the targets, from 0 to 1.
 
-    The squared error with these weights is SERA, the squared error-relevance area, up to a factor:
-    its integral over all thresholds counts a row's error once for each threshold below the row's
-    relevance.
+    Up to a factor, the squared error with these weights is SERA, the squared error-relevance area;
+    see :func:`imbtorch.metrics.sera`.
 
     Parameters
     ----------
     y : array-like of shape (n,)
         Targets.
     relevance : "extremes", callable or array-like of shape (n,), default="extremes"
-        Numbers in [0, 1], or a function of ``y`` that gives them. ``"extremes"`` takes them from
-        the box plot of ``y``: 0 at the median, and 1 beyond a whisker that has outliers; on a side
-        without outliers 0.
+        Relevance in [0, 1] of each row, or a function of ``y`` that returns it. ``"extremes"``
+        computes it from the box plot of ``y``: it is 0 at the median and 1 beyond a whisker that
+        has outliers; on a side without outliers it is 0.
     floor : float in [0, 1), default=0.0
-        Mixed in: ``floor + (1 - floor) * relevance``. With 0 rows without relevance have weight 0
-        and take no part in the training.
+        Smallest weight before scaling: weights are ``floor + (1 - floor) * relevance``. With
+        ``floor=0`` rows of relevance 0 have weight 0 and take no part in the training.
     sample_weight : array-like of shape (n,), optional
-        What each row counts.
+        How often each row counts.
 
     Returns
     -------
     ndarray of shape (n,)
-        Not negative, with (weighted) mean 1.
+        Weights >= 0 with (weighted) mean 1.
 
     Raises
     ------
@@ -81,7 +80,7 @@ def relevance_weights(
 
 
 def _extremes(y: Floats, counted: Floats) -> Floats:
-    """Relevance by the box plot, cubic between its control points with slope 0 in each."""
+    """Compute relevance from the box plot: cubic from median to whisker, with slope 0 at both."""
     order = np.argsort(y)
     mass = np.cumsum(counted[order])
     at = np.searchsorted(mass, np.array([0.25, 0.5, 0.75]) * mass[-1])
@@ -98,7 +97,7 @@ def _extremes(y: Floats, counted: Floats) -> Floats:
         relevance += t * t * (3 - 2 * t)
     if not relevance.any():
         raise ValueError(
-            "y has no outliers in the sense of a box plot, so that 'extremes' finds nothing "
-            "relevant. Give the relevance of each row, or a function of y."
+            "y has no outliers in the sense of a box plot, so with 'extremes' every row has "
+            "relevance 0. Give the relevance of each row, or a function of y."
         )
     return relevance

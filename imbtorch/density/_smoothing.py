@@ -1,4 +1,4 @@
-"""Label distribution smoothing, and the window that it smooths with."""
+"""Label distribution smoothing, and the window that is used for the smoothing."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ def kernel_window(kernel: str = "gaussian", kernel_size: int = 5, sigma: float =
     Parameters
     ----------
     kernel : {"gaussian", "triangular", "laplace"}, default="gaussian"
-        Its form. The Gaussian is that of the authors' code, reflected at the ends of the window,
-        which makes it flatter than its formula.
+        Shape of the window. The Gaussian is computed as in the authors' code: it is reflected at
+        the ends of the window, so it is flatter than the Gaussian formula.
     kernel_size : int, default=5
-        Bins of the window; odd.
+        Number of bins of the window; odd.
     sigma : float > 0, default=2.0
-        Width in bins; the triangular window has none.
+        Width of the window in bins; not used by the triangular window.
 
     Returns
     -------
     ndarray of shape (kernel_size,)
-        Symmetric, with maximum 1.
+        Symmetric window with maximum 1.
 
     Raises
     ------
@@ -72,31 +72,33 @@ def lds_weights(
     count_range: tuple[float, float] | None = None,
     sample_weight: ArrayLike | None = None,
 ) -> Floats:
-    """Weigh rows by label distribution smoothing: inverse counts of smoothed bins.
+    """Compute weights by label distribution smoothing: inverse smoothed counts of target bins.
 
-    A bin next to well-filled ones is not rare, as a net learns from neighbouring targets too.
+    A bin next to bins with many rows counts as less rare, because a net also learns from
+    neighbouring targets.
 
     Parameters
     ----------
     y : array-like of shape (n,)
         Targets.
     n_bins : int, default=100
-        Bins of equal width over the range of ``y``; without effect with ``bin_width``.
+        Number of bins of equal width over the range of ``y``; not used with ``bin_width``.
     bin_width : float > 0 or None, default=None
         Width of the bins, whose edges are its multiples: 1 for whole numbers such as ages.
     kernel, kernel_size, sigma : str, int, float
-        See :func:`kernel_window`.
+        Window of the smoothing; see :func:`kernel_window`.
     reweight : {"inverse", "sqrt_inverse"}, default="sqrt_inverse"
-        One over the smoothed counts, or over the smoothed square roots of the counts.
+        Weights are one over the smoothed counts, or one over the smoothed square roots of the
+        counts.
     count_range : tuple (low, high) or None, default=None
-        Clip the counts before smoothing; the authors take (5, 1000) with ``"inverse"``.
+        Range to clip the counts to before smoothing; the authors use (5, 1000) with ``"inverse"``.
     sample_weight : array-like of shape (n,), optional
-        What each row counts.
+        How often each row counts.
 
     Returns
     -------
     ndarray of shape (n,)
-        Positive where the row counts, with (weighted) mean 1.
+        Weights with (weighted) mean 1; positive for every row whose ``sample_weight`` is positive.
 
     Raises
     ------
@@ -105,8 +107,9 @@ def lds_weights(
 
     Notes
     -----
-    Nothing lies beyond the first and last bin, so the weights of bins at the edges are larger than
-    those of bins as full further in. Weights stay finite: the bin of a row is never empty.
+    Bins beyond the first and the last bin count as empty. So the weights of bins at the edges are
+    larger than those of inner bins with the same counts. All weights are finite, because the bin of
+    a row is never empty.
 
     References
     ----------
@@ -128,7 +131,7 @@ def lds_weights(
     elif reweight != "inverse":
         raise ValueError(f"reweight must be 'inverse' or 'sqrt_inverse'; got {reweight!r}.")
     smoothed = convolve1d(counts, kernel_window(kernel, kernel_size, sigma), mode="constant")
-    present = smoothed > 0  # not so where all rows of a bin count 0
+    present = smoothed > 0  # 0 if all rows of the bin have weight 0
     inverse = np.divide(1, smoothed, out=np.zeros_like(smoothed), where=present)
     return mean_one(inverse[index], counted)
 
@@ -145,8 +148,8 @@ def _bin_index(y: Floats, n_bins: int, bin_width: float | None) -> NDArray[np.in
         position = np.floor(y / bin_width) - np.floor(low / bin_width)
         if position.max() > _MAX_BINS:
             raise ValueError(
-                f"bin_width={bin_width} cuts the range {low} to {high} of y into more than "
-                f"{_MAX_BINS} bins."
+                f"bin_width={bin_width} divides the range {low} to {high} of y into more than "
+                f"{_MAX_BINS} bins; use a larger bin_width."
             )
     index: NDArray[np.intp] = position.astype(np.intp)
     return index

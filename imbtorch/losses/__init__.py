@@ -9,9 +9,8 @@ from typing import Any
 
 from torch import nn
 
-from imbtorch._common.registry import unknown_name
 from imbtorch.losses._auc import *
-from imbtorch.losses._base import BaseLoss
+from imbtorch.losses._base import LOSSES, BaseLoss
 from imbtorch.losses._cross_entropy import *
 from imbtorch.losses._focal import *
 from imbtorch.losses._hinge import *
@@ -69,8 +68,7 @@ def all_losses() -> dict[str, type[BaseLoss]]:
     >>> "focal" in all_losses()
     True
     """
-    classes = (cls for cls in BaseLoss.__subclasses__() if cls.name)
-    return {cls.name: cls for cls in sorted(classes, key=lambda cls: cls.name)}
+    return LOSSES.sorted_by_name()
 
 
 def get_loss(name: str) -> BaseLoss:
@@ -97,14 +95,11 @@ def get_loss(name: str) -> BaseLoss:
     >>> get_loss("focal")
     FocalLoss()
     """
-    losses = all_losses()
-    if name not in losses:
-        raise ValueError(unknown_name("loss", name, losses, "give a module of torch"))
-    return losses[name]()
+    return LOSSES[name]()
 
 
 def as_loss(loss: Any) -> BaseLoss:
-    """Accept whatever may stand for a loss: a name, a loss of ours, or one of torch's.
+    """Turn a name, an imbtorch loss or one of torch's losses into a new loss object.
 
     Parameters
     ----------
@@ -121,7 +116,7 @@ def as_loss(loss: Any) -> BaseLoss:
     ValueError
         If the name is unknown.
     TypeError
-        If it is none of these.
+        If it is something else.
 
     Examples
     --------
@@ -139,6 +134,6 @@ def as_loss(loss: Any) -> BaseLoss:
     if isinstance(loss, nn.Module):
         return adapt(loss)
     raise TypeError(
-        f"loss must be a name ({', '.join(map(repr, all_losses()))}), an object from "
+        f"loss must be a name ({', '.join(map(repr, sorted(LOSSES)))}), an object from "
         f"imbtorch.losses or one of torch's losses; got {loss!r}."
     )

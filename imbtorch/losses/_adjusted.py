@@ -1,4 +1,4 @@
-"""What losses that train on adjusted logits share: the class prior, and the adjustment."""
+"""The class prior and the adjustment, for losses that train on adjusted logits."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from imbtorch.losses._log_space import cross_entropy_with_gradient
-
-__all__ = ["AdjustedLogitsMixin", "PriorMixin"]
+__all__ = ["AdjustedLogitsMixin", "PriorMixin", "cross_entropy_with_gradient"]
 
 
 def log_prior(class_counts: Tensor) -> Tensor:
     """Log shares of the counts, ``(c,)`` or ``(l, 2)``, finite where a class has no rows."""
-    # Half of the rarest class that has rows is rarer than anything seen, and not minus infinity.
+    # A class without rows gets half the count of the rarest class that has some: it is rarer than
+    # every class that was seen, and its logarithm is finite.
     rarest = class_counts.masked_fill(class_counts == 0, torch.inf).amin(-1, keepdim=True)
     counts = class_counts.clamp_min(rarest / 2)
     return (counts / counts.sum(-1, keepdim=True)).log()
@@ -33,7 +32,7 @@ def label_log_prior(class_counts: Tensor) -> Tensor:
 
 
 def not_prepared(loss: object) -> str:
-    """Message for a loss that has seen no counts."""
+    """Return the message for a loss that is used before ``prepare``."""
     return (
         f"{type(loss).__name__} needs the class counts of the training data: call "
         "loss.prepare(class_counts) before using it."
@@ -41,7 +40,7 @@ def not_prepared(loss: object) -> str:
 
 
 def check_labels(loss: object, n_labels: int, logits: Tensor) -> None:
-    """Complain where the loss was prepared for another number of labels."""
+    """Raise ValueError if the loss was prepared for another number of labels."""
     if n_labels != logits.shape[1]:
         raise ValueError(
             f"{type(loss).__name__} was prepared for {n_labels} label(s), but the logits have "
@@ -51,7 +50,7 @@ def check_labels(loss: object, n_labels: int, logits: Tensor) -> None:
 
 
 class PriorMixin:
-    """Keep the log class prior that ``prepare`` has seen, as a buffer.
+    """Keep the log class prior of the counts that ``prepare`` was given, as a buffer.
 
     Shape ``(c,)``; ``(l, 2)`` after counts per label, each row a prior of its own.
     """
@@ -84,6 +83,15 @@ class PriorMixin:
             log_prior = label_log_prior(log_prior.exp())
         check_labels(self, len(log_prior), logits)
         return log_prior.to(logits.dtype)
+
+
+def cross_entropy_with_gradient(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of each row and its gradient, softmax minus one-hot: ``(n,), (n, c)``."""
+    log_proba = torch.log_softmax(logits, dim=1)
+    index = target.unsqueeze(1)
+    gradient = log_proba.exp()
+    gradient.scatter_add_(1, index, gradient.new_full(index.shape, -1.0))
+    return log_proba.gather(1, index).squeeze(1).neg_(), gradient
 
 
 class AdjustedLogitsMixin:

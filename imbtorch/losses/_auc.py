@@ -36,7 +36,7 @@ class AUCMarginLoss(WholeBatchMixin, BaseLoss):
 
     .. math:: \ell = \mathrm{Var}_+ + \mathrm{Var}_- + \max(0, m + \mu_- - \mu_+)^2
 
-    Means and variances are those of the sigmoid scores of positives and of negatives. It needs
+    Means and variances are computed from the sigmoid scores of positives and of negatives. It needs
     neither auxiliary variables nor a special optimizer, and forms no pairs.
 
     Parameters
@@ -49,15 +49,15 @@ class AUCMarginLoss(WholeBatchMixin, BaseLoss):
     weight : array-like of shape (n_classes,) or None, default=None
         One factor per class; a factor common to all positives or negatives has no effect.
     ignore_index : int, default=-100
-        Rows with this target count for nothing (softmax form only).
+        Rows with this target are ignored (softmax form only).
     reduction : {"mean", "sum", "none", "weighted_mean"}, default="mean"
         Over the columns; ``"none"`` gives one value per column.
 
     Notes
     -----
     Use it to rank by the AUC, with batches that hold both classes. Row weights act in the means of
-    their class, so that class weights cancel. A batch of one class teaches nothing. Scores are no
-    probabilities.
+    their class, so that class weights cancel. A batch of one class has the value 0 and no gradient.
+    Scores are not probabilities.
 
     References
     ----------
@@ -117,15 +117,15 @@ class PairwiseLogisticLoss(WholeBatchMixin, BaseLoss):
     weight : array-like of shape (n_classes,) or None, default=None
         One factor per class; a factor common to all positives or negatives has no effect.
     ignore_index : int, default=-100
-        Rows with this target count for nothing (softmax form only).
+        Rows with this target are ignored (softmax form only).
     reduction : {"mean", "sum", "none", "weighted_mean"}, default="mean"
         Over the columns; ``"none"`` gives one value per column.
 
     Notes
     -----
-    Use it to rank by the AUC where scores need not be bounded. A pair weighs as the product of its
-    rows, so that class weights cancel. A batch of one class teaches nothing. Scores are no
-    probabilities.
+    Use it to rank by the AUC where scores need not be bounded. The weight of a pair is the product
+    of the weights of its rows, so that class weights cancel. A batch of one class has the value 0
+    and no gradient. Scores are not probabilities.
 
     References
     ----------
@@ -166,7 +166,7 @@ class PartialAUCLoss(WholeBatchMixin, BaseLoss):
     .. math:: \ell = \frac{1}{n_+ \, k} \sum_{i \in +} \sum_{j \in \mathrm{top}_k(-)}
         \log \left( 1 + e^{-(s_i - s_j)} \right), \qquad k = \mathrm{max\_fpr} \cdot n_-
 
-    The last of the top negatives counts in part where :math:`k` is no integer. With
+    Where :math:`k` is not an integer, the last of the top negatives counts in part. With
     ``max_fpr=1`` it is :class:`PairwiseLogisticLoss`.
 
     Parameters
@@ -179,15 +179,15 @@ class PartialAUCLoss(WholeBatchMixin, BaseLoss):
     weight : array-like of shape (n_classes,) or None, default=None
         One factor per class; a factor common to all positives or negatives has no effect.
     ignore_index : int, default=-100
-        Rows with this target count for nothing (softmax form only).
+        Rows with this target are ignored (softmax form only).
     reduction : {"mean", "sum", "none", "weighted_mean"}, default="mean"
         Over the columns; ``"none"`` gives one value per column.
 
     Notes
     -----
-    Use it where only a small rate of false alarms can be afforded. Weights of negatives share out
-    the budget, those of positives the mean, so that class weights cancel. A batch of one class
-    teaches nothing. Scores are no probabilities.
+    Use it where only a small rate of false alarms can be afforded. Weights of negatives divide the
+    budget, weights of positives act in the mean, so that class weights cancel. A batch of one class
+    has the value 0 and no gradient. Scores are not probabilities.
 
     References
     ----------

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import ABC
 from numbers import Integral
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, clone
 from torch import Tensor, nn
 
+from imbtorch._common.registry import Registered, Registry
 from imbtorch._common.sklearn_private import StrOptions, validate_parameter_constraints
 from imbtorch.losses._shapes import (
     as_index_rows,
@@ -21,10 +22,112 @@ from imbtorch.losses._shapes import (
     single_precision,
 )
 
-__all__ = ["BaseLoss"]
+__all__ = ["LOSSES", "BaseLoss", "LossModule"]
+
+Loss = TypeVar("Loss", bound="LossModule")
+
+LOSSES: Registry[BaseLoss] = Registry("loss", "give a module of torch")
 
 
-class BaseLoss(nn.Module, ABC):
+class _HasForm(Protocol):
+    """A task of which only the form of its targets matters here."""
+
+    @property
+    def form(self) -> str:
+        """``"softmax"``: one class per row; ``"sigmoid"``: several labels per row."""
+
+
+class LossModule(Registered, nn.Module, ABC):
+    """A torch module with scikit-learn's parameters, a name, and buffers that ``prepare`` makes.
+
+    Subclasses set ``_base_constraints`` and ``_parameter_constraints``: the allowed values of the
+    parameters that all losses of their base class have, and of their own hyper-parameters.
+
+    Parameters
+    ----------
+    reduction : {"mean", "sum", "none", "weighted_mean"}, default="mean"
+        How the values of rows become the value of a batch.
+    """
+
+    _test_params: ClassVar[tuple[dict[str, Any], ...]] = ({},)
+    _neutral_params: ClassVar[dict[str, Any] | None] = None
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {}
+    _base_constraints: ClassVar[dict[str, list[Any]]] = {
+        "reduction": [StrOptions({"mean", "sum", "none", "weighted_mean"})],
+    }
+
+    _home: Tensor
+
+    def __init__(self, *, reduction: str = "mean") -> None:
+        super().__init__()
+        self.register_buffer("_home", torch.empty(0), persistent=False)  # knows the device
+        self.reduction = reduction
+
+    # -- scikit-learn's parameters -----------------------------------------------------------
+
+    # borrowed rather than inherited: BaseEstimator would also bring its repr, its pickling and its
+    # tags, which belong to torch here
+    _get_param_names: Any = classmethod(BaseEstimator._get_param_names.__func__)
+    get_params = BaseEstimator.get_params
+    set_params = BaseEstimator.set_params
+
+    def __sklearn_clone__(self: Loss) -> Loss:
+        """Rebuild from the hyper-parameters; what ``prepare`` learned stays behind."""
+        params = self.get_params(deep=False)
+        return type(self)(**{key: clone(value, safe=False) for key, value in params.items()})
+
+    def extra_repr(self) -> str:
+        """Show the parameters that differ from their defaults."""
+        defaults = type(self)().get_params(deep=False)
+        params = self.get_params(deep=False)
+        return ", ".join(
+            f"{key}={value!r}"
+            for key, value in params.items()
+            if isinstance(value, Tensor) or value != defaults[key]
+        )
+
+    def _validate_parameters(self) -> None:
+        """Raise ValueError if a hyper-parameter has a value that its constraints do not allow."""
+        validate_parameter_constraints(
+            {**self._base_constraints, **self._parameter_constraints},
+            self.get_params(deep=False),
+            caller_name=type(self).__name__,
+        )
+
+    # -- what the training loop calls --------------------------------------------------------
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch begins, counted from 0, for losses that change during training."""
+
+    # -- buffers that ``prepare`` makes ------------------------------------------------------
+
+    def _move_buffers_home(self) -> None:
+        """Move what was computed on the CPU to the device that the loss lies on."""
+        for name, buffer in self._buffers.items():
+            if buffer is not None:
+                self._buffers[name] = buffer.to(self._home.device)
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        """Load what ``prepare`` has learned, also into a loss that is not prepared."""
+        for name in self._buffers:
+            saved = state_dict.get(prefix + name)
+            if saved is not None:  # torch copies into a buffer of the saved shape and dtype
+                self._buffers[name] = torch.empty_like(saved, device=self._home.device)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        try:
+            return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        except TypeError:  # Apple's devices have no float64, the dtype that ``prepare`` computes in
+            for name, buffer in self._buffers.items():
+                if buffer is not None and buffer.dtype == torch.float64:
+                    self._buffers[name] = buffer.float()
+            return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+
+
+class BaseLoss(LossModule):
     r"""Base class of every loss: a torch module with scikit-learn's parameters.
 
     A subclass writes ``per_sample`` (and ``per_label`` where a sigmoid form exists) for
@@ -36,11 +139,11 @@ class BaseLoss(nn.Module, ABC):
     weight : array-like of shape (n_classes,) or None, default=None
         One factor per class (per label in the sigmoid form), used as given.
     ignore_index : int, default=-100
-        Rows with this target count for nothing (softmax form only).
+        Rows with this target are ignored (softmax form only).
     reduction : {"mean", "sum", "none", "weighted_mean"}, default="mean"
-        ``"mean"`` divides the weighted sum by the number of rows, which keeps the balance that
-        the weights ask for whatever a batch holds; ``"weighted_mean"`` divides by the sum of the
-        weights, as ``torch.nn.CrossEntropyLoss`` does.
+        ``"mean"`` divides the weighted sum by the number of rows, which keeps the balance of the
+        weights whatever rows a batch holds; ``"weighted_mean"`` divides by the sum of the weights,
+        as ``torch.nn.CrossEntropyLoss`` does.
 
     Notes
     -----
@@ -61,39 +164,27 @@ class BaseLoss(nn.Module, ABC):
     tensor(0.5000)
     """
 
-    name: ClassVar[str] = ""
+    _registry: ClassVar[Registry[Any]] = LOSSES
     has_posterior: bool = True
     has_label_posterior: bool | None = None  # None: as has_posterior
     sums_over_rows: bool = True  # else a row's part depends on the other rows of the batch
-    _neutral_params: ClassVar[dict[str, Any] | None] = None
-    _test_params: ClassVar[tuple[dict[str, Any], ...]] = ({},)
     _gradcheck_params: ClassVar[dict[str, Any]] = {}
     _ordered_classes: ClassVar[bool] = False
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {}
     _base_constraints: ClassVar[dict[str, list[Any]]] = {
         "weight": [Tensor, None],
         "ignore_index": [Integral],
-        "reduction": [StrOptions({"mean", "sum", "none", "weighted_mean"})],
+        **LossModule._base_constraints,
     }
 
     weight: Tensor | None
-    _home: Tensor
 
     def __init__(
         self, *, weight: Any = None, ignore_index: int = -100, reduction: str = "mean"
     ) -> None:
-        super().__init__()
-        self.register_buffer("_home", torch.empty(0), persistent=False)  # knows the device
+        super().__init__(reduction=reduction)
         self.register_buffer("weight", None)
         self.weight = weight
         self.ignore_index = ignore_index
-        self.reduction = reduction
-
-    # scikit-learn's parameter contract, borrowed rather than inherited: BaseEstimator would also
-    # bring its repr, its pickling and its tags, which belong to torch here.
-    _get_param_names: Any = classmethod(BaseEstimator._get_param_names.__func__)
-    get_params = BaseEstimator.get_params
-    set_params = BaseEstimator.set_params
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Store ``weight`` as a tensor, so that it follows ``.to()`` and ``state_dict``."""
@@ -102,21 +193,6 @@ class BaseLoss(nn.Module, ABC):
                 torch.get_default_dtype()
             )
         super().__setattr__(name, value)
-
-    def __sklearn_clone__(self) -> BaseLoss:
-        """Rebuild from the hyper-parameters; what ``prepare`` learned stays behind."""
-        params = self.get_params(deep=False)
-        return type(self)(**{key: clone(value, safe=False) for key, value in params.items()})
-
-    def extra_repr(self) -> str:
-        """Show the parameters that differ from their defaults."""
-        defaults = type(self)().get_params(deep=False)
-        params = self.get_params(deep=False)
-        return ", ".join(
-            f"{key}={value!r}"
-            for key, value in params.items()
-            if isinstance(value, Tensor) or value != defaults[key]
-        )
 
     @property
     def class_weight(self) -> np.ndarray[Any, np.dtype[np.float64]] | None:
@@ -141,8 +217,8 @@ class BaseLoss(nn.Module, ABC):
     def with_gradient(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor] | None:
         """Loss of each row and its gradient in closed form, ``(n,), (n, c)``; None: autograd.
 
-        Optional: for a small net on a table autograd's walk through the loss is a good part of a
-        training step. Not differentiable itself.
+        Optional: for a small net on a table, the backward pass of autograd through the loss takes a
+        large part of a training step. The result is not differentiable itself.
         """
         return None
 
@@ -164,7 +240,7 @@ class BaseLoss(nn.Module, ABC):
     def log_scores(self, logits: Tensor) -> Tensor:
         """Normalised log-scores to predict with when no population is asked for, ``(n, c)``.
 
-        The posterior, but for losses whose authors predict on the raw logits.
+        The posterior, except for losses whose authors predict from the raw logits.
         """
         return self.log_posterior(logits)
 
@@ -182,13 +258,51 @@ class BaseLoss(nn.Module, ABC):
     def initial_bias(self, log_prior: Tensor) -> Tensor | None:
         """Output bias, shape ``(c,)``, at which an uninformed net predicts ``log_prior``.
 
-        Starting there spares the first epochs the work of learning the class frequencies. None
-        where the loss has no posterior: then no bias stands for them.
+        A net that starts there need not learn the class frequencies first. None where the loss has
+        no posterior: then no bias corresponds to them.
         """
         if not self.has_posterior:
             return None
         shift = self.log_prior_shift()
         return log_prior if shift is None else log_prior + shift
+
+    # -- what a loss can do ----------------------------------------------------------------
+
+    def has_form_for(self, task: _HasForm) -> bool:
+        """Return whether the loss is written for targets of this form.
+
+        Parameters
+        ----------
+        task : object with an attribute form
+            ``form`` is ``"softmax"``, one class per row, or ``"sigmoid"``, several labels per row.
+
+        Returns
+        -------
+        bool
+            Whether ``per_sample`` (softmax) or ``per_label`` (sigmoid) is written. Losses of a
+            whole batch have both forms.
+        """
+        cls = type(self)
+        if task.form == "sigmoid":
+            return cls.per_label is not BaseLoss.per_label
+        return cls.per_sample is not BaseLoss.per_sample
+
+    def has_posterior_for(self, task: _HasForm) -> bool:
+        """Return whether probabilities follow from the logits of a net trained with this loss.
+
+        Parameters
+        ----------
+        task : object with an attribute form
+            ``form`` is ``"softmax"``, one class per row, or ``"sigmoid"``, several labels per row.
+
+        Returns
+        -------
+        bool
+            ``has_posterior``; in the sigmoid form ``has_label_posterior``, unless it is None.
+        """
+        if task.form == "sigmoid" and self.has_label_posterior is not None:
+            return self.has_label_posterior
+        return self.has_posterior
 
     # -- what every loss inherits ----------------------------------------------------------
 
@@ -211,18 +325,12 @@ class BaseLoss(nn.Module, ABC):
         ValueError
             If a hyper-parameter is out of range, or the counts are not finite, negative or all 0.
         """
-        validate_parameter_constraints(
-            {**self._base_constraints, **self._parameter_constraints},
-            self.get_params(deep=False),
-            caller_name=type(self).__name__,
-        )
+        self._validate_parameters()
         counts = _check_counts(class_counts)
         if self.weight is not None:
             self._check_weight(len(counts))
         self._prepare(counts)
-        for name, buffer in self._buffers.items():
-            if buffer is not None:  # counts come as numbers; the loss may lie on a device already
-                self._buffers[name] = buffer.to(self._home.device)
+        self._move_buffers_home()
         return self
 
     def _check_weight(self, n_classes: int) -> None:
@@ -309,31 +417,6 @@ class BaseLoss(nn.Module, ABC):
         if target.ndim == 2:
             return (self.per_label(logits, target) * share).sum()
         return torch.dot(self.per_sample(logits, target).to(share.dtype), share)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Say which epoch begins, counted from 0, for losses that change during training."""
-
-    # -- buffers that ``prepare`` makes ------------------------------------------------------
-
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
-    ) -> None:
-        """Load what ``prepare`` has learned, also into a loss that is not prepared."""
-        for name in self._buffers:
-            saved = state_dict.get(prefix + name)
-            if saved is not None:
-                kind = saved.dtype if saved.is_floating_point() else None
-                self._buffers[name] = torch.empty_like(saved, device=self._home.device, dtype=kind)
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-
-    def _apply(self, fn: Any, recurse: bool = True) -> Any:
-        try:
-            return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        except TypeError:  # Apple's devices have no float64, the type that ``prepare`` computes in
-            for name, buffer in self._buffers.items():
-                if buffer is not None and buffer.dtype == torch.float64:
-                    self._buffers[name] = buffer.float()
-            return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
 
 
 def _check_counts(class_counts: Any) -> Tensor:

@@ -11,12 +11,13 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from imbtorch._common.sklearn_private import Interval, StrOptions
+from imbtorch.losses._adjusted import cross_entropy_with_gradient
 from imbtorch.losses._base import BaseLoss
-from imbtorch.losses._log_space import cross_entropy_with_gradient, pick
+from imbtorch.losses._log_space import pick
 
 __all__ = ["CrossEntropyLoss", "LabelAwareSmoothingLoss"]
 
-_FLOOR = 1e-4  # of the probabilities that smoothing is undone for
+_FLOOR = 1e-4  # smallest probability for which smoothing is undone
 
 
 def _smoothed_with_gradient(
@@ -38,7 +39,7 @@ def _undo_smoothing(log_proba: Tensor, smoothing: Any) -> Tensor:
 
     The minimiser is :math:`q_j = (1 - \varepsilon_j) \eta_j + s / c` with
     :math:`s = \sum_t \varepsilon_t \eta_t`; this solves it for :math:`\eta`. Exact down to 1e-4.
-    Below, the logarithm goes on with the slope of :math:`\log q`, so that scores under the spread
+    Below, the logarithm continues with the slope of :math:`\log q`, so that scores below the spread
     keep their order instead of all becoming 0.
     """
     n_classes = log_proba.shape[1]
@@ -53,7 +54,7 @@ def _undo_smoothing(log_proba: Tensor, smoothing: Any) -> Tensor:
 
 
 def _smoothed(log_prior: Tensor, smoothing: Any) -> Tensor:
-    """Log of the prediction that smoothed labels of this prior ask for, shape ``(c,)``."""
+    """Return the log of the best prediction for smoothed labels of this prior, ``(c,)``."""
     prior = torch.softmax(log_prior, dim=0)
     smoothed: Tensor = (1 - smoothing) * prior + (smoothing * prior).sum() / len(prior)
     return smoothed.log()
@@ -74,7 +75,7 @@ class CrossEntropyLoss(BaseLoss):
     weight : array-like of shape (n_classes,) or None, default=None
         One factor per class, used as given.
     ignore_index : int, default=-100
-        Rows with this target count for nothing.
+        Rows with this target are ignored.
     reduction : {"mean", "sum", "none", "weighted_mean"}, default="mean"
         See :class:`BaseLoss`.
 
@@ -91,7 +92,7 @@ class CrossEntropyLoss(BaseLoss):
     Examples
     --------
     Weights are used as given and the sum is divided by the number of rows (Chainer's and Keras's
-    meaning), so that one row alone feels its weight:
+    meaning), so that the weight also acts on a single row:
 
     >>> import torch
     >>> from imbtorch.losses import CrossEntropyLoss
@@ -132,7 +133,7 @@ class CrossEntropyLoss(BaseLoss):
 
     def with_gradient(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor] | None:
         """Softmax minus smoothed one-hot."""
-        if self._is_plain:  # the same value by a shorter way
+        if self._is_plain:  # the same value, computed faster
             return cross_entropy_with_gradient(logits, target)
         return _smoothed_with_gradient(logits, target, self.label_smoothing)
 
@@ -191,7 +192,7 @@ class LabelAwareSmoothingLoss(BaseLoss):
     weight : array-like of shape (n_classes,) or None, default=None
         One factor per class, used as given.
     ignore_index : int, default=-100
-        Rows with this target count for nothing.
+        Rows with this target are ignored.
     reduction : {"mean", "sum", "none", "weighted_mean"}, default="mean"
         See :class:`BaseLoss`.
 

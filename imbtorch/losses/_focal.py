@@ -1,4 +1,4 @@
-"""Focal loss and its relatives: rows that are classified well fade out."""
+"""Focal loss and its relatives: rows that are classified well count less."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["ClassBalancedLoss", "FocalLoss", "Poly1Loss"]
 
 
 def _log_parts(margin: Tensor) -> tuple[Tensor, Tensor]:
-    """``-log p`` and ``-log(1 - p)`` at this margin."""
+    """Compute ``-log p`` and ``-log(1 - p)`` at this margin."""
     return -F.logsigmoid(margin), -F.logsigmoid(-margin)
 
 
@@ -45,7 +45,7 @@ class _FocalForm(TrueClassMixin):
         return torch.exp(-self.gamma * minus_log_rest) * loss
 
     def _value_and_derivative(self, margin: Tensor) -> tuple[Tensor, Tensor]:
-        if not isinstance(self.gamma, Tensor) and self.gamma == 0:  # the same by a shorter way
+        if not isinstance(self.gamma, Tensor) and self.gamma == 0:  # the same, computed faster
             return -F.logsigmoid(margin), -torch.sigmoid(-margin)
         loss, minus_log_rest = _log_parts(margin)
         modulator = torch.exp(-self.gamma * minus_log_rest)
@@ -59,7 +59,7 @@ class _FocalForm(TrueClassMixin):
 
 
 class FocalLoss(_FocalForm, BaseLoss):
-    r"""Focal loss: cross-entropy that fades out for rows already classified well.
+    r"""Focal loss: cross-entropy in which rows that are classified well count less.
 
     .. math:: \ell = -(1 - p_t)^\gamma \log p_t
 
@@ -70,17 +70,17 @@ class FocalLoss(_FocalForm, BaseLoss):
     Parameters
     ----------
     gamma : float >= 0, default=2.0
-        How fast well-classified rows fade out.
+        How fast the weight of well-classified rows falls.
     weight : array-like of shape (n_classes,) or None, default=None
         One factor per class, used as given.
     ignore_index : int, default=-100
-        Rows with this target count for nothing.
+        Rows with this target are ignored.
     reduction : {"mean", "sum", "none", "weighted_mean"}, default="mean"
         See :class:`BaseLoss`.
 
     Notes
     -----
-    Use it where easy negatives swamp the gradient; search ``gamma`` in 0 to 5 beside
+    Use it where many easy negatives dominate the gradient; search ``gamma`` in 0 to 5 beside
     ``class_weight``. Its outputs are less extreme than probabilities; the inverse link gives the
     posterior back.
 
@@ -131,21 +131,21 @@ class ClassBalancedLoss(_FocalForm, BaseLoss):
     Parameters
     ----------
     beta : float in [0, 1), default=0.9999
-        0 weighs all classes alike, towards 1 the weights become inverse frequencies.
+        0 gives all classes the same weight; towards 1 the weights become inverse frequencies.
     gamma : float >= 0, default=0.0
         Focusing, as in focal loss; 0 is none.
     weight : array-like of shape (n_classes,) or None, default=None
         One more factor per class, used as given.
     ignore_index : int, default=-100
-        Rows with this target count for nothing.
+        Rows with this target are ignored.
     reduction : {"mean", "sum", "none", "weighted_mean"}, default="mean"
         See :class:`BaseLoss`.
 
     Notes
     -----
     Use it to reproduce long-tail results, or where inverse frequencies are too strong for classes
-    with a handful of rows. The weights depend on the size of the data: twice as many rows of every
-    class give other weights.
+    with few rows. The weights depend on the size of the data: twice as many rows of every class
+    give other weights.
 
     References
     ----------
@@ -162,7 +162,7 @@ class ClassBalancedLoss(_FocalForm, BaseLoss):
     """
 
     name = "class_balanced"
-    has_label_posterior = False  # a row weighs by its other labels too
+    has_label_posterior = False  # the weight of a row depends on its other labels
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "beta": [Interval(Real, 0, 1, closed="left")],
         "gamma": [Interval(Real, 0, None, closed="left")],
@@ -192,7 +192,7 @@ class ClassBalancedLoss(_FocalForm, BaseLoss):
     def _prepare(self, class_counts: Tensor) -> None:
         counts = class_counts if class_counts.ndim == 1 else class_counts[:, 1]
         rarest = counts[counts > 0].min() if bool(counts.any()) else 1.0
-        self.class_count = counts.clamp_min(float(rarest) / 2)  # no class weighs infinitely
+        self.class_count = counts.clamp_min(float(rarest) / 2)  # no class has an infinite weight
 
     @property
     def class_factor(self) -> Tensor:
@@ -233,7 +233,7 @@ class ClassBalancedLoss(_FocalForm, BaseLoss):
         return known[0] * factor, known[1] * factor.unsqueeze(1)
 
     def with_label_gradient(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor] | None:
-        """None: the weights of a row depend on its labels."""
+        """Return None: the weights of a row depend on its labels."""
         return None
 
     def log_prior_shift(self) -> Tensor | None:
@@ -256,14 +256,14 @@ class Poly1Loss(TrueClassMixin, BaseLoss):
     weight : array-like of shape (n_classes,) or None, default=None
         One factor per class, used as given.
     ignore_index : int, default=-100
-        Rows with this target count for nothing.
+        Rows with this target are ignored.
     reduction : {"mean", "sum", "none", "weighted_mean"}, default="mean"
         See :class:`BaseLoss`.
 
     Notes
     -----
     Use it as a one-parameter refinement of cross-entropy or focal loss: a positive ``epsilon``
-    pulls harder on rows of middling probability, which rare classes mostly are.
+    gives a larger gradient to rows of medium probability, which rows of rare classes mostly have.
 
     References
     ----------
@@ -312,7 +312,7 @@ class Poly1Loss(TrueClassMixin, BaseLoss):
     def _value_and_derivative(self, margin: Tensor) -> tuple[Tensor, Tensor]:
         loss, minus_log_rest = _log_parts(margin)
         rest, p = torch.exp(-minus_log_rest), torch.exp(-loss)
-        if not isinstance(self.gamma, Tensor) and self.gamma == 0:  # the same by a shorter way
+        if not isinstance(self.gamma, Tensor) and self.gamma == 0:  # the same, computed faster
             return loss + self.epsilon * rest, -rest * (1 + self.epsilon * p)
         modulator = torch.exp(-self.gamma * minus_log_rest)
         slope = rest * (1 + self.epsilon * (self.gamma + 1) * p) + self.gamma * p * loss

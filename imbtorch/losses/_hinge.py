@@ -1,4 +1,4 @@
-"""Hinge losses: a margin between raw logits, no probabilities."""
+"""Hinge losses: a margin between raw logits, without probabilities."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _balanced(slopes: Tensor, target: Tensor) -> Tensor:
 
 
 class HingeLoss(BaseLoss):
-    r"""Hinge loss: Weston and Watkins's for classes, the usual one for labels.
+    r"""Hinge loss: the one of Weston and Watkins for classes, the usual one for labels.
 
     .. math:: \ell = \frac{1}{c} \sum_{j \ne t} \max(0, 1 - z_t + z_j)
 
@@ -37,14 +37,14 @@ class HingeLoss(BaseLoss):
     weight : array-like of shape (n_classes,) or None, default=None
         One factor per class, used as given.
     ignore_index : int, default=-100
-        Rows with this target count for nothing.
+        Rows with this target are ignored.
     reduction : {"mean", "sum", "none", "weighted_mean"}, default="mean"
         See :class:`BaseLoss`.
 
     Notes
     -----
-    Use it for decisions rather than probabilities: rows beyond the margin stop pulling. Combine it
-    with class weights; for probabilities wrap the estimator in
+    Use it for decisions rather than probabilities: rows beyond the margin have no gradient. Combine
+    it with class weights; for probabilities wrap the estimator in
     :class:`sklearn.calibration.CalibratedClassifierCV`.
 
     References
@@ -79,7 +79,7 @@ class HingeLoss(BaseLoss):
         return torch.relu(1 - (2 * target - 1) * logits)
 
     def with_gradient(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Each violated margin pulls alike."""
+        """Give each violated margin the same gradient."""
         violations = _violations(logits, target)
         slopes = (violations > 0).to(logits.dtype) / logits.shape[1]
         return violations.mean(dim=1), _balanced(slopes, target)
@@ -98,14 +98,14 @@ class SquaredHingeLoss(BaseLoss):
     weight : array-like of shape (n_classes,) or None, default=None
         One factor per class, used as given.
     ignore_index : int, default=-100
-        Rows with this target count for nothing.
+        Rows with this target are ignored.
     reduction : {"mean", "sum", "none", "weighted_mean"}, default="mean"
         See :class:`BaseLoss`.
 
     Notes
     -----
-    Use it as :class:`HingeLoss` where a smooth loss trains better; rows far on the wrong side pull
-    in proportion to their distance, so that outliers pull hardest.
+    Use it as :class:`HingeLoss` where a smooth loss trains better; the gradient of rows on the
+    wrong side grows with their distance, so that outliers have the largest one.
 
     References
     ----------
@@ -137,7 +137,7 @@ class SquaredHingeLoss(BaseLoss):
         return torch.relu(1 - (2 * target - 1) * logits).square()
 
     def with_gradient(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Each violated margin pulls in proportion to itself."""
+        """Give each violated margin a gradient in proportion to the violation."""
         violations = _violations(logits, target)
         slopes = violations * (2 / logits.shape[1])
         return violations.square().mean(dim=1), _balanced(slopes, target)
@@ -153,14 +153,14 @@ class CrammerSingerLoss(BaseLoss):
     weight : array-like of shape (n_classes,) or None, default=None
         One factor per class, used as given.
     ignore_index : int, default=-100
-        Rows with this target count for nothing.
+        Rows with this target are ignored.
     reduction : {"mean", "sum", "none", "weighted_mean"}, default="mean"
         See :class:`BaseLoss`.
 
     Notes
     -----
-    Use it instead of :class:`HingeLoss` with many classes, most of which are no rivals. Combine it
-    with class weights. With two classes it is the binary hinge of :math:`z_1 - z_0`.
+    Use it instead of :class:`HingeLoss` with many classes, most of which are never confused.
+    Combine it with class weights. With two classes it is the binary hinge of :math:`z_1 - z_0`.
 
     References
     ----------
@@ -191,7 +191,7 @@ class CrammerSingerLoss(BaseLoss):
         return torch.relu(1 - pick(logits, target) + rival)
 
     def with_gradient(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Pull at the true class and its rival; rivals of equal logits share."""
+        """Share the gradient of the strongest rival among rivals of equal logits."""
         others = logits.scatter(1, target.unsqueeze(1), float("-inf"))
         rival = others.amax(dim=1, keepdim=True)
         values = torch.relu(1 - pick(logits, target) + rival.squeeze(1))

@@ -1,4 +1,4 @@
-"""Rebalanced labels: terms weighed by how rare a label is."""
+"""Rebalanced labels: terms are weighted by how rare a label is."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["DistributionBalancedLoss", "SigmoidEqualizationLoss"]
 
 
 class DistributionBalancedLoss(OneVsRestMixin, BaseLoss):
-    r"""Distribution-balanced loss: it corrects for labels in company, and for too many negatives.
+    r"""Distribution-balanced loss: it corrects for labels that occur together.
 
     .. math:: \ell = \hat r \left[ y \, \zeta(-(z - \nu)) + \frac{1 - y}{\lambda}
         \zeta(\lambda (z - \nu)) \right], \quad
@@ -26,9 +26,10 @@ class DistributionBalancedLoss(OneVsRestMixin, BaseLoss):
         r_c = \frac{1 / n_c}{\sum_{j: y_j = 1} 1 / n_j}, \quad
         \nu_c = \frac{\kappa}{\lambda} \log \left( \frac{N}{n_c} - 1 \right)
 
-    with softplus :math:`\zeta` and sigmoid :math:`\sigma`. :math:`r` makes up for a sampler of rare
-    labels also repeating the labels beside them; :math:`\nu` and :math:`\lambda` stop negatives
-    from pushing on once they are low enough. With ``gamma`` the terms fade as in focal loss.
+    with softplus :math:`\zeta` and sigmoid :math:`\sigma`. :math:`r` corrects for a sampler that
+    repeats rows of rare labels, and with them the other labels of these rows; :math:`\nu` and
+    :math:`\lambda` reduce the gradient of negatives that are low enough. With ``gamma`` the terms
+    are weighted as in focal loss.
 
     Parameters
     ----------
@@ -47,14 +48,14 @@ class DistributionBalancedLoss(OneVsRestMixin, BaseLoss):
     weight : array-like of shape (n_classes,) or None, default=None
         One factor per label, used as given.
     ignore_index : int, default=-100
-        Rows with this target count for nothing (softmax form only).
+        Rows with this target are ignored (softmax form only).
     reduction : {"mean", "sum", "none", "weighted_mean"}, default="mean"
         See :class:`BaseLoss`.
 
     Notes
     -----
     Use it for long-tailed multi-label data together with a sampler that repeats rows of rare
-    labels. Rows without labels get the largest weights. It leaves no posterior.
+    labels. Rows without labels get the largest weights. It has no posterior.
 
     References
     ----------
@@ -139,7 +140,7 @@ class DistributionBalancedLoss(OneVsRestMixin, BaseLoss):
     def _label_gradient(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         factor, signed, slope = self._terms(logits, target)
         loss = -F.logsigmoid(-signed)
-        if not isinstance(self.gamma, Tensor) and self.gamma == 0:  # the same by a shorter way
+        if not isinstance(self.gamma, Tensor) and self.gamma == 0:  # the same, computed faster
             return factor * loss, factor * slope * torch.sigmoid(signed)
         minus_log_rest = -F.logsigmoid(signed)
         fade, p = torch.exp(-self.gamma * minus_log_rest), torch.exp(-loss)
@@ -159,12 +160,12 @@ class SigmoidEqualizationLoss(OneVsRestMixin, BaseLoss):
     Parameters
     ----------
     threshold : float in [0, 1], default=0.00177
-        :math:`\lambda`: labels of a smaller share of the rows are rare. The default is that of the
+        :math:`\lambda`: labels of a smaller share of the rows are rare. The default is made for the
         LVIS data.
     weight : array-like of shape (n_classes,) or None, default=None
         One factor per label, used as given.
     ignore_index : int, default=-100
-        Rows with this target count for nothing (softmax form only).
+        Rows with this target are ignored (softmax form only).
     reduction : {"mean", "sum", "none", "weighted_mean"}, default="mean"
         See :class:`BaseLoss`.
 
@@ -172,7 +173,7 @@ class SigmoidEqualizationLoss(OneVsRestMixin, BaseLoss):
     -----
     Use it with hundreds of labels or classes in one-against-the-rest form: set ``threshold``
     between head and tail. One label alone is plain cross-entropy: its negatives are rows without
-    any label. It leaves no posterior.
+    any label. It has no posterior.
 
     References
     ----------

@@ -13,15 +13,6 @@ def pick(values: Tensor, index: Tensor) -> Tensor:
     return values.gather(1, index.unsqueeze(1)).squeeze(1)
 
 
-def cross_entropy_with_gradient(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of each row and its gradient, softmax minus one-hot: ``(n,), (n, c)``."""
-    log_proba = torch.log_softmax(logits, dim=1)
-    index = target.unsqueeze(1)
-    gradient = log_proba.exp()
-    gradient.scatter_add_(1, index, gradient.new_full(index.shape, -1.0))
-    return log_proba.gather(1, index).squeeze(1).neg_(), gradient
-
-
 def log_not_target(log_proba: Tensor, target: Tensor) -> Tensor:
     """``log(1 - p_t)`` for the true class, shape ``(n, c), (n,) -> (n,)``.
 

@@ -1,4 +1,4 @@
-"""Logit adjustment: trained on logits changed by the class prior, read on the raw ones."""
+"""Logit adjustment: trained on logits that the class prior changes, predicted from raw logits."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class LogitAdjustedLoss(AdjustedLogitsMixin, PriorMixin, BaseLoss):
     Trained with :math:`\tau = 1`, the raw logits minimise the *balanced* error, and
     :math:`\mathrm{softmax}(z + \log \pi)` is the posterior of the training population.
     ``tau=0`` is cross-entropy. In the sigmoid form each label is shifted by its own log-odds.
-    Predictions are read on the raw logits.
+    Predictions are made from the raw logits.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class LogitAdjustedLoss(AdjustedLogitsMixin, PriorMixin, BaseLoss):
     weight : array-like of shape (n_classes,) or None, default=None
         One factor per class, used as given.
     ignore_index : int, default=-100
-        Rows with this target count for nothing.
+        Rows with this target are ignored.
     reduction : {"mean", "sum", "none", "weighted_mean"}, default="mean"
         See :class:`BaseLoss`.
 
@@ -114,7 +114,7 @@ class BalancedSoftmaxLoss(AdjustedLogitsMixin, PriorMixin, BaseLoss):
     weight : array-like of shape (n_classes,) or None, default=None
         One factor per class, used as given.
     ignore_index : int, default=-100
-        Rows with this target count for nothing.
+        Rows with this target are ignored.
     reduction : {"mean", "sum", "none", "weighted_mean"}, default="mean"
         See :class:`BaseLoss`.
 
@@ -181,7 +181,7 @@ class CDTLoss(AdjustedLogitsMixin, PriorMixin, BaseLoss):
     weight : array-like of shape (n_classes,) or None, default=None
         One factor per class, used as given.
     ignore_index : int, default=-100
-        Rows with this target count for nothing.
+        Rows with this target are ignored.
     reduction : {"mean", "sum", "none", "weighted_mean"}, default="mean"
         See :class:`BaseLoss`.
 
@@ -259,7 +259,7 @@ class VSLoss(AdjustedLogitsMixin, PriorMixin, BaseLoss):
     weight : array-like of shape (n_classes,) or None, default=None
         One factor per class, used as given.
     ignore_index : int, default=-100
-        Rows with this target count for nothing.
+        Rows with this target are ignored.
     reduction : {"mean", "sum", "none", "weighted_mean"}, default="mean"
         See :class:`BaseLoss`.
 
@@ -313,7 +313,7 @@ class VSLoss(AdjustedLogitsMixin, PriorMixin, BaseLoss):
         return torch.addcmul(self.tau * log_prior, logits, shrink), shrink
 
     def log_posterior(self, logits: Tensor) -> Tensor:
-        """Posterior of the population in which the shift has made the classes alike."""
+        """Posterior of the population in which the shift has made all classes equally frequent."""
         shrink = _inverse_temperature(self._class_log_prior(logits), self.gamma)
         return torch.log_softmax(logits * shrink, dim=1)
 

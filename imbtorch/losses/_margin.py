@@ -1,4 +1,4 @@
-"""Margins and rivals: wider margins around rare classes, lighter rivals."""
+"""Margins and rivals: wider margins for rare classes, rivals that count less."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class LDAMLoss(AdjustedLogitsMixin, PriorMixin, BaseLoss):
         \Delta_j = \Delta_{\max} \left( \frac{n_{\min}}{n_j} \right)^{1/4}
 
     It is made for logits that are cosines, in [-1, 1]: give the net an
-    :class:`imbtorch.CosineLinear` as its last layer, for instance ``MLP(head="cosine")``. On free
-    logits a net escapes the margins by growing its weights. Predictions are read on the raw logits,
-    times ``scale``.
+    :class:`imbtorch.CosineLinear` as its last layer, for instance ``MLP(head="cosine")``. With
+    unbounded logits a net can avoid the margins by larger weights. Predictions are made from the
+    raw logits, times ``scale``.
 
     Parameters
     ----------
@@ -37,14 +37,14 @@ class LDAMLoss(AdjustedLogitsMixin, PriorMixin, BaseLoss):
     weight : array-like of shape (n_classes,) or None, default=None
         One factor per class, used as given.
     ignore_index : int, default=-100
-        Rows with this target count for nothing.
+        Rows with this target are ignored.
     reduction : {"mean", "sum", "none", "weighted_mean"}, default="mean"
         See :class:`BaseLoss`.
 
     Notes
     -----
-    Use it on long-tailed classes with a cosine head, with class weights that set in late in
-    training. The margins leave no posterior.
+    Use it on long-tailed classes with a cosine head, with class weights that start late in
+    training. Because of the margins it has no posterior.
 
     References
     ----------
@@ -110,20 +110,21 @@ class SoftmaxEqualizationLoss(AdjustedLogitsMixin, PriorMixin, BaseLoss):
     Parameters
     ----------
     gamma : float in [0, 1], default=0.9
-        Share of the push that rare classes are spared.
+        Share of the gradient from rows of other classes that rare classes do not get.
     threshold : float in [0, 1], default=0.005
         :math:`\lambda`: classes of a smaller share of the rows are rare.
     weight : array-like of shape (n_classes,) or None, default=None
         One factor per class, used as given.
     ignore_index : int, default=-100
-        Rows with this target count for nothing.
+        Rows with this target are ignored.
     reduction : {"mean", "sum", "none", "weighted_mean"}, default="mean"
         See :class:`BaseLoss`.
 
     Notes
     -----
     Use it with hundreds of classes, most of which are rare: set ``threshold`` between head and
-    tail. With two classes it does little but shift the rare one. Predict on the raw logits.
+    tail. With two classes it does little more than shift the rare one. Predictions are made from
+    the raw logits.
 
     References
     ----------
@@ -173,7 +174,7 @@ class SoftmaxEqualizationLoss(AdjustedLogitsMixin, PriorMixin, BaseLoss):
 
 
 class SeesawLoss(AdjustedLogitsMixin, PriorMixin, BaseLoss):
-    r"""Seesaw loss: rarer rivals are pushed down less, unless they really are confused.
+    r"""Seesaw loss: rarer rivals are pushed down less, unless they are confused with the class.
 
     .. math:: \ell = -\log \frac{e^{z_t}}{\sum_j S_{tj} e^{z_j}}, \qquad
         S_{tj} = \min\left(1, \frac{n_j}{n_t}\right)^p
@@ -193,14 +194,15 @@ class SeesawLoss(AdjustedLogitsMixin, PriorMixin, BaseLoss):
     weight : array-like of shape (n_classes,) or None, default=None
         One factor per class, used as given.
     ignore_index : int, default=-100
-        Rows with this target count for nothing.
+        Rows with this target are ignored.
     reduction : {"mean", "sum", "none", "weighted_mean"}, default="mean"
         See :class:`BaseLoss`.
 
     Notes
     -----
-    Use it with many long-tailed classes, where plain logit adjustment trades too many false alarms
-    for rare hits. Predict on the raw logits; the compensation leaves no posterior.
+    Use it with many long-tailed classes, where plain logit adjustment gives too many false alarms
+    for rare classes. Predictions are made from the raw logits; because of the compensation it has
+    no posterior.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Multi-label losses: the positives of each label are what is rare."""
+"""Multi-label losses: the positives of each label are rare."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class BCELoss(OneVsRestMixin, BaseLoss):
     weight : array-like of shape (n_classes,) or None, default=None
         One factor per label (per class in the softmax form), used as given.
     ignore_index : int, default=-100
-        Rows with this target count for nothing (softmax form only).
+        Rows with this target are ignored (softmax form only).
     reduction : {"mean", "sum", "none", "weighted_mean"}, default="mean"
         See :class:`BaseLoss`.
 
@@ -187,7 +187,7 @@ class BCELoss(OneVsRestMixin, BaseLoss):
 
 
 class AsymmetricLoss(OneVsRestMixin, BaseLoss):
-    r"""Asymmetric loss: easy negatives fade faster than positives, and the easiest vanish.
+    r"""Asymmetric loss: easy negatives count less than easy positives, the easiest not at all.
 
     .. math:: \ell = -y (1 - p)^{\gamma_+} \log p
         - (1 - y) p_m^{\gamma_-} \log(1 - p_m), \qquad p_m = \max(p - m, 0)
@@ -205,14 +205,14 @@ class AsymmetricLoss(OneVsRestMixin, BaseLoss):
     weight : array-like of shape (n_classes,) or None, default=None
         One factor per label, used as given.
     ignore_index : int, default=-100
-        Rows with this target count for nothing (softmax form only).
+        Rows with this target are ignored (softmax form only).
     reduction : {"mean", "sum", "none", "weighted_mean"}, default="mean"
-        See :class:`BaseLoss`; ``"sum"`` is the authors'.
+        See :class:`BaseLoss`; the authors use ``"sum"``.
 
     Notes
     -----
     Use it for many labels, each rare, where ranking and F-measures count: it is the usual choice
-    for images with many tags. The clip leaves no posterior.
+    for images with many tags. Because of the clip it has no posterior.
 
     References
     ----------

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from imbtorch._common.sklearn_private import Interval
+from imbtorch.losses._adjusted import cross_entropy_with_gradient
 from imbtorch.losses._base import BaseLoss
-from imbtorch.losses._log_space import cross_entropy_with_gradient, log_not_each
+from imbtorch.losses._log_space import log_not_each
 
 __all__ = ["OrdinalCDWLoss"]
 
@@ -30,14 +31,14 @@ class OrdinalCDWLoss(BaseLoss):
     weight : array-like of shape (n_classes,) or None, default=None
         One factor per class, used as given.
     ignore_index : int, default=-100
-        Rows with this target count for nothing.
+        Rows with this target are ignored.
     reduction : {"mean", "sum", "none", "weighted_mean"}, default="mean"
         See :class:`BaseLoss`.
 
     Notes
     -----
     Use it for grades, stages and ratings, with class weights where the ends are rare; search
-    ``alpha``. Its outputs are no probabilities. With two classes it is cross-entropy.
+    ``alpha``. Its outputs are not probabilities. With two classes it is cross-entropy.
 
     References
     ----------

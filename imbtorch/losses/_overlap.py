@@ -49,15 +49,15 @@ class SoftFbetaLoss(WholeBatchMixin, BaseLoss):
     weight : array-like of shape (n_classes,) or None, default=None
         One factor per class, used as given.
     ignore_index : int, default=-100
-        Rows with this target count for nothing (softmax form only).
+        Rows with this target are ignored (softmax form only).
     reduction : {"mean", "sum", "none", "weighted_mean"}, default="mean"
         Over the columns; ``"none"`` gives one value per column.
 
     Notes
     -----
     Use it to train for F at a threshold of one half, with batches that hold several positives.
-    Weights act inside the counts: a weight of 2 is a row given twice. A batch without positives has
-    no F-measure and teaches nothing. There is no posterior.
+    Weights act inside the counts: a row of weight 2 counts like two rows. A batch without positives
+    has no F-measure: its value is 0, without gradient. It has no posterior.
 
     References
     ----------
@@ -105,7 +105,7 @@ class SoftFbetaLoss(WholeBatchMixin, BaseLoss):
 
 
 class TverskyLoss(WholeBatchMixin, BaseLoss):
-    r"""One minus the Tversky index of a batch: false positives and negatives at their own price.
+    r"""One minus the Tversky index of a batch: false positives and negatives have prices.
 
     .. math:: \ell = 1 - \frac{tp + s}{tp + \alpha \, fp + \beta \, fn + s}
 
@@ -125,15 +125,15 @@ class TverskyLoss(WholeBatchMixin, BaseLoss):
     weight : array-like of shape (n_classes,) or None, default=None
         One factor per class, used as given.
     ignore_index : int, default=-100
-        Rows with this target count for nothing (softmax form only).
+        Rows with this target are ignored (softmax form only).
     reduction : {"mean", "sum", "none", "weighted_mean"}, default="mean"
         Over the columns; ``"none"`` gives one value per column.
 
     Notes
     -----
-    Use it as :class:`SoftFbetaLoss`, of the same counts, where misses cost more than false alarms.
-    Weights act inside
-    the counts; a batch without positives teaches nothing. There is no posterior.
+    Use it like :class:`SoftFbetaLoss`, with the same counts, where misses cost more than false
+    alarms. Weights act inside the counts; a batch without positives has the value 0 and no
+    gradient. It has no posterior.
 
     References
     ----------
@@ -182,7 +182,7 @@ class TverskyLoss(WholeBatchMixin, BaseLoss):
 
 
 class FocalTverskyLoss(WholeBatchMixin, BaseLoss):
-    r"""Tversky loss to a power, which shifts the work to columns of little overlap.
+    r"""Tversky loss to a power, which gives columns of little overlap more or less weight.
 
     .. math:: \ell = \left( 1 - \frac{tp + s}{tp + \alpha \, fp + \beta \, fn + s}
         \right)^\gamma
@@ -203,15 +203,16 @@ class FocalTverskyLoss(WholeBatchMixin, BaseLoss):
     weight : array-like of shape (n_classes,) or None, default=None
         One factor per class, used as given.
     ignore_index : int, default=-100
-        Rows with this target count for nothing (softmax form only).
+        Rows with this target are ignored (softmax form only).
     reduction : {"mean", "sum", "none", "weighted_mean"}, default="mean"
         Over the columns; ``"none"`` gives one value per column.
 
     Notes
     -----
     Use it with several classes or labels of unequal difficulty: with ``gamma < 1`` those that
-    overlap well already keep pulling. Counts are those of :class:`SoftFbetaLoss`. Weights act
-    inside the counts; a batch without positives teaches nothing. There is no posterior.
+    overlap well already keep a large gradient. Counts and weights are those of
+    :class:`SoftFbetaLoss`; a batch without positives has the value 0 and no gradient. It has no
+    posterior.
 
     References
     ----------

@@ -30,14 +30,14 @@ class GeneralizedCrossEntropyLoss(TrueClassMixin, BaseLoss):
     weight : array-like of shape (n_classes,) or None, default=None
         One factor per class, used as given.
     ignore_index : int, default=-100
-        Rows with this target count for nothing.
+        Rows with this target are ignored.
     reduction : {"mean", "sum", "none", "weighted_mean"}, default="mean"
         See :class:`BaseLoss`.
 
     Notes
     -----
-    Use it where labels are noisy. Rows of low :math:`p_t` hardly pull, and the rows of a rare class
-    start there: combine it with class weights or a sampler, not alone.
+    Use it where labels are noisy. Rows of low :math:`p_t` have a small gradient, and rows of a rare
+    class begin with a low one: combine it with class weights or a sampler.
 
     References
     ----------
@@ -72,7 +72,7 @@ class GeneralizedCrossEntropyLoss(TrueClassMixin, BaseLoss):
 
     @property
     def has_posterior(self) -> bool:  # type: ignore[override]
-        """Whether the minimiser determines the class probabilities: for every q below 1."""
+        """Whether the minimiser determines the class probabilities: it does for every q below 1."""
         return bool(self.q < 1) if not isinstance(self.q, Tensor) else True
 
     def _value(self, margin: Tensor) -> Tensor:
@@ -100,7 +100,7 @@ class SymmetricCrossEntropyLoss(TrueClassMixin, BaseLoss):
     weight : array-like of shape (n_classes,) or None, default=None
         One factor per class, used as given.
     ignore_index : int, default=-100
-        Rows with this target count for nothing.
+        Rows with this target are ignored.
     reduction : {"mean", "sum", "none", "weighted_mean"}, default="mean"
         See :class:`BaseLoss`.
 
@@ -175,15 +175,15 @@ class L1Loss(TrueClassMixin, BaseLoss):
     weight : array-like of shape (n_classes,) or None, default=None
         One factor per class, used as given.
     ignore_index : int, default=-100
-        Rows with this target count for nothing.
+        Rows with this target are ignored.
     reduction : {"mean", "sum", "none", "weighted_mean"}, default="mean"
         See :class:`BaseLoss`.
 
     Notes
     -----
     Use it against label noise, with class weights: alone it predicts the majority class wherever
-    that is the likelier one, and hardly pulls on the rows that it gets wrong. The minimiser is an
-    indicator of the likeliest class, so that there is no posterior.
+    that is the likelier one, and its gradient is small for the rows that it gets wrong. The
+    minimiser is an indicator of the likeliest class, so that there is no posterior.
 
     References
     ----------
@@ -218,7 +218,7 @@ class L1Loss(TrueClassMixin, BaseLoss):
         return super().per_label(logits, target) / 2
 
     def with_label_gradient(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Half of that of two classes."""
+        """Halve the value and the gradient of two classes."""
         known = super().with_label_gradient(logits, target)
         return None if known is None else (known[0] / 2, known[1] / 2)
 
@@ -235,13 +235,14 @@ class MSELoss(BaseLoss):
     weight : array-like of shape (n_classes,) or None, default=None
         One factor per class, used as given.
     ignore_index : int, default=-100
-        Rows with this target count for nothing.
+        Rows with this target are ignored.
     reduction : {"mean", "sum", "none", "weighted_mean"}, default="mean"
         See :class:`BaseLoss`.
 
     Notes
     -----
-    Use it for probabilities that a few outlying rows must not dominate: it is proper, and bounded.
+    Use it for probabilities where a few outliers must not dominate: it is a proper score, and
+    bounded.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""What stands for the loss of a net whose outputs are scores of no loss."""
+"""A stand-in for the loss of a net whose outputs are scores that no loss belongs to."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ __all__: list[str] = []
 
 
 class TauNormalizedScores(CrossEntropyLoss):
-    """Stands for the loss after ``tau_normalize``: the outputs are no posterior of any loss."""
+    """Stand-in for the loss after ``tau_normalize``: the outputs are no posterior of a loss."""
 
     has_posterior = False

@@ -35,7 +35,7 @@ class RecallAtTopLoss(WholeBatchMixin, BaseLoss):
     weight : array-like of shape (n_classes,) or None, default=None
         One factor per class, used as given.
     ignore_index : int, default=-100
-        Rows with this target count for nothing (softmax form only).
+        Rows with this target are ignored (softmax form only).
     reduction : {"mean", "sum", "none", "weighted_mean"}, default="mean"
         Over the columns; ``"none"`` gives one value per column.
 
@@ -43,7 +43,7 @@ class RecallAtTopLoss(WholeBatchMixin, BaseLoss):
     -----
     Use it where capacity is fixed, such as an inspection of the top 1 %, with batches large enough
     that the top share holds several rows. Weights count in the share and in the recall. A batch
-    without positives teaches nothing. Scores are no probabilities.
+    without positives has the value 0 and no gradient. Scores are not probabilities.
 
     References
     ----------
@@ -118,15 +118,15 @@ class SmoothAPLoss(WholeBatchMixin, BaseLoss):
     weight : array-like of shape (n_classes,) or None, default=None
         One factor per class, used as given.
     ignore_index : int, default=-100
-        Rows with this target count for nothing (softmax form only).
+        Rows with this target are ignored (softmax form only).
     reduction : {"mean", "sum", "none", "weighted_mean"}, default="mean"
         Over the columns; ``"none"`` gives one value per column.
 
     Notes
     -----
     Use it to rank by average precision, the usual score of rare positives, after a warm-up. Weights
-    count in the ranks and in the mean. Where neither the batch nor the memory holds positives, it
-    teaches nothing. Scores are no probabilities.
+    count in the ranks and in the mean. Where neither the batch nor the memory holds positives, its
+    value is 0, without gradient. Scores are not probabilities.
 
     References
     ----------
@@ -145,6 +145,7 @@ class SmoothAPLoss(WholeBatchMixin, BaseLoss):
     """
 
     name = "smooth_ap"
+    _counts_ties_half = True
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "temperature": [Interval(Real, 0, None, closed="neither")],
         "queue_size": [Interval(Integral, 0, None, closed="left")],
@@ -171,14 +172,14 @@ class SmoothAPLoss(WholeBatchMixin, BaseLoss):
         self.warmup_epochs = warmup_epochs
 
     def _prepare(self, class_counts: Tensor) -> None:
-        self.queue = None  # scores of another training run rank nothing here
+        self.queue = None  # scores of another training must not count in the ranks
 
     def _with_memory(
         self, scores: Tensor, positive: Tensor, weight: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Add the remembered rows, which are constants, and remember these."""
-        # Against scores of earlier steps the net could win by raising every score a little each
-        # step. Scores above the mean of their own batch leave it no such way.
+        # Compared with scores of earlier steps, the loss would fall if every score rose a little in
+        # each step. Scores relative to the mean of their own batch prevent this.
         scores = scores - safe_ratio((weight * scores).sum(0), weight.sum(0))
         current = torch.stack([scores, positive, weight])
         queue = self.queue

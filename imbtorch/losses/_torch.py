@@ -66,7 +66,7 @@ _INPUTS: dict[type[nn.Module], Inputs] = {
 
 
 def _evaluate(loss: nn.Module, logits: Tensor, target: Tensor) -> Tensor:
-    """Give ``loss`` what it expects; two of torch's are computed from logits, where they hold."""
+    """Call ``loss`` with the inputs that it expects; compute two of torch's losses from logits."""
     if type(loss) is nn.BCELoss:  # on probabilities it has no gradient once they round to 0 or 1
         log_proba, hot = _log_probabilities(logits, target)
         return -(hot * log_proba + (1 - hot) * log_not_each(log_proba))
@@ -94,7 +94,7 @@ class TorchLoss(BaseLoss):
     weight : array-like of shape (n_classes,) or None, default=None
         One factor per class, used as given.
     ignore_index : int, default=-100
-        Rows with this target count for nothing.
+        Rows with this target are ignored.
     reduction : {"mean", "sum", "none", "weighted_mean"}, default="mean"
         See :class:`BaseLoss`.
 

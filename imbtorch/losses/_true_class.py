@@ -8,13 +8,13 @@ together. The margin does not saturate where :math:`p_t` rounds to 0 or 1, so no
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from scipy.optimize import brentq
 from torch import Tensor
 
+from imbtorch.losses._base import BaseLoss
 from imbtorch.losses._log_space import log_not_each, pick
 
 __all__ = ["TrueClassMixin"]
@@ -31,14 +31,11 @@ def _log_odds_of_others(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]
     return above, torch.logsumexp(above, dim=1)
 
 
-class TrueClassMixin:
+class TrueClassMixin(BaseLoss):
     """Softmax form, sigmoid form, gradient and inverse link from ``_value`` and ``_log_slope``.
 
     Place it before ``BaseLoss`` in the bases.
     """
-
-    has_posterior: bool
-    log_prior_shift: Any
 
     def _value(self, margin: Tensor) -> Tensor:
         """Loss at this margin, element by element."""

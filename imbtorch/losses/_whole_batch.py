@@ -10,6 +10,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from imbtorch._common.sklearn_private import Interval
+from imbtorch.losses._base import BaseLoss
 from imbtorch.losses._log_space import log_not_each
 from imbtorch.losses._one_vs_rest import one_hot
 from imbtorch.losses._shapes import (
@@ -27,7 +28,7 @@ WARMUP_CONSTRAINT: dict[str, list[Any]] = {
 }
 
 
-class WholeBatchMixin:
+class WholeBatchMixin(BaseLoss):
     """Both forms, weights, warm-up and batches without positives, from ``_column_values``.
 
     Two classes are one column of logit ``z_1 - z_0``; more are one column each against the rest. A
@@ -42,11 +43,8 @@ class WholeBatchMixin:
     sums_over_rows = False
     _on_probabilities: ClassVar[bool] = False
     _compares: ClassVar[bool] = False  # positives with negatives: both are needed
+    _counts_ties_half: ClassVar[bool] = False  # then a row that is given twice has another rank
     warmup_epochs: int
-    ignore_index: int
-    reduction: str
-    weight: Tensor | None
-    _class_factors: Any
     _epoch: int | None = None
 
     def _column_values(self, scores: Tensor, positive: Tensor, weight: Tensor) -> Tensor:
@@ -71,6 +69,10 @@ class WholeBatchMixin:
     def is_warming_up(self) -> bool:
         """Whether the loss is cross-entropy now; never without ``set_epoch``."""
         return self._epoch is not None and self._epoch < self.warmup_epochs
+
+    def has_form_for(self, task: Any) -> bool:
+        """Return True: a column is a class in the softmax form, a label in the sigmoid form."""
+        return True
 
     # -- forms -----------------------------------------------------------------------------
 
@@ -105,23 +107,26 @@ class WholeBatchMixin:
             rows, labels, weights = map(as_label_rows, (logits, target.to(logits.dtype), given))
             if self.weight is not None:
                 weights = weights * self._class_factors(rows.shape[1], rows)
-            return self._of_labels(rows, labels, weights)
+            return self._value_of_labels(rows, labels, weights)
         rows, index, kept = as_index_rows(logits, target, self.ignore_index)
         weights = given.reshape(-1) * kept
-        if self.weight is not None:
-            weights = weights * self._class_factors(rows.shape[1], rows)[index]
-        return self._of_classes(rows, index, weights, kept.sum())
+        factors = self._class_factors(rows.shape[1], rows)
+        if isinstance(factors, Tensor):
+            weights = weights * factors[index]
+        return self._value_of_classes(rows, index, weights, kept.sum())
 
-    def _of_labels(self, logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    def _value_of_labels(self, logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+        """Value in the sigmoid form, from logits, labels and weights of shape ``(n, l)``."""
         if self.is_warming_up:
             values = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
             return reduce(values * weights, weights, labels.numel(), self._warm_reduction)
         scores = torch.sigmoid(logits) if self._on_probabilities else logits
         return self._reduce_columns(scores, labels, weights)
 
-    def _of_classes(
+    def _value_of_classes(
         self, logits: Tensor, index: Tensor, weights: Tensor, n_rows: Tensor | int
     ) -> Tensor:
+        """Value in the softmax form, from logits ``(n, c)``, class indices and weights ``(n,)``."""
         if self.is_warming_up:
             values = F.cross_entropy(logits, index, reduction="none")
             return reduce(values * weights, weights, n_rows, self._warm_reduction)
@@ -160,18 +165,19 @@ class WholeBatchMixin:
         """Loss of a batch, a scalar; ``share`` is the weights divided by their number."""
         if target.ndim == 2:
             weights = (share * target.numel()).expand_as(target)
-            return self._of_labels(logits, target, weights).sum()
-        return self._of_classes(logits, target, share * len(share), len(share)).sum()
+            return self._value_of_labels(logits, target, weights).sum()
+        return self._value_of_classes(logits, target, share * len(share), len(share)).sum()
 
     def log_posterior(self, logits: Tensor) -> Tensor:
-        """Normalised scores, no probabilities: softmax of the logits."""
+        """Normalised scores, not probabilities: softmax of the logits."""
         return torch.log_softmax(logits, dim=1)
 
 
 def anchors(positive: Tensor) -> Tensor | slice:
-    """Rows that are positive in some column: where they are few, so are the pairs.
+    """Select the rows that are positive in some column, so that there are few pairs.
 
-    Looking costs a wait on a device, and a shape that depends on data; there all rows are taken.
+    On a device other than the CPU all rows are taken: to select some would wait for the device, and
+    give a shape that depends on the data.
     """
     if positive.device.type != "cpu" or torch.compiler.is_compiling():
         return slice(None)

@@ -1,4 +1,4 @@
-"""How far probabilities of every class, not just of the predicted one, are from frequencies."""
+"""Calibration errors of the probabilities of all classes, not only of the predicted class."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["adaptive_ece", "classwise_ece"]
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.intp]
-_ROUNDING = 1e-9  # 0.07 * 100 is more than 7
+_ROUNDING = 1e-9  # tolerance of bin edges: in floats 0.07 * 100 is more than 7
 
 
 def classwise_ece(
@@ -30,18 +30,19 @@ def classwise_ece(
 ) -> float:
     """Average the expected calibration errors of the classes.
 
-    For each class the rows are binned by its probability; the error is the mean over rows of
-    ``|share of the class - mean probability|`` of the row's bin. Unlike the error of the predicted
-    class alone, it sees rare classes, which are seldom predicted.
+    For each class the rows are binned by the probability of the class. The error is the mean over
+    rows of ``|share of the class - mean probability|`` in the row's bin. Unlike the error of the
+    predicted class alone, it includes rare classes, which are seldom predicted.
 
     Parameters
     ----------
     y_true : array-like of shape (n,)
         True labels, of any type.
     proba : array-like of shape (n, n_classes) or (n,)
-        Probabilities in the order of the sorted labels; of the second one, where there are two.
+        Probabilities in the order of the sorted labels; a vector holds those of the second of two
+        labels.
     n_bins : int, default=15
-        Bins of equal width, ``(j / n_bins, (j + 1) / n_bins]``.
+        Number of bins of equal width, ``(j / n_bins, (j + 1) / n_bins]``.
     labels : array-like of shape (n_classes,) or None, default=None
         Labels of the columns of ``proba``, in that order. None takes those of ``y_true``, sorted.
     sample_weight : array-like of shape (n,) or None, default=None
@@ -50,12 +51,12 @@ def classwise_ece(
     Returns
     -------
     float
-        In [0, 1], 0 is best.
+        The error in [0, 1]; 0 is best.
 
     Raises
     ------
     ValueError
-        If ``proba`` are no probabilities, or do not fit the labels.
+        If ``proba`` does not hold probabilities, or does not fit the labels.
 
     See Also
     --------
@@ -72,7 +73,7 @@ def classwise_ece(
     >>> round(classwise_ece([0, 0, 0, 1], [0.3, 0.3, 0.3, 0.3]), 4)
     0.05
 
-    As a scorer; ``labels`` matters where a fold may lack a class:
+    As a scorer; ``labels`` is needed if a fold may lack a class:
 
     >>> from sklearn.metrics import make_scorer
     >>> scorer = make_scorer(
@@ -92,18 +93,20 @@ def adaptive_ece(
 ) -> float:
     """Average the calibration errors of the classes over bins of equal mass.
 
-    Where most probabilities of a rare class lie near 0, bins of equal width put them all into the
-    first one; these have the same number of rows each.
+    If most probabilities of a rare class lie near 0, bins of equal width put them all into the
+    first bin. Bins of equal mass each have the same number of rows.
 
     Parameters
     ----------
     y_true : array-like of shape (n,)
         True labels, of any type.
     proba : array-like of shape (n, n_classes) or (n,)
-        Probabilities in the order of the sorted labels; of the second one, where there are two.
+        Probabilities in the order of the sorted labels; a vector holds those of the second of two
+        labels.
     n_bins : int, default=15
-        Bins of equal mass, for each class. Equal probabilities share a bin, so that the order of
-        rows does not matter; bins therefore count by their mass.
+        Number of bins of equal mass for each class. Equal probabilities are put into the same bin,
+        so that the order of the rows does not matter. Bins are weighted by their mass, which may
+        therefore differ.
     labels : array-like of shape (n_classes,) or None, default=None
         Labels of the columns of ``proba``, in that order. None takes those of ``y_true``, sorted.
     sample_weight : array-like of shape (n,) or None, default=None
@@ -112,12 +115,12 @@ def adaptive_ece(
     Returns
     -------
     float
-        In [0, 1], 0 is best.
+        The error in [0, 1]; 0 is best.
 
     Raises
     ------
     ValueError
-        If ``proba`` are no probabilities, or do not fit the labels.
+        If ``proba`` does not hold probabilities, or does not fit the labels.
 
     See Also
     --------
@@ -133,7 +136,7 @@ def adaptive_ece(
     >>> round(adaptive_ece([0, 0, 0, 1], [0.01, 0.02, 0.1, 0.3], n_bins=2), 4)
     0.1575
 
-    As a scorer; ``labels`` matters where a fold may lack a class:
+    As a scorer; ``labels`` is needed if a fold may lack a class:
 
     >>> from sklearn.metrics import make_scorer
     >>> scorer = make_scorer(
@@ -174,7 +177,7 @@ def _column_of_each_row(y_true: ArrayLike, labels: ArrayLike | None, columns: Fl
     if len(names) != columns.shape[1]:
         raise ValueError(
             f"proba has {columns.shape[1]} columns, but there are {len(names)} labels, "
-            f"{names[:10].tolist()}. Where y_true lacks a class, give all of them as labels."
+            f"{names[:10].tolist()}. If y_true lacks a class, give all of them as labels."
         )
     if labels is None:
         return codes
@@ -194,7 +197,7 @@ def _equal_width(column: Floats, weights: Floats, n_bins: int) -> Codes:
 
 
 def _equal_mass(column: Floats, weights: Floats, n_bins: int) -> Codes:
-    # A value goes where the middle of its mass lies, among the masses of all values
+    # the bin of a value is that of the middle of its mass in the cumulative mass of all values
     values, position = np.unique(column, return_inverse=True)
     mass = np.bincount(position, weights, len(values))
     middle = (np.cumsum(mass) - mass / 2) / mass.sum()

@@ -1,4 +1,4 @@
-"""What the metrics share: checks of their inputs, and the groups of frequency."""
+"""Helpers of the metrics: input checks, and groups by the number of training rows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Floats = NDArray[np.float64]
 
 
 def as_labels(values: ArrayLike, name: str, n: int | None = None) -> NDArray[Any]:
-    """Return labels of any type as a vector of ``n`` values, none of them missing."""
+    """Return labels of any type as a vector of ``n`` values; raise an error if one is missing."""
     labels: NDArray[Any] = column_or_1d(values)
     _check_length(len(labels), name, n)
     if _any_missing(labels):
@@ -73,33 +73,33 @@ def encode(labels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
 
 
 def is_text(labels: NDArray[Any]) -> bool:
-    """Whether the labels are strings; an array of numbers equals none of them."""
+    """Return whether the labels are strings, which never equal numbers."""
     return labels.dtype.kind in "UST" or (labels.dtype.kind == "O" and isinstance(labels[0], str))
 
 
 def is_positive(y_true: ArrayLike, pos_label: Any) -> NDArray[np.bool_]:
-    """Mark the rows of class ``pos_label``; a set without any must be believable."""
+    """Mark the rows of class ``pos_label``; raise ValueError if ``pos_label`` looks wrong."""
     labels = as_labels(y_true, "y_true")
     same_type = is_text(labels) == isinstance(pos_label, str)
     positive: NDArray[np.bool_] = labels == pos_label if same_type else np.zeros(len(labels), bool)
     # a fold may happen to have no positives, but two other labels mean a wrong pos_label
     if not positive.any() and (not same_type or (labels != labels[0]).any()):
         raise ValueError(
-            f"pos_label={pos_label!r} is none of the labels of y_true, "
-            f"{encode(labels)[0][:10].tolist()}; set pos_label to the class that is looked for."
+            f"pos_label={pos_label!r} is not one of the labels of y_true, "
+            f"{encode(labels)[0][:10].tolist()}; set pos_label to the positive class."
         )
     return positive
 
 
 def row_weights(sample_weight: ArrayLike | None, n: int) -> Floats:
-    """Return one weight >= 0 per row: exact ones for None, else shares of 1."""
+    """Return one weight >= 0 per row: all equal to 1 for None, else scaled to sum to 1."""
     return np.ones(n) if sample_weight is None else row_shares(sample_weight, n)
 
 
 def frequency_groups(
     counts: NDArray[Any], thresholds: Sequence[float]
 ) -> dict[str, NDArray[np.bool_]]:
-    """Mark what has many, a medium number of, and few training rows."""
+    """Return masks of the counts that are many, medium and few training rows."""
     if len(thresholds) != 2 or not 0 <= thresholds[0] <= thresholds[1]:
         raise ValueError(
             "thresholds must be two numbers of training rows, 0 <= few <= many; got "

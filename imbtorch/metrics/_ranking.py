@@ -1,4 +1,4 @@
-"""How well scores rank the rare class first."""
+"""Metrics of how well scores rank the rare class first."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ __all__ = ["card_precision_at_k", "mean_average_precision", "precision_at_k"]
 def mean_average_precision(
     codes: NDArray[Any], scores: NDArray[Any], sample_weight: NDArray[Any] | None = None
 ) -> float:
-    """Average precision of the rarer class of two, or its mean over the classes that occur.
+    """Compute the average precision of the rarer of two classes, or the mean over all classes.
+
+    Classes without rows are left out of the mean.
 
     Parameters
     ----------
@@ -32,7 +34,7 @@ def mean_average_precision(
     Returns
     -------
     float
-        In [0, 1]; NaN where no class can be told apart from the rest.
+        The average precision in [0, 1]; NaN if all rows belong to one class.
 
     Examples
     --------
@@ -54,9 +56,9 @@ def mean_average_precision(
 
 
 def precision_at_k(y_true: ArrayLike, y_score: ArrayLike, k: int, *, pos_label: Any = 1) -> float:
-    """Share of positives among the ``k`` rows of greatest score.
+    """Compute the share of positives among the ``k`` rows of greatest score.
 
-    What counts where only so many cases can be looked at.
+    Use this metric if only ``k`` cases can be examined.
 
     Parameters
     ----------
@@ -65,19 +67,21 @@ def precision_at_k(y_true: ArrayLike, y_score: ArrayLike, k: int, *, pos_label: 
     y_score : array-like of shape (n,)
         Scores; greater means more likely positive.
     k : int
-        How many rows are looked at, 1 to n.
+        Number of rows to examine, 1 to n.
     pos_label : label, default=1
-        The class that is looked for; all others are negative.
+        The positive class; all others are negative.
 
     Returns
     -------
     float
-        In [0, 1]. Of rows with the same score as the last one, the expectation over their order.
+        The precision in [0, 1]. If other rows have the same score as the last of the ``k``, it is
+        the expected value over their random order.
 
     Raises
     ------
     ValueError
-        If ``k`` is out of range, lengths differ, a score is NaN or no label fits ``pos_label``.
+        If ``k`` is out of range, lengths differ, a score is NaN, or ``pos_label`` is not one of the
+        labels.
 
     Examples
     --------
@@ -111,11 +115,11 @@ def card_precision_at_k(
     *,
     pos_label: Any = 1,
 ) -> float:
-    """Share of compromised cards among the ``k`` most suspicious ones, mean over the days.
+    """Compute the share of compromised cards among the ``k`` most suspicious, averaged over days.
 
-    A card is as suspicious as its most suspicious transaction of the day, and compromised if one
-    of them is a fraud. A compromised card among the first ``k`` is found, and left out on the
-    following days: a second fraud on it can no longer be prevented.
+    The score of a card is the largest score of its transactions on that day. The card is
+    compromised if one of these transactions is a fraud. A compromised card among the first ``k``
+    counts as found, and is left out on later days, because it will be blocked.
 
     Parameters
     ----------
@@ -128,20 +132,22 @@ def card_precision_at_k(
     customers : array-like of shape (n,)
         Card, or customer, of each transaction.
     k : int, default=100
-        Cards that can be checked a day. A day with fewer cards is still divided by ``k``.
+        Number of cards that can be checked per day. The number of cards that are found on a day is
+        divided by ``k`` even if the day has fewer cards.
     pos_label : label, default=1
         The class of frauds.
 
     Returns
     -------
     float
-        In [0, 1]. The best possible value is below 1 where a day has fewer than ``k`` compromised
-        cards. Cards of the same score are checked in the order of their sorted names.
+        The precision in [0, 1]. The best possible value is below 1 if a day has fewer than ``k``
+        compromised cards. Cards of the same score are checked in the order of their sorted names.
 
     Raises
     ------
     ValueError
-        If ``k`` is below 1, lengths differ, a score is NaN or no label fits ``pos_label``.
+        If ``k`` is below 1, lengths differ, a score is NaN, or ``pos_label`` is not one of the
+        labels.
 
     References
     ----------
@@ -151,7 +157,7 @@ def card_precision_at_k(
 
     Examples
     --------
-    On day 2 card "a", which was found on day 1, is left out:
+    Card "a" was found on day 1, so it is left out on day 2:
 
     >>> from imbtorch.metrics import card_precision_at_k
     >>> days, cards = [1, 1, 1, 2, 2], ["a", "a", "b", "a", "b"]
@@ -164,7 +170,7 @@ def card_precision_at_k(
     score = as_numbers(y_score, "y_score", n, allow_inf=True)
     dates, day = encode(as_labels(days, "days", n))
     names, card = encode(as_labels(customers, "customers", n))
-    # One line for each card of each day, ordered by day
+    # one line for each pair of card and day, ordered by day
     lines, line = np.unique(day * len(names) + card, return_inverse=True)
     suspicion = np.full(len(lines), -np.inf)
     np.maximum.at(suspicion, line, score)

@@ -1,4 +1,4 @@
-"""Recall of each class, summed up so that a class left behind shows."""
+"""Summaries of the recalls of all classes that show a class with a low recall."""
 
 from __future__ import annotations
 
@@ -30,10 +30,11 @@ def recall_by_frequency(
     thresholds: Sequence[float] = (20, 100),
     sample_weight: ArrayLike | None = None,
 ) -> dict[str, float]:
-    """Mean recall of the classes with many, a medium number of, and few training rows.
+    """Compute the mean recall of classes with many, a medium number of, and few training rows.
 
-    Long-tailed recognition reports it beside the overall accuracy, as "many-shot", "medium-shot"
-    and "few-shot" accuracy: on a balanced test set they are the same.
+    Work on long-tailed recognition reports these numbers beside the overall accuracy. There they
+    are called "many-shot", "medium-shot" and "few-shot" accuracy, which is the same on a balanced
+    test set.
 
     Parameters
     ----------
@@ -42,9 +43,10 @@ def recall_by_frequency(
     y_pred : array-like of shape (n,)
         Predicted labels.
     y_train : array-like of shape (n_train,) or mapping of label to count
-        Labels of the training rows, or how many there are. A class without any has few.
+        Labels of the training rows, or the number of rows of each label. A class without training
+        rows belongs to the group "few".
     thresholds : pair of numbers, default=(20, 100)
-        "few" is less than the first, "many" is more than the second.
+        "few" means fewer rows than the first number, "many" more than the second.
     sample_weight : array-like of shape (n,) or None, default=None
         Weights >= 0 of the rows that are evaluated.
 
@@ -57,8 +59,8 @@ def recall_by_frequency(
     Raises
     ------
     ValueError
-        If lengths differ, labels are missing or of different kinds, ``y_train`` has none of the
-        classes, or the thresholds are no ascending pair.
+        If lengths differ, labels are missing or of different types, ``y_train`` has none of the
+        classes, or the thresholds are not an ascending pair.
 
     References
     ----------
@@ -96,7 +98,7 @@ def recall_by_frequency(
 def min_class_recall(
     y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None = None
 ) -> float:
-    """Recall of the class that is recognised worst.
+    """Compute the smallest recall of all classes.
 
     Parameters
     ----------
@@ -105,17 +107,17 @@ def min_class_recall(
     y_pred : array-like of shape (n,)
         Predicted labels.
     sample_weight : array-like of shape (n,) or None, default=None
-        Weights >= 0 of the rows. A class without weight is left out.
+        Weights >= 0 of the rows. A class whose rows all have weight 0 is left out.
 
     Returns
     -------
     float
-        In [0, 1].
+        The smallest recall, in [0, 1].
 
     Raises
     ------
     ValueError
-        If lengths differ, or labels are missing or of different kinds.
+        If lengths differ, or labels are missing or of different types.
 
     Examples
     --------
@@ -135,11 +137,11 @@ def min_class_recall(
 def class_recalls(
     y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None
 ) -> tuple[NDArray[Any], Floats]:
-    """Return the classes of ``y_true`` that have weight, and their recalls."""
+    """Return the classes of ``y_true`` with a positive total weight, and their recalls."""
     truth = as_labels(y_true, "y_true")
     predicted = as_labels(y_pred, "y_pred", len(truth))
     check_classification_targets(truth)
-    if is_text(truth) != is_text(predicted):  # numpy would find all of them unequal
+    if is_text(truth) != is_text(predicted):  # strings never equal numbers
         raise ValueError(
             "y_true and y_pred must both hold strings or both hold numbers; got "
             f"{truth[0]!r} and {predicted[0]!r}."
@@ -153,7 +155,7 @@ def class_recalls(
 
 
 def training_rows(y_train: ArrayLike | Mapping[Any, float], classes: NDArray[Any]) -> Floats:
-    """Return how many training rows each of the classes has."""
+    """Return the number of training rows of each class."""
     if isinstance(y_train, Mapping):
         rows = y_train
     else:

@@ -1,4 +1,4 @@
-"""Errors of regression where some targets are rare, or matter more."""
+"""Regression errors for data in which some targets are rare or more important."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from imbtorch.metrics._inputs import as_numbers, frequency_groups, row_weights
 __all__ = ["error_by_density", "sera"]
 
 Floats = NDArray[np.float64]
-_ROUNDING = 1e-9  # 0.3 / 0.1 falls short of 3
+_ROUNDING = 1e-9  # tolerance of bin edges: in floats 0.3 / 0.1 is less than 3
 
 
 def _mean_absolute(errors: Floats, weights: Floats) -> float:
@@ -49,10 +49,11 @@ def error_by_density(
     metric: str = "mae",
     sample_weight: ArrayLike | None = None,
 ) -> dict[str, float]:
-    """Error where the training targets are many, a medium number, and few.
+    """Compute the error of rows whose targets have many, a medium number of, or few training rows.
 
-    The targets are cut into bins; a row belongs to the group of its bin, by the number of training
-    rows in it. The paper calls the groups many-shot, medium-shot and few-shot regions.
+    The range of the target is divided into bins. The number of training rows in the bin of a row
+    decides to which group the row belongs. The paper calls the groups many-shot, medium-shot and
+    few-shot regions.
 
     Parameters
     ----------
@@ -61,14 +62,14 @@ def error_by_density(
     y_pred : array-like of shape (n,)
         Predictions.
     y_train : array-like of shape (n_train,)
-        Targets of the training rows. Regions without any have few.
+        Targets of the training rows. A bin without training rows belongs to the group "few".
     thresholds : pair of numbers, default=(20, 100)
-        Training rows per bin: "few" is less than the first, "many" is more than the second.
+        Training rows per bin: "few" means fewer than the first number, "many" more than the second.
     n_bins : int, default=100
-        Bins of equal width over the range of ``y_train``.
+        Number of bins of equal width over the range of ``y_train``.
     bin_width : float or None, default=None
-        Width of bins that start at 0, in units of the target, in place of ``n_bins``; in the
-        paper 1 for ages in years.
+        Width of bins that start at 0, in units of the target, instead of ``n_bins``; the paper
+        uses 1 for ages in years.
     metric : {"mae", "mse", "gmean"}, default="mae"
         Mean absolute error, mean squared error, or geometric mean of the absolute errors.
     sample_weight : array-like of shape (n,) or None, default=None
@@ -96,7 +97,7 @@ def error_by_density(
     >>> error_by_density([30, 50, 70, 70], [31, 48, 65, 61], ages, bin_width=1)
     {'many': 1.0, 'medium': 2.0, 'few': 7.0}
 
-    Called in a function that returns the dictionary, it is a scorer of several metrics for
+    A function that returns this dictionary can be a scorer of several metrics for
     ``cross_validate``; see :func:`recall_by_frequency`.
     """
     if metric not in _METRICS:
@@ -116,7 +117,7 @@ def error_by_density(
 def _training_rows(
     truth: Floats, train: Floats, n_bins: int, bin_width: float | None
 ) -> NDArray[np.intp]:
-    """Return how many training rows lie in the bin of each value of ``truth``."""
+    """Return the number of training rows in the bin of each value of ``truth``."""
     if bin_width is None:
         check_scalar(n_bins, "n_bins", Integral, min_val=1)
         low, high = train.min(), train.max()
@@ -142,10 +143,10 @@ def sera(
     relevance: ArrayLike | Callable[[Floats], ArrayLike],
     sample_weight: ArrayLike | None = None,
 ) -> float:
-    """Squared error-relevance area: squared errors, weighted by how much the targets matter.
+    """Compute the squared error-relevance area: squared errors weighted by relevance.
 
-    The integral over ``t`` in [0, 1] of the sum of squared errors of the rows whose relevance is at
-    least ``t``, which is ``sum(relevance * (y_pred - y_true)**2)``.
+    It is the integral over ``t`` in [0, 1] of the sum of squared errors of the rows whose relevance
+    is at least ``t``, which equals ``sum(relevance * (y_pred - y_true)**2)``.
 
     Parameters
     ----------
@@ -154,14 +155,14 @@ def sera(
     y_pred : array-like of shape (n,)
         Predictions.
     relevance : array-like of shape (n,) or callable
-        Relevance of each true target, in [0, 1]; or the function that computes it from ``y_true``.
+        Relevance of each true target, in [0, 1]; or a function that computes it from ``y_true``.
     sample_weight : array-like of shape (n,) or None, default=None
         Weights >= 0 of the rows; a weight of 2 counts as two rows.
 
     Returns
     -------
     float
-        At least 0, in squared units of the target. It grows with the number of rows.
+        The area, at least 0, in squared units of the target. It grows with the number of rows.
 
     Raises
     ------

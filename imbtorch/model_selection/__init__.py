@@ -1,7 +1,7 @@
-"""Searches that train stacks of nets, and decisions from the probabilities of any classifier.
+"""Searches that train stacks of nets, and meta-estimators for any classifier with probabilities.
 
-The meta-estimators for decisions learn from out-of-fold predictions, so that what the model has
-memorised does not count.
+The meta-estimators calibrate probabilities or tune decisions. They learn from out-of-fold
+predictions, that is, from predictions of rows on which the model was not trained.
 """
 
 from __future__ import annotations

@@ -1,14 +1,15 @@
-"""What the meta-estimators share: checks of the input, tags, and the model fitted to all rows."""
+"""Base class of the meta-estimators: input checks, tags, and the model fitted to all rows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
+from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import column_or_1d, get_tags, indexable
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
@@ -24,7 +25,7 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 def if_inner_has(name: str) -> Callable[[Method], Method]:
-    """Decorate a method that exists only where the inner estimator has ``name``."""
+    """Decorate a method that exists only if the inner estimator has the attribute ``name``."""
 
     def check(self: Any) -> bool:
         getattr(getattr(self, "estimator_", self.estimator), name)  # its AttributeError says why
@@ -35,7 +36,7 @@ def if_inner_has(name: str) -> Callable[[Method], Method]:
 
 
 class BaseProbabilityMetaClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
-    """Holds a classifier with ``predict_proba`` and learns from its out-of-fold predictions."""
+    """Base class of meta-estimators that learn from out-of-fold predictions of a classifier."""
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "estimator": [HasMethods(["fit", "predict_proba"])],
@@ -44,10 +45,10 @@ class BaseProbabilityMetaClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEst
         "random_state": ["random_state"],
     }
 
-    estimator: Any
-    cv: Any
+    estimator: BaseEstimator
+    cv: int | BaseCrossValidator | Iterable[Any] | None
     n_jobs: int | None
-    random_state: Any
+    random_state: int | np.random.RandomState | None
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -61,14 +62,14 @@ class BaseProbabilityMetaClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEst
 
     @property
     def n_features_in_(self) -> int:
-        """Columns of ``X``, where the inner estimator knows them."""
+        """Number of columns of ``X``, if the inner estimator has ``n_features_in_``."""
         check_is_fitted(self, "estimator_")
         n: int = self.estimator_.n_features_in_
         return n
 
     @property
     def feature_names_in_(self) -> NDArray[Any]:
-        """Names of the columns of ``X``, where it has them."""
+        """Names of the columns of ``X``, if the columns have names."""
         check_is_fitted(self, "estimator_")
         names: NDArray[Any] = self.estimator_.feature_names_in_
         return names
@@ -76,7 +77,7 @@ class BaseProbabilityMetaClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEst
     def _check_input(
         self, X: Any, y: Any, sample_weight: ArrayLike | None
     ) -> tuple[Any, NDArray[Any], Floats | None]:
-        """Check ``y`` and the weights; ``X`` is for the inner estimator to judge."""
+        """Check ``y`` and the weights; the inner estimator checks ``X``."""
         if y is None:
             raise ValueError(
                 f"This {type(self).__name__} estimator requires y to be passed, but the target y "

@@ -1,4 +1,4 @@
-"""Decisions that maximise a metric, or that cost least."""
+"""Tune decisions so that they maximise a metric or minimise the expected cost."""
 
 from __future__ import annotations
 
@@ -23,58 +23,60 @@ from imbtorch.model_selection._out_of_fold import (
 __all__ = ["TunedDecisionClassifierCV"]
 
 Floats = NDArray[np.float64]
-_TINY = float(np.finfo(np.float64).tiny)  # what a probability of 0 counts as
+_TINY = float(np.finfo(np.float64).tiny)  # replaces probabilities of 0 in logarithms
 
 
 class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
     """Learn how to turn probabilities into labels, for any metric or cost matrix.
 
     ``predict`` is ``classes_[argmax(log p + offsets_)]``. The offsets maximise ``scoring`` on
-    out-of-fold predictions of all rows together; for two classes they are one threshold, for
-    multi-label targets one threshold per label. Probabilities stay as they are.
+    out-of-fold predictions of all rows together; for two classes this is one threshold, for
+    multi-label targets one threshold per label. Probabilities are not changed.
 
     Parameters
     ----------
     estimator : classifier with ``predict_proba``
-        Cloned, never fitted itself.
+        Classifier to tune; clones of it are fitted, but never the object itself.
     scoring : str or callable, default="balanced_accuracy"
         scikit-learn scorer: a name, an object of :func:`sklearn.metrics.make_scorer`, or a
-        callable ``(estimator, X, y)`` that returns a number, greater for better. One that does
-        not depend on the labels, such as ``"roc_auc"``, leaves the offsets at 0. Multi-label
-        targets need one that takes them, such as ``"f1_macro"``.
+        callable ``(estimator, X, y)`` that returns a number, greater for better. A scorer that
+        does not depend on the predicted labels, such as ``"roc_auc"``, leaves the offsets at 0.
+        Multi-label targets need a scorer that accepts them, such as ``"f1_macro"``.
     cost_matrix : array-like of shape (n_classes, n_classes) or None, default=None
         ``cost_matrix[i, j]`` is the cost of predicting ``classes_[j]`` when the truth is
-        ``classes_[i]``. Nothing is tuned then, and ``scoring`` is not used: ``predict`` minimises
-        the expected cost. It needs calibrated probabilities, such as those of
-        ``ImbalancedNetClassifier(target_prior="train")``.
+        ``classes_[i]``. With a cost matrix nothing is tuned and ``scoring`` is not used:
+        ``predict`` minimises the expected cost. This needs calibrated probabilities, such as
+        those of ``ImbalancedNetClassifier(target_prior="train")``.
     cv : int, splitter, iterable of splits or None, default=None
-        Every row must be in one test fold. A number of folds, 5 for None, is stratified by class.
+        Cross-validation, in which every row must be in exactly one test fold. A number of folds is
+        stratified by class; None is 5 folds.
     n_candidates : int, default=100
-        Most offsets to try for one class at a time.
+        Largest number of offsets to try for one class at a time.
     max_passes : int, default=10
-        Most passes over the classes, where there are more than two.
+        Largest number of passes over the classes, if there are more than two.
     n_jobs : int or None, default=None
-        Folds at a time.
+        Number of folds that are fitted at the same time.
     random_state : int, RandomState or None, default=None
-        Seed that shuffles the rows before they are cut into a number of folds; None keeps their
-        order. The search itself is deterministic.
+        Seed that shuffles the rows before they are divided into a number of folds; None keeps
+        their order. The search itself is deterministic.
 
     Attributes
     ----------
     estimator_ : classifier
-        Fitted to all rows.
+        The classifier fitted to all rows.
     classes_ : ndarray of shape (n_classes,), or list
-        The labels, as the inner estimator has them.
+        The labels, in the form of the inner estimator's ``classes_``.
     offsets_ : ndarray of shape (n_classes,) or (n_labels,), or None
-        What is added to log-probabilities; with several labels a row, to the log-odds of each
-        label. That of the first of the classes is 0. None with ``cost_matrix``.
+        Numbers that are added to the log-probabilities of the classes, or to the log-odds of each
+        label if a row has several labels. The offset of the first class is 0. None with
+        ``cost_matrix``.
     best_score_ : float or None
         Score of the tuned decisions on the out-of-fold predictions, which is somewhat optimistic.
-        Never less than that of the untuned ones. None with ``cost_matrix``.
+        It is never less than the score of the untuned decisions. None with ``cost_matrix``.
     n_features_in_ : int
-        Columns of ``X``, where the inner estimator knows them.
+        Number of columns of ``X``, if the inner estimator has this attribute.
     feature_names_in_ : ndarray of str
-        Names of the columns, where ``X`` has them.
+        Names of the columns of ``X``, if the columns have names.
 
     See Also
     --------
@@ -83,11 +85,11 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
 
     Notes
     -----
-    The score is a step function of the offsets. For one offset the places where it can change are
-    known, midway between neighbouring predictions, and are tried in turn, thinned to
-    ``n_candidates``; of a range of equally good ones the middle is taken. Several offsets are
-    improved one at a time until none changes, from 0 and from minus the log class frequencies.
-    Offsets that are as good as 0 stay 0.
+    The score is a step function of the offsets. For one offset it can change only midway between
+    neighbouring predictions. These values are tried in turn, at most ``n_candidates`` of them; in
+    a range of equally good values the middle one is chosen. Several offsets are improved one at a
+    time until none changes, from two starts: 0, and minus the log class frequencies. Offsets that
+    are no better than 0 stay 0.
 
     References
     ----------
@@ -156,7 +158,7 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
             Labels; or 0 and 1 for each of several labels.
         sample_weight : array-like of shape (n_samples,) or None, default=None
-            Passed to the fits, and to the scorer if it takes weights.
+            Row weights, which are passed to the fits, and to the scorer if it takes weights.
 
         Returns
         -------
@@ -204,7 +206,7 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
     def _check_costs(self, y: NDArray[Any]) -> Floats:
         if y.ndim == 2:
             raise ValueError(
-                f"cost_matrix is for one label per row; y has {y.shape[1]} labels. Fit one "
+                f"cost_matrix works for one label per row; y has {y.shape[1]} labels. Fit one "
                 "estimator for each label, for example with sklearn's MultiOutputClassifier."
             )
         classes = np.unique(y).tolist()
@@ -219,7 +221,7 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
         return costs
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """Decide on a label for each row.
+        """Predict the label of each row.
 
         Parameters
         ----------
@@ -229,7 +231,7 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_labels)
-            Labels; with several labels a row, 0 and 1.
+            Predicted labels; 0 and 1 if a row has several labels.
         """
         check_is_fitted(self, "estimator_")
         proba = self.estimator_.predict_proba(X)
@@ -243,7 +245,7 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
 
     @if_inner_has("predict_proba")
     def predict_proba(self, X: ArrayLike) -> Any:
-        """Probabilities of the inner estimator, which the decisions leave alone.
+        """Return the probabilities of the inner estimator, which are not changed by the tuning.
 
         Parameters
         ----------
@@ -253,14 +255,14 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
         Returns
         -------
         ndarray of shape (n_samples, n_classes) or (n_samples, n_labels), or list
-            What ``estimator_`` returns.
+            Result of ``estimator_.predict_proba``.
         """
         check_is_fitted(self, "estimator_")
         return self.estimator_.predict_proba(X)
 
     @if_inner_has("predict_log_proba")
     def predict_log_proba(self, X: ArrayLike) -> Any:
-        """Log-probabilities of the inner estimator.
+        """Return the log-probabilities of the inner estimator.
 
         Parameters
         ----------
@@ -270,14 +272,14 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
         Returns
         -------
         ndarray of shape (n_samples, n_classes) or (n_samples, n_labels), or list
-            What ``estimator_`` returns.
+            Result of ``estimator_.predict_log_proba``.
         """
         check_is_fitted(self, "estimator_")
         return self.estimator_.predict_log_proba(X)
 
     @if_inner_has("decision_function")
     def decision_function(self, X: ArrayLike) -> NDArray[Any]:
-        """Scores of the inner estimator, without the offsets.
+        """Return the scores of the inner estimator, without the offsets.
 
         Parameters
         ----------
@@ -287,24 +289,24 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_classes)
-            What ``estimator_`` returns. Its sign is not the decision of ``predict``.
+            Result of ``estimator_.decision_function``. Its sign is not the decision of ``predict``.
         """
         check_is_fitted(self, "estimator_")
         return np.asarray(self.estimator_.decision_function(X))
 
 
 def _as_scores(proba: Floats, *, multilabel: bool) -> Floats:
-    """Log-probabilities of classes, or log-odds of labels."""
+    """Return the log-probabilities of classes, or the log-odds of labels."""
     scores = log_probabilities(proba, _TINY)
     return scores - log_probabilities(1 - proba, _TINY) if multilabel else scores
 
 
 def _starts(truth: NDArray[np.bool_], weight: Floats | None, *, multilabel: bool) -> list[Floats]:
-    """Where the search begins: no offsets, and those that balance the classes."""
+    """Return the starts of the search: no offsets, and offsets that balance the classes."""
     n_columns = truth.shape[1]
     start = np.zeros(n_columns)
     if n_columns == 2 and not multilabel:
-        return [start]  # one offset is searched through at once
+        return [start]  # the search for a single offset does not depend on its start
     counts = truth.sum(axis=0) if weight is None else weight @ truth
     share = (counts + 0.5) / ((len(truth) if weight is None else weight.sum()) + 1)
     balancing = -np.log(share) + (np.log(1 - share) if multilabel else 0.0)

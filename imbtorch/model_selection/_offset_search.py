@@ -1,4 +1,4 @@
-"""Coordinate ascent over one offset per class, for scores that are step functions of them."""
+"""Coordinate ascent over one offset per class, for scores that are step functions of offsets."""
 
 from __future__ import annotations
 
@@ -11,32 +11,33 @@ from numpy.typing import NDArray
 __all__ = ["OffsetSearch", "decide", "margins", "pick_from_plateau", "thinned_cuts"]
 
 Floats = NDArray[np.float64]
-_ROUNDING = 1e-12  # scores closer than this, relatively, are equal
+_ROUNDING = 1e-12  # scores with a smaller relative difference count as equal
 
 
 def decide(scores: Floats, offsets: Floats, *, multilabel: bool) -> NDArray[np.intp]:
-    """Turn scores and offsets into codes.
+    """Compute decisions from scores and offsets.
 
     Parameters
     ----------
     scores : ndarray of shape (n, n_classes) or (n, n_labels)
         Log-probabilities, or log-odds of each label.
     offsets : ndarray of shape (n_classes,) or (n_labels,)
-        Added to the scores.
+        Numbers to add to the scores.
     multilabel : bool
-        Whether every column is a decision of its own.
+        Whether every column is a separate decision.
 
     Returns
     -------
     ndarray of shape (n,) or (n, n_labels)
-        The greatest column of each row, or for each label whether it is positive.
+        Column of the largest shifted score of each row; with several labels, 1 for each label whose
+        shifted score is positive, else 0.
     """
     shifted = scores + offsets
     return (shifted > 0).astype(np.intp) if multilabel else shifted.argmax(axis=1)
 
 
 def margins(scores: Floats, offsets: Floats, column: int, *, multilabel: bool) -> Floats:
-    """Compute for each row minus the offset from which on it belongs to ``column``."""
+    """Compute for each row the negative of the offset above which it belongs to ``column``."""
     if multilabel:
         return scores[:, column]
     rivals: Floats = np.delete(scores + offsets, column, axis=1).max(axis=1)
@@ -46,25 +47,25 @@ def margins(scores: Floats, offsets: Floats, column: int, *, multilabel: bool) -
 def thinned_cuts(
     values: Floats, positive: NDArray[np.bool_], n_candidates: int, weight: Floats | None = None
 ) -> Floats:
-    """Choose places to cut a sorted list of scores.
+    """Choose values at which to cut a set of scores.
 
     Parameters
     ----------
     values : ndarray of shape (n,)
         Scores.
     positive : ndarray of bool, shape (n,)
-        The rows that should be above the cut.
+        Which rows should be above the cut.
     n_candidates : int
-        Most cuts to return, at least 2.
+        Largest number of cuts to return, at least 2.
     weight : ndarray of shape (n,) or None, default=None
-        How often each row counts; a row of weight 0 is as good as absent.
+        How often each row counts; a row of weight 0 is ignored.
 
     Returns
     -------
     ndarray of shape (n_cuts,)
-        Increasing, midway between neighbouring distinct scores, and one beyond each end. Of too
-        many, those at quantiles of a population with as many positive rows as others: where
-        positives are rare, few of the plain quantiles would tell them apart.
+        Increasing cuts midway between neighbouring distinct scores, and one beyond each end. If
+        there are too many, only those at quantiles of a population with equally many positive and
+        other rows remain: if positives are rare, plain quantiles would leave few cuts among them.
     """
     weight = np.ones(len(values)) if weight is None else weight
     counted = weight > 0
@@ -84,19 +85,19 @@ def thinned_cuts(
 
 
 def pick_from_plateau(values: Floats, baseline: float) -> int | None:
-    """Choose the middle of the longest run of greatest values.
+    """Choose the middle of the longest run of largest values.
 
     Parameters
     ----------
     values : ndarray of shape (n,)
-        Scores along one coordinate; NaN is worse than any.
+        Scores along one coordinate; NaN is worse than any number.
     baseline : float
-        What must be beaten by more than rounding.
+        Score that the result must exceed by more than rounding.
 
     Returns
     -------
     int or None
-        An index, or None if nothing beats the baseline.
+        Index of the chosen value, or None if no value exceeds the baseline.
     """
     known = np.where(np.isnan(values), -np.inf, values)
     best = known.max()
@@ -111,7 +112,7 @@ def pick_from_plateau(values: Floats, baseline: float) -> int | None:
 
 @dataclass
 class OffsetSearch:
-    """Search of the offsets whose decisions score best.
+    """Search for the offsets whose decisions have the best score.
 
     Parameters
     ----------
@@ -120,13 +121,13 @@ class OffsetSearch:
     truth : ndarray of bool, shape of ``scores``
         Which rows belong to each class or label.
     score : callable
-        Takes codes, as :func:`decide` returns them; greater is better.
+        Function from the result of :func:`decide` to a score; greater is better.
     multilabel : bool
-        Whether every column is a decision of its own.
+        Whether every column is a separate decision.
     n_candidates : int
-        Most offsets to try for one class at a time.
+        Largest number of offsets to try for one class at a time.
     max_passes : int
-        Most passes over the classes.
+        Largest number of passes over the classes.
     weight : ndarray of shape (n,) or None, default=None
         How often each row counts in the choice of candidates.
     """
@@ -140,11 +141,11 @@ class OffsetSearch:
     weight: Floats | None = None
 
     def score_of(self, offsets: Floats) -> float:
-        """Score the decisions under ``offsets``."""
+        """Return the score of the decisions with these offsets."""
         return self.score(decide(self.scores, offsets, multilabel=self.multilabel))
 
     def best(self, starts: list[Floats]) -> tuple[Floats, float]:
-        """Climb from each start; on a tie the first start wins.
+        """Improve the offsets from each start; of equal scores the first start is used.
 
         Parameters
         ----------
@@ -154,9 +155,9 @@ class OffsetSearch:
         Returns
         -------
         offsets : ndarray of shape (n_columns,)
-            No worse than any of the starts.
+            The best offsets; their score is at least that of each start.
         score : float
-            Their score.
+            Score of these offsets.
         """
         tops = [self._climb(start) for start in starts]
         offsets, score = tops[0]
@@ -177,13 +178,13 @@ class OffsetSearch:
                 unimproved = 0 if better else unimproved + 1
                 if better:
                     offsets, best = better
-                # one column alone is at its best at once; a round without progress ends the climb
+                # a single column needs one step; a round without progress ends the search
                 if unimproved == len(columns) or len(columns) == 1:
                     return offsets, best
         return offsets, best
 
     def _line(self, offsets: Floats, best: float, column: int) -> tuple[Floats, float] | None:
-        """Improve one offset, or return None."""
+        """Improve one offset; return None if no other value has a better score."""
         values = margins(self.scores, offsets, column, multilabel=self.multilabel)
         cuts = thinned_cuts(values, self.truth[:, column], self.n_candidates, self.weight)
         trials = np.tile(offsets, (len(cuts), 1))

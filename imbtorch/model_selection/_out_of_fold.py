@@ -1,4 +1,4 @@
-"""Probabilities of rows that the model was not trained on, and scores of labels given to them."""
+"""Predict rows with models that were not trained on them, and score labels of these rows."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Score = Callable[[NDArray[np.intp]], float]  # predicted codes -> greater is bet
 
 
 def as_folds(cv: Any, y: NDArray[Any], random_state: Any) -> Any:
-    """Turn None or a number of folds into a splitter; pass anything else through."""
+    """Convert None or a number of folds to a splitter; return anything else unchanged."""
     if not (cv is None or isinstance(cv, int | np.integer)):
         return cv
     folds = StratifiedKFold if y.ndim == 1 else KFold
@@ -50,27 +50,28 @@ def out_of_fold_proba(
     n_jobs: int | None,
     sample_weight: NDArray[Any] | None,
 ) -> Floats:
-    """Predict every row with a model of the other folds.
+    """Predict every row with a model that was trained on the other folds.
 
     Parameters
     ----------
     estimator : classifier with ``predict_proba``
-        It is cloned.
+        Classifier; clones of it are fitted.
     X : array-like of shape (n, ...)
         Features.
     y : ndarray of shape (n,) or (n, n_labels)
         Labels.
     cv : cross-validation splitter or iterable
-        Every row must be in one test fold.
+        Cross-validation, in which every row must be in exactly one test fold.
     n_jobs : int or None
-        Folds at a time.
+        Number of folds that are fitted at the same time.
     sample_weight : ndarray of shape (n,) or None
-        Passed to the fits.
+        Row weights, which are passed to the fits.
 
     Returns
     -------
     ndarray of shape (n, n_classes) or (n, n_labels)
-        In the order of the sorted labels. With several labels a row, that of 1 for each.
+        Probabilities in the order of the sorted classes; if a row has several labels, the
+        probability that each label is 1.
     """
     labels = [np.unique(column) for column in np.atleast_2d(y.T)]
     proba = cross_val_predict(
@@ -86,14 +87,14 @@ def out_of_fold_proba(
 
 
 def positive_proba(proba: Any, labels: Sequence[NDArray[Any]]) -> Floats:
-    """Bring what multi-label classifiers return to one column for each label.
+    """Convert the probabilities of multi-label classifiers to one column for each label.
 
     Parameters
     ----------
     proba : ndarray of shape (n, n_labels), or a list with an array (n, n_values) for each label
-        What ``predict_proba`` returned.
+        Result of ``predict_proba``.
     labels : sequence of ndarray
-        The values of each label, 0 and 1 or only one of them.
+        The values of each label: 0 and 1, or only one of them.
 
     Returns
     -------
@@ -108,7 +109,7 @@ def positive_proba(proba: Any, labels: Sequence[NDArray[Any]]) -> Floats:
 
 
 def log_probabilities(proba: Floats, floor: float) -> Floats:
-    """Take the logarithm of probabilities, of which none counts as less than ``floor``."""
+    """Return the logarithm of probabilities; smaller ones than ``floor`` are replaced by it."""
     if not np.isfinite(proba).all():
         raise ValueError("predict_proba of the estimator returned NaN or infinity.")
     logs: Floats = np.log(np.maximum(proba, floor))
@@ -116,12 +117,12 @@ def log_probabilities(proba: Floats, floor: float) -> Floats:
 
 
 class _KeepsLabels(ClassifierMixin, BaseEstimator):
-    """Give the estimator the labels that ``cross_val_predict`` replaces by codes.
+    """Wrapper that gives the estimator the labels, which ``cross_val_predict`` replaces by codes.
 
-    Otherwise a ``class_weight`` or ``target_prior`` keyed by labels would not find them.
+    Without it, a ``class_weight`` or ``target_prior`` keyed by labels would not work.
     """
 
-    # with metadata routing on, weights that were given to our fit are always meant for this one
+    # with metadata routing, sample weights given to the meta-estimator are passed to this fit
     __metadata_request__fit: ClassVar[dict[str, Any]] = {"sample_weight": True}
 
     def __init__(self, estimator: Any, labels: Sequence[NDArray[Any]]) -> None:
@@ -129,7 +130,7 @@ class _KeepsLabels(ClassifierMixin, BaseEstimator):
         self.labels = labels
 
     def __sklearn_tags__(self) -> Any:
-        return get_tags(self.estimator)  # a pairwise X is split by columns too
+        return get_tags(self.estimator)  # for example, a pairwise X is also split by columns
 
     def fit(self, X: Any, y: NDArray[Any], sample_weight: Any = None) -> _KeepsLabels:
         codes = np.atleast_2d(y.T)
@@ -145,7 +146,7 @@ class _KeepsLabels(ClassifierMixin, BaseEstimator):
         self.classes_ = classes
         return self
 
-    def predict(self, X: Any) -> Any:  # cross_val_predict insists on it, and never calls it
+    def predict(self, X: Any) -> Any:  # cross_val_predict requires it, but never calls it
         return self.estimator_.predict(X)
 
     def predict_proba(self, X: Any) -> Any:
@@ -153,7 +154,7 @@ class _KeepsLabels(ClassifierMixin, BaseEstimator):
 
 
 class _Answers(ClassifierMixin, BaseEstimator):
-    """A classifier whose answers are known, for scorers, which want to ask an estimator."""
+    """A classifier that returns given predictions, because scorers require an estimator."""
 
     labels_: NDArray[Any]
 
@@ -161,7 +162,7 @@ class _Answers(ClassifierMixin, BaseEstimator):
         self.classes = classes
         self.proba = proba
 
-    def fit(self, X: Any, y: Any) -> _Answers:  # check_scoring insists on it, and never calls it
+    def fit(self, X: Any, y: Any) -> _Answers:  # check_scoring requires it, but never calls it
         return self
 
     @property
@@ -171,8 +172,8 @@ class _Answers(ClassifierMixin, BaseEstimator):
     def _checked(self, X: Any, answers: Any) -> Any:
         if (n := X.shape[0] if hasattr(X, "shape") else len(X)) != len(self.proba):
             raise ValueError(
-                f"scoring asked for predictions of {n} rows, but the out-of-fold predictions are "
-                f"those of all {len(self.proba)}: predict on the whole X, then select rows."
+                f"scoring asked for predictions of {n} rows, but there are out-of-fold predictions "
+                f"only for all {len(self.proba)} rows: predict on the whole X, then select rows."
             )
         return answers
 
@@ -190,25 +191,26 @@ def label_scorer(
     proba: Floats,
     sample_weight: Floats | None,
 ) -> Score:
-    """Make a function that scores predictions for the rows of ``X``.
+    """Return a function that scores predictions of the rows of ``X``.
 
     Parameters
     ----------
     scoring : str or callable
         scikit-learn scorer.
     X : array-like of shape (n, ...)
-        Features; scorers may look at them.
+        Features, which some scorers need.
     y : ndarray of shape (n,) or (n, n_labels)
         True labels.
     proba : ndarray of shape (n, n_classes) or (n, n_labels)
-        What ``predict_proba`` answers to a scorer that asks for it.
+        Probabilities for scorers that call ``predict_proba``.
     sample_weight : ndarray of shape (n,) or None
-        Passed to the scorer if it takes weights.
+        Row weights, which are passed to the scorer if it takes weights.
 
     Returns
     -------
     callable
-        ``score(codes)``, for places among the sorted labels, or 0 and 1 for each of several.
+        Function ``score(codes)`` of positions among the sorted labels; or of 0 and 1 for each
+        label, if a row has several.
     """
     multilabel = y.ndim == 2
     classes = np.array([0, 1]) if multilabel else np.unique(y)
@@ -230,12 +232,13 @@ def label_scorer(
 def _confusion_scorer(
     scorer: Any, truth: NDArray[np.intp], classes: NDArray[Any], sample_weight: Floats | None
 ) -> Score:
-    """Score a weighted row for each cell of the confusion matrix instead of each row.
+    """Score one weighted row for each cell of the confusion matrix instead of each row.
 
-    scikit-learn's own metrics of labels see no difference, and a search calls them many times.
+    This is faster in a search, which calls the scorer many times. scikit-learn's own metrics of
+    labels have the same value.
     """
     n_classes = len(classes)
-    known: dict[bytes, float] = {}  # the last pass of a climb repeats the one before
+    known: dict[bytes, float] = {}  # the last pass of a search repeats the one before
 
     def score(codes: NDArray[np.intp]) -> float:
         cells = np.bincount(truth * n_classes + codes, sample_weight, n_classes**2)
@@ -257,7 +260,7 @@ def _confusion_scorer(
 
 @contextmanager
 def _tolerant() -> Iterator[None]:
-    """Skip checks of parameters that do not change, and let decisions leave out a class."""
+    """Skip parameter validation, and ignore warnings about classes that are never predicted."""
     with warnings.catch_warnings(), config_context(skip_parameter_validation=True):
         warnings.simplefilter("ignore", UndefinedMetricWarning)
         yield

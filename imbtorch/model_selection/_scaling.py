@@ -1,4 +1,4 @@
-"""Calibration by a temperature, or by one scale and bias per class."""
+"""Calibrate probabilities by a temperature, or by one scale and bias per class."""
 
 from __future__ import annotations
 
@@ -17,54 +17,56 @@ from imbtorch.model_selection._out_of_fold import log_probabilities
 __all__ = ["ScaledClassifierCV"]
 
 Floats = NDArray[np.float64]
-_EPS = float(np.finfo(np.float64).eps)  # what a probability of 0 counts as, as in log loss
-# Strength of the pull towards no scaling, in rows. It keeps the parameters of separable data
-# finite; a hundredth of a row is nothing beside any class that was seen.
+_EPS = float(np.finfo(np.float64).eps)  # replaces probabilities of 0, as in log loss
+# Strength of the penalty that pulls the parameters towards no scaling, in rows. It keeps them
+# finite for separable data; a hundredth of a row is negligible beside any class with rows.
 _PULL = 0.01
 
 
 class ScaledClassifierCV(BaseProbabilityMetaClassifier):
     """Calibrate probabilities by temperature or vector scaling.
 
-    Temperature scaling is ``softmax(log p / T)``, one number for all classes, which leaves the
-    most probable class as it is. Vector scaling is ``softmax(a * log p + b)`` with a scale and a
+    Temperature scaling is ``softmax(log p / T)`` with one number for all classes, which does not
+    change the most probable class. Vector scaling is ``softmax(a * log p + b)`` with a scale and a
     bias per class, which also corrects class frequencies. Both minimise the log loss on
     out-of-fold predictions of all rows together.
 
     Parameters
     ----------
     estimator : classifier with ``predict_proba``
-        Cloned, never fitted itself. Two or more classes, one label per row.
+        Classifier of two or more classes, with one label per row. Clones of it are fitted, but
+        never the object itself.
     method : {"temperature", "vector"}, default="temperature"
-        What to fit.
+        Kind of scaling to fit.
     cv : int, splitter, iterable of splits or None, default=None
-        Every row must be in one test fold. A number of folds, 5 for None, is stratified by class.
+        Cross-validation, in which every row must be in exactly one test fold. A number of folds is
+        stratified by class; None is 5 folds.
     n_jobs : int or None, default=None
-        Folds at a time.
+        Number of folds that are fitted at the same time.
     random_state : int, RandomState or None, default=None
-        Seed that shuffles the rows before they are cut into a number of folds; None keeps their
-        order.
+        Seed that shuffles the rows before they are divided into a number of folds; None keeps
+        their order.
 
     Attributes
     ----------
     estimator_ : classifier
-        Fitted to all rows.
+        The classifier fitted to all rows.
     classes_ : ndarray of shape (n_classes,)
         The labels.
     temperature_ : float
-        With ``method="temperature"``. Greater than 1 where the estimator is overconfident.
+        Temperature T, with ``method="temperature"``. It is greater than 1 if the estimator is
+        overconfident.
     scale_, bias_ : ndarray of shape (n_classes,)
-        With ``method="vector"``. The biases have mean 0.
+        Scales and biases, with ``method="vector"``. The biases have mean 0.
     n_features_in_ : int
-        Columns of ``X``, where the inner estimator knows them.
+        Number of columns of ``X``, if the inner estimator has this attribute.
     feature_names_in_ : ndarray of str
-        Names of the columns, where ``X`` has them.
+        Names of the columns of ``X``, if the columns have names.
 
     See Also
     --------
-    sklearn.calibration.CalibratedClassifierCV : Sigmoid and isotonic calibration; temperature
-        scaling since scikit-learn 1.8, no vector scaling. It calibrates one class against the rest
-        in the first two.
+    sklearn.calibration.CalibratedClassifierCV : Sigmoid and isotonic calibration of one class
+        against the rest; temperature scaling since scikit-learn 1.8; no vector scaling.
     TunedDecisionClassifierCV : Decisions that maximise a metric.
 
     References
@@ -121,7 +123,7 @@ class ScaledClassifierCV(BaseProbabilityMetaClassifier):
         y : array-like of shape (n_samples,)
             Labels.
         sample_weight : array-like of shape (n_samples,) or None, default=None
-            Passed to the fits, and weights of the rows in the log loss.
+            Row weights, which are passed to the fits and used in the log loss.
 
         Returns
         -------
@@ -137,7 +139,7 @@ class ScaledClassifierCV(BaseProbabilityMetaClassifier):
         if y.ndim == 2:
             raise ValueError(
                 f"y must hold one label per row; got {y.shape[1]} labels. Calibrate each label "
-                "by itself, for example with sklearn's MultiOutputClassifier around this."
+                "separately: give this estimator to sklearn's MultiOutputClassifier."
             )
         log_proba = log_probabilities(self._out_of_fold_proba(X, y, sample_weight), _EPS)
         classes, codes = np.unique(y, return_inverse=True)
@@ -151,7 +153,7 @@ class ScaledClassifierCV(BaseProbabilityMetaClassifier):
         return self
 
     def predict_log_proba(self, X: ArrayLike) -> Floats:
-        """Calibrated log-probabilities.
+        """Predict calibrated log-probabilities.
 
         Parameters
         ----------
@@ -161,7 +163,7 @@ class ScaledClassifierCV(BaseProbabilityMetaClassifier):
         Returns
         -------
         ndarray of float64, shape (n_samples, n_classes)
-            In the order of ``classes_``.
+            Log-probabilities in the order of ``classes_``.
         """
         check_is_fitted(self, "estimator_")
         proba = np.asarray(self.estimator_.predict_proba(X), dtype=np.float64)
@@ -174,7 +176,7 @@ class ScaledClassifierCV(BaseProbabilityMetaClassifier):
         return scaled
 
     def predict_proba(self, X: ArrayLike) -> Floats:
-        """Calibrated probabilities.
+        """Predict calibrated probabilities.
 
         Parameters
         ----------
@@ -184,13 +186,13 @@ class ScaledClassifierCV(BaseProbabilityMetaClassifier):
         Returns
         -------
         ndarray of float64, shape (n_samples, n_classes)
-            In the order of ``classes_``.
+            Probabilities in the order of ``classes_``.
         """
         proba: Floats = np.exp(self.predict_log_proba(X))
         return proba
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """Most probable class of each row.
+        """Predict the most probable class of each row.
 
         Parameters
         ----------
@@ -207,7 +209,7 @@ class ScaledClassifierCV(BaseProbabilityMetaClassifier):
 
 
 def _residuals(scores: Floats, codes: NDArray[Any], weights: Floats) -> tuple[float, Floats]:
-    """Weighted log loss of softmax scores, and its gradient with respect to them."""
+    """Return the weighted log loss of softmax scores, and its gradient by the scores."""
     log_proba = log_softmax(scores, axis=1)
     rows = np.arange(len(codes))
     gradient = np.exp(log_proba)
@@ -216,7 +218,7 @@ def _residuals(scores: Floats, codes: NDArray[Any], weights: Floats) -> tuple[fl
 
 
 def fit_temperature(log_proba: Floats, codes: NDArray[Any], weights: Floats) -> float:
-    """Find the temperature of least log loss.
+    """Find the temperature with the smallest log loss.
 
     Parameters
     ----------
@@ -230,7 +232,7 @@ def fit_temperature(log_proba: Floats, codes: NDArray[Any], weights: Floats) -> 
     Returns
     -------
     float
-        Positive.
+        The temperature, which is positive.
     """
     shares = weights / weights.sum()
     pull = _PULL / weights.sum()
@@ -246,7 +248,7 @@ def fit_temperature(log_proba: Floats, codes: NDArray[Any], weights: Floats) -> 
 
 
 def fit_vector(log_proba: Floats, codes: NDArray[Any], weights: Floats) -> tuple[Floats, Floats]:
-    """Find the scale and the bias of each class of least log loss.
+    """Find the scale and the bias of each class with the smallest log loss.
 
     Parameters
     ----------
@@ -260,7 +262,7 @@ def fit_vector(log_proba: Floats, codes: NDArray[Any], weights: Floats) -> tuple
     Returns
     -------
     scale, bias : ndarray of shape (n_classes,)
-        Of ``softmax(scale * log_proba + bias)``.
+        Parameters of ``softmax(scale * log_proba + bias)``.
     """
     n_classes = log_proba.shape[1]
     shares = weights / weights.sum()

@@ -1,4 +1,4 @@
-"""A joblib backend that calls scikit-learn's tasks as stacks."""
+"""A joblib backend that trains the nets of scikit-learn's search tasks as stacks."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from imbtorch.model_selection._stacked_tasks import Task, fit_and_score_stacked,
 
 __all__ = ["StackBackend"]
 
-# parts of a parameter's name that keep nets apart, when they differ
+# parts of parameter names: nets whose values of such a parameter differ cannot share a stack
 _APART = {"module", "loss", "optimizer", "batch_size", "max_epochs", "device", "dtype"}
 
 
 class _Collected:
-    """Tasks of one call of ``joblib.Parallel``, which all run when the first result is wanted."""
+    """Tasks of one call of ``joblib.Parallel``, which run when the first result is requested."""
 
     def __init__(self, backend: StackBackend) -> None:
         self.backend, self.tasks = backend, []
@@ -32,7 +32,7 @@ class _Collected:
 
 
 class _Job:
-    """What joblib asks for the results of some of them."""
+    """Handle from which joblib gets the results of some of the collected tasks."""
 
     def __init__(self, collected: _Collected, place: slice, callback: Any) -> None:
         self.collected, self.place, self.callback = collected, place, callback
@@ -40,23 +40,24 @@ class _Job:
     def get(self, timeout: float | None = None) -> list[Any]:
         results = self.collected.get(self.place)
         if self.callback is not None:
-            self.callback(results)  # joblib counts what is done
+            self.callback(results)  # joblib counts the finished tasks
         return results
 
 
 class StackBackend(ParallelBackendBase):
     """Collect the tasks of a search, and train their nets together.
 
-    joblib's backends are how a search is told where to run. This one runs it here, or, with
-    ``n_jobs``, hands whole stacks to the backend that was active before.
+    scikit-learn's searches run their tasks in the active joblib backend. This backend runs them in
+    the current process; or, with ``n_workers``, it passes whole stacks to the backend that was
+    active before.
 
     Parameters
     ----------
     max_memory : int or None, default=None
-        Bytes that the nets of a stack may take together.
+        Largest number of bytes that the nets of a stack may take together; None for no limit.
     n_workers : int or None, default=None
-        As ``n_jobs`` of joblib: workers that stacks are divided among; None is what the backend
-        that was active before has, one as a rule.
+        Number of workers that stacks are divided among, like ``n_jobs`` of joblib. None is the
+        number of the backend that was active before, usually one.
     """
 
     supports_sharedmem = True
@@ -74,7 +75,7 @@ class StackBackend(ParallelBackendBase):
         self.collected = _Collected(self)
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
-        """Count the workers: never 1, which would make joblib call task after task."""
+        """Return 2, because with one worker joblib would run the tasks one after the other."""
         return 2
 
     def configure(
@@ -85,12 +86,12 @@ class StackBackend(ParallelBackendBase):
         require: Any = None,
         **backend_kwargs: Any,
     ) -> int:
-        """Take all tasks before the first one runs."""
+        """Make joblib dispatch all tasks before the first one runs."""
         parallel.pre_dispatch = "all"
         return int(super().configure(n_jobs, parallel, prefer, require, **backend_kwargs))
 
     def compute_batch_size(self) -> int:
-        """Take them in few batches."""
+        """Return a large batch size, so that joblib dispatches the tasks in few batches."""
         return 2**20
 
     def submit(self, func: Any, callback: Any = None) -> _Job:
@@ -100,10 +101,10 @@ class StackBackend(ParallelBackendBase):
         tasks.extend(func.items)
         return _Job(self.collected, slice(start, len(tasks)), callback)
 
-    apply_async = submit  # its name before joblib 1.5
+    apply_async = submit  # name of ``submit`` before joblib 1.5
 
     def run(self, collected: _Collected) -> list[Any]:
-        """Run what was collected, under the backend that was active before."""
+        """Run the collected tasks in the backend that was active before."""
         self.collected = _Collected(self)
         backend, n_jobs = self.outer
         with joblib.parallel_config(backend=backend, n_jobs=n_jobs):
@@ -111,9 +112,9 @@ class StackBackend(ParallelBackendBase):
 
 
 def run_stacked(tasks: list[Task], max_memory: int | None, n_jobs: int | None) -> list[Any]:
-    """Call tasks as stacks, on several workers where ``n_jobs`` asks for them."""
+    """Run tasks as stacks, on several workers if ``n_jobs`` is greater than one."""
     n_workers = joblib.effective_n_jobs(n_jobs)
-    # what a step of the refitted pipeline does in parallel may want to share memory
+    # other parallel calls, such as those of a pipeline step, may need shared memory: run them here
     if n_workers == 1 or len(tasks) < 2 or not all(is_of_a_search(task[0]) for task in tasks):
         return fit_and_score_stacked(tasks, max_memory)
     groups: dict[str, list[int]] = {}
@@ -137,7 +138,7 @@ def run_stacked(tasks: list[Task], max_memory: int | None, n_jobs: int | None) -
 
 
 def _kind(task: Task) -> str:
-    """Name the settings of a candidate that keep its nets apart from others."""
+    """Return a text that is equal for candidates whose nets may share a stack."""
     parameters = task[2].get("parameters") or {}
     apart = {
         name: value

@@ -1,4 +1,4 @@
-"""scikit-learn's searches, whose candidates and folds are trained as one stack of nets."""
+"""scikit-learn's searches, with all candidates and folds trained as one stack of nets."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import joblib
 import numpy as np
+from sklearn.base import BaseEstimator
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV, RandomizedSearchCV
 
@@ -23,9 +24,9 @@ _MAX_MEMORY: dict[str, list[Any]] = {
 
 
 class _StackedSearchMixin:
-    """Run a search of scikit-learn under a backend that trains stacks."""
+    """Run a search of scikit-learn in a joblib backend that trains stacks."""
 
-    estimator: Any
+    estimator: BaseEstimator
     max_memory: int | None
     n_jobs: int | None
 
@@ -39,8 +40,8 @@ class _StackedSearchMixin:
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets.
         **params : dict
-            As for scikit-learn's searches: passed to the estimator, the scorer and the splitter
-            (``sample_weight``, ``groups``).
+            Metadata such as ``sample_weight`` and ``groups`` for the estimator, the scorer and the
+            splitter, as in scikit-learn's searches.
 
         Returns
         -------
@@ -50,7 +51,7 @@ class _StackedSearchMixin:
         Raises
         ------
         TypeError
-            If the estimator, or what a pipeline ends in, is none of ours.
+            If the estimator, or the last step of a pipeline, is not an imbtorch estimator.
         ValueError
             If a parameter is unknown, the data are invalid, or ``max_memory`` is less than one net
             takes.
@@ -58,10 +59,10 @@ class _StackedSearchMixin:
         if not can_be_stacked(self.estimator):
             last = type(final_step(self.estimator)).__name__
             raise TypeError(
-                f"{type(self).__name__} trains nets of imbtorch as a stack: it searches over "
+                f"{type(self).__name__} trains nets of imbtorch as a stack: estimator must be an "
                 "ImbalancedNetClassifier, ImbalancedNetRegressor, BalancedNetEnsembleClassifier or "
                 f"a Pipeline that ends in one of them; got {last}. Use "
-                f"sklearn.model_selection.{type(self).__name__.removeprefix('Stacked')} for it."
+                f"sklearn.model_selection.{type(self).__name__.removeprefix('Stacked')} instead."
             )
         with joblib.parallel_config(backend=StackBackend(self.max_memory, self.n_jobs)):
             return super().fit(X, y, **params)  # type: ignore[misc]
@@ -73,49 +74,49 @@ class StackedGridSearchCV(_StackedSearchMixin, GridSearchCV):
     Parameters
     ----------
     estimator : estimator object
-        One of ours, or a Pipeline (of scikit-learn or imbalanced-learn) that ends in one; other
-        steps are fitted once for each fold and each setting of them.
+        An imbtorch estimator, or a Pipeline (of scikit-learn or imbalanced-learn) that ends in
+        one; the other steps are fitted once for each fold and each setting of these steps.
     param_grid : dict or list of dict
         Parameter names mapped to lists of values, such as ``{"loss__gamma": [0, 1, 2]}``.
     scoring : str, callable, list, tuple, dict or None, default=None
-        As for scikit-learn, several metrics included.
+        One or several metrics, as in scikit-learn.
     n_jobs : int or None, default=None
-        Workers that stacks are divided among. A stack uses all cores by itself: worth it for
-        searches over several architectures, or on a cluster.
+        Number of workers that stacks are divided among. A single stack uses all cores, so workers
+        help only in searches over several architectures, or on a cluster.
     refit : bool, str or callable, default=True
-        Whether, and by which metric, to fit the best candidate to all data.
+        Whether to fit the best candidate to all data, and by which metric it is the best.
     cv : int, cross-validation generator, iterable or None, default=None
-        Folds.
+        Cross-validation, as in scikit-learn.
     verbose : int, default=0
-        As for scikit-learn.
+        How many messages to print, as in scikit-learn.
     pre_dispatch : int or str, default="2*n_jobs"
-        Taken for compatibility; a stack needs all of its tasks at once.
+        Has no effect, because a stack needs all of its tasks at once; it exists for compatibility.
     error_score : "raise" or float, default=nan
-        Score of a candidate whose fit fails, for example by :class:`imbtorch.DivergenceError`. Its
-        neighbours in the stack go on.
+        Score of a candidate whose fit fails, for example by :class:`imbtorch.DivergenceError`. The
+        other nets of the stack are trained to their end.
     return_train_score : bool, default=False
-        Whether to score training rows too.
+        Whether to compute scores of the training rows, too.
     max_memory : int or None, default=2**30
-        Bytes that the nets of a stack may take together, as estimated; more nets are trained stack
-        after stack. None sets no bound.
+        Largest number of bytes, by an estimate, that the nets of a stack may take together. If all
+        nets need more, several stacks are trained one after the other. None for no limit.
 
     Attributes
     ----------
     cv_results_, best_estimator_, best_score_, best_params_, best_index_, scorer_, n_splits_
-        As of :class:`sklearn.model_selection.GridSearchCV`.
-        ``fit_time`` is an equal share of the training of a stack.
+        See :class:`sklearn.model_selection.GridSearchCV`.
+        ``fit_time`` is an equal share of the training time of a stack.
 
     See Also
     --------
-    sklearn.model_selection.GridSearchCV : The same for any estimator, fit by fit.
+    sklearn.model_selection.GridSearchCV : The same search for any estimator.
 
     Notes
     -----
     Candidates that differ in numbers of the loss (``loss__gamma``), class weights, samplers,
-    learning rates, weight decay, seeds or early stopping share a stack with all folds; those that
-    differ in architecture, batch size, epochs, optimizer or the class of the loss have stacks of
-    their own. In float64 and without dropout scores are those of scikit-learn's search up to
-    rounding.
+    learning rates, weight decay, seeds or early stopping share a stack with all folds. Candidates
+    that differ in architecture, batch size, epochs, optimizer or the class of the loss are trained
+    in different stacks. In float64 and without dropout the scores equal those of scikit-learn's
+    search up to rounding.
 
     Examples
     --------
@@ -172,53 +173,53 @@ class StackedRandomizedSearchCV(_StackedSearchMixin, RandomizedSearchCV):
     Parameters
     ----------
     estimator : estimator object
-        One of ours, or a Pipeline (of scikit-learn or imbalanced-learn) that ends in one; other
-        steps are fitted once for each fold and each setting of them.
+        An imbtorch estimator, or a Pipeline (of scikit-learn or imbalanced-learn) that ends in
+        one; the other steps are fitted once for each fold and each setting of these steps.
     param_distributions : dict or list of dict
         Parameter names mapped to distributions (with ``rvs``) or lists.
     n_iter : int, default=10
-        Candidates to draw.
+        Number of candidates to draw.
     scoring : str, callable, list, tuple, dict or None, default=None
-        As for scikit-learn, several metrics included.
+        One or several metrics, as in scikit-learn.
     n_jobs : int or None, default=None
-        Workers that stacks are divided among. A stack uses all cores by itself: worth it for
-        searches over several architectures, or on a cluster.
+        Number of workers that stacks are divided among. A single stack uses all cores, so workers
+        help only in searches over several architectures, or on a cluster.
     refit : bool, str or callable, default=True
-        Whether, and by which metric, to fit the best candidate to all data.
+        Whether to fit the best candidate to all data, and by which metric it is the best.
     cv : int, cross-validation generator, iterable or None, default=None
-        Folds.
+        Cross-validation, as in scikit-learn.
     verbose : int, default=0
-        As for scikit-learn.
+        How many messages to print, as in scikit-learn.
     pre_dispatch : int or str, default="2*n_jobs"
-        Taken for compatibility; a stack needs all of its tasks at once.
+        Has no effect, because a stack needs all of its tasks at once; it exists for compatibility.
     random_state : int, RandomState or None, default=None
-        Seed of the draws.
+        Seed of the random choice of candidates.
     error_score : "raise" or float, default=nan
-        Score of a candidate whose fit fails, for example by :class:`imbtorch.DivergenceError`. Its
-        neighbours in the stack go on.
+        Score of a candidate whose fit fails, for example by :class:`imbtorch.DivergenceError`. The
+        other nets of the stack are trained to their end.
     return_train_score : bool, default=False
-        Whether to score training rows too.
+        Whether to compute scores of the training rows, too.
     max_memory : int or None, default=2**30
-        Bytes that the nets of a stack may take together, as estimated; more nets are trained stack
-        after stack. None sets no bound.
+        Largest number of bytes, by an estimate, that the nets of a stack may take together. If all
+        nets need more, several stacks are trained one after the other. None for no limit.
 
     Attributes
     ----------
     cv_results_, best_estimator_, best_score_, best_params_, best_index_, scorer_, n_splits_
-        As of :class:`sklearn.model_selection.RandomizedSearchCV`.
-        ``fit_time`` is an equal share of the training of a stack.
+        See :class:`sklearn.model_selection.RandomizedSearchCV`.
+        ``fit_time`` is an equal share of the training time of a stack.
 
     See Also
     --------
-    sklearn.model_selection.RandomizedSearchCV : The same for any estimator, fit by fit.
+    sklearn.model_selection.RandomizedSearchCV : The same search for any estimator.
 
     Notes
     -----
     Candidates that differ in numbers of the loss (``loss__gamma``), class weights, samplers,
-    learning rates, weight decay, seeds or early stopping share a stack with all folds; those that
-    differ in architecture, batch size, epochs, optimizer or the class of the loss have stacks of
-    their own. In float64 and without dropout scores are those of scikit-learn's search up to
-    rounding.
+    learning rates, weight decay, seeds or early stopping share a stack with all folds. Candidates
+    that differ in architecture, batch size, epochs, optimizer or the class of the loss are trained
+    in different stacks. In float64 and without dropout the scores equal those of scikit-learn's
+    search up to rounding.
 
     Examples
     --------
@@ -275,62 +276,63 @@ class StackedRandomizedSearchCV(_StackedSearchMixin, RandomizedSearchCV):
 
 
 class StackedHalvingGridSearchCV(_StackedSearchMixin, HalvingGridSearchCV):
-    """Successive halving, each iteration of which trains its candidates as a stack of nets.
+    """Successive halving that trains the candidates of each iteration as a stack of nets.
 
     Parameters
     ----------
     estimator : estimator object
-        One of ours, or a Pipeline (of scikit-learn or imbalanced-learn) that ends in one; other
-        steps are fitted once for each fold and each setting of them.
+        An imbtorch estimator, or a Pipeline (of scikit-learn or imbalanced-learn) that ends in
+        one; the other steps are fitted once for each fold and each setting of these steps.
     param_grid : dict or list of dict
         Parameter names mapped to lists of values.
     factor : float, default=3
-        Share of the candidates that an iteration keeps is ``1 / factor``.
+        Each iteration keeps ``1 / factor`` of the candidates.
     resource : "n_samples" or str, default="n_samples"
-        What grows from iteration to iteration: rows, or a parameter such as ``"max_epochs"``.
+        Resource that grows from iteration to iteration: the number of rows, or a parameter such as
+        ``"max_epochs"``.
     max_resources, min_resources : int or str, default="auto", "exhaust"
-        Bounds of it.
+        Bounds of the resource.
     aggressive_elimination : bool, default=False
-        As for scikit-learn.
+        Whether to repeat the first iteration if there are too few resources, as in scikit-learn.
     scoring : str, callable, list, tuple, dict or None, default=None
-        As for scikit-learn, several metrics included.
+        One or several metrics, as in scikit-learn.
     n_jobs : int or None, default=None
-        Workers that stacks are divided among. A stack uses all cores by itself: worth it for
-        searches over several architectures, or on a cluster.
+        Number of workers that stacks are divided among. A single stack uses all cores, so workers
+        help only in searches over several architectures, or on a cluster.
     refit : bool, str or callable, default=True
-        Whether, and by which metric, to fit the best candidate to all data.
+        Whether to fit the best candidate to all data, and by which metric it is the best.
     cv : int, cross-validation generator or iterable, default=5
-        Folds.
+        Cross-validation, as in scikit-learn.
     verbose : int, default=0
-        As for scikit-learn.
+        How many messages to print, as in scikit-learn.
     random_state : int, RandomState or None, default=None
-        Seed of the subsamples.
+        Seed of the random subsamples.
     error_score : "raise" or float, default=nan
-        Score of a candidate whose fit fails, for example by :class:`imbtorch.DivergenceError`. Its
-        neighbours in the stack go on.
+        Score of a candidate whose fit fails, for example by :class:`imbtorch.DivergenceError`. The
+        other nets of the stack are trained to their end.
     return_train_score : bool, default=True
-        Whether to score training rows too.
+        Whether to compute scores of the training rows, too.
     max_memory : int or None, default=2**30
-        Bytes that the nets of a stack may take together, as estimated; more nets are trained stack
-        after stack. None sets no bound.
+        Largest number of bytes, by an estimate, that the nets of a stack may take together. If all
+        nets need more, several stacks are trained one after the other. None for no limit.
 
     Attributes
     ----------
     cv_results_, best_estimator_, best_score_, best_params_, best_index_, scorer_, n_splits_
-        As of :class:`sklearn.model_selection.HalvingGridSearchCV`.
-        ``fit_time`` is an equal share of the training of a stack.
+        See :class:`sklearn.model_selection.HalvingGridSearchCV`.
+        ``fit_time`` is an equal share of the training time of a stack.
 
     See Also
     --------
-    sklearn.model_selection.HalvingGridSearchCV : The same for any estimator, fit by fit.
+    sklearn.model_selection.HalvingGridSearchCV : The same search for any estimator.
 
     Notes
     -----
     Candidates that differ in numbers of the loss (``loss__gamma``), class weights, samplers,
-    learning rates, weight decay, seeds or early stopping share a stack with all folds; those that
-    differ in architecture, batch size, epochs, optimizer or the class of the loss have stacks of
-    their own. In float64 and without dropout scores are those of scikit-learn's search up to
-    rounding.
+    learning rates, weight decay, seeds or early stopping share a stack with all folds. Candidates
+    that differ in architecture, batch size, epochs, optimizer or the class of the loss are trained
+    in different stacks. In float64 and without dropout the scores equal those of scikit-learn's
+    search up to rounding.
 
     Examples
     --------

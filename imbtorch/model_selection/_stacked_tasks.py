@@ -23,7 +23,8 @@ from sklearn.utils import get_tags
 
 from imbtorch._common.memo import Memo
 from imbtorch._common.sklearn_private import _check_method_params, _fit_and_score, _safe_indexing
-from imbtorch.training.run import Fitting, Run
+from imbtorch._fit.fit import PreparedFit, Stackable
+from imbtorch.training.run import Run
 from imbtorch.training.stack import Siblings, train_stacked
 
 __all__ = ["Task", "can_be_stacked", "final_step", "fit_and_score_stacked", "is_of_a_search"]
@@ -40,12 +41,12 @@ def final_step(estimator: Any) -> Any:
 
 
 def can_be_stacked(estimator: Any) -> bool:
-    """Tell whether an estimator, or what a pipeline ends in, has a fit that can be interrupted."""
-    return hasattr(final_step(estimator), "_begin_fit")
+    """Return whether the nets of an estimator, or of a pipeline's last step, can be stacked."""
+    return isinstance(final_step(estimator), Stackable)
 
 
 def is_of_a_search(function: Callable[..., Any]) -> bool:
-    """Tell whether a task fits and scores, rather than being a part of something else's work."""
+    """Return whether a task fits and scores, rather than doing a part of another task."""
     return getattr(function, "function", function) is _fit_and_score
 
 
@@ -97,7 +98,7 @@ class _Member:
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
     keywords: dict[str, Any]
-    fitting: Fitting | None = None
+    fit: PreparedFit | None = None
     runs: list[Run] = field(default_factory=list)
     error: Exception | None = None
     seconds: float = 0.0
@@ -113,13 +114,13 @@ class _Member:
             return
         start = time.perf_counter()
         try:
-            self.fitting = self._begin_fit(X, y, memo, prefixes)
-            self.runs = next(self.fitting) if self.fitting is not None else []
+            self.fit = self._prepare_fit(X, y, memo, prefixes)
+            self.runs = self.fit.runs if self.fit is not None else []
         except Exception as error:
             self.error = error
         self.seconds = time.perf_counter() - start
 
-    def _begin_fit(self, X: Any, y: Any, memo: Memo, prefixes: _Prefixes) -> Fitting | None:
+    def _prepare_fit(self, X: Any, y: Any, memo: Memo, prefixes: _Prefixes) -> PreparedFit | None:
         train, params = self.keywords["train"], self.keywords["fit_params"] or {}
         if not isinstance(self.estimator, Pipeline):
             if set(params) - {"sample_weight"}:
@@ -127,27 +128,30 @@ class _Member:
             # all folds share X: a fold is rows of it
             weight = params.get("sample_weight")
             rows = memo.once(_positions, (train, y))
-            fitting: Fitting = self.estimator._begin_fit(X, y, weight, rows=rows, memo=memo)
-            return fitting
+            return self.stackable._prepare_fit(X, y, weight, rows=rows, memo=memo)
         X, y, weight = prefixes.transform(self.estimator, X, y, train, params)
-        prepared: Fitting = final_step(self.estimator)._begin_fit(X, y, weight, memo=memo)
-        return prepared
+        return self.stackable._prepare_fit(X, y, weight, memo=memo)
+
+    @property
+    def stackable(self) -> Stackable:
+        """The estimator whose nets are trained."""
+        last: Stackable = final_step(self.estimator)
+        return last
 
     def publish(self, seconds: float) -> None:
         """Let the fit set its attributes, now that its nets are trained."""
         self.seconds += seconds * len(self.runs)
-        if self.fitting is None or self.error is not None:
+        if self.fit is None or self.error is not None:
             return
         try:
-            next(self.fitting)
-        except StopIteration:
-            pass
+            with self.fit:
+                self.fit.publish()
         except Exception as error:
             self.error = error
 
     def score(self) -> Any:
         """Call the task; its ``fit`` finds everything done."""
-        if self.fitting is None and self.error is None:
+        if self.fit is None and self.error is None:
             return self.function(*self.arguments, **self.keywords)
         own = vars(self.estimator)
         own["fit"] = self._adopt

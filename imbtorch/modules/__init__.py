@@ -1,23 +1,30 @@
-"""Networks sized from the data, and whatever else may stand for one."""
+"""Builders of networks that are sized from the data, and whatever else may stand for a module.
+
+A new builder is one subclass of ``ModuleBuilder`` in a file of its own, imported here.
+"""
 
 from __future__ import annotations
 
-from imbtorch.modules._modules import (
-    MLP,
-    CosineLinear,
+from imbtorch.modules._build import (
+    ModuleBuilder,
     build_module,
     check_width,
     get_module,
+    is_builder,
     logits_of,
     set_output_bias,
 )
+from imbtorch.modules._cosine import CosineLinear
+from imbtorch.modules._mlp import MLP
 
 __all__ = [
     "MLP",
     "CosineLinear",
+    "ModuleBuilder",
     "build_module",
     "check_width",
     "get_module",
+    "is_builder",
     "logits_of",
     "set_output_bias",
 ]

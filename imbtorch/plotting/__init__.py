@@ -1,8 +1,8 @@
-"""Pictures, in the style of scikit-learn's displays. They need the extra ``plot``.
+"""Plots in the style of scikit-learn's displays. They need the extra ``plot``.
 
 Each display has class methods that compute and draw (``from_estimator``, ``from_predictions``),
-takes ``ax=``, keeps what it computed and what it drew as attributes, and can be drawn again with
-``plot``. matplotlib is imported when something is drawn; its settings stay as they are.
+takes ``ax=``, keeps computed values and drawn objects as attributes, and can be drawn again with
+``plot``. matplotlib is imported when something is drawn; its settings are not changed.
 """
 
 from imbtorch.plotting._class_recall import ClassRecallDisplay

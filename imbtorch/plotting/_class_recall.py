@@ -1,4 +1,4 @@
-"""Recall of each class, in the order of how often it occurs in training."""
+"""Plot the recall of each class, ordered by the number of training rows."""
 
 from __future__ import annotations
 
@@ -28,37 +28,37 @@ __all__ = ["ClassRecallDisplay"]
 
 Floats = NDArray[np.float64]
 _SHADES = {"many": "0.97", "medium": "0.91", "few": "0.84"}
-_MOST_NAMES = 30  # classes; above that ticks are ranks
+_MOST_NAMES = 30  # most classes whose names are shown; with more, ticks show ranks
 
 
 class ClassRecallDisplay:
-    """Recall of each class, the most frequent one in training first.
+    """Plot of the recall of each class, with the most frequent training class first.
 
-    Make one with :meth:`from_estimator` or :meth:`from_predictions`.
+    Create a display with :meth:`from_estimator` or :meth:`from_predictions`.
 
     Parameters
     ----------
     classes : ndarray of shape (n_classes,)
-        Labels, by falling number of training rows.
+        Labels, sorted by decreasing number of training rows.
     counts : ndarray of shape (n_classes,)
-        Training rows.
+        Number of training rows of each class.
     recalls : dict of str to ndarray of shape (n_classes,)
-        Recalls by name.
+        Recalls of the classes, by name of the curve.
     thresholds : pair of numbers, default=(20, 100)
-        "few" training rows are less than the first, "many" more than the second.
+        "few" means fewer training rows than the first number, "many" more than the second.
 
     Attributes
     ----------
     lines_ : dict of str to Line2D
-        Recalls by name.
+        Drawn recalls, by name of the curve.
     bars_ : BarContainer
-        Training rows.
+        Bars of the numbers of training rows.
     bands_ : dict of str to Polygon
         The shaded groups that have classes: ``"many"``, ``"medium"``, ``"few"``.
     ax_ : ndarray of Axes, shape (2,)
-        Recalls, and training rows.
+        Axes of the recalls, and Axes of the training rows.
     figure_ : Figure
-        Where they lie.
+        The figure of the Axes.
 
     See Also
     --------
@@ -109,22 +109,22 @@ class ClassRecallDisplay:
         Parameters
         ----------
         estimator : classifier
-            Fitted.
+            The fitted classifier.
         X : array-like of shape (n_samples, ...)
-            Features of rows that it was not trained on.
+            Features of rows that the classifier was not trained on.
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
-            Their labels.
+            True labels of these rows.
         y_train : array-like, mapping of label to count, or None, default=None
-            Labels of the training rows, or how many there are. None takes ``class_counts_`` of a
-            net of this package.
+            Labels of the training rows, or the number of rows of each label. None takes
+            ``class_counts_`` of an imbtorch estimator.
         thresholds : pair of numbers, default=(20, 100)
-            "few" training rows are less than the first, "many" more than the second.
+            "few" means fewer training rows than the first number, "many" more than the second.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights >= 0 of the rows.
         name : str or None, default=None
             Name of the curve; None is the class of the estimator.
         ax : Axes, two Axes or None, default=None
-            Where to draw; None makes a figure.
+            Axes to draw on; None creates a figure.
 
         Returns
         -------
@@ -136,7 +136,7 @@ class ClassRecallDisplay:
         NotFittedError
             If the estimator is not fitted.
         ValueError
-            If nothing tells how many training rows the classes have, or an argument is invalid.
+            If the numbers of training rows are unknown, or an argument is invalid.
         """
         check_matplotlib(f"{cls.__name__}.from_estimator")
         check_fitted(estimator)
@@ -168,18 +168,18 @@ class ClassRecallDisplay:
         Parameters
         ----------
         y_true : array-like of shape (n,) or (n, n_labels)
-            True labels; with several labels a row, 0 and 1. Classes that do not occur are left out.
+            True labels; 0 and 1 if a row has several labels. Classes without rows are left out.
         y_pred : array-like of the shape of ``y_true``, or mapping of str to such
-            Predicted labels; several by name.
+            Predicted labels, or several sets of predicted labels by name.
         y_train : array-like, or mapping of label to count
-            Labels of the training rows, or how many there are; with several labels a row, their
-            matrix, or a mapping of the position of a label to its rows.
+            Labels of the training rows, or the number of rows of each label. If a row has several
+            labels, their matrix, or a mapping from the position of a label to its number of rows.
         thresholds : pair of numbers, default=(20, 100)
-            "few" training rows are less than the first, "many" more than the second.
+            "few" means fewer training rows than the first number, "many" more than the second.
         sample_weight : array-like of shape (n,) or None, default=None
             Weights >= 0 of the rows.
         ax : Axes, two Axes or None, default=None
-            Where to draw; None makes a figure.
+            Axes to draw on; None creates a figure.
 
         Returns
         -------
@@ -189,20 +189,20 @@ class ClassRecallDisplay:
         Raises
         ------
         ValueError
-            If lengths differ, labels are of different kinds, or the thresholds are no ascending
+            If lengths differ, labels are of different types, or the thresholds are not an ascending
             pair.
         """
         check_matplotlib(f"{cls.__name__}.from_predictions")
         named = y_pred if isinstance(y_pred, Mapping) else {"recall": y_pred}
         if not named:
-            raise ValueError("y_pred is empty; give predictions, or a mapping of name to them.")
+            raise ValueError("y_pred is empty; give predictions, or a dict of name -> predictions.")
         recalls = {}
         for name, predicted in named.items():
             classes, recalls[str(name)] = _recalls(y_true, predicted, sample_weight)
         if _is_matrix(y_train):
             y_train = dict(enumerate(_dense(y_train).sum(axis=0).tolist()))
         counts = training_rows(y_train, classes)
-        frequency_groups(counts, thresholds)  # complains before anything is drawn
+        frequency_groups(counts, thresholds)  # raises an error before anything is drawn
         order = np.argsort(-counts, kind="stable")
         by_name = {name: values[order] for name, values in recalls.items()}
         return cls(classes[order], counts[order], by_name, thresholds=thresholds).plot(ax=ax)
@@ -213,7 +213,7 @@ class ClassRecallDisplay:
         Parameters
         ----------
         ax : Axes, two Axes or None, default=None
-            Where to draw: two Axes, or one that is divided; None makes a figure.
+            Axes to draw on: two Axes, or one that is divided; None creates a figure.
 
         Returns
         -------
@@ -228,7 +228,7 @@ class ClassRecallDisplay:
         self.lines_ = {}
         for i, (name, recall) in enumerate(self.recalls.items()):
             look = {**style(i, markersize=5 if few else 3), "linewidth": 1}
-            if not few:  # a line would be a thicket
+            if not few:  # lines between many classes would be unreadable
                 look["linestyle"] = "none"
                 self._draw_means(upper, recall, look["color"])
             (self.lines_[name],) = upper.plot(ranks, recall, label=name, **look)
@@ -252,7 +252,7 @@ class ClassRecallDisplay:
                 panel.hlines(recall[members].mean(), ranks[0] - 0.5, ranks[-1] + 0.5, color=colour)
 
     def _shade(self, axes: list[Axes]) -> dict[str, Any]:
-        """Shade the groups, and name them above the recalls with the mean of each curve."""
+        """Shade the groups, and write their names and mean recalls above the upper panel."""
         bands: dict[str, Any] = {}
         for name, members in frequency_groups(self.counts, self.thresholds).items():
             ranks = np.flatnonzero(members)
@@ -262,7 +262,7 @@ class ClassRecallDisplay:
             shade: dict[str, Any] = {"color": _SHADES[name], "zorder": 0, "linewidth": 0}
             bands[name], _ = (panel.axvspan(low, high, **shade) for panel in axes)
             means = [f"{recall[members].mean():.2f}" for recall in self.recalls.values()]
-            means = [mean.removeprefix("0") for mean in means]  # the names of groups are close
+            means = [mean.removeprefix("0") for mean in means]  # there is little room
             axes[0].text(
                 (low + high) / 2,
                 1.01,
@@ -304,11 +304,11 @@ def _counts_of(estimator: Any) -> Mapping[Any, float]:
     counts = getattr(estimator, "class_counts_", None)
     if counts is None:
         raise ValueError(
-            f"{type(estimator).__name__} does not tell how many training rows the classes have; "
-            "give y_train, their labels."
+            f"{type(estimator).__name__} has no class_counts_, so the numbers of training rows are "
+            "unknown; give y_train, the labels of the training rows."
         )
     by_class = np.asarray(counts)
-    if by_class.ndim == 2:  # of each label, rows without and with it
+    if by_class.ndim == 2:  # columns: rows without and with each label
         by_class = by_class[:, 1]
     labels = np.asarray(estimator.classes_)
     labels = labels if labels.ndim == 1 else np.arange(len(by_class))

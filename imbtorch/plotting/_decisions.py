@@ -1,4 +1,4 @@
-"""Thresholds: the one in use, and the ones that cost least."""
+"""Thresholds of decisions: the one in use, and the ones with the smallest cost."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def check_costs(cost_matrix: ArrayLike) -> Floats:
         )
     if costs[0, 1] <= costs[0, 0] or costs[1, 0] <= costs[1, 1]:
         raise ValueError(
-            "cost_matrix must make errors dearer than right decisions, in each row; got "
-            f"{costs.tolist()}. Else one decision is best for all rows."
+            "in each row of cost_matrix an error must cost more than the right decision; got "
+            f"{costs.tolist()}. Otherwise the same decision is best for all rows."
         )
     return costs
 
@@ -38,10 +38,10 @@ def mean_cost(counts: Counts, thresholds: Floats, costs: Floats) -> Floats:
 
 
 def cheapest_here(counts: Counts, costs: Floats) -> float:
-    """Midway between the score that has to be positive still and the next lower one."""
+    """Return the threshold with the smallest cost for these rows, midway between two scores."""
     thresholds = counts.thresholds
     best = int(mean_cost(counts, thresholds, costs).argmin())
-    if best == len(thresholds) - 1:  # nothing positive
+    if best == len(thresholds) - 1:  # no row is positive
         return float(np.nextafter(thresholds[-2], np.inf))
     if best == 0:
         return float(thresholds[0])
@@ -50,7 +50,7 @@ def cheapest_here(counts: Counts, costs: Floats) -> float:
 
 
 def cheapest_expected(costs: Floats) -> float:
-    """Threshold on calibrated probabilities of the positive class."""
+    """Return the threshold on calibrated probabilities with the smallest expected cost."""
     false_positive, false_negative = costs[0, 1] - costs[0, 0], costs[1, 0] - costs[1, 1]
     return float(false_positive / (false_positive + false_negative))
 
@@ -58,7 +58,7 @@ def cheapest_expected(costs: Floats) -> float:
 def threshold_in_use(
     estimator: Any, pos_label: Any, response_method: str, *, of_labels: bool
 ) -> float | None:
-    """Return the threshold on the score by which ``predict`` decides for ``pos_label``, if any."""
+    """Return the threshold on the score that ``predict`` uses for ``pos_label``, or None."""
     is_proba = response_method == "predict_proba"
     default = 0.5 if is_proba else 0.0
     decider = decision_maker(estimator)
@@ -67,7 +67,7 @@ def threshold_in_use(
         return default if offsets is None else float(expit(-offsets[pos_label]))
     classes = np.asarray(decider.classes_).tolist()
     if len(classes) > 2:
-        return None  # the largest of several scores decides
+        return None  # predict chooses the class of the largest score
     place = classes.index(pos_label)
     tuned = getattr(decider, "best_threshold_", getattr(decider, "threshold", "auto"))
     asked = getattr(decider, "response_method", "auto")

@@ -1,4 +1,4 @@
-"""Loss and gradient of a row against the probability of its true class."""
+"""Plot the loss and the gradient of a row against the probability of its true class."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = ["LossCurve", "LossShapeDisplay", "loss_values"]
 
 Floats = NDArray[np.float64]
 _LOG_ODDS = np.linspace(-6.5, 6.5, 261)
-_BATCH = 20  # rows of the batch that a loss of whole batches gets
+_BATCH = 20  # number of rows of the batch for losses of whole batches
 
 
 @dataclass(frozen=True)
@@ -58,30 +58,30 @@ class LossCurve:
 
 
 class LossShapeDisplay:
-    """Loss and gradient against the probability of the true class.
+    """Plot of loss and gradient against the probability of the true class.
 
-    Make one with :meth:`from_losses` or :meth:`from_estimator`.
+    Create a display with :meth:`from_losses` or :meth:`from_estimator`.
 
     Parameters
     ----------
     proba : ndarray of shape (n,)
         Probability of the true class, in (0, 1).
     curves : list of LossCurve
-        What to draw: ``name``, ``true_class`` (None where all classes have the same curve),
-        ``value`` and ``gradient``, the derivative by the log-odds of the true class.
+        Curves to draw. Each has a ``name``, ``true_class`` (None if all classes have the same
+        curve), ``value``, and ``gradient``, the derivative by the log-odds of the true class.
 
     Attributes
     ----------
     lines_ : dict of str to (Line2D, Line2D)
         Curves of the loss and of the gradient, by the label in the legend.
     ax_ : ndarray of Axes, shape (2,)
-        The panels: loss, and gradient.
+        Axes of the loss, and Axes of the gradient.
     figure_ : Figure
-        Where they lie.
+        The figure of the Axes.
 
     See Also
     --------
-    imbtorch.losses.all_losses : The losses that have a name.
+    imbtorch.losses.all_losses : All losses with a name.
 
     Examples
     --------
@@ -109,22 +109,22 @@ class LossShapeDisplay:
         proba: ArrayLike | None = None,
         ax: Any = None,
     ) -> LossShapeDisplay:
-        """Draw losses by name, objects, or torch's own.
+        """Draw losses that are given by name, as loss objects or as torch losses.
 
-        The outputs of the other classes are 0: they share what is left of the probability. Losses
-        of one label against the rest get one label; those of a whole batch get one of 20 rows, with
-        the classes in the proportions of ``class_counts``, in which every row has this probability.
+        All other classes have the same probability. A loss of one label against the rest is
+        evaluated for one label. A loss of whole batches is evaluated for a batch of 20 rows, which
+        all have the same probability, with the classes in the proportions of ``class_counts``.
 
         Parameters
         ----------
         losses : str, loss, sequence of them, or mapping of str to one
-            What to draw; the keys of a mapping are the names in the legend.
+            Losses to draw; the keys of a mapping are the names in the legend.
         class_counts : array-like of shape (n_classes,), default=(1, 1)
-            Training rows of each class, for losses that look at them.
+            Number of training rows of each class, for losses that depend on it.
         proba : array-like of shape (n,) or None, default=None
-            Probabilities of the true class, in (0, 1), where to evaluate.
+            Probabilities of the true class, in (0, 1), at which the losses are evaluated.
         ax : Axes, two Axes or None, default=None
-            Where to draw; None makes a figure.
+            Axes to draw on; None creates a figure.
 
         Returns
         -------
@@ -134,16 +134,16 @@ class LossShapeDisplay:
         Raises
         ------
         ValueError
-            If a name is unknown, a hyper-parameter, ``class_counts`` or ``proba`` are invalid.
+            If a name is unknown, or a hyper-parameter, ``class_counts`` or ``proba`` is invalid.
         TypeError
-            If something is no loss.
+            If an object is not a loss.
         """
         check_matplotlib(f"{cls.__name__}.from_losses")
         counts = np.asarray(class_counts, dtype=np.float64)
         if counts.ndim != 1 or len(counts) < 2:
             raise ValueError(
-                f"class_counts has shape {counts.shape}, expected (n_classes,): the training rows "
-                "of each of at least two classes."
+                f"class_counts has shape {counts.shape}, expected (n_classes,): the number of "
+                "training rows of each of at least two classes."
             )
         p = _check_proba(proba)
         curves: list[LossCurve] = []
@@ -159,18 +159,19 @@ class LossShapeDisplay:
     def from_estimator(
         cls, estimator: Any, *, proba: ArrayLike | None = None, ax: Any = None
     ) -> LossShapeDisplay:
-        """Draw the loss of a fitted classifier, as prepared, beside cross-entropy.
+        """Draw the loss that a fitted classifier was trained with, and cross-entropy.
 
-        Class weights and sample weights are not part of it.
+        Class weights and sample weights are not included.
 
         Parameters
         ----------
         estimator : ImbalancedNetClassifier, or a pipeline or search around one
-            Fitted, on classes; the most and the least frequent one are drawn.
+            Classifier fitted on one label per row. The loss is drawn for the most and for the
+            least frequent class.
         proba : array-like of shape (n,) or None, default=None
-            Probabilities of the true class, in (0, 1), where to evaluate.
+            Probabilities of the true class, in (0, 1), at which the losses are evaluated.
         ax : Axes, two Axes or None, default=None
-            Where to draw; None makes a figure.
+            Axes to draw on; None creates a figure.
 
         Returns
         -------
@@ -182,20 +183,15 @@ class LossShapeDisplay:
         NotFittedError
             If the estimator is not fitted.
         ValueError
-            If it has no loss over classes.
+            If the estimator has no loss over classes.
         """
         check_matplotlib(f"{cls.__name__}.from_estimator")
         net = innermost(estimator)
         check_is_fitted(net)
         if not isinstance(getattr(net, "loss_", None), BaseLoss) or np.ndim(net.class_counts_) != 1:
             raise ValueError(
-                f"{type(net).__name__} has no loss over classes to draw. Draw losses of labels by "
-                "name: LossShapeDisplay.from_losses('bce')."
-            )
-        if net.net_.task != "classes":
-            raise ValueError(
-                "the estimator was fitted on several labels a row; draw its loss by name: "
-                "LossShapeDisplay.from_losses('bce', class_counts=[without, with])."
+                f"{type(net).__name__} has no loss over classes to draw. Draw losses over labels "
+                "by name: LossShapeDisplay.from_losses('bce')."
             )
         p = _check_proba(proba)
         loss = copy.deepcopy(net.loss_).cpu().double()
@@ -206,12 +202,12 @@ class LossShapeDisplay:
         return cls(p, curves).plot(ax=ax)
 
     def plot(self, ax: Any = None) -> LossShapeDisplay:
-        """Draw both panels.
+        """Draw the loss and the gradient side by side.
 
         Parameters
         ----------
         ax : Axes, two Axes or None, default=None
-            Where to draw: two Axes, or one that is divided; None makes a figure.
+            Axes to draw on: two Axes, or one that is divided; None creates a figure.
 
         Returns
         -------
@@ -238,7 +234,7 @@ class LossShapeDisplay:
         return self
 
     def _looks(self) -> list[dict[str, Any]]:
-        """Colours by loss; lines by loss, or by class with markers for losses."""
+        """Choose colours by loss, and line styles by loss or, for several classes, by class."""
         names = list(dict.fromkeys(curve.name for curve in self.curves))
         classes = list(dict.fromkeys(c.true_class for c in self.curves if c.true_class is not None))
         if len(classes) < 2:
@@ -317,14 +313,14 @@ def loss_values(
 
 
 def _logits(log_odds: Tensor, target: Tensor, n_classes: int) -> Tensor:
-    """Logits that are 0 but for the true class, so that the others are equally probable."""
+    """Return logits that are 0 except for the true class, so that all others are equally likely."""
     is_true = torch.nn.functional.one_hot(target, n_classes)
     return is_true * (log_odds + math.log(n_classes - 1)).unsqueeze(1)
 
 
 def _of_batch(loss: BaseLoss, proba: Floats, counts: Floats) -> tuple[Floats, Floats]:
     """Evaluate a loss of whole batches, in which all rows have the same probability."""
-    loss.eval()  # scores of one point are not to be remembered at the next
+    loss.eval()  # a loss with a memory must not remember scores from point to point
     loss.reduction = "mean"
     rows = np.maximum(1, np.round(_BATCH * counts / counts.sum())).astype(int)
     target = torch.as_tensor(np.repeat(np.arange(len(counts)), rows))

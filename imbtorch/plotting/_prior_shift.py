@@ -1,4 +1,4 @@
-"""Reliability of probabilities before and after they are restated for another population."""
+"""Plot the reliability of probabilities before and after restating them for a population."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ if TYPE_CHECKING:
 __all__ = ["PriorShiftDisplay", "Reliability"]
 
 Floats = NDArray[np.float64]
-_FAR = 1e-5  # odds: farther out than this, a bin is off a logit axis
+_FAR = 1e-5  # smallest odds on a logit axis; bins with smaller odds are not shown
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """One curve: what was predicted and what happened in each bin that has rows.
+    """One reliability curve: predictions and observations in each bin that has rows.
 
     Parameters
     ----------
     predicted, observed : ndarray of shape (n_bins,)
-        Mean probability, and share of the positive class.
+        Mean probability of each bin, and share of the positive class.
     low, high : ndarray of shape (n_bins,)
         Wilson's 95 % interval of the share.
     counts : ndarray of shape (n_bins,)
-        Rows.
+        Number of rows of each bin.
     brier : float
-        Brier score of all rows, lower is better.
+        Brier score of all rows; smaller is better.
 
     Examples
     --------
@@ -73,34 +73,34 @@ class Reliability:
 class PriorShiftDisplay:
     """Reliability diagrams of one classifier's probabilities for several populations.
 
-    Make one with :meth:`from_estimator` or :meth:`from_predictions`.
+    Create a display with :meth:`from_estimator` or :meth:`from_predictions`.
 
     Parameters
     ----------
     curves : dict of str to Reliability
         Curves by name.
     pos_label : object, default=None
-        The class whose probability it is.
+        Positive class, whose probability is shown.
 
     Attributes
     ----------
     lines_ : dict of str to Line2D
-        Observed share against mean probability, by name.
+        Curves of the observed share against the mean probability, by name.
     intervals_ : dict of str to LineCollection
         95 % intervals of the shares (Wilson), by name.
     count_lines_ : dict of str to Line2D
-        Rows of each bin, by name.
+        Points of the number of rows of each bin, by name.
     diagonal_ : Line2D
-        Where predictions and observations agree.
+        Line on which predictions and observations agree.
     ax_ : ndarray of Axes, shape (2,)
-        The diagram, and the rows of the bins.
+        Axes of the diagram, and Axes of the numbers of rows.
     figure_ : Figure
-        Where they lie.
+        The figure of the Axes.
 
     See Also
     --------
     imbtorch.priors.shift_prior : Restates the probabilities of any classifier.
-    sklearn.calibration.CalibrationDisplay : One curve.
+    sklearn.calibration.CalibrationDisplay : A single reliability curve.
 
     Examples
     --------
@@ -137,29 +137,29 @@ class PriorShiftDisplay:
         scale: str = "linear",
         ax: Any = None,
     ) -> PriorShiftDisplay:
-        """Draw a fitted classifier with each ``target_prior``; it stays as it is.
+        """Draw one curve of a fitted classifier for each ``target_prior``.
 
         Parameters
         ----------
         estimator : classifier with a parameter ``target_prior``, or a pipeline or search around one
-            Fitted.
+            The fitted classifier, which is not changed.
         X : array-like of shape (n_samples, ...)
-            Features of rows that it was not trained on.
+            Features of rows that the classifier was not trained on.
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
-            Their labels.
+            True labels of these rows.
         target_priors : sequence, or mapping of str to target_prior, default=(None, "train")
-            What the parameter is set to, one curve each; the keys of a mapping are their names.
+            Values of the parameter, one for each curve; the keys of a mapping are their names.
         pos_label : label or None, default=None
-            The class to look at, against all others; None is the second of two. With several labels
-            a row, the position of a label.
+            Positive class, against all others; None is the second of two classes. If a row has
+            several labels, the position of a label.
         n_bins : int, default=10
-            See :meth:`from_predictions`.
+            Number of bins; see :meth:`from_predictions`.
         strategy : {"uniform", "quantile"}, default="uniform"
-            See :meth:`from_predictions`.
+            Kind of bins; see :meth:`from_predictions`.
         scale : {"linear", "logit"}, default="linear"
-            See :meth:`plot`.
+            Scale of the axes; see :meth:`plot`.
         ax : Axes, two Axes or None, default=None
-            Where to draw; None makes a figure.
+            Axes to draw on; None creates a figure.
 
         Returns
         -------
@@ -171,7 +171,8 @@ class PriorShiftDisplay:
         NotFittedError
             If the estimator is not fitted.
         ValueError
-            If it has no ``target_prior``, a prior is invalid, or the rows hold one class only.
+            If the estimator has no ``target_prior``, a prior is invalid, or all rows have the same
+            class.
         """
         check_matplotlib(f"{cls.__name__}.from_estimator")
         check_fitted(estimator)
@@ -209,15 +210,15 @@ class PriorShiftDisplay:
         probas : mapping of str to array-like of shape (n,)
             Probabilities of the positive class.
         pos_label : label or None, default=None
-            The positive class, against all others; None is the second of two.
+            Positive class, against all others; None is the second of two classes.
         n_bins : int, default=10
-            Number of bins; those without rows are left out.
+            Number of bins; bins without rows are left out.
         strategy : {"uniform", "quantile"}, default="uniform"
-            Bins of equal width, or of equally many rows.
+            Kind of bins: of equal width, or with the same number of rows.
         scale : {"linear", "logit"}, default="linear"
-            See :meth:`plot`.
+            Scale of the axes; see :meth:`plot`.
         ax : Axes, two Axes or None, default=None
-            Where to draw; None makes a figure.
+            Axes to draw on; None creates a figure.
 
         Returns
         -------
@@ -227,7 +228,7 @@ class PriorShiftDisplay:
         Raises
         ------
         ValueError
-            If ``y_true`` holds one class only, lengths differ, or values are no probabilities.
+            If ``y_true`` has one class only, lengths differ, or values are not probabilities.
         """
         check_matplotlib(f"{cls.__name__}.from_predictions")
         if not isinstance(probas, Mapping) or not probas:
@@ -241,16 +242,16 @@ class PriorShiftDisplay:
         return cls(curves, pos_label=pos_label).plot(ax=ax, scale=scale)
 
     def plot(self, ax: Any = None, *, scale: str = "linear") -> PriorShiftDisplay:
-        """Draw the diagram, and the rows of the bins below it.
+        """Draw the diagram, and the numbers of rows of the bins below it.
 
         Parameters
         ----------
         ax : Axes, two Axes or None, default=None
-            Where to draw: two Axes, or one that is divided; None makes a figure.
+            Axes to draw on: two Axes, or one that is divided; None creates a figure.
         scale : {"linear", "logit"}, default="linear"
-            Scale of both axes of the diagram; ``"logit"`` spreads what is near 0, where the
-            probabilities of a rare class lie. Of bins in which nothing, or everything, is
-            positive it shows the interval only; odds below 1e-5, or above 1e5, are off the plot.
+            Scale of both axes of the diagram; ``"logit"`` gives more room to values near 0, where
+            the probabilities of a rare class lie. If no row or every row of a bin is positive, it
+            shows only the interval of the bin; odds below 1e-5 or above 1e5 are outside the plot.
 
         Returns
         -------
@@ -269,7 +270,7 @@ class PriorShiftDisplay:
         self._draw_diagonal(upper, scale)
         self.lines_, self.intervals_, self.count_lines_ = {}, {}, {}
         for position, (name, curve) in enumerate(self.curves.items()):
-            # the first are larger, and show behind others that coincide
+            # earlier curves have larger markers, so that they are visible behind later ones
             look = style(position, markersize=max(4.0, 6.5 - position))
             observed = curve.observed
             low, high = curve.low, curve.high
@@ -309,7 +310,7 @@ class PriorShiftDisplay:
 
 
 def _inner_range(shares: Floats) -> tuple[float, float]:
-    """Return ends of an axis for those that have log-odds; none is far out."""
+    """Return the limits of a logit axis for these shares, without extreme ones."""
     odds = shares / (1 - shares + 1e-300)
     odds = odds[(odds > _FAR) & (odds < 1 / _FAR)]
     low, high = (odds.min() / 3, odds.max() * 3) if odds.size else (0.01, 100)
@@ -317,7 +318,7 @@ def _inner_range(shares: Floats) -> tuple[float, float]:
 
 
 def _prior_parameter(estimator: Any) -> str:
-    """Name of the parameter that states the population."""
+    """Return the name of the parameter ``target_prior``, which may be nested."""
     known: list[str] = list(estimator.get_params())
     names = [name for name in known if name.split("__")[-1] == "target_prior"]
     if not names:
@@ -350,7 +351,7 @@ def _reliability(
     observed, predicted = calibration_curve(
         positive, proba, pos_label=True, n_bins=n_bins, strategy=strategy
     )
-    # scikit-learn does not tell how many rows its bins have
+    # calibration_curve does not return the number of rows of the bins
     edges = np.linspace(0, 1, n_bins + 1)
     if strategy == "quantile":
         edges = np.percentile(proba, 100 * edges)
@@ -363,5 +364,5 @@ def _reliability(
 def _wilson(share: Floats, n: NDArray[np.intp], z: float = 1.96) -> tuple[Floats, Floats]:
     middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    # rounding must not leave the share outside
+    # the interval must include the share despite rounding
     return np.minimum(middle - half, share).clip(0), np.maximum(middle + half, share).clip(max=1)

@@ -1,4 +1,4 @@
-"""Scores of one class, or one label, against the rest, and the rows that belong to it."""
+"""Scores of one class or one label against the rest, with the true classes of the rows."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ Floats = NDArray[np.float64]
 class BinaryScores:
     """Truth, scores and weights of rows, all of shape ``(n,)``, and the labels of the classes.
 
-    ``labels`` are what predictions are called, negative and positive; ``pos_label`` is the name of
-    the positive class.
+    ``labels`` holds the label of a negative and of a positive prediction; ``pos_label`` is the
+    label of the positive class.
     """
 
     positive: NDArray[np.bool_]
@@ -43,7 +43,7 @@ def binary_scores(
     pos_label: Any = None,
     sample_weight: ArrayLike | None = None,
 ) -> BinaryScores:
-    """Check truth and scores of one class; the rest may be several classes."""
+    """Check the scores of one class against the rest, which may be several classes."""
     truth = as_labels(y_true, "y_true")
     score = as_numbers(y_score, "y_score", len(truth))
     classes, _ = encode(truth)
@@ -54,8 +54,8 @@ def binary_scores(
     if pos_label is None:
         if len(classes) > 2:
             raise ValueError(
-                f"y_true holds {len(classes)} classes, {classes[:10].tolist()}; say with pos_label "
-                "which one to look at, against the rest."
+                f"y_true holds {len(classes)} classes, {classes[:10].tolist()}; choose one of them "
+                "with pos_label, which is compared with the rest."
             )
         pos_label = classes[1]
     positive = is_positive(truth, pos_label)
@@ -75,25 +75,25 @@ def scores_of(
 ) -> tuple[Floats, Any]:
     """Return the scores of ``pos_label``, by default the second of two classes, and that label.
 
-    With several labels a row, ``pos_label`` is the position of one.
+    If a row has several labels, ``pos_label`` is the position of one of them.
     """
     check_is_fitted(estimator)
     if not hasattr(estimator, response_method):
         raise ValueError(f"{type(estimator).__name__} has no {response_method}.")
     response = getattr(estimator, response_method)(X)
-    if isinstance(response, list):  # scikit-learn's form for several labels
+    if isinstance(response, list):  # form of scikit-learn's classifiers for several labels
         response = np.column_stack([columns[:, -1] for columns in response])
     scores = np.asarray(response, dtype=np.float64)
     classes = _label_names(estimator, scores)
     if pos_label is None:
         if len(classes) != 2:
             raise ValueError(
-                f"{type(estimator).__name__} knows {len(classes)} classes or labels, "
-                f"{classes[:10]}; say with pos_label which one to look at."
+                f"{type(estimator).__name__} has {len(classes)} classes or labels, "
+                f"{classes[:10]}; choose one of them with pos_label."
             )
         pos_label = classes[1]
     if pos_label not in classes:
-        raise ValueError(f"pos_label={pos_label!r} is none of the classes, {classes[:10]}.")
+        raise ValueError(f"pos_label={pos_label!r} is not one of the classes, {classes[:10]}.")
     place = classes.index(pos_label)
     if scores.ndim == 1:  # decision_function of two classes
         return (scores if place else -scores), pos_label
@@ -101,7 +101,7 @@ def scores_of(
 
 
 def _label_names(estimator: Any, scores: Floats) -> list[Any]:
-    """Return the classes; with several labels a row their positions."""
+    """Return the classes, or the positions of the labels if a row has several."""
     classes = getattr(estimator, "classes_", None)
     if classes is None or isinstance(classes, list):
         return list(range(scores.shape[1]))
@@ -109,7 +109,7 @@ def _label_names(estimator: Any, scores: Floats) -> list[Any]:
 
 
 def column_of(y: Any, pos_label: Any) -> Any:
-    """Return the truth to compare with ``pos_label``: of several labels a row, its column."""
+    """Return the truth of ``pos_label``: its column of a label matrix, or ``y`` itself."""
     if np.ndim(y) != 2 and not hasattr(y, "toarray"):
         return y
     matrix = y.toarray() if hasattr(y, "toarray") else np.asarray(y)

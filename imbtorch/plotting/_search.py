@@ -1,4 +1,4 @@
-"""Scores of a search over one or two of its parameters."""
+"""Plot the scores of a search against one or two of its parameters."""
 
 from __future__ import annotations
 
@@ -26,50 +26,51 @@ if TYPE_CHECKING:
 __all__ = ["SearchDisplay"]
 
 Floats = NDArray[np.float64]
-_MOST_NUMBERS = 100  # cells: above that they hold none
-_SPARSE = 0.5  # share of cells with a candidate, below which points are drawn
+_MOST_NUMBERS = 100  # most cells of a grid that show their score as a number
+_SPARSE = 0.5  # if a smaller share of the cells has a candidate, points are drawn
 
 
 class SearchDisplay:
-    """Test scores of a search over one or two of its parameters, the best candidate marked.
+    """Plot of the test scores of a search against one or two of its parameters.
 
-    Make one with :meth:`from_estimator` or :meth:`from_cv_results`.
+    Create a display with :meth:`from_estimator` or :meth:`from_cv_results`.
 
     Parameters
     ----------
     axes : list of one or two parameters
-        ``name``, ``values`` (distinct, in order), and ``codes`` (each candidate's place in them).
+        Parameters to show. Each has a ``name``, ``values`` (distinct, in order), and ``codes``
+        (position of each candidate's value in ``values``).
     mean, std : ndarray of shape (n_candidates,)
         Test score of each candidate: mean and standard deviation over the folds.
     best : int
-        Place of the best candidate.
+        Position of the best candidate, which is marked.
     score_name : str, default="score"
-        What the score is.
+        Name of the score.
     connected : bool, default=True
-        Whether a line joins the values of one numeric parameter. Not where other parameters were
-        drawn at random with each value.
+        Whether a line joins the values of one numeric parameter. It should be False if other
+        parameters were drawn at random for each value.
 
     Attributes
     ----------
     line_ : Line2D or None
-        With one parameter, the best candidate of each value.
+        Scores of the best candidate of each value, if one parameter is shown.
     band_ : PolyCollection, ErrorbarContainer or None
-        One standard deviation over the folds to each side.
+        Band of one standard deviation over the folds to each side.
     image_ : QuadMesh or None
-        With two parameters, the best candidate of each pair.
+        Scores of the best candidate of each pair of values, if two parameters are shown.
     points_ : PathCollection or None
-        With two parameters that fill no grid, the candidates.
+        Scores of the candidates, if two parameters are shown that do not form a grid.
     best_mark_ : Line2D
-        The best candidate.
+        Mark of the best candidate.
     ax_ : Axes
-        Where it is drawn.
+        The Axes of the plot.
     figure_ : Figure
-        Where that lies.
+        The figure of the Axes.
 
     Notes
     -----
-    Where more parameters were searched than are drawn, a value shows the best candidate that has
-    it. Of a candidate that a halving search met several times the last record counts.
+    If the search varied more parameters than are shown, each value shows the best candidate that
+    has it. If a halving search evaluated a candidate several times, the last evaluation is shown.
 
     Examples
     --------
@@ -118,14 +119,14 @@ class SearchDisplay:
         Parameters
         ----------
         estimator : object with ``cv_results_``
-            A fitted search of scikit-learn or of this package, or one that looks like it.
+            Fitted search of scikit-learn or imbtorch, or an object like one.
         params : str, sequence of one or two, or None, default=None
-            Parameters to draw, whose names may be cut at the front (``"loss__gamma"``). None takes
-            those that the search varied, where they are one or two.
+            Parameters to draw; the first parts of a name may be left out (``"loss__gamma"``). None
+            takes the parameters that the search varied, if they are one or two.
         metric : str or None, default=None
-            Which score, of several; None is the one that the search chose by.
+            Score to draw, if there are several; None is the score that decided the search.
         ax : Axes or None, default=None
-            Where to draw; None makes a figure.
+            Axes to draw on; None creates a figure.
 
         Returns
         -------
@@ -137,7 +138,7 @@ class SearchDisplay:
         NotFittedError
             If the search is not fitted.
         ValueError
-            If it is no search, or has no such parameter or score.
+            If the estimator is not a search, or has no such parameter or score.
         """
         check_matplotlib(f"{cls.__name__}.from_estimator")
         check_is_fitted(estimator)
@@ -179,15 +180,15 @@ class SearchDisplay:
         cv_results : mapping
             ``cv_results_`` of a search.
         params : str, sequence of one or two, or None, default=None
-            See :meth:`from_estimator`.
+            Parameters to draw; see :meth:`from_estimator`.
         metric : str or None, default=None
-            Which score, of several; None is ``"score"``, or the first.
+            Score to draw, if there are several; None is ``"score"``, or the first score.
         best_index : int or None, default=None
-            The candidate to mark; None is the one with the greatest mean.
+            Candidate to mark; None is the candidate with the greatest mean.
         score_name : str or None, default=None
-            What the axis calls the score; None is ``metric``.
+            Name of the score in the plot; None is ``metric``.
         ax : Axes or None, default=None
-            Where to draw; None makes a figure.
+            Axes to draw on; None creates a figure.
 
         Returns
         -------
@@ -225,7 +226,7 @@ class SearchDisplay:
         Parameters
         ----------
         ax : Axes or None, default=None
-            Where to draw; None makes a figure.
+            Axes to draw on; None creates a figure.
 
         Returns
         -------
@@ -244,7 +245,7 @@ class SearchDisplay:
         else:
             (panel,) = panels(ax, 1, figsize=(5.6, 4.0))
             self._draw_pair(panel)
-        # above the axes, where it covers no data
+        # above the axes, where the legend covers no data
         panel.legend(
             loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, fontsize="small"
         )
@@ -293,7 +294,7 @@ class SearchDisplay:
             self._mark(panel, x[self.best], y[self.best])
         else:
             self.image_ = panel.pcolormesh(np.ma.masked_invalid(grid), cmap=cmap)
-            panel.set_facecolor("0.85")  # pairs without a candidate
+            panel.set_facecolor("0.85")  # colour of pairs without a candidate
             panel.set_xticks(np.arange(shape[1]) + 0.5, across.texts)
             panel.set_yticks(np.arange(shape[0]) + 0.5, up.texts)
             panel.set(xlabel=across.name, ylabel=up.name)

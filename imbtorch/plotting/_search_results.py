@@ -1,4 +1,4 @@
-"""From ``cv_results_`` to the scores of the values of one or two parameters."""
+"""Read the scores of the values of one or two parameters from ``cv_results_``."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ class Axis:
     name : str
         Name of the parameter.
     values : sequence of shape (n_candidates,)
-        Its value in each candidate.
+        Value of the parameter in each candidate.
 
     Attributes
     ----------
     values : list
-        The distinct values: numbers ascending, others in the order of the candidates.
+        The distinct values: numbers in ascending order, others in the order of the candidates.
     codes : ndarray of shape (n_candidates,)
-        Place of each candidate's value in ``values``.
+        Position of each candidate's value in ``values``.
     is_numeric, is_log : bool
-        Whether all are numbers, and whether they are positive and span two decades or more.
+        Whether all values are numbers, and whether they are positive and span at least two decades.
     """
 
     def __init__(self, name: str, values: Sequence[Any]) -> None:
@@ -59,14 +59,14 @@ class Axis:
 
     @property
     def positions(self) -> Floats:
-        """Where the values lie on an axis: the numbers, or 0, 1, 2, ..."""
+        """Positions of the values on an axis: the numbers themselves, or 0, 1, 2, ..."""
         if self.is_numeric:
             return np.array([float(value) for value in self.values])
         return np.arange(len(self.values), dtype=np.float64)
 
     @property
     def texts(self) -> list[str]:
-        """The values in words."""
+        """Short texts of the values."""
         return [_text(value) for value in self.values]
 
 
@@ -75,7 +75,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _key(value: Any) -> Any:
-    # lists and dicts have no hash; objects that print alike are alike
+    # lists and dicts have no hash, so values with the same repr count as equal
     return float(value) if _is_number(value) else repr(value)
 
 
@@ -86,7 +86,7 @@ def _text(value: Any) -> str:
 
 
 def last_records(results: Mapping[str, Any]) -> NDArray[np.intp]:
-    """Rows to look at: of a candidate that a halving search met several times, the last."""
+    """Return the rows to use: only the last one of each candidate of a halving search."""
     params = results["params"]
     if "iter" not in results:
         return np.arange(len(params))
@@ -99,16 +99,16 @@ def last_records(results: Mapping[str, Any]) -> NDArray[np.intp]:
 def resolve(given: str | Sequence[str] | None, results: Mapping[str, Any]) -> list[str]:
     """Return the full names of one or two searched parameters.
 
-    A name may be cut at the front, ``"loss__gamma"`` for ``"clf__loss__gamma"``; None takes what
-    was searched.
+    The first parts of a name may be left out: ``"loss__gamma"`` for ``"clf__loss__gamma"``. None
+    takes the parameters that were searched.
     """
     known = _searched(results)
     if given is None:
         given = varied_parameters(results) or known
         if not 1 <= len(given) <= 2:
             raise ValueError(
-                f"the search varied {len(given)} parameters; say with params which one or two to "
-                f"draw: {', '.join(map(repr, given))}."
+                f"the search varied {len(given)} parameters; choose one or two of them with "
+                f"params: {', '.join(map(repr, given))}."
             )
     names = [given] if isinstance(given, str) else list(given)
     if len(names) not in {1, 2}:
@@ -117,7 +117,7 @@ def resolve(given: str | Sequence[str] | None, results: Mapping[str, Any]) -> li
     for name in names:
         matches = [n for n in known if n == name] or [n for n in known if n.endswith(f"__{name}")]
         if len(matches) != 1:
-            what = "is not among the searched parameters" if not matches else "fits several of"
+            what = "is not among the searched parameters" if not matches else "matches several of"
             raise ValueError(f"{name!r} {what}: {', '.join(map(repr, known))}.")
         full += matches
     if len(set(full)) < len(full):
@@ -136,7 +136,7 @@ def varied_parameters(results: Mapping[str, Any]) -> list[str]:
 
 
 def _column(results: Mapping[str, Any], name: str) -> list[Any]:
-    """Values of a parameter; None for candidates of a grid that lacks it."""
+    """Return the values of a parameter; None for candidates of a grid without it."""
     return [params.get(name) for params in results["params"]]
 
 
@@ -152,12 +152,15 @@ def score_columns(results: Mapping[str, Any], metric: str | None) -> tuple[str, 
     mean = np.asarray(results[f"mean_test_{metric}"], dtype=np.float64)
     std = np.asarray(results[f"std_test_{metric}"], dtype=np.float64)
     if np.isnan(mean).all():
-        raise ValueError(f"every candidate's {metric!r} is NaN; look at error_score and scoring.")
+        raise ValueError(
+            f"the score {metric!r} of every candidate is NaN: the fits or the scorer have failed. "
+            "Search with error_score='raise' to see why."
+        )
     return metric, mean, std
 
 
 def best_per_value(codes: NDArray[np.intp], mean: Floats, n_values: int) -> NDArray[np.intp]:
-    """Return for each value the candidate with the best score; -1 where there is none."""
+    """Return for each value the candidate with the best score, or -1 if no candidate has it."""
     best = np.full(n_values, -1)
     for row in np.argsort(np.where(np.isnan(mean), -np.inf, mean), kind="stable"):
         if not np.isnan(mean[row]):
@@ -166,7 +169,7 @@ def best_per_value(codes: NDArray[np.intp], mean: Floats, n_values: int) -> NDAr
 
 
 def best_row(mean: Floats, rows: NDArray[np.intp], index: int | None) -> int:
-    """Return the place among ``rows`` of the search's choice, else of the greatest score."""
+    """Return the position in ``rows`` of the search's best candidate, else of the best score."""
     if index is not None and index in rows:
         return int(np.flatnonzero(rows == index)[0])
     return int(np.nanargmax(mean))

@@ -1,4 +1,4 @@
-"""What displays share: axes to draw on, colours and lines told apart also in black and white."""
+"""Helpers of the displays: axes, and colours and lines that also differ in black and white."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ __all__ = [
     "style",
 ]
 
-# Okabe and Ito's palette, without its yellow: told apart also with colour vision deficiency
+# Okabe and Ito's palette without yellow, which people with colour vision deficiency can distinguish
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#000000", "#CC79A7", "#E69F00", "#56B4E9")
 LINES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (7, 1, 1, 1, 1, 1)))
-WIDTHS = (2.2, 1.9, 1.6, 1.4, 1.2)  # curves that coincide show as stripes
+WIDTHS = (2.2, 1.9, 1.6, 1.4, 1.2)  # so that both of two equal curves are visible
 MARKERS = ("o", "s", "^", "D", "v", "P")
 
 
 def style(position: int, *, markersize: float = 0) -> dict[str, Any]:
-    """Return colour, line and marker of the curve in this place; 35 of them differ."""
+    """Return colour, line and marker of the curve in this position; 35 curves look different."""
     look = {
         "color": COLOURS[position % len(COLOURS)],
         "linestyle": LINES[position % len(LINES)],
@@ -44,7 +44,7 @@ def style(position: int, *, markersize: float = 0) -> dict[str, Any]:
 
 
 def check_matplotlib(caller: str) -> None:
-    """Raise an ImportError that names the extra, where matplotlib is missing."""
+    """Raise an ImportError that names the extra, if matplotlib is missing."""
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
@@ -60,16 +60,16 @@ def panels(
     figsize: tuple[float, float],
     heights: Sequence[float] | None = None,
 ) -> list[Axes]:
-    """Return ``n`` axes, in a new figure or where the user wants them.
+    """Return ``n`` axes, in a new figure or on the user's Axes.
 
     Parameters
     ----------
     ax : Axes, sequence of Axes or None
-        None makes a figure. One Axes is divided where ``n`` is more than 1.
+        Axes to draw on; None creates a figure. A single Axes is divided if ``n`` is more than 1.
     n : int
         Number of panels.
     figsize : tuple of float
-        Inches, of a new figure.
+        Size of a new figure in inches.
     heights : sequence of float or None, default=None
         Relative heights of panels one below the other, which share the x axis; None puts them side
         by side.
@@ -81,7 +81,7 @@ def panels(
         if len(given) > 1 or given[0].get_subplotspec() is None:
             raise ValueError(
                 f"This display has {n} panels, but ax holds {len(given)} Axes; give {n} Axes, or "
-                "one made by plt.subplots, which is then divided."
+                "one Axes from plt.subplots, which is then divided."
             )
         given[0].set_axis_off()
         figure, parent = given[0].figure, given[0].get_subplotspec()
@@ -108,7 +108,7 @@ def add_grid(ax: Axes, which: Literal["both", "x", "y"] = "both") -> None:
 
 
 def decades(ax: Axes, counts: ArrayLike) -> None:
-    """Make the y axis one of counts: whole powers of ten, with labels at these only."""
+    """Scale the y axis for counts: logarithmic, with labels only at powers of ten."""
     from matplotlib.ticker import NullFormatter
 
     values = np.asarray(counts, dtype=np.float64)
@@ -129,7 +129,7 @@ def set_logit(ax: Axes, which: Literal["x", "y"]) -> None:
         low, high = axis.get_view_interval()
         decade = round(-np.log10(min(share, 1 - share)))
         if low < 0.001 and high > 0.999 and decade in {2, 4}:
-            return ""  # there is no room for all
+            return ""  # there is no room for all labels
         return f"{share:.6f}".rstrip("0")
 
     axis.set_major_formatter(label)
@@ -138,12 +138,12 @@ def set_logit(ax: Axes, which: Literal["x", "y"]) -> None:
 
 
 def as_axes(axes: list[Axes]) -> Any:
-    """Return what ``ax_`` holds: an Axes, or an array of several."""
+    """Return the value of a display's ``ax_``: an Axes, or an array of several."""
     return axes[0] if len(axes) == 1 else np.array(axes, dtype=object)
 
 
 def legend_beside(ax: Axes, title: str | None = None) -> None:
-    """Name the curves beside the axes, where room is made for it; else where it covers least."""
+    """Draw the legend beside the axes if the layout makes room for it, else on the axes."""
     figure: Any = ax.figure
     if figure.get_layout_engine() is None:
         place: dict[str, Any] = {"loc": "best"}

@@ -1,4 +1,4 @@
-"""Metrics of decisions against the threshold on the score."""
+"""Plot metrics of decisions against the threshold on the score."""
 
 from __future__ import annotations
 
@@ -33,42 +33,42 @@ if TYPE_CHECKING:
 __all__ = ["ThresholdDisplay"]
 
 Floats = NDArray[np.float64]
-_NEAR = 1e-5  # to 0 or 1: a scale would give most of its room to scores that are nearer
+_NEAR = 1e-5  # smallest distance from 0 and 1 on a log or logit scale, which would else be too long
 _DEFAULT_METRICS = ("precision", "recall", "f1", "balanced_accuracy")
 
 
 class ThresholdDisplay:
-    """Metrics against the threshold from which a score counts as positive.
+    """Plot of metrics against the threshold from which a score counts as positive.
 
-    Make one with :meth:`from_estimator` or :meth:`from_predictions`.
+    Create a display with :meth:`from_estimator` or :meth:`from_predictions`.
 
     Parameters
     ----------
     thresholds : ndarray of shape (n_thresholds,)
-        Ascending; a row is positive where its score is not below.
+        Ascending thresholds; a row is positive if its score is at least the threshold.
     curves : dict of str to ndarray of shape (n_thresholds,)
-        Values of each metric; NaN where it is not defined.
+        Values of each metric; NaN if the metric is not defined.
     threshold : float or None, default=None
         The threshold in use.
     cost : ndarray of shape (n_thresholds,) or None, default=None
-        Mean cost of a row.
+        Mean cost of a row at each threshold.
     cheapest : float or None, default=None
-        The threshold at which these rows cost least.
+        The threshold with the smallest cost for these rows.
     cheapest_expected : float or None, default=None
-        The threshold that costs least if the scores are calibrated probabilities [1]_.
+        The threshold with the smallest expected cost, if scores are calibrated probabilities [1]_.
     pos_label : object, default=None
         The positive class.
 
     Attributes
     ----------
     lines_ : dict of str to Line2D
-        The metrics by name, and ``"cost"``.
+        Curves of the metrics by name, and of the ``"cost"``.
     threshold_line_, cheapest_line_, cheapest_expected_line_ : Line2D or None
         The marked thresholds.
     ax_ : Axes, or ndarray of two Axes
-        The metrics; with costs, the cost below.
+        Axes of the metrics; with costs also the Axes of the cost below.
     figure_ : Figure
-        Where they lie.
+        The figure of the Axes.
 
     References
     ----------
@@ -132,32 +132,32 @@ class ThresholdDisplay:
         Parameters
         ----------
         estimator : classifier
-            Fitted.
+            The fitted classifier.
         X : array-like of shape (n_samples, ...)
-            Features of rows that it was not trained on.
+            Features of rows that the classifier was not trained on.
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
-            Their labels.
+            True labels of these rows.
         metrics : str, callable, sequence of them, or mapping of str to one
-            See :meth:`from_predictions`.
+            Metrics to draw; see :meth:`from_predictions`.
         threshold : float or None, default=None
-            The threshold to mark as chosen. None takes the one that ``estimator`` decides by:
-            ``best_threshold_`` or ``offsets_`` of two classes where it tuned one, else 0.5 of a
-            probability and 0 of a decision function.
+            Threshold to mark as chosen. None takes the threshold that ``estimator`` uses: a tuned
+            one from ``best_threshold_`` or ``offsets_`` of two classes, else 0.5 for probabilities
+            and 0 for a decision function.
         cost_matrix : array-like of shape (2, 2) or None, default=None
-            See :meth:`from_predictions`.
+            Costs of decisions; see :meth:`from_predictions`.
         pos_label : label or None, default=None
-            The positive class, against all others; None is the second of two. With several labels a
-            row, the position of a label.
+            Positive class, against all others; None is the second of two classes. If a row has
+            several labels, the position of a label.
         response_method : {"predict_proba", "decision_function"}, default="predict_proba"
-            Where scores come from.
+            Method of the classifier that returns the scores.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Weights >= 0 of the rows.
         n_thresholds : int, default=500
-            Most thresholds, see :meth:`from_predictions`.
+            Largest number of thresholds; see :meth:`from_predictions`.
         xscale : {"linear", "log", "logit"}, default="linear"
             Scale of the thresholds; ``"logit"`` shows probabilities of rare classes.
         ax : Axes, two Axes or None, default=None
-            Where to draw; None makes a figure.
+            Axes to draw on; None creates a figure.
 
         Returns
         -------
@@ -169,7 +169,7 @@ class ThresholdDisplay:
         NotFittedError
             If the estimator is not fitted.
         ValueError
-            If the rows hold one class only, or an argument is invalid.
+            If all rows have the same class, or an argument is invalid.
         """
         check_matplotlib(f"{cls.__name__}.from_estimator")
         check_fitted(estimator)
@@ -215,32 +215,32 @@ class ThresholdDisplay:
         y_true : array-like of shape (n,)
             True labels.
         y_score : array-like of shape (n,)
-            Scores of the positive class, greater for more positive.
+            Scores of the positive class; greater means more likely positive.
         metrics : str, callable, sequence of them, or mapping of str to one
             ``"precision"``, ``"recall"``, ``"specificity"``, ``"false_positive_rate"``, ``"f1"``
             (``"f2"``, ``"f0.5"``, any beta), ``"accuracy"``, ``"balanced_accuracy"``,
             ``"geometric_mean"``, ``"jaccard"``, ``"matthews_corrcoef"`` and ``"positive_rate"`` are
-            counted for all thresholds at once. Names of other scikit-learn scorers, scorers, and
+            computed for all thresholds at once. Names of other scikit-learn scorers, scorers, and
             functions ``(y_true, y_pred)`` are called at up to 64 of the thresholds, and
-            interpolated between them; scorers see labels only, no features.
+            interpolated between them; scorers receive labels only, no features.
         threshold : float or None, default=None
-            A threshold to mark as the chosen one.
+            Threshold to mark as chosen.
         cost_matrix : array-like of shape (2, 2) or None, default=None
-            ``[[true negative, false positive], [false negative, true positive]]``, what a row
-            costs: rows are truths, columns decisions, the positive class last.
+            Costs ``[[true negative, false positive], [false negative, true positive]]`` of a
+            decision: rows are true classes, columns are decisions, the positive class is last.
         pos_label : label or None, default=None
-            The positive class, against all others; None is the second of two.
+            Positive class, against all others; None is the second of two classes.
         sample_weight : array-like of shape (n,) or None, default=None
             Weights >= 0 of the rows.
         n_thresholds : int, default=500
-            Where there are more different scores, a third of the thresholds is evenly spaced in
-            value, a third in rank, and a third in the logarithm of the rank from the top. The
-            marked ones are found among all.
+            Largest number of thresholds. If there are more distinct scores, a third of the
+            thresholds is evenly spaced in value, a third in rank, and a third in the logarithm of
+            the rank from the top. The cheapest threshold is still found among all scores.
         xscale : {"linear", "log", "logit"}, default="linear"
-            Scale of the thresholds; ``"logit"`` ends 1e-5 from 0 and from 1, ``"log"`` at 1e-5 of
-            the greatest.
+            Scale of the thresholds; ``"logit"`` ends 1e-5 from 0 and from 1, ``"log"`` at 1e-5
+            times the greatest threshold.
         ax : Axes, two Axes or None, default=None
-            Where to draw; None makes a figure.
+            Axes to draw on; None creates a figure.
 
         Returns
         -------
@@ -250,7 +250,7 @@ class ThresholdDisplay:
         Raises
         ------
         ValueError
-            If ``y_true`` holds one class only, lengths differ, or an argument is invalid.
+            If ``y_true`` has one class only, lengths differ, or an argument is invalid.
         """
         check_matplotlib(f"{cls.__name__}.from_predictions")
         rows = binary_scores(y_true, y_score, pos_label, sample_weight)
@@ -278,15 +278,15 @@ class ThresholdDisplay:
         return display.plot(ax=ax, xscale=xscale)
 
     def plot(self, ax: Any = None, *, xscale: str = "linear") -> ThresholdDisplay:
-        """Draw the metrics, and below them the cost where there is one.
+        """Draw the metrics, and below them the cost if there is a cost matrix.
 
         Parameters
         ----------
         ax : Axes, two Axes or None, default=None
-            Where to draw: with costs two Axes, or one that is divided; None makes a figure.
+            Axes to draw on: with costs two Axes, or one that is divided; None creates a figure.
         xscale : {"linear", "log", "logit"}, default="linear"
-            Scale of the thresholds; ``"logit"`` ends 1e-5 from 0 and from 1, ``"log"`` at 1e-5 of
-            the greatest.
+            Scale of the thresholds; ``"logit"`` ends 1e-5 from 0 and from 1, ``"log"`` at 1e-5
+            times the greatest threshold.
 
         Returns
         -------
@@ -312,7 +312,7 @@ class ThresholdDisplay:
             else:
                 panel.set_xscale(xscale)
             panel.set_xlim(limits)
-        places = np.clip(self.thresholds, *limits)  # a score of 1 has no place in log-odds
+        places = np.clip(self.thresholds, *limits)  # a score of 1 has infinite log-odds
         self.lines_ = {}
         for position, (name, curve) in enumerate(self.curves.items()):
             label = name.replace("_", " ")
@@ -330,7 +330,7 @@ class ThresholdDisplay:
         return self
 
     def _limits(self, xscale: str) -> tuple[float, float]:
-        """Return the ends of the axis, between which the scale has a place for everything."""
+        """Return the limits of the x axis, within which the scale is defined."""
         marks = (self.threshold, self.cheapest, self.cheapest_expected)
         places = [*self.thresholds[[0, -1]], *(mark for mark in marks if mark is not None)]
         low, high = float(min(places)), float(max(places))
@@ -340,7 +340,7 @@ class ThresholdDisplay:
             low, high = max(low, _NEAR), min(high, 1 - _NEAR)
         if low > high or (xscale == "log" and high <= 0):
             raise ValueError(
-                f"xscale={xscale!r} has no place for thresholds from {min(places):g} to "
+                f"xscale={xscale!r} cannot show thresholds from {min(places):g} to "
                 f"{max(places):g}; use xscale='linear'."
             )
         return low, high
@@ -373,7 +373,7 @@ def _thin(counts: Counts, n_thresholds: int) -> Floats:
         return thresholds
     third, last = -(-n_thresholds // 3), len(thresholds) - 1
     ranks = np.linspace(0, last, third).astype(int)
-    from_top = last - np.geomspace(1, last, third).astype(int)  # where a rare class is
+    from_top = last - np.geomspace(1, last, third).astype(int)  # the scores of a rare class
     by_value = np.linspace(thresholds[0], thresholds[-1], n_thresholds - 2 * third)
     thinned: Floats = np.union1d(by_value, thresholds[np.concatenate([ranks, from_top])])
     return thinned

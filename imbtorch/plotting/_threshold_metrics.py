@@ -1,4 +1,4 @@
-"""Metrics of decisions at every threshold at once, from cumulated counts."""
+"""Compute metrics of decisions at all thresholds at once, from cumulative counts."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from imbtorch.plotting._scores import BinaryScores
 __all__ = ["COUNTED", "N_CALLS", "Counts", "named_metrics"]
 
 Floats = NDArray[np.float64]
-N_CALLS = 64  # thresholds at which a metric is called that is not counted
+N_CALLS = 64  # number of thresholds at which a metric is called that counts cannot give
 _FBETA = re.compile(r"f(\d+(?:\.\d+)?)")
 
 
 class Counts:
-    """True and false positives and negatives, by weight, of ``score >= threshold``.
+    """Weighted numbers of true and false positives and negatives of ``score >= threshold``.
 
     Parameters
     ----------
     rows : BinaryScores
-        The rows.
+        Truth, scores and weights of the rows.
     """
 
     def __init__(self, rows: BinaryScores) -> None:
-        # thresholds fall; the first is infinite, where nothing is positive
+        # roc_curve sorts thresholds downwards; at the first, infinity, no row is positive
         fpr, tpr, thresholds = roc_curve(
             rows.positive, rows.score, sample_weight=rows.weight, drop_intermediate=False
         )
@@ -44,7 +44,7 @@ class Counts:
 
     def at(self, thresholds: Floats) -> tuple[Floats, Floats, Floats, Floats]:
         """Return true positives, false positives, false negatives and true negatives."""
-        # the least score that is not below the threshold decides
+        # the smallest score that is not below the threshold
         place = np.searchsorted(self.thresholds[:-1], thresholds, side="left")
         tp, fp = self._tp[place], self._fp[place]
         return tp, fp, self._n[0] - tp, self._n[1] - fp
@@ -84,7 +84,7 @@ def _fbeta(beta: float) -> Counted:
 
 
 class _Decided(ClassifierMixin, BaseEstimator):
-    """Answers with the labels that it is told, so that a scorer sees a threshold's decisions."""
+    """A classifier that predicts given labels, so that a scorer can evaluate decisions."""
 
     def __init__(self, labels: Any = None) -> None:
         self.labels = labels
@@ -101,7 +101,7 @@ Curve = Callable[[Counts, Floats], Floats]
 
 
 def named_metrics(metrics: Any, rows: BinaryScores) -> dict[str, Curve]:
-    """Turn what the user calls metrics into functions of counts and thresholds, by name."""
+    """Convert the user's metrics to functions of counts and thresholds, by name."""
     if isinstance(metrics, Mapping):
         listed = [(str(name), metric) for name, metric in metrics.items()]
     else:
@@ -162,8 +162,8 @@ def _decision_score(name: str, metric: Any, rows: BinaryScores) -> Callable[[flo
             return float(metric(_Decided(predicted), np.zeros((len(truth), 1)), truth, **weights))
         except AttributeError as error:
             raise ValueError(
-                f"the metric {name!r} looks at more than decided labels ({error}), so that it does "
-                "not depend on a threshold."
+                f"the metric {name!r} needs more than predicted labels ({error}), so it does not "
+                "depend on a threshold. Choose a metric of predicted labels."
             ) from error
 
     return score

@@ -1,4 +1,4 @@
-"""Loss, validation score and learning rate of a training, epoch by epoch."""
+"""Plot loss, validation score and learning rate of a training, epoch by epoch."""
 
 from __future__ import annotations
 
@@ -22,37 +22,38 @@ _HEIGHTS = {"train_loss": 3, "valid_score": 3, "lr": 1.4}
 
 
 class TrainingCurveDisplay:
-    """Training loss, validation score and learning rate against the epoch.
+    """Plot of training loss, validation score and learning rate against the epoch.
 
-    Make one with :meth:`from_estimator`.
+    Create a display with :meth:`from_estimator`.
 
     Parameters
     ----------
     curves : dict of str to ndarray of shape (n_members, n_epochs)
-        ``"train_loss"``, ``"valid_score"`` and ``"lr"``, those that were recorded. NaN after the
-        last epoch of a member.
+        Recorded values: ``"train_loss"``, and ``"valid_score"`` and ``"lr"`` if they were recorded.
+        NaN after the last epoch of a member.
     best_epochs : ndarray of shape (n_members,), or None
-        Epoch, counted from 1, with the best validation score; of equal ones the latest. None
+        Epoch, counted from 1, with the best validation score; the last one of equal scores. None
         without validation scores.
     kept : bool, default=False
         Whether the weights of the best epoch were kept, as early stopping does.
     score_name : str, default=""
-        What the validation score is.
+        Name of the validation score.
 
     Attributes
     ----------
     lines_ : dict of str to Line2D
-        The curve of each panel; of several members their mean, while half of them or more train.
+        The curve of each panel; for several members their mean, up to the last epoch that at least
+        half of them have.
     bands_ : dict of str to PolyCollection
-        From the least to the greatest value of several members; empty for one.
+        Bands from the smallest to the largest value of several members; empty for one member.
     best_line_ : list of Line2D
-        Vertical line at the best epoch of one net, panel by panel; empty for several.
+        Vertical lines at the best epoch of a single net, one per panel; empty for several nets.
     best_points_ : Line2D or None
         The best epoch of each member, in the panel of the validation score.
     ax_ : Axes or ndarray of Axes
-        The panels, from top to bottom.
+        Axes of the panels, from top to bottom.
     figure_ : Figure
-        Where they lie.
+        The figure of the Axes.
 
     Examples
     --------
@@ -83,15 +84,15 @@ class TrainingCurveDisplay:
 
     @classmethod
     def from_estimator(cls, estimator: Any, *, ax: Any = None) -> TrainingCurveDisplay:
-        """Draw what ``history_`` of a fitted estimator holds.
+        """Draw the ``history_`` of a fitted estimator.
 
         Parameters
         ----------
         estimator : estimator, or sequence of estimators
-            Fitted, with ``history_``: a net of this package, or a pipeline or search around one. An
-            ensemble, or a sequence, is drawn as a band of its members around their mean.
+            Fitted imbtorch estimator, or a pipeline or search around one. An ensemble or a
+            sequence is drawn as the mean of its members with a band of their range.
         ax : Axes, sequence of Axes or None, default=None
-            Where to draw: one Axes per panel, or one that is divided; None makes a figure.
+            Axes to draw on: one Axes per panel, or one that is divided; None creates a figure.
 
         Returns
         -------
@@ -103,12 +104,12 @@ class TrainingCurveDisplay:
         NotFittedError
             If an estimator is not fitted.
         ValueError
-            If it has no history, or one without epochs.
+            If an estimator has no history, or a history without epochs.
         """
         check_matplotlib(f"{cls.__name__}.from_estimator")
         nets = _nets(estimator)
         histories = [_history(net) for net in nets]
-        # a member that lacks what others recorded would leave a hole in the band
+        # only values that all members recorded in all epochs
         recorded = [n for n in _LABELS if all(n in row for rows in histories for row in rows)]
         curves = {name: _as_matrix(histories, name) for name in recorded}
         scores = curves.get("valid_score")
@@ -122,7 +123,7 @@ class TrainingCurveDisplay:
         Parameters
         ----------
         ax : Axes, sequence of Axes or None, default=None
-            Where to draw: one Axes per panel, or one that is divided; None makes a figure.
+            Axes to draw on: one Axes per panel, or one that is divided; None creates a figure.
 
         Returns
         -------
@@ -147,7 +148,7 @@ class TrainingCurveDisplay:
             self._mark_best(axes)
         if len(next(iter(self.curves.values()))) > 1 or self.best_epochs is not None:
             place = list(self.curves).index("valid_score") if self.best_epochs is not None else 0
-            # above the panel: nothing is covered, and curves keep the width
+            # above the panel, where the legend covers no data and takes no width
             axes[place].legend(
                 loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False, fontsize="small"
             )
@@ -160,7 +161,7 @@ class TrainingCurveDisplay:
         colour = COLOURS[list(_LABELS).index(name)]
         marker = "o" if len(epochs) <= 30 else None
         label = f"mean of {len(curve)} nets" if several else None
-        # of the few that go on when most have stopped, a mean would tell nothing of the others
+        # a mean over less than half of the members would be misleading
         curve = np.where(np.isnan(curve).mean(axis=0) <= 0.5, curve, np.nan)
         last = np.flatnonzero(~np.isnan(curve).all(axis=0)).max() + 1
         epochs, curve = epochs[:last], curve[:, :last]
@@ -213,8 +214,8 @@ def _history(net: Any) -> Any:
     history = getattr(net, "history_", None)
     if history is None:
         raise ValueError(
-            f"{type(net).__name__} has no history_; expected a net of imbtorch, an ensemble of "
-            "them, or a pipeline or search around one."
+            f"{type(net).__name__} has no history_; expected an imbtorch estimator, or a pipeline "
+            "or search around one."
         )
     if len(history) == 0 or "train_loss" not in history[0]:
         raise ValueError(f"history_ of {type(net).__name__} holds no epoch with a train_loss.")
@@ -229,7 +230,7 @@ def _as_matrix(histories: list[Any], name: str) -> Floats:
 
 
 def _last_best(scores: Floats) -> NDArray[np.intp]:
-    """Epochs, from 1, that early stopping keeps: the latest of the best."""
+    """Return the epochs, from 1, that early stopping keeps: the last with the best score."""
     filled = np.where(np.isnan(scores), -np.inf, scores)
     best: NDArray[np.intp] = scores.shape[1] - filled[:, ::-1].argmax(axis=1)
     return best

@@ -1,4 +1,4 @@
-"""From what users hold, a pipeline or a search, to what they want to see: the estimator inside."""
+"""Find the estimator inside a pipeline, a search or another meta-estimator."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["check_fitted", "decision_maker", "innermost"]
 
 
 def innermost(estimator: Any) -> Any:
-    """Return the estimator at the heart of searches, pipelines and decision makers."""
+    """Return the innermost estimator of searches, pipelines and meta-estimators."""
     estimator = decision_maker(estimator)
     while hasattr(estimator, "estimator_"):
         estimator = decision_maker(estimator.estimator_)
@@ -19,7 +19,7 @@ def innermost(estimator: Any) -> Any:
 
 
 def decision_maker(estimator: Any) -> Any:
-    """Return the estimator whose ``predict`` decides, inside searches and pipelines."""
+    """Return the estimator inside searches and pipelines whose ``predict`` makes the decisions."""
     while True:
         if hasattr(estimator, "best_estimator_"):
             estimator = estimator.best_estimator_
@@ -30,10 +30,10 @@ def decision_maker(estimator: Any) -> Any:
 
 
 def check_fitted(estimator: Any) -> None:
-    """Raise NotFittedError, also for a search that kept no best estimator."""
+    """Raise NotFittedError if an estimator is not fitted, or a search has no best estimator."""
     if hasattr(estimator, "cv_results_") and not hasattr(estimator, "best_estimator_"):
         raise NotFittedError(
-            f"this {type(estimator).__name__} was fitted with refit=False, so there is no "
-            "estimator to look at; refit it."
+            f"this {type(estimator).__name__} was fitted with refit=False, so it holds no fitted "
+            "estimator; fit it with refit=True."
         )
     check_is_fitted(estimator)

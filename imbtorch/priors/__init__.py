@@ -1,9 +1,10 @@
-"""Which population a posterior describes, and how to restate it for another one.
+"""Restate probabilities that describe one population for another population.
 
-Bookkeeping: training prior x sampler x class weights x loss adjustment = effective prior. Changing
-the class prior of a population from ``s`` to ``t`` multiplies the odds of class ``c`` by
-``t_c / s_c`` (Saerens et al. 2002, :doi:`10.1162/089976602753284446`). All functions assume that
-only the class frequencies differ between populations, not what each class looks like.
+The effective prior is the class prior of the population that the outputs of a trained model
+describe: training prior x sampler x class weights x loss adjustment. Changing the class prior of a
+population from ``s`` to ``t`` multiplies the odds of class ``c`` by ``t_c / s_c`` (Saerens et al.
+2002, :doi:`10.1162/089976602753284446`). All functions assume that only the class frequencies
+differ between populations, not the distribution of the features in each class.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ Floats = NDArray[np.float64]
 
 
 def log_prior_ratio(source: Floats, target: Floats) -> Floats:
-    """Compute ``log(target / source)`` per class, 0 for classes the source has never seen.
+    """Compute ``log(target / source)`` per class, and 0 for classes of frequency 0 in ``source``.
 
     Examples
     --------
@@ -70,14 +71,15 @@ def shift_prior(proba: ArrayLike, source: ArrayLike, target: ArrayLike) -> Float
     Returns
     -------
     ndarray of float64, shape (n, n_classes)
-        Rows sum to 1. A class of frequency 0 in ``source`` keeps its probability relative to the
-        original ones; one of frequency 0 in ``target`` gets probability 0.
+        Probabilities that describe ``target``; rows sum to 1. The probability of a class of
+        frequency 0 in ``source`` is not multiplied before the rows are normalised; a class of
+        frequency 0 in ``target`` gets probability 0.
 
     Raises
     ------
     ValueError
-        If ``proba`` are no probabilities, a prior is no distribution over the same classes, or a
-        row has all its probability on classes that ``target`` lacks.
+        If ``proba`` does not hold probabilities, a prior is not a distribution over the same
+        classes, or a row has all its probability on classes of frequency 0 in ``target``.
 
     References
     ----------
@@ -103,8 +105,8 @@ def shift_prior(proba: ArrayLike, source: ArrayLike, target: ArrayLike) -> Float
 def logit_adjust(logits: ArrayLike, prior: ArrayLike, tau: float = 1.0) -> Floats:
     """Subtract ``tau * log(prior)`` from logits, after training.
 
-    With ``tau=1`` the largest adjusted logit is the class that balanced accuracy asks for, where
-    the logits come from plain cross-entropy on data of frequencies ``prior``.
+    With ``tau=1`` the class of the largest adjusted logit is the best decision for balanced
+    accuracy, if the logits come from plain cross-entropy on data of frequencies ``prior``.
 
     Parameters
     ----------
@@ -113,7 +115,7 @@ def logit_adjust(logits: ArrayLike, prior: ArrayLike, tau: float = 1.0) -> Float
     prior : array-like of shape (n_classes,)
         Class frequencies or counts of the training data, all of them positive.
     tau : float, default=1.0
-        Strength: 0 changes nothing, 1 asks for balanced classes.
+        Strength of the adjustment: 0 changes nothing, 1 corrects to balanced classes.
 
     Returns
     -------
@@ -123,7 +125,7 @@ def logit_adjust(logits: ArrayLike, prior: ArrayLike, tau: float = 1.0) -> Float
     Raises
     ------
     ValueError
-        If a class has no mass, or the shapes do not match.
+        If the frequency of a class is not positive, or the shapes do not match.
 
     References
     ----------
@@ -140,7 +142,7 @@ def logit_adjust(logits: ArrayLike, prior: ArrayLike, tau: float = 1.0) -> Float
     if not (masses > 0).all():
         raise ValueError(
             f"prior must be positive for every class, to have a logarithm; got {masses.tolist()}. "
-            "Give a class without rows half the count of the rarest class that has some."
+            "Give a class without rows half the count of the rarest class that has rows."
         )
     if not np.isfinite(tau):
         raise ValueError(f"tau must be finite, for example 1.0; got {tau!r}.")
@@ -151,16 +153,16 @@ def logit_adjust(logits: ArrayLike, prior: ArrayLike, tau: float = 1.0) -> Float
 def undersampling_correction(proba: ArrayLike, keep_rate: float | ArrayLike) -> Floats:
     """Undo the effect of random undersampling on probabilities.
 
-    ``p_c`` is proportional to ``p_s,c / keep_rate_c``; for two classes of which class 0 is kept
-    with rate ``b`` this is ``b p_s / (b p_s - p_s + 1)``.
+    ``p_c`` is proportional to ``p_s,c / keep_rate_c``. If only class 0 of two classes was
+    undersampled, at rate ``b``, the probability of class 1 is ``b p_s / (b p_s - p_s + 1)``.
 
     Parameters
     ----------
     proba : array-like of shape (n, n_classes)
         Probabilities from a model that was trained on the undersampled data.
     keep_rate : float or array-like of shape (n_classes,)
-        Share of the rows of each class that was kept, in (0, 1]. A number is the rate of class 0,
-        where there are two classes.
+        Share of the rows of each class that was kept, in (0, 1]. A single number is the rate of
+        class 0 of two classes.
 
     Returns
     -------
@@ -170,7 +172,7 @@ def undersampling_correction(proba: ArrayLike, keep_rate: float | ArrayLike) -> 
     Raises
     ------
     ValueError
-        If ``proba`` are no probabilities, or a rate is not in (0, 1].
+        If ``proba`` does not hold probabilities, or a rate is not in (0, 1].
 
     References
     ----------
@@ -210,9 +212,9 @@ def estimate_prior(
 ) -> Floats:
     """Estimate the class frequencies of unlabelled data, by expectation maximisation.
 
-    The maximum-likelihood prior under the assumption that only the class frequencies have changed
-    since training. It needs calibrated probabilities of a known population: with
-    ``ImbalancedNetClassifier`` those of ``target_prior="train"``.
+    The result is the maximum-likelihood prior, assuming that only the class frequencies have
+    changed since training. It needs calibrated probabilities of a known population: with
+    ``ImbalancedNetClassifier`` use ``target_prior="train"``.
 
     Parameters
     ----------
@@ -221,9 +223,9 @@ def estimate_prior(
     source : array-like of shape (n_classes,)
         Class frequencies that ``proba`` describes, all of them positive, which sum to 1.
     max_iter : int, default=1000
-        Most iterations.
+        Largest number of iterations.
     tol : float, default=1e-8
-        Stop when no frequency changes by more.
+        The iterations stop when no frequency changes by more than this.
     sample_weight : array-like of shape (n,) or None, default=None
         Weights >= 0 of the rows.
 
@@ -235,7 +237,7 @@ def estimate_prior(
     Raises
     ------
     ValueError
-        If ``proba`` are no probabilities or have no rows, or ``source`` is no positive
+        If ``proba`` does not hold probabilities or has no rows, or ``source`` is not a positive
         distribution.
 
     Warns
@@ -270,7 +272,7 @@ def estimate_prior(
     if not (base > 0).all():
         raise ValueError(
             f"source must be positive for every class; got {base.tolist()}. Leave out the columns "
-            "of classes that the model has never seen."
+            "of classes without training rows."
         )
     weights = row_shares(sample_weight, len(proba))
     prior = base
@@ -282,7 +284,7 @@ def estimate_prior(
             return prior
     warnings.warn(
         f"estimate_prior has not converged after max_iter={max_iter} iterations. Raise max_iter or "
-        "tol; classes that are hard to tell apart make it slow.",
+        "tol. Convergence is slow if the classes are hard to distinguish.",
         ConvergenceWarning,
         stacklevel=2,
     )

@@ -1,4 +1,4 @@
-"""What ``target_prior`` of an estimator stands for."""
+"""Convert the ``target_prior`` of an estimator to class frequencies."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def normalize(masses: Floats) -> Floats:
 
 
 def resolve_target_prior(target_prior: Any, classes: NDArray[Any], class_prior: Floats) -> Floats:
-    """Turn ``target_prior`` into one probability per class.
+    """Convert ``target_prior`` to one probability per class.
 
     Parameters
     ----------
     target_prior : {"train", "uniform"}, mapping or array-like of shape (n_classes,)
-        The population that probabilities shall describe.
+        Population that probabilities shall describe.
     classes : ndarray of shape (n_classes,)
         The labels.
     class_prior : ndarray of shape (n_classes,)
@@ -42,7 +42,7 @@ def resolve_target_prior(target_prior: Any, classes: NDArray[Any], class_prior: 
     Returns
     -------
     ndarray of shape (n_classes,)
-        Sums to 1.
+        Class frequencies, which sum to 1.
 
     Raises
     ------
@@ -84,19 +84,19 @@ def resolve_target_prior(target_prior: Any, classes: NDArray[Any], class_prior: 
 
 
 def resolve_label_prior(target_prior: Any, class_prior: Floats) -> Floats:
-    """Turn ``target_prior`` into the share of rows that have each label.
+    """Convert ``target_prior`` to the share of rows that have each label.
 
     Parameters
     ----------
     target_prior : {"train", "uniform"} or array-like of shape (n_labels,)
-        The population that probabilities shall describe; ``"uniform"`` is one half.
+        Population that probabilities shall describe; ``"uniform"`` is one half for every label.
     class_prior : ndarray of shape (n_labels,)
-        Shares in the training data.
+        Share of the training rows that have each label.
 
     Returns
     -------
     ndarray of shape (n_labels,)
-        Within 0 and 1.
+        Share of rows with each label, between 0 and 1.
 
     Raises
     ------
@@ -118,7 +118,7 @@ def resolve_label_prior(target_prior: Any, class_prior: Floats) -> Floats:
     prior = np.asarray(shares, dtype=np.float64)
     if prior.shape != class_prior.shape or not ((prior >= 0) & (prior <= 1)).all():
         raise ValueError(
-            f"target_prior of {len(class_prior)} labels must be one share between 0 and 1 for "
-            f"each; got {target_prior!r}."
+            f"target_prior of {len(class_prior)} labels must have one share between 0 and 1 for "
+            f"each label; got {target_prior!r}."
         )
     return prior

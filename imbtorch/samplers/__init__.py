@@ -1,12 +1,11 @@
-"""Which rows an epoch sees: samplers by index, mixing of rows, and imbalanced-learn's samplers.
+"""Samplers, which decide which rows an epoch sees, and mixing of rows.
 
 A new sampler is one subclass of ``BaseSampler``, imported here.
 """
 
 from __future__ import annotations
 
-from imbtorch._common.registry import unknown_name
-from imbtorch.samplers._base import BaseSampler, Plan
+from imbtorch.samplers._base import SAMPLERS, BaseSampler, Plan
 from imbtorch.samplers._class_draws import (
     ClassBalancedSampler,
     PowerSampler,
@@ -55,8 +54,7 @@ def all_samplers() -> dict[str, type[BaseSampler]]:
     >>> "class_balanced" in all_samplers()
     True
     """
-    classes = (cls for cls in BaseSampler.__subclasses__() if cls.name)
-    return {cls.name: cls for cls in sorted(classes, key=lambda cls: cls.name)}
+    return SAMPLERS.sorted_by_name()
 
 
 def get_sampler(name: str) -> BaseSampler:
@@ -83,8 +81,4 @@ def get_sampler(name: str) -> BaseSampler:
     >>> get_sampler("repeat_factor")
     RepeatFactorSampler()
     """
-    samplers = all_samplers()
-    if name not in samplers:
-        otherwise = "give a sampler of imbalanced-learn, such as imblearn.over_sampling.SMOTE()"
-        raise ValueError(unknown_name("sampler", name, samplers, otherwise))
-    return samplers[name]()
+    return SAMPLERS[name]()

@@ -10,14 +10,19 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.base import BaseEstimator
 
+from imbtorch._common.registry import Registered, Registry
 from imbtorch._common.sklearn_private import validate_parameter_constraints
 from imbtorch.samplers._rows import Positions, count_classes, permutation
 
-__all__ = ["BaseSampler", "Plan", "ShufflePlan"]
+__all__ = ["SAMPLERS", "BaseSampler", "Plan", "ShufflePlan"]
+
+SAMPLERS: Registry[BaseSampler] = Registry(
+    "sampler", "give a sampler of imbalanced-learn, such as imblearn.over_sampling.SMOTE()"
+)
 
 
 class Plan(ABC):
-    """What a sampler does with one data set.
+    """Which rows of one data set each epoch sees.
 
     A plan is a function of the data and the seed alone: any epoch can be asked for, in any order,
     and is the same again, which lets interrupted training resume exactly.
@@ -67,11 +72,12 @@ class Plan(ABC):
         """
 
 
-class BaseSampler(BaseEstimator, ABC):
+class BaseSampler(Registered, BaseEstimator, ABC):
     """Base class of every sampler that chooses rows by position.
 
-    Subclasses set ``name`` (the key of the registry), ``_parameter_constraints`` and
-    ``_takes_labels``, and write ``_plan``. A sampler holds parameters only; nothing changes it.
+    Subclasses set ``name`` (the key of the registry), ``_parameter_constraints``, ``_takes_labels``
+    (whether label matrices are sampled) and ``_counts_rows`` (False if ``expected_counts`` counts
+    labels of mixtures), and write ``_plan``. A sampler holds parameters only; nothing changes it.
 
     Examples
     --------
@@ -85,8 +91,9 @@ class BaseSampler(BaseEstimator, ABC):
     (4,)
     """
 
-    name: ClassVar[str] = ""
+    _registry: ClassVar[Registry[Any]] = SAMPLERS
     _takes_labels: ClassVar[bool] = False
+    _counts_rows: ClassVar[bool] = True  # else expected_counts counts labels of mixtures of rows
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {}
 
     def plan(self, targets: Any, n_classes: int, *, batch_size: int, seed: int) -> Plan:
@@ -159,7 +166,7 @@ def _checked_labels(targets: Any, n_labels: int) -> Any:
         labels.sum_duplicates()
         labels.eliminate_zeros()
     if not (labels.data == 1).all():
-        raise ValueError("A label matrix must hold nothing but 0 and 1.")
+        raise ValueError("A label matrix must hold only 0 and 1.")
     return labels
 
 

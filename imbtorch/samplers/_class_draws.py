@@ -121,8 +121,8 @@ class ClassBalancedSampler(BaseSampler):
 
     Notes
     -----
-    Use it to train a head on balanced classes, as in the second stage of Kang et al. (cRT); from
-    scratch it repeats rare rows often enough to learn them by heart.
+    Use it to train a head on balanced classes, as in the second stage of Kang et al. (cRT); a net
+    that is trained with it from the beginning sees rare rows so often that it memorises them.
 
     References
     ----------
@@ -201,8 +201,8 @@ class PowerSampler(BaseSampler):
     Parameters
     ----------
     power : float in [-1, 1], default=0.5
-        :math:`q`: 1 leaves the imbalance, 0 removes it, -1 turns it round, as the reversed sampler
-        of BBN does.
+        :math:`q`: 1 leaves the imbalance, 0 removes it, -1 reverses it, as the reversed sampler of
+        BBN does.
     epoch_size : int or None, default=None
         Draws per epoch; None is the number of rows.
 
@@ -255,7 +255,7 @@ class ProgressiveSampler(BaseSampler):
     -----
     Use it for a single run that learns features from all rows first and the balance last. The
     population that the net ends up with is closer to that of its last epochs than to their mean,
-    which ``expected_counts`` states.
+    which ``expected_counts`` returns.
 
     References
     ----------

@@ -19,7 +19,7 @@ Ints = NDArray[np.int64]
 
 
 class _CyclePlan(Plan):
-    """What the plans of this file share."""
+    """Base of the plans of this file."""
 
     def __init__(self, codes: NDArray[Any], n_classes: int, seed: int) -> None:
         self.groups = ClassRows(codes, n_classes)
@@ -48,7 +48,7 @@ class _ClassAwarePlan(_CyclePlan):
         self.n_rounds = -(-self.size // n_present)
 
     def order(self, epoch: int, n_epochs: int) -> Positions:
-        """Line up rounds of one row per class, the classes of each in a new order."""
+        """Join rounds of one row per class, each with the classes in a new order."""
         rng = np.random.default_rng([self.seed, epoch])
         present = self.groups.present
         rounds: Positions = np.empty((self.n_rounds, len(present)), dtype=self.groups.rows.dtype)
@@ -76,8 +76,8 @@ class ClassAwareSampler(BaseSampler):
 
     Notes
     -----
-    Use it for balanced classes with less chance than ``class_balanced``: neighbouring batches hold
-    all classes, and no row is left out by bad luck.
+    Use it for balanced classes with less randomness than ``class_balanced``: neighbouring batches
+    hold all classes, and no row is left out by chance.
 
     References
     ----------
@@ -157,12 +157,12 @@ class _ExactPlan(_CyclePlan):
         return ClassRows(np.resize(places, self.n_batches * self.n_left), n_present)
 
     def order(self, epoch: int, n_epochs: int) -> Positions:
-        """Fill the batches class by class; the order within a batch means nothing."""
+        """Fill the batches class by class; the order within a batch has no meaning."""
         rng = np.random.default_rng([self.seed, epoch])
         shape = (self.n_batches, self.batch_size)
         batches: Positions = np.empty(shape, dtype=self.groups.rows.dtype)
         extra = self._extra_slots(rng)
-        # the same for every epoch, whoever gets more: the walks rely on it
+        # the same number in every epoch, whichever class gets more: the walks rely on it
         n_extra = -(-self.n_batches * self.n_left // len(self.groups.present))
         into_extra = np.empty(self.n_batches * self.n_left, dtype=batches.dtype)
         start = 0
@@ -257,8 +257,8 @@ class _UnderPlan(_CyclePlan):
 class UnderSampler(BaseSampler):
     r"""Keep the rarest class and, in each epoch, another part of every other class.
 
-    Class :math:`j` has :math:`\min(n_j, \text{ratio} \cdot \min_k n_k)` rows in an epoch, none of
-    them twice. Parts follow each other through a permutation of the class, so that after
+    Class :math:`j` has :math:`\min(n_j, \text{ratio} \cdot \min_k n_k)` rows in an epoch, each of
+    them once. Parts follow each other through a permutation of the class, so that after
     :math:`\lceil n_j / (\text{ratio} \cdot \min_k n_k) \rceil` epochs all of its rows were seen.
 
     Parameters
@@ -269,8 +269,8 @@ class UnderSampler(BaseSampler):
     Notes
     -----
     Use it where there are more rows than time: epochs shrink to a few times the rarest class. A
-    part drawn once, as by imbalanced-learn's ``RandomUnderSampler``, throws the rest away; here
-    the epochs share it out, which is the idea of EasyEnsemble within one net.
+    part drawn once, as by imbalanced-learn's ``RandomUnderSampler``, discards the rest; here it is
+    divided among the epochs, which is the idea of EasyEnsemble within one net.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Any imbalanced-learn sampler, inside the estimator: it makes new rows once, before the epochs."""
+"""Samplers of imbalanced-learn inside the estimator: they make new rows once, before the epochs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def resample(
     Returns
     -------
     X, codes, weights
-        Of the resampled rows.
+        Features, codes and weights of the resampled rows.
 
     Raises
     ------

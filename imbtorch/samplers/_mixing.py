@@ -51,8 +51,8 @@ class Mixed(NamedTuple):
 def _mix(x: Tensor, alpha: float, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
     """Mix each row with a random other; return the mixtures, the others and the own shares.
 
-    numpy draws: torch's beta takes no generator, and the same seed then means the same mixtures
-    on every device.
+    numpy draws the shares: torch's beta takes no generator, and so the same seed gives the same
+    mixtures on every device.
     """
     own = torch.from_numpy(rng.beta(alpha, alpha, len(x))).to(device=x.device, dtype=x.dtype)
     partner = torch.from_numpy(rng.permutation(len(x))).to(x.device)
@@ -73,7 +73,7 @@ class Mixup(BaseSampler):
     Parameters
     ----------
     alpha : float > 0, default=0.2
-        Small values mix most rows hardly, 1 makes every share as likely.
+        With small values most rows are hardly mixed; with 1 every share is equally likely.
 
     Notes
     -----
@@ -116,7 +116,7 @@ class Mixup(BaseSampler):
         counts : Tensor of shape (n_classes,)
             Rows of each class in the training part; not needed here.
         rng : numpy.random.Generator
-            Source of chance.
+            Random numbers.
 
         Returns
         -------
@@ -128,7 +128,7 @@ class Mixup(BaseSampler):
 
 
 class _RemixPlan(ShufflePlan):
-    """Plain shuffling, with books on labels instead of rows."""
+    """Plain shuffling, whose expected counts are of labels of mixtures instead of rows."""
 
     def __init__(
         self, codes: Any, n_classes: int, seed: int, alpha: float, kappa: float, tau: float
@@ -169,17 +169,18 @@ class Remix(BaseSampler):
     Parameters
     ----------
     alpha : float > 0, default=0.2
-        Small values mix most rows hardly, 1 makes every share as likely.
+        With small values most rows are hardly mixed; with 1 every share is equally likely.
     kappa : float > 1, default=3.0
         How many times larger the other class has to be.
     tau : float in [0, 1], default=0.5
-        Mixtures with less than this share of the larger class go to the smaller one; 0 is mixup.
+        Mixtures with less than this share of the larger class get the label of the smaller one; 0
+        is mixup.
 
     Notes
     -----
     Use it to push the boundary towards frequent classes without repeating rare rows. Rows are drawn
-    as they are: ``expected_counts`` counts the labels of the mixtures, since these are what the net
-    learns the prior from.
+    as they are: ``expected_counts`` counts the labels of the mixtures, since the net learns the
+    prior from these.
 
     References
     ----------
@@ -197,6 +198,7 @@ class Remix(BaseSampler):
     """
 
     name = "remix"
+    _counts_rows = False
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "alpha": _ALPHA,
         "kappa": [Interval(Real, 1, None, closed="neither")],
@@ -223,7 +225,7 @@ class Remix(BaseSampler):
         counts : Tensor of shape (n_classes,)
             Rows of each class in the training part, on the device of ``codes``.
         rng : numpy.random.Generator
-            Source of chance.
+            Random numbers.
 
         Returns
         -------

@@ -30,12 +30,12 @@ _BLOCK = 2**20
 
 
 def index_dtype(n: int) -> type[np.int32] | type[np.int64]:
-    """Smallest type of numpy's that holds positions of ``n`` rows."""
+    """Return the smallest numpy dtype that holds positions of ``n`` rows."""
     return np.int32 if n < 2**31 else np.int64
 
 
 def chunks(n: int, size: int = _CHUNK) -> Iterator[slice]:
-    """Cut ``n`` rows into slices, by default such that fit the cache."""
+    """Cut ``n`` rows into slices, by default of a size that fits into the cache."""
     return (slice(start, min(start + size, n)) for start in range(0, n, size))
 
 
@@ -104,9 +104,10 @@ class ClassRows:
 def permutation(n: int, rng: np.random.Generator) -> Positions:
     """Put the positions of ``n`` rows in random order.
 
-    Swaps all over a large array miss the cache each time. Rows are dealt out to buckets at random
-    first, and each bucket is shuffled: still every order is as likely, in two thirds of the time
-    of ``rng.permutation`` for 10 million rows, and half the memory of its result.
+    Swaps between distant places of a large array are slow, as they miss the cache. Rows are first
+    put into random buckets, and each bucket is shuffled: every order is still equally likely, in
+    two thirds of the time of ``rng.permutation`` for 10 million rows, and half the memory of its
+    result.
     """
     if n <= _CHUNK:
         order: Positions = np.arange(n, dtype=index_dtype(n))
@@ -128,12 +129,12 @@ def shuffled(parts: list[Positions], rng: np.random.Generator) -> Positions:
 
 
 class Cycles:
-    """Walks through the rows of each class that see all of them before any comes again.
+    """Walks through the rows of each class: all of them are seen before any comes again.
 
-    A part of a class per epoch is the next part of a permutation, and the last part of it is
-    filled up from its beginning; so ``ceil(n_j / size)`` epochs see every row, no epoch sees one
-    twice, and the next round has a new permutation. Permutations follow from the seed: what is
-    kept of them saves time only.
+    An epoch takes the next part of a permutation of the class; the last part is filled up from the
+    beginning of the permutation. So ``ceil(n_j / size)`` epochs see every row, no epoch sees one
+    twice, and the next round has a new permutation. Permutations follow from the seed; they are
+    kept to save time only.
 
     Parameters
     ----------
@@ -169,7 +170,7 @@ class Cycles:
         epoch : int
             Which epoch.
         rng : numpy.random.Generator
-            Of the epoch, for whole passes.
+            Random numbers of the epoch, for whole passes.
 
         Returns
         -------

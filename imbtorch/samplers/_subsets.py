@@ -48,8 +48,8 @@ class BalancedSubsetSampler(BaseSampler):
 
     Notes
     -----
-    Use it for the members of an ensemble, which share out the frequent classes among each other;
-    for a single net :class:`UnderSampler` shows another part in each epoch.
+    Use it for the members of an ensemble, which divide the frequent classes among each other; for a
+    single net :class:`UnderSampler` shows another part in each epoch.
 
     References
     ----------
@@ -92,8 +92,8 @@ class BalancedSubsetSampler(BaseSampler):
 class BootstrapSampler(BaseSampler):
     """Draw as many rows as there are, with replacement: some come several times, others never.
 
-    Each class keeps its number of rows, so that a rare one never gets lost; rows of several labels
-    are drawn from all rows.
+    Each class keeps its number of rows, so that a rare class is never missing; rows of several
+    labels are drawn from all rows.
 
     Notes
     -----

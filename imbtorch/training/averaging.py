@@ -1,4 +1,4 @@
-"""Averages of the weights over a training run: exponential over steps, or even over epochs."""
+"""Average the weights over a training run: exponentially over steps, or evenly over epochs."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ _TAIL = 0.75  # share of the epochs after which stochastic weight averaging begi
 
 
 class WeightAverage:
-    """An average beside the trained weights, which changes places with them.
+    """Base class of weight averages, which can be swapped with the trained weights.
 
     Parameters
     ----------
     params : list of Tensor
-        What is trained.
+        Parameters that are trained.
     """
 
     def __init__(self, params: list[Tensor]) -> None:
         self.params = params
         self.mean = [p.detach().clone() for p in params]
         self.trained = [p.detach().clone() for p in params]
-        self.count = 0  # weights averaged so far
+        self.count = 0  # number of updates so far
         self.shown = False
 
     @torch.no_grad()
@@ -35,14 +35,14 @@ class WeightAverage:
         torch._foreach_lerp_(self.mean, self.params, share)
 
     def end_epoch(self) -> None:
-        """See that the epoch has been trained."""
+        """Update the average after an epoch, if it is an average over epochs."""
 
     def state(self) -> dict[str, Any]:
-        """Return everything but the parameters."""
+        """Return the state for a checkpoint: everything but the parameters."""
         return {name: value for name, value in vars(self).items() if name != "params"}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from there; the parameters have been put back as they were shown."""
+        """Restore a state from a checkpoint, after the parameters have been restored."""
         vars(self).update(state)
         self.mean, self.trained = (
             [torch.empty_like(p).copy_(v) for p, v in zip(self.params, values, strict=True)]
@@ -51,7 +51,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def show(self) -> None:
-        """Put the average into the parameters."""
+        """Write the average into the parameters, and keep the trained weights aside."""
         if self.count and not self.shown:
             torch._foreach_copy_(self.trained, self.params)
             torch._foreach_copy_(self.params, self.mean)
@@ -59,7 +59,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def hide(self) -> None:
-        """Put the trained weights back, to train on."""
+        """Write the trained weights back into the parameters, to continue the training."""
         if self.shown:
             torch._foreach_copy_(self.params, self.trained)
             self.shown = False
@@ -71,10 +71,10 @@ class Ema(WeightAverage):
     Parameters
     ----------
     params : list of Tensor
-        What is trained.
+        Parameters that are trained.
     decay : float in (0, 1)
-        What an update keeps, in the long run; ``(1 + t) / (10 + t)`` bounds it after t steps, so
-        that the initial weights are forgotten.
+        Share of the average that an update keeps. After t steps it is at most
+        ``(1 + t) / (10 + t)``, so that the initial weights are soon forgotten.
     """
 
     def __init__(self, params: list[Tensor], decay: float) -> None:
@@ -82,19 +82,19 @@ class Ema(WeightAverage):
         self.decay = decay
 
     def update(self) -> None:
-        """Take the weights in."""
+        """Update the average with the present weights."""
         self._add(1 - min(self.decay, (1 + self.count) / (10 + self.count)))
 
 
 class Swa(WeightAverage):
-    """Even average over the ends of the last quarter of the epochs, of one at least.
+    """Mean of the weights at the ends of the last quarter of the epochs, at least of one epoch.
 
     Parameters
     ----------
     params : list of Tensor
-        What is trained.
+        Parameters that are trained.
     epochs : int
-        How many there are to be.
+        Number of epochs of the training.
     """
 
     def __init__(self, params: list[Tensor], epochs: int) -> None:
@@ -102,7 +102,7 @@ class Swa(WeightAverage):
         self.wait = min(math.ceil(_TAIL * epochs), epochs - 1)
 
     def end_epoch(self) -> None:
-        """Take the weights in, where it is time."""
+        """Update the average with the weights, if the last quarter has begun."""
         if self.wait:
             self.wait -= 1
         else:
@@ -117,16 +117,16 @@ def average_of(
     Parameters
     ----------
     averaging : {"ema", "swa"}, float or None
-        A number is the decay of an exponential one.
+        Kind of average; a number is the decay of an exponential moving average.
     params : list of Tensor
-        What is trained.
+        Parameters that are trained.
     epochs : int
-        How many there are to be.
+        Number of epochs of the training.
 
     Returns
     -------
     WeightAverage or None
-        None where there is to be none.
+        The average; None if ``averaging`` is None.
     """
     if averaging is None:
         return None

@@ -1,4 +1,4 @@
-"""What happens between epochs: each monitor sees the epoch's record and may end the training."""
+"""Monitors: what happens between epochs. Each sees the epoch's record and may end the training."""
 
 from __future__ import annotations
 
@@ -6,40 +6,48 @@ import copy
 import math
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from imbtorch.exceptions import DivergenceError
 
-__all__ = ["BestEpoch", "DivergenceGuard", "EpochCallbacks", "Monitor", "ProgressBar"]
+__all__ = ["BestEpoch", "DivergenceGuard", "Monitor", "ProgressBar"]
 
 Record = dict[str, Any]
 State = dict[str, Tensor]
 
 
 class Monitor:
-    """Something that looks at every epoch; a subclass overrides what it needs."""
+    """Something that looks at every epoch; a subclass overrides the methods that it needs.
+
+    Attributes
+    ----------
+    single_net_because : str or None
+        Why a net with this monitor cannot be trained in a stack; None if it can.
+    """
+
+    single_net_because: ClassVar[str | None] = None
 
     def begin(self, net: Any, epochs: int, n_rows: int) -> None:
-        """See that training of ``epochs`` epochs of ``n_rows`` rows is about to start."""
+        """Run before the first epoch of a training of ``epochs`` epochs on ``n_rows`` rows."""
 
     def epoch_begin(self, net: Any) -> None:
-        """See that an epoch is about to start."""
+        """Run before each epoch."""
 
     def epoch_end(self, net: Any, record: Record) -> bool:
-        """See the epoch, add to its record; True ends the training."""
+        """Run after each epoch; may add to its record. Return True to end the training."""
         return False
 
     def end(self, net: Any, completed: bool) -> None:
-        """See that training has ended, in good order or not."""
+        """Run after the last epoch; ``completed`` says whether nothing cut the training short."""
 
     def state(self) -> Any:
         """Return what a checkpoint keeps."""
 
     def restore(self, state: Any, net: Any) -> None:
-        """Go on from there; the net has been put where it was."""
+        """Restore a state from a checkpoint; the net has been restored already."""
 
 
 def _snapshot(module: nn.Module) -> State:
@@ -58,7 +66,7 @@ class DivergenceGuard(Monitor):
 
     def __init__(self, action: str) -> None:
         self.action = action
-        self.weights_are_finite = True  # who trains the epoch tells
+        self.weights_are_finite = True  # set by the training loop
         self.finite: tuple[State, Any] | None = None
 
     def begin(self, net: Any, epochs: int, n_rows: int) -> None:
@@ -85,7 +93,7 @@ class DivergenceGuard(Monitor):
         return True
 
     def restore(self, state: Any, net: Any) -> None:
-        """Remember the weights as they have been put back: those of a finite epoch."""
+        """Remember the restored weights, which are those of a finite epoch."""
         self._remember(net)
 
     def _describe(self, net: Any, record: Record) -> str:
@@ -115,8 +123,8 @@ class BestEpoch(Monitor):
         self.score = score
         self.patience = patience
         self.best = -math.inf
-        self.improved_in = 0  # epoch
-        self.kept: int | None = None  # epoch whose weights are put back
+        self.improved_in = 0  # number of an epoch
+        self.kept: int | None = None  # number of the epoch whose weights are put back
         self.scored = False
         self.weights: State | None = None
 
@@ -141,7 +149,7 @@ class BestEpoch(Monitor):
         return {name: getattr(self, name) for name in self._counted}
 
     def restore(self, state: Record, net: Any) -> None:
-        """Go on from there."""
+        """Restore a state from a checkpoint."""
         vars(self).update(state)
 
     def end(self, net: Any, completed: bool) -> None:
@@ -186,53 +194,3 @@ class ProgressBar(Monitor):
         """Leave the bar as it is."""
         if self.bar is not None:  # else it could not be shown, which is the error to see
             self.bar.close()
-
-
-class EpochCallbacks(Monitor):
-    """Tell scikit-learn's callbacks (1.9 and later) about each epoch.
-
-    Parameters
-    ----------
-    estimator : estimator instance
-        Being fitted.
-    attributes : callable() -> dict
-        Fitted attributes as of now, for callbacks that want a fitted estimator.
-    X, y : array-like
-        Training data.
-    metadata : dict
-        ``sample_weight``, where given.
-    """
-
-    def __init__(
-        self, estimator: Any, attributes: Callable[[], Record], X: Any, y: Any, metadata: Any
-    ) -> None:
-        self.estimator, self.attributes = estimator, attributes
-        self.data = {"X": X, "y": y, "metadata": metadata}
-
-    def begin(self, net: Any, epochs: int, n_rows: int) -> None:
-        """Open the task of the whole fit."""
-        self.fit = self.estimator._init_callback_context(max_subtasks=epochs)
-        self.fit.call_on_fit_task_begin(estimator=self.estimator, **self.data)
-
-    def epoch_begin(self, net: Any) -> None:
-        """Open the task of one epoch."""
-        self.epoch = self.fit.subcontext(task_name="epoch")
-        self.epoch.call_on_fit_task_begin(estimator=self.estimator, **self.data)
-
-    def epoch_end(self, net: Any, record: dict[str, Any]) -> bool:
-        """Close the task of the epoch; a callback may ask to stop."""
-        return bool(
-            self.epoch.call_on_fit_task_end(
-                estimator=self.estimator,
-                reconstruction_attributes=lambda: copy.deepcopy(self.attributes()),
-                **self.data,
-            )
-        )
-
-    def end(self, net: Any, completed: bool) -> None:
-        """Close the task of the whole fit, unless an error cut it short."""
-        if not completed:
-            return
-        self.fit.call_on_fit_task_end(
-            estimator=self.estimator, reconstruction_attributes=self.attributes, **self.data
-        )

@@ -1,4 +1,4 @@
-"""A training that was cut short is taken up again at the end of an epoch, to the bit."""
+"""Checkpoints: resume an interrupted training after an epoch, with results equal to the bit."""
 
 from __future__ import annotations
 
@@ -34,32 +34,32 @@ class _Engine(Protocol):
 
 
 def describe(value: Any) -> str:
-    """Write a parameter so that equal ones read the same in every process.
+    """Describe a parameter by a text that is the same for equal values in every process.
 
     Parameters
     ----------
     value : object
-        Any.
+        Value of the parameter.
 
     Returns
     -------
     str
-        Its ``repr``, without addresses in memory.
+        ``repr`` of the value, without addresses in memory.
     """
     return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
 
 
 class Checkpoint:
-    """The file of one training.
+    """The checkpoint file of one training.
 
     Parameters
     ----------
     folder : str or path
-        Where the file lies; made if it is not there.
+        Folder of the file; it is created if it does not exist.
     interval : int
-        Epochs from one writing to the next; the end of the training is always written.
+        Number of epochs between two writes; the end of the training is always written.
     resume : bool
-        Whether to continue what is there. Where nothing is, the training begins.
+        Whether to continue the training in the file. Without a file a new training begins.
     """
 
     def __init__(self, folder: str | os.PathLike[str], interval: int, *, resume: bool) -> None:
@@ -74,44 +74,47 @@ class Checkpoint:
             document = file.document
             if document.get("kind") != "checkpoint" or document.get("checkpoint_format") != _FORMAT:
                 raise FileFormatError(
-                    f"{self.path} is no checkpoint of format {_FORMAT}: it says {document!r:.200}."
+                    f"{self.path} is not a checkpoint of format {_FORMAT}; its document is "
+                    f"{document!r:.200}."
                 )
             tensors = file.tensors(finite=False)
         try:
             saved: dict[str, Any] = unpack(tensors)
         except ValueError as error:
-            raise FileFormatError(f"{self.path} holds no training: {error}") from error
+            raise FileFormatError(f"{self.path} holds no valid training: {error}") from error
         if not isinstance(saved, dict) or set(saved) != _KEYS:
-            raise FileFormatError(f"{self.path} holds no training: parts of it are missing.")
+            raise FileFormatError(
+                f"{self.path} holds no valid training: parts are missing or unknown."
+            )
         changed = changed_versions(document.get("versions", {}))
         if changed:
             warnings.warn(
-                f"This checkpoint was written with {', '.join(changed)}: the training goes on, but "
-                "not to the same bits.",
+                f"This checkpoint was written with {', '.join(changed)}: the training continues, "
+                "but its results may differ in the last digits.",
                 UserWarning,
                 stacklevel=2,
             )
         return saved
 
     def begin(self, identity: Mapping[str, str], seeds: list[int]) -> list[int]:
-        """Compare the training with the one to be continued, if any.
+        """Check that the saved training, if there is one, has the same parameters and data.
 
         Parameters
         ----------
         identity : mapping of str to str
-            What makes it this training: parameters and data.
+            Descriptions of the parameters and the data of this training.
         seeds : list of int
-            Of its random numbers.
+            Seeds of its random numbers.
 
         Returns
         -------
         list of int
-            The seeds to train with: those of the training to be continued.
+            Seeds to train with: the saved ones if a training is continued, else ``seeds``.
 
         Raises
         ------
         ValueError
-            If another training is to be continued.
+            If the saved training has other parameters or data.
         """
         self.identity = dict(identity)
         if self.saved is None:
@@ -124,17 +127,18 @@ class Checkpoint:
                 f"{name} was {theirs.get(name)}, is {identity.get(name)}" for name in names
             )
             raise ValueError(
-                f"The checkpoint in {self.path.parent} is of another training: {told}. Set it as "
-                "it was to continue, or fit with resume=False, which begins anew in its place."
+                f"The checkpoint in {self.path.parent} is of another training: {told}. Use the "
+                "former values to continue it, or fit with resume=False to replace it by a new "
+                "training."
             )
         self.seeds = list(self.saved["seeds"])
         return self.seeds
 
     def write(self, run: Any, engine: _Engine, epoch: int) -> None:
-        """Write the training as it is after an epoch, where it is time.
+        """Write the state of the training after an epoch, if the interval or the end is reached.
 
-        A file that cannot be written is warned of: the training goes on, the former file stays.
-        Of several processes, whose training is the same, the first one writes.
+        If the file cannot be written, a warning says so, the training continues and the former
+        file stays. If several processes train one net, only the first one writes.
         """
         if run.processes.rank > 0:
             return
@@ -161,28 +165,28 @@ class Checkpoint:
             write_file(self.path, document, pack(state))
         except OSError as error:
             warnings.warn(
-                f"No checkpoint was written after epoch {epoch + 1} ({error}). The training goes "
-                "on; what was written before is still there.",
+                f"No checkpoint was written after epoch {epoch + 1} ({error}). The training "
+                "continues; the checkpoint written before is still there.",
                 UserWarning,
                 stacklevel=2,
             )
 
     def restore(self, run: Any, engine: _Engine) -> int:
-        """Put a training that is about to start where the file left it.
+        """Restore the saved state into a training that is about to start.
 
         Returns
         -------
         int
-            The epoch that comes next, from 0.
+            Number of the next epoch, from 0.
         """
         if self.saved is None:
-            self.path.unlink(missing_ok=True)  # else a later resume might take up the wrong one
+            self.path.unlink(missing_ok=True)  # else a later resume might continue the old training
             return 0
         saved, net = self.saved, run.net
         if net.callbacks_:
             warnings.warn(
-                "Callbacks of skorch start anew when a training is resumed: those that count "
-                "epochs, such as LRScheduler or EarlyStopping, do not continue exactly.",
+                "Callbacks of skorch start again from zero when a training is resumed: those that "
+                "count epochs, such as LRScheduler or EarlyStopping, do not continue exactly.",
                 UserWarning,
                 stacklevel=2,
             )
@@ -194,13 +198,13 @@ class Checkpoint:
             monitor.restore(state, net)
         engine.restore(saved["engine"])
         run.resume(saved["epoch"], done=saved["done"])
-        set_rng_states(saved["rng"], run.device)  # last: nothing above may draw
+        set_rng_states(saved["rng"], run.device)  # last, because the calls above may draw numbers
         self.saved = None
         return int(run.epochs) if run.done else int(saved["epoch"]) + 1
 
 
 def _tensors_of(module: Any) -> dict[str, Tensor]:
-    """Parameters and buffers, those too that ``state_dict`` leaves out."""
+    """Return all parameters and buffers, including those that ``state_dict`` leaves out."""
     return {**dict(module.named_parameters()), **dict(module.named_buffers())}
 
 
@@ -216,12 +220,12 @@ def _copy_into(module: Any, values: dict[str, Tensor]) -> None:
 
 
 def _load_optimizer(optimizer: Any, state: dict[str, Any]) -> None:
-    """Load what an optimizer remembers, in the memory layout of its parameters."""
+    """Load the state of an optimizer, with each tensor in the memory layout of its parameter."""
     groups = optimizer.param_groups
     optimizer.load_state_dict(state)
     for group, loaded in zip(groups, optimizer.param_groups, strict=True):
-        group.update({**loaded, "lr": group["lr"]})  # the saved rate is that of a schedule
-    optimizer.param_groups = groups  # others hold on to these
+        group.update({**loaded, "lr": group["lr"]})  # the saved rate was changed by a schedule
+    optimizer.param_groups = groups  # the same objects, because other objects refer to them
     for param, remembered in optimizer.state.items():
         for name, value in remembered.items():
             if isinstance(value, Tensor) and value.shape == param.shape:

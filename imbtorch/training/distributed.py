@@ -1,10 +1,10 @@
-"""The processes that train one net together: who they are, and how they agree.
+"""Several processes that train one net together, and how they communicate.
 
-A launcher (``torchrun``, ``accelerate launch``) only starts processes and tells each its number;
-the rest is ``torch.distributed``. Whatever the processes exchange between batches goes through one
-function, :meth:`Processes.exchange`, which also carries errors. So a process that fails, wherever
-it does, meets the others at the next exchange, and none waits for it. An error is the last thing
-that is exchanged.
+A launcher (``torchrun``, ``accelerate launch``) starts the processes and gives each a number; they
+communicate through ``torch.distributed``. Everything that they exchange between batches goes
+through one method, :meth:`Processes.exchange`, which also sends errors. A process that fails sends
+its error at the next exchange, so that no other process waits for it forever. After an error
+nothing more is exchanged.
 """
 
 from __future__ import annotations
@@ -28,24 +28,25 @@ from imbtorch.training.checkpoint import describe
 __all__ = ["ONE", "Processes", "joined", "refuse_company", "together"]
 
 T = TypeVar("T")
-_c10d: Any = dist  # whose types leave out some of its names
-_OWN = {"callbacks", "device", "random_state", "verbose"}  # may differ; seeds are the first one's
+_c10d: Any = dist  # typed as Any, because its type hints leave out some names
+# Parameters that may differ between processes; all use the seeds of the first process.
+_OWN = {"callbacks", "device", "random_state", "verbose"}
 
 
 @dataclass(eq=False)
 class Processes:
-    """Those that train a net together, as one of them sees it.
+    """The group of processes that trains one net, as seen by this process.
 
     Attributes
     ----------
     rank : int
-        Number of this process.
+        Number of this process, from 0.
     size : int
-        How many there are; one needs no others and asks none.
+        Number of processes in the group. A single process exchanges nothing.
     interrupted : bool
-        Whether Ctrl-C has come here and the others do not know.
+        Whether this process has received Ctrl-C and the others do not know it yet.
     failed : bool
-        Whether an error was exchanged, after which nothing is.
+        Whether an error was exchanged; nothing is exchanged after it.
     """
 
     rank: int = 0
@@ -56,24 +57,24 @@ class Processes:
     # -- between batches ---------------------------------------------------------------------
 
     def exchange(self, value: T, error: Exception | None = None) -> list[T]:
-        """Tell the others a value; return those of all, in the order of their numbers.
+        """Send a value to the other processes; return the values of all, ordered by rank.
 
         Parameters
         ----------
         value : object
-            Small, and of plain types.
+            Small value of plain types.
         error : Exception or None, default=None
-            What went wrong here.
+            Error of this process, which is sent to the others.
 
         Raises
         ------
         Exception
-            ``error``.
+            The ``error`` of this process, if it has one.
         RuntimeError
-            If something went wrong elsewhere.
+            If another process has an error, or cannot be reached.
         """
         if self.failed:
-            raise error or RuntimeError("The processes have parted after an error.")
+            raise error or RuntimeError("The processes stopped communicating after an error.")
         if self.size == 1:
             if error is not None:
                 raise error
@@ -91,15 +92,15 @@ class Processes:
         return [answer[1] for answer in answers]
 
     def lost(self) -> RuntimeError:
-        """Build the error of a process that cannot reach the others."""
+        """Return the error to raise when this process cannot reach the others."""
         self.failed = True
         return RuntimeError(
-            f"Process {self.rank} of {self.size} has lost the others: one of them has ended, or "
-            "the connection is down. Its own output says why."
+            f"Process {self.rank} of {self.size} has lost the connection to the others: one of "
+            "them has ended, or the network is down. Read the output of the process that ended."
         )
 
     def tell(self, error: Exception) -> None:
-        """Let the others know that this process fails, unless they do."""
+        """Let the others know that this process fails, unless they already know."""
         if self.size > 1 and not self.failed:
             try:
                 self.exchange(None, error)
@@ -107,7 +108,7 @@ class Processes:
                 self.failed = True
 
     def of_first(self, compute: Callable[[], T]) -> T:
-        """Let the first process compute a value, for all."""
+        """Compute a value in the first process, and return it in every process."""
         value: Any = None
         error = None
         try:
@@ -118,12 +119,17 @@ class Processes:
         return first
 
     def check_same(self, facts: Mapping[str, str]) -> None:
-        """Compare what must be the same everywhere.
+        """Check that all processes have the same data and parameters.
+
+        Parameters
+        ----------
+        facts : mapping of str to str
+            Descriptions that must be the same in every process, by name.
 
         Raises
         ------
         ValueError
-            In every process, if something differs; it says what.
+            In every process, if a description differs; the message names it.
         """
         told = self.exchange(dict(facts))
         names = {name: None for others in told for name in others}
@@ -133,16 +139,16 @@ class Processes:
             raise ValueError(
                 f"With data_parallel=True each of the {self.size} processes gets all of the data "
                 f"and the same parameters, but they differ in {', '.join(differing)}. Give every "
-                "process the whole X and y in the same order; fit takes each one's part of them."
+                "process the whole X and y in the same order; fit divides the rows itself."
             )
 
     def agree(self, run: Any) -> None:
-        """Let what came of a run here count for all: an error, the end, an interruption.
+        """Share an error, the end or an interruption of a run with all processes.
 
         Raises
         ------
         KeyboardInterrupt
-            In every process, if Ctrl-C came to one.
+            In every process, if one of them has received Ctrl-C.
         """
         if self.size == 1 or self.failed:
             return
@@ -151,8 +157,8 @@ class Processes:
             if len({sums for *_, sums in told}) > 1:
                 self.failed = True
                 raise RuntimeError(
-                    "The weights of the processes have drifted apart. Look for a callback, layer "
-                    "or optimizer that does not do the same in each of them."
+                    "The weights of the processes differ, though they must stay equal. Look for a "
+                    "callback, layer or optimizer that does not do the same in each of them."
                 )
         except Exception as error:
             run.error, run.done = error, True
@@ -165,24 +171,24 @@ class Processes:
     # -- tensors -----------------------------------------------------------------------------
 
     def device(self, name: str | torch.device) -> str | torch.device:
-        """Take the accelerator of this process, where the name leaves that open."""
+        """Return the accelerator of this process, if the name of the device leaves that open."""
         if self.size == 1 or str(name) not in {"auto", "cuda"} or not torch.cuda.is_available():
             return name
         return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
 
     def part(self, n: int) -> slice:
-        """Rows of this process among ``n`` of a batch."""
+        """Return which of the ``n`` rows of a batch belong to this process."""
         return slice(n * self.rank // self.size, n * (self.rank + 1) // self.size)
 
     def sum(self, buffer: Tensor) -> None:
-        """Add up the buffers of all processes, in place."""
+        """Replace a buffer by the sum of the buffers of all processes, in place."""
         try:
             dist.all_reduce(buffer)
         except RuntimeError as lost:
             raise self.lost() from lost
 
     def copy_of_first(self, module: nn.Module) -> None:
-        """Give a module the values that it has in the first process."""
+        """Copy parameters and buffers of a module from the first process."""
         for tensor in itertools.chain(module.parameters(), module.buffers()):
             if tensor.numel():
                 place = tensor.device if tensor.is_cuda else "cpu"
@@ -198,29 +204,31 @@ _store: Any = None
 _groups = itertools.count()
 
 
-def joined(estimator: Any) -> Processes:
-    """Return the processes that train the net of an estimator together now."""
-    return _joined if estimator.data_parallel else ONE
+def joined() -> Processes:
+    """Return the processes that train one net together now; this one alone outside of a fit."""
+    return _joined
 
 
 def launched() -> int:
-    """Count the processes that were launched together."""
+    """Return the number of processes that were launched together."""
     if dist.is_available() and dist.is_initialized():
         return dist.get_world_size()
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 @contextmanager
-def together(estimator: Any) -> Iterator[None]:
-    """Join the processes that were launched together, for the fit of an estimator.
+def together(device: str | torch.device, parameters: Mapping[str, Any]) -> Iterator[None]:
+    """Join the processes that were launched together, while an estimator is fitted.
 
-    They are those of the process group, which is made for the fit where there is none. One process
-    alone has nothing to join.
+    They use the process group of ``torch.distributed``; if there is none, one is created for the
+    fit. A single process does nothing.
 
     Parameters
     ----------
-    estimator : estimator instance
-        Its parameters must be the same in all of them.
+    device : str or torch.device
+        Device on which the estimator trains.
+    parameters : mapping of str to object
+        Parameters of the estimator, which must be the same in every process.
 
     Raises
     ------
@@ -232,14 +240,16 @@ def together(estimator: Any) -> Iterator[None]:
         yield
         return
     _refuse_workers()
-    with _process_group(str(estimator.device)):
+    with _process_group(str(device)):
         processes = Processes(dist.get_rank(), dist.get_world_size())
         try:
             with _noting_interrupts(processes):
                 _joined = processes
-                processes.check_same(_parameters(estimator))
+                processes.check_same(
+                    {name: describe(v) for name, v in parameters.items() if name not in _OWN}
+                )
                 yield
-                processes.exchange(None)  # has everybody come through?
+                processes.exchange(None)  # learn whether another process has failed
         except Exception as error:
             processes.tell(error)
             raise
@@ -247,18 +257,20 @@ def together(estimator: Any) -> Iterator[None]:
             _joined = ONE
 
 
-def refuse_company(estimator: Any) -> None:
-    """Refuse to divide a fit whose net is trained with those of others.
+def refuse_company() -> None:
+    """Refuse a fit that would both be divided among processes and be one of several nets.
+
+    Call it for an estimator with ``data_parallel=True``.
 
     Raises
     ------
     ValueError
-        If several processes are to train the net of the estimator.
+        If several processes were launched.
     """
-    if estimator.data_parallel and launched() > 1:
+    if launched() > 1:
         raise ValueError(
-            "data_parallel=True divides the training of one net among processes; nets of an "
-            "ensemble or a stacked search are trained together in one. Use data_parallel=False."
+            "data_parallel=True divides the training of one net among processes, but the nets of "
+            "an ensemble or a stacked search are trained in one process. Use data_parallel=False."
         )
 
 
@@ -266,22 +278,24 @@ def _refuse_workers() -> None:
     worker = multiprocessing.current_process().name.startswith("LokyProcess")
     if worker or threading.current_thread() is not threading.main_thread():
         raise ValueError(
-            "data_parallel=True divides one fit among the processes that were launched; this one "
-            "is one of several fits in the workers or threads of joblib. Use n_jobs=1, or "
+            "data_parallel=True divides one fit among the processes that were launched, but this "
+            "fit is one of several in the workers or threads of joblib. Use n_jobs=1, or "
             "data_parallel=False."
         )
     if _joined.size > 1:
-        raise ValueError("A fit with data_parallel=True is under way; another must wait for it.")
+        raise ValueError(
+            "Another fit with data_parallel=True is still running; begin this one after its end."
+        )
 
 
 @contextmanager
 def _process_group(device: str) -> Iterator[None]:
-    """Use the process group that is there; make one for the time being where there is none."""
+    """Use the existing process group, or create one for the time of the block."""
     global _store
     if dist.is_initialized():
         yield
         return
-    if _store is None:  # kept: the launcher's rendezvous can be used once
+    if _store is None:  # kept for later fits: the launcher's rendezvous can be used only once
         _store = next(_c10d.rendezvous("env://"))
     store, rank, size = _store
     on_cuda = device.startswith(("auto", "cuda")) and torch.cuda.is_available()
@@ -296,9 +310,9 @@ def _process_group(device: str) -> Iterator[None]:
 
 @contextmanager
 def _noting_interrupts(processes: Processes) -> Iterator[None]:
-    """Take a note of Ctrl-C, so that no process leaves in mid-step; a second one is heard."""
+    """Record the first Ctrl-C, so that no process stops within a step; raise at the second."""
     before = signal.getsignal(signal.SIGINT)
-    if before is not signal.default_int_handler:  # somebody else is in charge
+    if before is not signal.default_int_handler:  # the program has a handler of its own
         yield
         return
 
@@ -316,15 +330,8 @@ def _noting_interrupts(processes: Processes) -> Iterator[None]:
         raise KeyboardInterrupt
 
 
-def _parameters(estimator: Any) -> dict[str, str]:
-    """Name the parameters as every process would."""
-    return {
-        name: describe(value) for name, value in estimator.get_params().items() if name not in _OWN
-    }
-
-
 def _sums(module: nn.Module) -> str:
-    """Summarise the values of a module, so that equal modules can be told from others."""
+    """Return a text of the norms of a module's tensors, which is the same for equal modules."""
     tensors = [t.detach() for t in itertools.chain(module.parameters(), module.buffers())]
     norms = [t.double().norm() if t.device.type != "mps" else t.float().norm() for t in tensors]
     return repr(torch.stack([n.cpu() for n in norms]).tolist()) if norms else ""

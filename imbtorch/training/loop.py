@@ -8,30 +8,30 @@ from typing import Any, Protocol
 
 from imbtorch._common.seed import private_torch_rng
 from imbtorch.training.net import StopTraining
-from imbtorch.training.run import Fitting, Run
+from imbtorch.training.run import Run
 from imbtorch.training.single.distributed_engine import DistributedEngine
 from imbtorch.training.single.engine import SingleEngine
 
-__all__ = ["Engine", "complete", "train", "train_one_by_one"]
+__all__ = ["Engine", "train", "train_one_by_one"]
 
 
 class Engine(Protocol):
-    """What computes an epoch."""
+    """What computes the epochs of one or several runs."""
 
     def epoch(self, runs: Sequence[Run], epoch: int) -> list[tuple[float, bool]]:
-        """Sum of the losses of each run over the epoch, and whether its weights are finite."""
+        """Return the sum of the losses of each run, and whether its weights are finite."""
 
     def leave(self, runs: Sequence[Run]) -> None:
         """Hand over nets that are trained no further."""
 
     def averaged(self, run: Run) -> bool:
-        """Tell whether the net holds an average of its weights."""
+        """Return whether the net holds an average of its weights."""
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint keeps of the computation."""
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Restore a state from a checkpoint."""
 
 
 def train(runs: Sequence[Run], build: Callable[[Sequence[Run]], Engine] | None = None) -> None:
@@ -43,7 +43,7 @@ def train(runs: Sequence[Run], build: Callable[[Sequence[Run]], Engine] | None =
     Parameters
     ----------
     runs : sequence of Run
-        Of equally many epochs.
+        Trainings of equally many epochs.
     build : callable(runs) -> Engine or None, default=None
         What computes the epochs; the default takes a single run, of one process or of several.
     """
@@ -52,26 +52,26 @@ def train(runs: Sequence[Run], build: Callable[[Sequence[Run]], Engine] | None =
     try:
         for run in active:
             _attempt(run, run.begin)
-        active = _left(None, active)
+        active = _unfinished(None, active)
         if active:
-            engine = (build or _of_one_net)(active)
-        first = _taken_up(engine, active)
-        for epoch in range(first, runs[0].epochs):
+            engine = (build or _engine_of_one_net)(active)
+        first = _resume(engine, active)
+        for epoch in range(first, runs[0].recipe.epochs):
             if not active or engine is None:
                 break
             for run in active:
                 _attempt(run, partial(run.open_epoch, epoch))
-            active = _left(engine, active)
+            active = _unfinished(engine, active)
             try:
                 totals = engine.epoch(active, epoch) if active else []
-            except StopTraining:  # of a callback that looks at batches
+            except StopTraining:  # raised by a callback that looks at batches
                 active[0].done = True
                 break
             for run, total in zip(active, totals, strict=True):
                 _attempt(run, partial(run.close_epoch, *total))
                 if run.checkpoint is not None and run.error is None:
                     _attempt(run, partial(run.checkpoint.write, run, engine, epoch))
-            active = _left(engine, active)
+            active = _unfinished(engine, active)
     except KeyboardInterrupt:
         for run in active:
             run.interrupt()
@@ -85,7 +85,7 @@ def train(runs: Sequence[Run], build: Callable[[Sequence[Run]], Engine] | None =
             run.finish(engine is not None and engine.averaged(run))
 
 
-def _of_one_net(runs: Sequence[Run]) -> Engine:
+def _engine_of_one_net(runs: Sequence[Run]) -> Engine:
     return SingleEngine(runs) if runs[0].processes.size == 1 else DistributedEngine(runs)
 
 
@@ -97,61 +97,33 @@ def _attempt(run: Run, act: Callable[[], None]) -> None:
         run.done = True
     except Exception as error:
         run.error, run.done = error, True
-    run.processes.agree(run)
+    if run.processes.size > 1:
+        run.processes.agree(run)
 
 
-def _taken_up(engine: Engine | None, runs: list[Run]) -> int:
-    """Take up what was cut short before; return the epoch to begin with."""
+def _resume(engine: Engine | None, runs: list[Run]) -> int:
+    """Restore what the checkpoint holds of a former training; return the epoch to begin with."""
     if engine is None or not runs or runs[0].checkpoint is None:
         return 0
     return runs[0].checkpoint.restore(runs[0], engine)
 
 
-def _left(engine: Engine | None, runs: list[Run]) -> list[Run]:
-    """Let runs that are done leave the engine; return the others."""
+def _unfinished(engine: Engine | None, runs: list[Run]) -> list[Run]:
+    """Return the runs that are trained further; the engine hands over the others."""
     done = [run for run in runs if run.done]
-    if engine is not None and done:
+    if done and engine is not None:
         engine.leave(done)
-    return [run for run in runs if not run.done]
+    return [run for run in runs if not run.done] if done else runs
 
 
 def train_one_by_one(runs: Sequence[Run]) -> None:
-    """Train runs to their end, one after the other.
+    """Train nets one after the other, each under its own seed.
 
     Parameters
     ----------
     runs : sequence of Run
-        Any.
+        Trainings that have not begun.
     """
     for run in runs:
         with private_torch_rng(run.seed, run.device):
             train([run])
-
-
-def complete(
-    fitting: Fitting, train_all: Callable[[Sequence[Run]], None] = train_one_by_one
-) -> bool:
-    """Run a fit to its end.
-
-    Parameters
-    ----------
-    fitting : Fitting
-        From ``_begin_fit`` of an estimator.
-    train_all : callable(runs), default=train_one_by_one
-        Trains the nets of the fit.
-
-    Returns
-    -------
-    bool
-        Whether Ctrl-C cut the training short.
-    """
-    try:
-        runs = next(fitting)
-        while True:
-            try:
-                train_all(runs)
-            except BaseException as error:  # let the fit tidy up, knowing why
-                fitting.throw(error)
-            runs = next(fitting)
-    except StopIteration as end:
-        return bool(end.value)

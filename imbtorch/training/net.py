@@ -1,10 +1,11 @@
-"""What skorch asks of a net: parameters, predictions, copies, callbacks."""
+"""A net: what it is made of, how it is built, and what skorch asks of it."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -16,12 +17,16 @@ from skorch.history import History
 from skorch.utils import to_tensor
 from torch import Tensor, nn
 
+from imbtorch._common.seed import private_torch_rng
+from imbtorch._tasks.base import Task
 from imbtorch.losses import BaseLoss
-from imbtorch.modules import logits_of
+from imbtorch.modules import build_module, set_output_bias
+from imbtorch.modules._build import try_module
+from imbtorch.training.data.features import Features, as_features
 from imbtorch.training.data.mixing import MixedTargets
 from imbtorch.training.optimizers import build_optimizer
 
-__all__ = ["StopTraining", "new_net", "restored_net"]
+__all__ = ["Net", "NetSpec", "StopTraining", "build_net", "resolve_device", "restored_net"]
 
 _BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_grad_computed")
 _TRAINED = ("module_", "criterion_", "optimizer_", "history_")
@@ -31,12 +36,100 @@ class StopTraining(Exception):  # noqa: N818 - a signal, not an error
     """A skorch callback asked for an orderly end."""
 
 
-class Net(ClassifierMixin, NeuralNet):
-    """A skorch net whose loss weighs rows; the training is :mod:`imbtorch.training.loop`'s.
+@dataclass(frozen=True)
+class NetSpec:
+    """What a net is made of, besides its module and its loss.
 
-    Parameters are skorch's; ``module`` and ``criterion`` are instances. ``weight_decay`` and
-    ``optimizer`` are those of the estimator. ``task`` says what the targets are: ``"classes"``,
-    ``"labels"`` or ``"values"``.
+    Attributes
+    ----------
+    task : Task
+        What the targets are, and so what the outputs are for.
+    batch_size : int
+        Number of rows of a batch.
+    dtype : torch.dtype
+        Dtype to compute in.
+    device : torch.device
+        Device to compute on.
+    optimizer : {"adam", "adamw", "sgd"} or callable
+        See :func:`imbtorch.training.optimizers.build_optimizer`.
+    lr, weight_decay : float
+        Learning rate and weight decay of the optimizer.
+    max_epochs : int
+        Number of epochs that skorch's callbacks are told.
+    callbacks : list of skorch callbacks or None
+        Callbacks of the user.
+    """
+
+    task: Task
+    batch_size: int
+    dtype: torch.dtype
+    device: torch.device
+    optimizer: str | Callable[..., torch.optim.Optimizer]
+    lr: float
+    weight_decay: float
+    max_epochs: int
+    callbacks: Sequence[Any] | None = None
+
+
+def _available() -> list[str]:
+    cuda = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    mps = ["mps"] if torch.backends.mps.is_available() else []
+    return [*cuda, *mps, "cpu"]
+
+
+def resolve_device(name: str | torch.device, dtype: torch.dtype) -> torch.device:
+    """Resolve the name of a device.
+
+    Parameters
+    ----------
+    name : str or torch.device
+        Name of the device; ``"auto"`` chooses the first available one of cuda, mps and cpu.
+    dtype : torch.dtype
+        Dtype to compute in; ``"auto"`` skips mps for float64, which mps does not support.
+
+    Returns
+    -------
+    torch.device
+        A device that is available.
+
+    Raises
+    ------
+    ValueError
+        If the device is not available (the message lists the available ones) or does not support
+        the dtype.
+    """
+    here = _available()
+    if name == "auto":
+        usable = [d for d in here if not (d == "mps" and dtype == torch.float64)]
+        return torch.device(usable[0])
+    try:
+        device = torch.device(name)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"device {name!r} is not a device. Available here: auto, {', '.join(here)}."
+        ) from error
+    if device.type == "mps" and dtype == torch.float64:
+        raise ValueError('device "mps" cannot compute in float64; use dtype="float32" or another.')
+    spelled = "cuda:0" if str(device) == "cuda" else str(device)
+    if device.type == "cpu" or spelled in here:
+        return device
+    raise ValueError(
+        f"device {name!r} is not available here. Available: {', '.join(here)}; "
+        'device="auto" takes the best of them.'
+    )
+
+
+class _Siblings(Protocol):
+    """Nets that compute their outputs together."""
+
+    def outputs(self, net: Net, features: Features) -> Tensor: ...
+
+
+class Net(ClassifierMixin, NeuralNet):
+    """A skorch net whose loss weighs rows; :mod:`imbtorch.training.loop` trains it.
+
+    Parameters are skorch's; ``module`` and ``criterion`` are instances. ``optimizer``,
+    ``weight_decay``, ``dtype`` and ``task`` are those of :class:`NetSpec`.
     """
 
     def __init__(
@@ -51,8 +144,7 @@ class Net(ClassifierMixin, NeuralNet):
         max_epochs: int,
         dtype: torch.dtype,
         device: torch.device,
-        task: str,
-        n_outputs: int,
+        task: Task,
         callbacks: Any,
     ) -> None:
         super().__init__(
@@ -70,18 +162,21 @@ class Net(ClassifierMixin, NeuralNet):
         self.weight_decay = weight_decay
         self.dtype = dtype
         self.task = task
-        self.n_outputs = n_outputs
 
-    # Whether training is meant to go on, so that a pickle must hold what the optimizer remembers.
+    # Whether training will be continued, so that a pickle must hold the state of the optimizer.
     keeps_optimizer = False
 
     # Nets that will be asked for their outputs on the same rows: the first one asks for all.
-    siblings: Any = None
+    siblings: _Siblings | None = None
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of classes, labels or values."""
+        return self.task.n_outputs
 
     def read(self, output: Tensor) -> Tensor:
         """Read outputs of the module for the loss: one column may stand for two classes."""
-        output = logits_of(output) if self.task == "classes" else output
-        return output.to(self.dtype)
+        return self.task.read(output).to(self.dtype)
 
     # -- skorch's hooks --------------------------------------------------------------------
 
@@ -136,9 +231,8 @@ class Net(ClassifierMixin, NeuralNet):
 
     def try_loss(self, output: Tensor) -> None:
         """Evaluate the loss on outputs of the module, so that what does not fit shows early."""
-        shape = (len(output),) if self.task == "classes" else (len(output), self.n_outputs)
-        kind = torch.int64 if self.task == "classes" else self.dtype
-        self.unweighted(output, torch.zeros(shape, dtype=kind, device=output.device))
+        zeros = output.new_zeros(len(output), self.n_outputs, dtype=self.dtype)
+        self.unweighted(output, self.task.example_targets(zeros))
 
     def infer(self, x: Any, **fit_params: Any) -> Tensor:
         """Compute the logits of a batch, as skorch's callbacks ask for them."""
@@ -146,16 +240,12 @@ class Net(ClassifierMixin, NeuralNet):
         return self.read(self.module_(x, **fit_params))
 
     def _get_predict_nonlinearity(self) -> Callable[[Tensor], Tensor]:
-        if self.task == "classes":
-            return lambda logits: self.criterion_.log_scores(logits).exp()
-        return torch.sigmoid if self.task == "labels" else lambda output: output
+        return self.task.predicted(self.criterion_)
 
     def get_loss(self, y_pred: Tensor, y_true: Any, X: Any = None, training: bool = False) -> Any:
         """Unweighted mean loss of a batch, for skorch's own validation step."""
         target = to_tensor(y_true, device=self.device)
-        return self.unweighted(
-            y_pred, target.long() if self.task == "classes" else target.to(self.dtype)
-        )
+        return self.unweighted(y_pred, target.to(self.task.target_dtype(self.dtype)))
 
     @property
     def classes_(self) -> NDArray[np.intp]:
@@ -164,10 +254,7 @@ class Net(ClassifierMixin, NeuralNet):
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Class codes, labels or values, for scikit-learn scorers inside skorch callbacks."""
-        result = self.predict_proba(X)
-        if self.task == "classes":
-            return np.asarray(result.argmax(axis=1))
-        return (result > 0.5).astype(np.int64) if self.task == "labels" else np.asarray(result)
+        return self.task.decided(self.predict_proba(X))
 
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:
         """Call the callbacks; skorch's EarlyStopping ends the training, Ctrl-C is not swallowed."""
@@ -180,6 +267,15 @@ class Net(ClassifierMixin, NeuralNet):
                     raise StopTraining from None
                 raise
 
+    def observing_layers(self) -> list[Any]:
+        """Return the layers that look at the targets: they have ``observe`` and ``end_epoch``."""
+        return [
+            layer
+            for layer in self.module_.modules()
+            if callable(getattr(layer, "observe", None))
+            and callable(getattr(layer, "end_epoch", None))
+        ]
+
     def requested_hooks(self) -> frozenset[str]:
         """Batch hooks that some callback really implements: only those cost."""
         return frozenset(
@@ -189,7 +285,7 @@ class Net(ClassifierMixin, NeuralNet):
             if getattr(type(callback), hook) is not getattr(Callback, hook)
         )
 
-    def resume(self, loss: BaseLoss, callbacks: Any) -> None:
+    def resume(self, loss: Any, callbacks: Any) -> None:
         """Take the present loss and callbacks of a net that is trained further."""
         with self._current_init_context("criterion"):
             self.criterion_ = loss
@@ -210,114 +306,109 @@ class Net(ClassifierMixin, NeuralNet):
 
     def closed_form(self, target: Any, output: Tensor) -> tuple[Tensor, Tensor] | None:
         """Loss of each row, or label, and its gradient; None where autograd must find it."""
-        known: tuple[Tensor, Tensor] | None = None
         if isinstance(target, MixedTargets):
             return None
-        if self.task == "labels":
-            known = self.criterion_.with_label_gradient(output, target)
-        elif self.task == "classes" and output.shape[-1] == self.n_outputs:
-            known = self.criterion_.with_gradient(output, target)
-        return known  # else values, or one column for two classes
+        return self.task.closed_form(self.criterion_, target, output)
 
     def unweighted(self, output: Tensor, target: Tensor) -> Tensor:
         """Mean loss of rows that all weigh the same."""
-        shape = (len(target), 1) if self.task == "labels" else (len(target),)
-        n_terms = target.numel() if self.task == "labels" else len(target)
-        return self.batch_loss(target, output.new_full(shape, 1 / n_terms), output)
+        return self.batch_loss(target, self.task.even_share(output), output)
 
 
-def new_net(
-    estimator: Any,
-    module: nn.Module,
-    loss: BaseLoss,
-    task: str,
-    n_outputs: int,
-    batch_size: int,
-    dtype: torch.dtype,
-    device: torch.device,
+def build_net(
+    spec: NetSpec, builder: Any, loss: Any, bias: Tensor | None, X: Any, seed: int
 ) -> Net:
+    """Build a net for rows like those of ``X``, under a seed of its own.
+
+    Parameters
+    ----------
+    spec : NetSpec
+        What the net is made of, besides module and loss.
+    builder : str, builder, callable, torch.nn.Module class or instance
+        Parameter ``module`` of the estimator.
+    loss : BaseLoss or BaseRegressionLoss
+        Prepared loss, held by the net.
+    bias : Tensor of shape (n_outputs,) or None
+        Output bias at which a module of this package starts.
+    X : array, DatasetRows or DatasetStream
+        Features with ``shape``, and rows at ``X[:2]``.
+    seed : int
+        Seed of the initial weights.
+
+    Raises
+    ------
+    TypeError
+        If ``builder`` makes no module.
+    ValueError
+        If the module cannot compute the first rows, or returns another shape.
+    """
+    with private_torch_rng(seed, spec.device):
+        module = build_module(builder, tuple(X.shape[1:]), spec.task.n_outputs).to(spec.dtype)
+        if bias is not None:
+            set_output_bias(builder, module, bias)
+        module.to(spec.device).train(False)
+        with torch.no_grad():  # also lets lazy layers find their sizes
+            few = as_features(X[:2], spec.dtype, spec.device, resident=False).slice(0, 2)
+            output = try_module(module, few, spec.task)
+        loss.to(spec.device, spec.dtype).train(False)
+        net = _new_net(module, loss, spec)
+        with torch.no_grad():
+            net.try_loss(output)
+    return net
+
+
+def _new_net(module: nn.Module, loss: BaseLoss, spec: NetSpec) -> Net:
     """Make a net with a new optimizer.
 
     Parameters
     ----------
-    estimator : object
-        Has the parameters of the training.
     module, loss : torch.nn.Module
-        To be held as they are, in ``dtype`` and on ``device``.
-    task : {"classes", "labels", "values"}
-        What the outputs are for.
-    n_outputs : int
-        Number of classes, labels or values.
-    batch_size : int
-        Rows of a batch.
-    dtype : torch.dtype
-        Type to compute in.
-    device : torch.device
-        Where to compute.
+        Held as they are; they lie on the device of ``spec``, in its dtype.
+    spec : NetSpec
+        What else the net is made of.
 
     Returns
     -------
     Net
-        Initialised.
+        An initialised net.
     """
     net = Net(
         module,
         loss,
-        optimizer=estimator.optimizer,
-        lr=estimator.lr,
-        weight_decay=estimator._resolved_weight_decay,
-        batch_size=batch_size,
-        max_epochs=estimator.max_epochs,
-        dtype=dtype,
-        device=device,
-        task=task,
-        n_outputs=n_outputs,
-        callbacks=estimator.callbacks,
+        optimizer=spec.optimizer,
+        lr=spec.lr,
+        weight_decay=spec.weight_decay,
+        batch_size=spec.batch_size,
+        max_epochs=spec.max_epochs,
+        dtype=spec.dtype,
+        device=spec.device,
+        task=spec.task,
+        callbacks=spec.callbacks,
     )
     net.initialize()
     return net
 
 
 def restored_net(
-    module: nn.Module,
-    loss: BaseLoss,
-    estimator: Any,
-    *,
-    device: torch.device,
-    dtype: torch.dtype,
-    task: str,
-    n_outputs: int,
-    batch_size: int,
-    records: list[dict[str, Any]],
+    module: nn.Module, loss: BaseLoss, spec: NetSpec, records: list[dict[str, Any]]
 ) -> Net:
     """Make a net of parts that were trained elsewhere, with a new optimizer.
 
     Parameters
     ----------
     module, loss : torch.nn.Module
-        Trained, in ``dtype``.
-    estimator : object
-        Has the parameters of the training.
-    device : torch.device
-        Where the net is to lie.
-    dtype : torch.dtype
-        To compute in.
-    task : {"classes", "labels", "values"}
-        What the outputs are for.
-    n_outputs : int
-        Number of classes, labels or values.
-    batch_size : int
-        Rows of a batch.
+        Trained parts, in the dtype of ``spec``.
+    spec : NetSpec
+        What else the net is made of.
     records : list of dict
         What the history tells of each epoch.
 
     Returns
     -------
     Net
-        As training left it, but for the optimizer.
+        The net as training left it, but for the state of the optimizer.
     """
-    parts = module.to(device), loss.to(device)
-    net = new_net(estimator, *parts, task, n_outputs, batch_size, dtype, device)
+    net = _new_net(module.to(spec.device), loss.to(spec.device), spec)
     net.module_.train(False)
     net.history_ = History(records)
     return net

@@ -1,4 +1,4 @@
-"""Optimizers by name, and a step without their bookkeeping."""
+"""Build optimizers and learning rate schedules by name; step with little overhead."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 __all__ = ["LR_SCHEDULES", "OPTIMIZERS", "LearningRate", "build_optimizer", "lean_step"]
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adam": Adam, "adamw": AdamW, "sgd": SGD}
-_RISE = 0.3  # share of the training that one_cycle spends on rising
-_WARMUP = 0.05  # and warmup_cosine
+_RISE = 0.3  # share of the training in which one_cycle raises the learning rate
+_WARMUP = 0.05  # the same for warmup_cosine
 
 
 def _constant(progress: float) -> float:
@@ -57,12 +57,12 @@ LR_SCHEDULES: dict[str, Callable[[float], float]] = {
 def build_optimizer(
     optimizer: str | Callable[..., Optimizer], params: list[Tensor], lr: float, weight_decay: float
 ) -> Optimizer:
-    """Build an optimizer by name, fused where torch can, or from the user's callable.
+    """Build an optimizer by name, fused if torch supports it, or by the user's callable.
 
     Parameters
     ----------
     optimizer : {"adam", "adamw", "sgd"} or callable(params, lr=..., weight_decay=...)
-        What to build.
+        Name of the optimizer, or a function that returns it.
     params : list of Tensor
         Parameters to train.
     lr : float
@@ -78,7 +78,7 @@ def build_optimizer(
     Raises
     ------
     TypeError
-        If the callable returns something else, or an optimizer that needs a closure.
+        If the callable does not return an optimizer, or returns one that needs a closure.
     """
     if isinstance(optimizer, str):
         fused = all(p.is_floating_point() and p.device.type in {"cpu", "cuda"} for p in params)
@@ -95,20 +95,21 @@ def build_optimizer(
     closure = inspect.signature(type(built).step).parameters.get("closure")
     if closure is not None and closure.default is closure.empty:
         raise TypeError(
-            f"{type(built).__name__} needs a closure that evaluates the loss again, which batches "
-            "do not offer; choose an optimizer whose step takes none, such as torch.optim.AdamW."
+            f"{type(built).__name__} needs a closure that evaluates the loss again, which this "
+            "training does not offer; choose an optimizer whose step needs no closure, such as "
+            "torch.optim.AdamW."
         )
     return built
 
 
 def lean_step(optimizer: Optimizer) -> Callable[[], Any]:
-    """Return a function that steps ``optimizer`` with the least overhead.
+    """Return a function that steps ``optimizer`` with little overhead.
 
-    ``Optimizer.step`` regroups its parameters and enters a profiler scope every time, which for a
-    small net on the CPU costs more than the update itself. For Adam and AdamW on the CPU this
-    collects the tensors once and calls the same fused kernel. Anything unusual (hooks, a learning
-    rate scheduler that counts steps, several groups, parameters without a gradient) goes the
-    ordinary way.
+    ``Optimizer.step`` groups its parameters and enters a profiler scope every time, which for a
+    small net on the CPU costs more than the update itself. For Adam and AdamW on the CPU the
+    returned function collects the tensors once and calls the same fused kernel. In unusual cases
+    (hooks, a learning rate scheduler that counts steps, several groups, parameters without a
+    gradient) it calls ``Optimizer.step``.
     """
     group = optimizer.param_groups[0]
     plain = type(optimizer) in (Adam, AdamW) and len(optimizer.param_groups) == 1
@@ -127,7 +128,7 @@ def lean_step(optimizer: Optimizer) -> Callable[[], Any]:
 
 
 class _FusedStep:
-    """Adam's fused kernel on tensors that were collected once."""
+    """Call Adam's fused kernel on tensors that are collected only once."""
 
     def __init__(self, optimizer: Optimizer) -> None:
         self.optimizer = optimizer
@@ -170,7 +171,7 @@ class _FusedStep:
 
 
 class LearningRate:
-    """Set the learning rate before each batch, by the share of the training that is done."""
+    """Set the learning rate before each batch, as a function of the progress of the training."""
 
     def __init__(
         self,
@@ -184,11 +185,11 @@ class LearningRate:
         self.epochs = epochs
 
     def begin_epoch(self, epoch: int, steps: int) -> None:
-        """Say which epoch begins, and how many batches it has."""
+        """Start an epoch with this number, from 0, and this many batches."""
         self.epoch, self.steps, self.done = epoch, max(steps, 1), 0
 
     def __call__(self) -> None:
-        """Set the rate of the next batch."""
+        """Set the learning rate of the next batch."""
         if not self.varies:
             return
         progress = (self.epoch + min(1.0, self.done / self.steps)) / self.epochs
@@ -198,7 +199,7 @@ class LearningRate:
         self.done += 1
 
     def reset(self) -> None:
-        """Put the rates back, so that training can be continued."""
+        """Reset the learning rates to their initial values, so that training can be continued."""
         if self.varies:
             for group, lr in self.groups:
                 group["lr"] = lr

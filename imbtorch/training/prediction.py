@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from imbtorch.modules import check_width
 from imbtorch.training.data.features import Features
 from imbtorch.training.net import Net
 
@@ -47,6 +46,6 @@ def predict_chunks(
         with torch.inference_mode():  # inside the loop: a generator must not leak the mode
             x = features.slice(first, min(first + step, stop))
             output = net.module_(x)
-            check_width(output, len(x), net.n_outputs, net.module_, net.task)
+            net.task.check_outputs(output, len(x), net.module_)
             result = link(net.read(output))
         yield result

@@ -1,10 +1,10 @@
-"""One net on its way through the epochs: what it sees, and who watches."""
+"""One training of one net: its recipe, its rows, and the monitors that watch it."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,16 +17,48 @@ from torch.optim.swa_utils import update_bn
 
 from imbtorch.training.callbacks import DivergenceGuard, Monitor
 from imbtorch.training.checkpoint import Checkpoint
-from imbtorch.training.data.order import RowOrder
-from imbtorch.training.data.rows import Rows, batch_sizes
+from imbtorch.training.data.rows import ArrayRows, RowOrder, Rows, batch_sizes
 from imbtorch.training.data.validation import Validation
 from imbtorch.training.distributed import ONE, Processes
 from imbtorch.training.net import Net
 
-__all__ = ["Fitting", "Run"]
+__all__ = ["Plan", "Recipe", "Run"]
 
 Positions = NDArray[np.integer[Any]]
 Schedule = str | Callable[[float], float]
+# Which of the training rows an epoch sees, by epoch and number of epochs; None: all, shuffled.
+Plan = Callable[[int, int], Positions | None]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a net is trained, whatever the net and the rows are.
+
+    Attributes
+    ----------
+    epochs : int
+        Largest number of further epochs.
+    lr_schedule : str or callable(progress) -> factor
+        Factor on the learning rate, for the share of the training that is done.
+    averaging : {"ema", "swa"}, float or None
+        Average of the weights, see :class:`imbtorch.training.steps.Steps`.
+    clipping : float or None
+        Largest norm of the gradient.
+    sharpness : float
+        Radius of sharpness-aware minimisation.
+    on_divergence : {"raise", "restore", "warn"}
+        What to do when the loss or a weight is not finite.
+    on_oom : {"raise", "split"}
+        What to do when memory runs out on a batch.
+    """
+
+    epochs: int
+    lr_schedule: Schedule
+    averaging: str | float | None = None
+    clipping: float | None = None
+    sharpness: float = 0.0
+    on_divergence: str = "raise"
+    on_oom: str = "raise"
 
 
 @dataclass(eq=False)
@@ -36,33 +68,32 @@ class Run:
     Attributes
     ----------
     net : Net
-        To be trained.
+        The net to train.
     rows : Rows
         Features, targets and weights.
-    order_of : RowOrder
+    row_order : RowOrder
         Positions of the training rows, and their order in each epoch.
-    epochs : int
-        How many more epochs, at most.
-    lr_schedule : str or callable(progress) -> factor
-        Factor on the learning rate, for the share of the training that is done.
+    recipe : Recipe
+        How the net is trained.
     seed : int
-        Of torch's generators during the training.
-    guard : DivergenceGuard
-        Sees each epoch first; when it ends the training, the monitors do not see that epoch.
+        Seed of torch's generators during the training.
     plan : callable(epoch, epochs) -> ndarray of int or None, or None
-        Which of the training rows an epoch sees, in this order; None shuffles them all.
+        Which of the training rows an epoch sees, in this order; None shuffles all of them.
     monitors : list of Monitor
-        Called in this order after each epoch.
+        Monitors, called in this order after each epoch.
     validation : Validation or None
         What skorch's callbacks see of the data; None where there are none.
-    clipping, sharpness, averaging
-        As :class:`imbtorch.training.steps.Steps` takes them.
-    on_oom : {"raise", "split"}
-        What to do where memory runs out on a batch.
     checkpoint : Checkpoint or None
-        Where to take the training up again; of a net that is trained alone.
+        Where the training is saved and resumed; only a net that is trained alone has one.
     processes : Processes
-        Who trains the net.
+        The processes that train the net together.
+    lr_schedule : str or callable(progress) -> factor
+        The schedule of the recipe, unless a skorch callback is in charge.
+    guard : DivergenceGuard
+        Monitor that sees each epoch first; when it ends the training, the others do not see that
+        epoch.
+    device : torch.device
+        Device on which the net is trained.
     in_stack : bool
         Whether other nets are trained with this one.
     done : bool
@@ -75,18 +106,12 @@ class Run:
 
     net: Net
     rows: Rows
-    order_of: RowOrder
-    epochs: int
-    lr_schedule: Schedule
+    row_order: RowOrder
+    recipe: Recipe
     seed: int
-    guard: DivergenceGuard
-    plan: Callable[[int, int], Positions | None] | None = None
+    plan: Plan | None = None
     monitors: list[Monitor] = field(default_factory=list)
     validation: Validation | None = None
-    clipping: float | None = None
-    sharpness: float = 0.0
-    averaging: str | float | None = None
-    on_oom: str = "raise"
     checkpoint: Checkpoint | None = None
     processes: Processes = ONE
     in_stack: bool = False
@@ -94,19 +119,27 @@ class Run:
     interrupted: bool = False
     error: Exception | None = None
 
+    def __post_init__(self) -> None:
+        """Start from the recipe."""
+        self.lr_schedule = self.recipe.lr_schedule
+        self.guard = DivergenceGuard(self.recipe.on_divergence)
+        self.device = torch.device(self.net.device)
+
+    @property
+    def epochs(self) -> int:
+        """Largest number of epochs of this training."""
+        return self.recipe.epochs
+
     @property
     def n_rows(self) -> int:
-        """Rows to choose from."""
-        return self.order_of.n_rows
+        """Number of rows to choose from."""
+        return self.row_order.n_rows
 
     @property
-    def device(self) -> torch.device:
-        """Where the net is trained."""
-        return torch.device(self.net.device)
-
-    @property
-    def _watchers(self) -> list[Monitor]:
-        return [self.guard, *self.monitors]
+    def array_rows(self) -> ArrayRows:
+        """The rows of a run that may be in a stack: they can be asked for by position."""
+        assert isinstance(self.rows, ArrayRows)
+        return self.rows
 
     @property
     def _given(self) -> dict[str, Any]:
@@ -119,10 +152,10 @@ class Run:
     # -- before the epochs -------------------------------------------------------------------
 
     def begin(self) -> None:
-        """Tell everybody that the training is about to start."""
+        """Tell monitors and callbacks that the training is about to start."""
         self.hooks = self.net.requested_hooks()
-        for watcher in self._watchers:
-            watcher.begin(self.net, self.epochs, self.n_rows)
+        for watcher in (self.guard, *self.monitors):
+            watcher.begin(self.net, self.recipe.epochs, self.row_order.n_rows)
         if any(isinstance(callback, LRScheduler) for _, callback in self.net.callbacks_):
             self.lr_schedule = "constant"  # the callback is in charge
         self.net.notify("on_train_begin", **self._given)
@@ -131,19 +164,19 @@ class Run:
 
     def _order_in(self, epoch: int) -> Tensor:
         chosen = None if self.plan is None else self.plan(epoch, self.epochs)
-        rows = self.order_of
+        rows = self.row_order
         return rows.shuffled(epoch) if chosen is None else rows.chosen(chosen)
 
     def open_epoch(self, epoch: int) -> None:
-        """Draw the rows of the epoch, and tell everybody that it is about to start."""
+        """Draw the rows of the epoch, and tell monitors and callbacks that it is about to start."""
         self.order: Tensor = self._order_in(epoch)
         if self.in_stack and callable(self.lr_schedule):  # what it raises stops this run alone
             steps = len(batch_sizes(len(self.order), self.net.batch_size))
             for step in range(steps):
                 self.lr_schedule((epoch + step / steps) / self.epochs)
         self._start = time.perf_counter()
-        for watcher in self._watchers:
-            watcher.epoch_begin(self.net)
+        for monitor in self.monitors:
+            monitor.epoch_begin(self.net)
         self.net.notify("on_epoch_begin", **self._datasets)  # skorch opens the epoch's record here
         self.set_training(True)
         self.net.criterion_.set_epoch(len(self.net.history) - 1)
@@ -173,7 +206,7 @@ class Run:
         net.notify("on_epoch_end", **self._datasets)
 
     def resume(self, epoch: int, *, done: bool) -> None:
-        """Stand where a former training stood after this epoch."""
+        """Restore the state after this epoch of a former training."""
         self.order, self.done = self._order_in(epoch), done
         if self.rows.mixing is not None:
             self.rows.mixing.epoch = epoch + 1
@@ -194,26 +227,21 @@ class Run:
     # -- after the epochs --------------------------------------------------------------------
 
     def interrupt(self) -> None:
-        """See that Ctrl-C ends the training here; an epoch that never ended is forgotten."""
+        """End the training because of Ctrl-C; the record of an unfinished epoch is dropped."""
         self.interrupted = self.done = True
         history = self.net.history
         if history and "train_loss" not in history[-1]:
             del history[-1]
 
     def end(self) -> None:
-        """Tell everybody that the training is over."""
+        """Tell the monitors that the training is over."""
         self.net.module_.train(False)
-        for watcher in self._watchers:
-            watcher.end(self.net, self.error is None and not self.interrupted)
+        for monitor in self.monitors:
+            monitor.end(self.net, self.error is None and not self.interrupted)
 
     def finish(self, averaged: bool) -> None:
-        """Leave the net as it is to be used, after a training that was not cut short."""
+        """Prepare the net for predictions, after a training that was not cut short."""
         if averaged:  # batch normalisation knows other weights
             update_bn(self.rows.batches(self.order, self.net.batch_size), self.net.module_)
         self.net.optimizer_.zero_grad()  # frees the gradients
         self.net.notify("on_train_end", **self._given)
-
-
-# A fit that stops where nets are to be trained, and publishes them when it is resumed; its value
-# tells whether Ctrl-C cut it short.
-Fitting = Generator[list[Run], None, bool]

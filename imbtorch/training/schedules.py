@@ -1,4 +1,4 @@
-"""What changes between epochs: class weights, the sampler, and parameters of the loss."""
+"""Schedules that change class weights, the sampler or loss parameters between epochs."""
 
 from __future__ import annotations
 
@@ -42,28 +42,28 @@ SCHEDULE_CONSTRAINTS: dict[str, list[Any]] = {
         Interval(Real, 0, 1, closed="neither"),
     ],
 }
-_FIXED = {"weight", "ignore_index", "reduction"}  # not for the epochs to change
+_FIXED = {"weight", "ignore_index", "reduction"}  # parameters that no schedule may change
 
 
 def power_at(schedule: float | str | Callable[[float], float], progress: float) -> float:
-    """Power of the class weights.
+    """Return the power to which class weights are raised.
 
     Parameters
     ----------
     schedule : float, "cumulative" or callable(progress) -> power
-        As the estimator takes it.
+        Value of the estimator's ``class_weight_schedule``.
     progress : float
-        Share of the epochs that is done.
+        Share of the epochs that is done, in [0, 1).
 
     Returns
     -------
     float
-        In [0, 1].
+        Power in [0, 1].
 
     Raises
     ------
     ValueError
-        If a callable returns anything else.
+        If a callable returns anything but a number in [0, 1].
     """
     if not callable(schedule):
         return progress**2 if schedule == "cumulative" else float(progress >= float(schedule))
@@ -77,59 +77,59 @@ def power_at(schedule: float | str | Callable[[float], float], progress: float) 
 
 
 def deferred(order: Order, fraction: float) -> Order:
-    """Let a sampler begin late.
+    """Use a sampler only after the first epochs.
 
     Parameters
     ----------
     order : callable(epoch, epochs) -> ndarray of int
-        Plan of a sampler.
+        Function of the sampler that returns the rows of an epoch.
     fraction : float
-        Share of the epochs that comes first, without it.
+        Share of the epochs at the start that do not use the sampler.
 
     Returns
     -------
     callable(epoch, epochs) -> ndarray of int or None
-        None stands for all rows, shuffled.
+        Function that returns the rows of an epoch; None stands for all rows, shuffled.
     """
     return lambda epoch, epochs: None if epoch / epochs < fraction else order(epoch, epochs)
 
 
 class _Schedule(Monitor):
-    """Counts the epochs."""
+    """Base class of schedules, which counts the epochs."""
 
     def begin(self, net: Any, epochs: int, n_rows: int) -> None:
-        """Start to count."""
+        """Start to count the epochs when the training begins."""
         self.epoch, self.epochs = 0, epochs
 
     def epoch_begin(self, net: Any) -> None:
-        """Apply what the epoch asks for."""
+        """Apply the schedule when an epoch begins."""
         self.apply(net, self.epoch / self.epochs)
         self.epoch += 1
 
     def apply(self, net: Any, progress: float) -> None:
-        """Change what this is a schedule of."""
+        """Set the scheduled values, given the share of the epochs that is done."""
         raise NotImplementedError
 
     def state(self) -> dict[str, Any]:
-        """Return how far it has come."""
+        """Return the state for a checkpoint."""
         return {"epoch": self.epoch}
 
     def restore(self, state: dict[str, Any], net: Any) -> None:
-        """Go on from there."""
+        """Restore a state from a checkpoint."""
         vars(self).update(state)
 
 
 class WeightSchedule(_Schedule):
-    """Change the weights of the rows, whenever the power of the class weights changes.
+    """Set the weights of the rows whenever the power of the class weights changes.
 
     Parameters
     ----------
     schedule : float, "cumulative" or callable(progress) -> power
-        See :func:`power_at`.
+        Schedule of the power; see :func:`power_at`.
     weigh : callable(power) -> (weights of rows, weights of labels)
-        As :meth:`Rows.set_weights` takes them.
+        Function that computes the arguments of :meth:`Rows.set_weights`.
     rows : Rows
-        Those that the net trains on.
+        Rows that the net trains on.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class WeightSchedule(_Schedule):
         self.power = np.nan
 
     def apply(self, net: Any, progress: float) -> None:
-        """Weigh the rows anew, if the power is another one."""
+        """Set new row weights if the power has changed."""
         power = power_at(self.schedule, progress)
         if power != self.power:
             self.power = power
@@ -155,13 +155,14 @@ class LossSchedule(_Schedule):
     Parameters
     ----------
     schedule : mapping of str to callable(progress) -> value
-        By name of the parameter.
+        Function of the progress for each scheduled parameter, by name.
     loss : BaseLoss
-        To be trained with.
+        Loss of the training.
     prepare : callable(loss)
-        Prepares the loss for the data again; it checks the values, too.
+        Function that prepares the loss for the data again, and checks its values.
     best : BestEpoch or None, default=None
-        What may go back to an earlier epoch; the loss then goes back to its values of that epoch.
+        Monitor that may restore the weights of an earlier epoch; the loss then gets the values
+        that it had in that epoch.
     """
 
     def __init__(
@@ -189,7 +190,7 @@ class LossSchedule(_Schedule):
         self.by_epoch: dict[int, dict[str, Any]] = {}
 
     def apply(self, net: Any, progress: float) -> None:
-        """Set the values of the epoch."""
+        """Set the values of the loss parameters for the epoch."""
         self._set(net, {name: value(progress) for name, value in self.schedule.items()})
 
     def _set(self, net: Any, values: dict[str, Any]) -> None:
@@ -198,21 +199,21 @@ class LossSchedule(_Schedule):
         net.criterion_.to(net.device, net.dtype)
 
     def epoch_end(self, net: Any, record: dict[str, Any]) -> bool:
-        """Remember the values of the epoch."""
+        """Remember the values of the loss parameters when an epoch ends."""
         self.by_epoch[record["epoch"]] = self.values
         return False
 
     def state(self) -> dict[str, Any]:
-        """Return how far it has come, and by which values."""
+        """Return the state for a checkpoint."""
         return {**super().state(), "values": self.values, "by_epoch": self.by_epoch}
 
     def restore(self, state: dict[str, Any], net: Any) -> None:
-        """Go on from there, with the loss as it was."""
+        """Restore a state from a checkpoint, and the values of the loss with it."""
         super().restore(state, net)
         self._set(net, self.values)
 
     def end(self, net: Any, completed: bool) -> None:
-        """Leave the values of the epoch whose weights are kept."""
+        """Set the values of the epoch whose weights are kept when the training ends."""
         kept = None if self.best is None else self.best.kept
         if kept in self.by_epoch and self.by_epoch[kept] is not self.values:
             self._set(net, self.by_epoch[kept])
@@ -224,28 +225,28 @@ def with_loss_schedule(
     prepare: Callable[[BaseLoss], Any],
     monitors: list[Monitor],
 ) -> list[Monitor]:
-    """Put a schedule of the loss before the monitors.
+    """Put a schedule of the loss before the other monitors.
 
     Parameters
     ----------
     schedule : mapping or None
-        See :class:`LossSchedule`.
+        Schedule of the loss parameters; see :class:`LossSchedule`.
     loss : BaseLoss
-        To be trained with.
+        Loss of the training.
     prepare : callable(loss)
-        Prepares it for the data.
+        Function that prepares the loss for the data.
     monitors : list of Monitor
-        May hold a :class:`BestEpoch`.
+        Monitors of the training, which may include a :class:`BestEpoch`.
 
     Returns
     -------
     list of Monitor
-        The same, where there is no schedule.
+        The monitors, after the schedule if there is one.
 
     Raises
     ------
     ValueError
-        If a name is unknown, or a value is no callable.
+        If a name is unknown, or a value is not a callable.
     """
     if not schedule:
         return monitors

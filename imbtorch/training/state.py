@@ -1,4 +1,4 @@
-"""Nested state of a training as one JSON text and a few tensors, and back, without pickle."""
+"""Convert the nested state of a training to one JSON text and a few tensors, and back."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ _STRUCTURE = "structure"  # name of the tensor that holds the JSON text
 
 
 def pack(state: Any) -> dict[str, Tensor]:
-    """Take nested state apart.
+    """Convert nested state to tensors with names.
 
     Parameters
     ----------
     state : dict, list, tuple, Tensor, ndarray, number, str, bool or None
-        Nested to any depth; keys of dicts are strings or integers.
+        State, nested to any depth; keys of dicts are strings or integers.
 
     Returns
     -------
     dict of str to Tensor
-        The tensors, and the bytes of the text that says how they belong together.
+        The tensors of the state, and one tensor with the bytes of a JSON text that describes the
+        structure and holds all other values.
 
     Raises
     ------
@@ -40,22 +41,22 @@ def pack(state: Any) -> dict[str, Tensor]:
 
 
 def unpack(tensors: dict[str, Tensor]) -> Any:
-    """Put nested state together again.
+    """Convert the tensors of :func:`pack` back to nested state.
 
     Parameters
     ----------
     tensors : dict of str to Tensor
-        As :func:`pack` returned them.
+        Tensors that :func:`pack` returned.
 
     Returns
     -------
     object
-        The state; numbers of numpy have become Python's.
+        The state; numpy scalars have become Python numbers.
 
     Raises
     ------
     ValueError
-        If these are not the tensors of a state.
+        If the tensors do not describe a state.
     """
     try:
         text = bytes(tensors[_STRUCTURE].numpy())
@@ -65,14 +66,14 @@ def unpack(tensors: dict[str, Tensor]) -> Any:
 
 
 def _packed(value: Any, tensors: dict[str, Tensor], place: str) -> Any:
-    """JSON form of a value; what is not plain becomes a dict of one key that names its kind."""
+    """Convert a value to JSON; a value that JSON lacks becomes a dict with its type as only key."""
     if value is None or isinstance(value, bool | str):
         return value
     if isinstance(value, np.generic):
         return _packed(value.item(), tensors, place)
     if isinstance(value, int):
         return value
-    if isinstance(value, float):  # JSON's digits give back the same bits
+    if isinstance(value, float):  # JSON keeps enough digits to restore the same bits
         return value if math.isfinite(value) else {"float": repr(value)}
     if isinstance(value, Tensor | np.ndarray):
         name = str(len(tensors))
@@ -88,7 +89,7 @@ def _packed(value: Any, tensors: dict[str, Tensor], place: str) -> Any:
     if isinstance(value, dict) and all(isinstance(key, str | int) for key in value):
         pairs = [[key, _packed(item, tensors, f"{place}[{key!r}]")] for key, item in value.items()]
         return {"dict": pairs}
-    raise TypeError(f"{place} is a {type(value).__name__}, which no checkpoint can hold: {value!r}")
+    raise TypeError(f"{place} is a {type(value).__name__}; checkpoints cannot hold it: {value!r}")
 
 
 def _unpacked(value: Any, tensors: dict[str, Tensor]) -> Any:

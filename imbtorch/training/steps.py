@@ -1,7 +1,8 @@
-"""What follows the gradients of a batch: sharpness, clipping, the optimizer, the average.
+"""Update the weights of a net from the gradients of a batch.
 
-Each piece wraps the next and is called with ``again``, which evaluates the gradients of the same
-batch once more. What is switched off is not in the chain.
+A step includes sharpness-aware minimisation, clipping, the optimizer and a weight average, as far
+as they are used. Each piece wraps the next and is called with ``again``, a function that
+evaluates the gradients of the same batch once more.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def _gradients(params: list[Tensor]) -> list[Tensor]:
 
 
 class _Averaged:
-    """Take the weights into an average after each step."""
+    """Update a weight average after each step."""
 
     def __init__(self, inner: Step, average: Ema) -> None:
         self.inner, self.average = inner, average
@@ -45,7 +46,7 @@ class _Averaged:
 
 
 class _Clipped:
-    """Scale the gradients down to a norm, as ``torch.nn.utils.clip_grad_norm_`` does."""
+    """Scale gradients to a largest norm, as ``torch.nn.utils.clip_grad_norm_`` does."""
 
     def __init__(self, inner: Step, params: list[Tensor], max_norm: float) -> None:
         self.inner, self.params, self.max_norm = inner, params, max_norm
@@ -54,12 +55,13 @@ class _Clipped:
         gradients = _gradients(self.params)
         if gradients:
             factor = self.max_norm / (_norm(gradients) + 1e-6)
-            torch._foreach_mul_(gradients, factor.clamp_(max=1.0))  # no look at the number
+            # clamped without reading the number, which would wait for the device
+            torch._foreach_mul_(gradients, factor.clamp_(max=1.0))
         self.inner(again)
 
 
 class _Sharp:
-    """Replace the gradients by those at the worst place nearby, one radius uphill."""
+    """Replace the gradients by those of weights that are moved uphill by one radius."""
 
     def __init__(self, inner: Step, params: list[Tensor], radius: float, module: nn.Module) -> None:
         self.inner, self.params, self.radius = inner, params, radius
@@ -77,13 +79,13 @@ class _Sharp:
             with _statistics_held(self.norms):
                 again()
             with torch.no_grad():
-                torch._foreach_copy_(self.params, self.before)  # to the bit
+                torch._foreach_copy_(self.params, self.before)  # exact, unlike a subtraction
         self.inner(again)
 
 
 @contextmanager
 def _statistics_held(layers: list[Any]) -> Iterator[None]:
-    """Keep the running statistics of batch normalisation as they are."""
+    """Do not update the running statistics of batch normalisation inside the block."""
     tracked = [layer for layer in layers if layer.track_running_stats]
     for layer in tracked:
         layer.track_running_stats = False
@@ -95,22 +97,22 @@ def _statistics_held(layers: list[Any]) -> Iterator[None]:
 
 
 class Steps:
-    """The step of one training run, and the weights that its epochs show.
+    """The training steps of one net, and its weight average.
 
     Parameters
     ----------
     module : torch.nn.Module
-        Trained.
+        Module that is trained.
     optimizer : torch.optim.Optimizer
-        Of its parameters, and of those of the loss.
+        Optimizer of the parameters of the module and the loss.
     epochs : int
-        How many are to come.
+        Number of epochs of the training.
     clipping : float or None, default=None
-        Largest norm of the gradient.
+        Largest norm of the gradient; None for no limit.
     sharpness : float, default=0.0
-        Radius of sharpness-aware minimisation.
+        Radius of sharpness-aware minimisation; 0 switches it off.
     averaging : {"ema", "swa"}, float or None, default=None
-        Average of the weights; a number is the decay of an exponential one.
+        Kind of weight average; a number is the decay of an exponential moving average.
     """
 
     def __init__(
@@ -125,7 +127,7 @@ class Steps:
     ) -> None:
         params = [p for group in optimizer.param_groups for p in group["params"]]
         plain = lean_step(optimizer)
-        self.average = average_of(averaging, params, epochs)
+        self.average = None if averaging is None else average_of(averaging, params, epochs)
         self.step: Step = lambda again: plain()
         if isinstance(self.average, Ema):
             self.step = _Averaged(self.step, self.average)
@@ -136,7 +138,7 @@ class Steps:
 
     @contextmanager
     def epoch(self) -> Iterator[None]:
-        """Train the weights within; show their average, where there is one, outside."""
+        """Put the trained weights into the module inside the block, and the average after it."""
         if self.average is None:
             yield
             return

@@ -1,4 +1,4 @@
-"""Decoupling: keep what a net has learned to see, and train or rescale its last layer anew."""
+"""Decoupled training: keep the features of a trained net, and retrain or rescale its last layer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The second stage of decoupled training: a new head, or one factor per class."""
+"""The second stage of decoupled training: train a new head, or one factor per class."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from sklearn.utils import check_consistent_length, column_or_1d
 from torch import Tensor, nn
 
 from imbtorch._common.seed import draw_seeds, private_torch_rng
-from imbtorch._data.targets import encode_labels
 from imbtorch._fit.estimator import BaseNetEstimator
+from imbtorch._tasks.classes import encode_labels
 from imbtorch.modules import CosineLinear
-from imbtorch.training.data.rows import as_features
+from imbtorch.training.data.features import as_features
 from imbtorch.training.prediction import predict_chunks
 from imbtorch.two_stage._head import Tap, check_rows, copy_of, find_head, publish, scale_rows
 
@@ -24,7 +24,7 @@ __all__ = ["finetune_head"]
 
 Net = TypeVar("Net", bound=BaseNetEstimator)
 
-# what the second stage knows better than the first
+# fitted attributes that the result takes from the second stage
 _BALANCE = (
     "class_counts_",
     "class_prior_",
@@ -33,7 +33,7 @@ _BALANCE = (
     "interrupted_",
     "_n_rows_seen",
 )
-# settings of the first stage that have no place in the second
+# settings of the first stage that are replaced in the second
 _PLAIN = {
     "validation_fraction": None,
     "early_stopping": False,
@@ -59,74 +59,75 @@ def finetune_head(
 ) -> Net:
     r"""Train the last layer of a fitted classifier again, on balanced classes.
 
-    The second stage of decoupled training. Features are best learned from the data as they are,
-    decisions from balanced classes. Everything below the head is frozen, running statistics of
-    batch normalisation included, and runs as at prediction. Its outputs are computed once: an
-    epoch costs no more than one of a linear model.
+    This is the second stage of decoupled training: features are best learned from the unchanged
+    data, decisions from balanced classes. All layers below the head are frozen, including running
+    statistics of batch normalisation, and work as in prediction. Their outputs are computed only
+    once, so an epoch takes no longer than an epoch of a linear model.
 
     Parameters
     ----------
     estimator : ImbalancedNetClassifier
-        Fitted, on one label per row; best with ``loss="cross_entropy"`` and neither weights nor
-        sampler. It stays as it is.
+        Classifier fitted on one label per row, preferably with ``loss="cross_entropy"`` and
+        without weights and sampler. It is not changed.
     X : array-like or sparse matrix of shape (n_samples, n_features, ...)
-        Features, as a rule those that ``estimator`` was fitted on.
+        Features, usually those that ``estimator`` was fitted on.
     y : array-like of shape (n_samples,)
         Labels; every class of ``estimator`` must occur.
     sample_weight : array-like of shape (n_samples,) or None, default=None
-        Finite weights >= 0.
+        Finite weights >= 0 of the rows.
     method : {"crt", "lws"}, default="crt"
         ``"crt"`` trains a newly initialised head. ``"lws"`` keeps the head and learns one factor
         per class, :math:`z_j' = s_j z_j` with :math:`z = W x + b`; it needs a ``torch.nn.Linear``
         with one row per class.
     head : str or None, default=None
         Name of the head among ``estimator.module_.named_modules()``. None takes the last layer
-        that has one row of weights per output and whose output is the module's.
+        that has one row of weights per output and whose output is the output of the module.
     sampler : str, object with ``plan`` or ``fit_resample``, or None, default="class_balanced"
-        What balances the second stage, see :mod:`imbtorch.samplers`.
+        Sampler that balances the second stage; see :mod:`imbtorch.samplers`.
     class_weight : None, str, dict, array-like or callable, default=None
-        The same by weights. Use it with ``sampler=None``.
+        Class weights that balance the second stage instead; use them with ``sampler=None``.
     loss : str, BaseLoss or torch loss, default="cross_entropy"
-        What the second stage minimises. Cosines need one with a scale, such as
+        Loss of the second stage. A cosine head needs a loss with a scale, such as
         :class:`imbtorch.losses.LDAMLoss`.
     max_epochs : int, default=10
-        Passes over the data in the second stage.
+        Number of passes over the data in the second stage.
     lr : float or None, default=None
-        Its peak learning rate. None is that of ``estimator``; but with Adam and AdamW, whose steps
-        have the size of the rate, 0.2 over the root of the width of the features, and 0.05 for
-        ``"lws"``: a head alone bears more than a whole net, and gets few steps.
+        Peak learning rate of the second stage. None is the rate of ``estimator``, except with Adam
+        and AdamW: there it is 0.2 divided by the square root of the number of features of the
+        head, and 0.05 for ``"lws"``. A head alone allows larger steps than a whole net, and gets
+        few of them.
     random_state : int, RandomState or None, default=None
-        Seed of the second stage; None derives it from that of ``estimator``.
+        Seed of the second stage; None derives it from the ``random_state`` of ``estimator``.
 
     Returns
     -------
     ImbalancedNetClassifier
-        A new fitted estimator. Its parameters are those of ``estimator``, so that a clone repeats
-        the first stage; ``loss_``, ``history_``, ``effective_prior_``, ``class_weight_`` and
-        ``class_counts_`` are those of the second.
+        A new fitted estimator. It has the parameters of ``estimator``, so that a clone of it
+        repeats the first stage. Its ``loss_``, ``history_``, ``effective_prior_``,
+        ``class_weight_`` and ``class_counts_`` come from the second stage.
 
     Raises
     ------
     TypeError
         If ``estimator`` is not an :class:`ImbalancedNetClassifier`.
     ValueError
-        If it has several labels per row, the data do not fit it, no head is found, or a parameter
-        is invalid.
+        If ``estimator`` has several labels per row, the data do not fit it, no head is found, or a
+        parameter is invalid.
     sklearn.exceptions.NotFittedError
-        If it is not fitted.
+        If ``estimator`` is not fitted.
 
     Notes
     -----
-    The optimizer, its schedule, batch size, device and dtype are those of ``estimator``; ``"lws"``
-    has no weight decay.
+    Optimizer, schedule, batch size, device and dtype are those of ``estimator``; ``"lws"`` uses no
+    weight decay.
 
-    The result describes the population of the second stage, balanced classes;
-    ``target_prior="train"`` leads back to the data as they came. After ``"crt"`` those
-    probabilities are as good as the features. Those of ``"lws"`` are good only where factors
-    happen to be enough: between two classes with logits :math:`\pm z` they move no decision.
+    The probabilities describe the population of the second stage, with balanced classes;
+    ``target_prior="train"`` restates them for the original data. After ``"crt"`` these
+    probabilities are as good as the features. After ``"lws"`` they are good only if factors are
+    sufficient: between two classes with logits :math:`\pm z` factors change no decision.
 
-    Compare it with ``target_prior="uniform"`` on the first stage, which needs no training and
-    often decides as well.
+    Compare the result with ``target_prior="uniform"`` on the first stage, which needs no training
+    and often makes decisions that are just as good.
 
     References
     ----------
@@ -150,7 +151,7 @@ def finetune_head(
     result = copy_of(estimator)
     layer = find_head(result, head)
     given = result.random_state if random_state is None else random_state
-    seeds = draw_seeds(given, 8)[6:]  # the first six are those of ``fit``
+    seeds = draw_seeds(given, 8)[6:]  # ``fit`` uses the first six
     changed: dict[str, Any] = {"lr": _rate(result, layer, method) if lr is None else lr}
     if method == "lws":
         check_rows(layer, result, "method='lws' scales the logits of the classes")
@@ -183,13 +184,13 @@ def finetune_head(
     publish(result, second.loss_)
     result.__dict__.update({name: getattr(second, name) for name in _BALANCE})
     result.net_.history_ = second.history_
-    result._log_target_shift(vars(result))  # complain now rather than at prediction
+    result._link()  # raises an error now rather than at prediction
     fitted: Net = result
     return fitted
 
 
 class _Scale(nn.Module):
-    """One factor per class on given logits, ``(n, c) -> (n, c)``."""
+    """Module that multiplies logits by one factor per class, ``(n, c) -> (n, c)``."""
 
     def __init__(self, n_classes: int) -> None:
         super().__init__()
@@ -200,7 +201,7 @@ class _Scale(nn.Module):
 
 
 def _initialised_anew(layer: nn.Module, seed: int) -> nn.Module:
-    """Copy the head, on the CPU, with new weights that can be trained."""
+    """Copy the head to the CPU, with newly initialised weights."""
     fresh = copy.deepcopy(layer).cpu().requires_grad_(True)
     with private_torch_rng(seed, torch.device("cpu")):
         for part in fresh.modules():
@@ -211,26 +212,27 @@ def _initialised_anew(layer: nn.Module, seed: int) -> nn.Module:
                 reset()
             elif any(True for _ in part.parameters(recurse=False)):
                 raise ValueError(
-                    f"The head holds {part}, which has no reset_parameters() to start anew with."
+                    f"The head holds {part}, which has no reset_parameters() to initialise it "
+                    "again. Add this method to its class."
                 )
     return fresh
 
 
 def _settings(estimator: Any) -> dict[str, Any]:
-    """Parameters of the first stage that the second one shares."""
+    """Return the parameters of the first stage that the second stage uses, too."""
     params = estimator.get_params(deep=False)
     ours = {name for name in params if name.endswith("_schedule")} - {"lr_schedule"}
-    return {**params, **_PLAIN, **dict.fromkeys(ours)}  # a schedule belongs to its loss or sampler
+    return {**params, **_PLAIN, **dict.fromkeys(ours)}  # schedules fit only the first stage
 
 
 def _rate(estimator: Any, layer: nn.Module, method: str) -> float:
-    """Learning rate of the second stage."""
+    """Return the default learning rate of the second stage."""
     if estimator.optimizer not in ("adam", "adamw"):
         return float(estimator.lr)
     if method == "lws":
         return 0.05
     widths = (p[0].numel() for p in layer.parameters() if p.ndim > 1)
-    return float(0.2 / max(widths, default=1) ** 0.5)  # weights start at 1 over the root, too
+    return float(0.2 / max(widths, default=1) ** 0.5)  # initial weights scale like this, too
 
 
 def _check_classes(X: Any, y: Any, classes: NDArray[Any]) -> None:
@@ -238,20 +240,23 @@ def _check_classes(X: Any, y: Any, classes: NDArray[Any]) -> None:
     present, _ = encode_labels(column_or_1d(y))
     if not np.array_equal(present, classes):
         raise ValueError(
-            f"y must hold each class of the estimator, {classes.tolist()}, and no other; it has "
+            f"y must hold every class of the estimator, {classes.tolist()}, and no other; it has "
             f"{present.tolist()}."
         )
 
 
 def _tapped(estimator: Any, layer: nn.Module, X: Any, *, outputs: bool) -> NDArray[Any]:
-    """Compute what goes into the head for each row, or its outputs, without autograd."""
+    """Compute the inputs of the head for each row, or its outputs, without autograd."""
     net = estimator.net_
     features = as_features(X, net.dtype, torch.device(net.device), resident=False)
     with Tap(layer) as tap:
 
         def read(logits: Tensor) -> Tensor:
             if tap.args[0].shape[0] != len(logits) or not torch.equal(net.read(tap.output), logits):
-                raise ValueError("The output of the head is not that of the module on these rows.")
+                raise ValueError(
+                    "For these rows the output of the head is not the output of the module. Name "
+                    "another layer with head=."
+                )
             return logits if outputs else tap.args[0].to(net.dtype)
 
         return np.concatenate(

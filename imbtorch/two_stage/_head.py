@@ -1,4 +1,4 @@
-"""The last layer of a module: found by trying it out, watched, and changed in a copy."""
+"""Find the last layer of a module by a trial, record its inputs and outputs, and change it."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from imbtorch._fit.classification import ClassificationMixin
-from imbtorch._fit.estimator import BaseNetEstimator
+from imbtorch.classifier import ImbalancedNetClassifier
 from imbtorch.losses import BaseLoss
 
 __all__ = ["Tap", "check_rows", "copy_of", "find_head", "publish", "scale_rows"]
 
 
 class Tap:
-    """What goes into a layer and what comes out, as of its last call; used as a context."""
+    """Recorder of the inputs and the output of a layer in its last call; a context manager."""
 
     def __init__(self, layer: nn.Module) -> None:
         self.layer = layer
@@ -36,7 +35,7 @@ class Tap:
         self.args, self.output = args, output
 
     def ends(self, output: Tensor) -> bool:
-        """Tell whether the layer maps one row per row to ``output``, and nothing follows."""
+        """Return whether the layer computes ``output`` from one input row for each output row."""
         return (
             len(self.args) == 1
             and isinstance(self.args[0], Tensor)
@@ -47,21 +46,22 @@ class Tap:
 
 
 def copy_of(estimator: Any) -> Any:
-    """Copy a fitted classifier of one label per row; refuse anything else."""
-    known = isinstance(estimator, BaseNetEstimator) and isinstance(estimator, ClassificationMixin)
-    if not known:
+    """Copy a fitted classifier of one label per row; raise an error for anything else."""
+    if not isinstance(estimator, ImbalancedNetClassifier):
         raise TypeError(
-            f"estimator must be a fitted ImbalancedNetClassifier; got {estimator!r}. Of a pipeline "
-            "give the last step, and X as the steps before it make it."
+            f"estimator must be a fitted ImbalancedNetClassifier; got {estimator!r}. For a "
+            "pipeline give the last step, and the X that the steps before it return."
         )
     check_is_fitted(estimator)
-    if estimator._is_multilabel:
-        raise ValueError("Decoupling works on one label per row; estimator has several.")
+    if estimator._task.n_labels:
+        raise ValueError(
+            "Decoupled training needs one label per row; estimator was fitted on several."
+        )
     return copy.deepcopy(estimator)
 
 
 def find_head(estimator: Any, name: str | None) -> Any:
-    """Find the layer that the module ends with, by trying it out on rows of ones."""
+    """Find the last layer of the module, by a trial on rows of ones."""
     module = estimator.module_
     named = dict(module.named_modules())
     if name is not None and name not in named:
@@ -81,8 +81,8 @@ def find_head(estimator: Any, name: str | None) -> Any:
     ]
     if not heads:
         raise ValueError(
-            f"Found no head in {type(module).__name__}: it must be the layer whose output is the "
-            f"module's, unchanged, with a weight of {width} rows; "
+            f"Found no head in {type(module).__name__}: the head must be a layer with a weight of "
+            f"{width} rows, whose output is the unchanged output of the module; "
             + ("name it with head=." if name is None else f"{name!r} is not.")
         )
     head = named[heads[-1]]
@@ -106,7 +106,7 @@ def _has_row_per_output(layer: nn.Module, width: int) -> bool:
 
 
 def check_rows(layer: Any, estimator: Any, what: str) -> None:
-    """Refuse a head other than a linear one with a row for each class."""
+    """Raise ValueError if the head is not a linear layer with one row for each class."""
     if isinstance(layer, nn.Linear) and layer.out_features == len(estimator.classes_):
         return
     raise ValueError(
@@ -116,7 +116,7 @@ def check_rows(layer: Any, estimator: Any, what: str) -> None:
 
 
 def scale_rows(layer: nn.Linear, factors: Tensor) -> None:
-    """Multiply each row of weights, and its bias, by a factor."""
+    """Multiply each row of weights and its bias by a factor."""
     with torch.no_grad():
         layer.weight.mul_(factors[:, None])
         if layer.bias is not None:
@@ -124,6 +124,6 @@ def scale_rows(layer: nn.Linear, factors: Tensor) -> None:
 
 
 def publish(estimator: Any, loss: BaseLoss) -> None:
-    """Let the net read its outputs by this loss, and forget the optimizer's moments."""
+    """Make the net interpret its outputs by this loss, and reset its optimizer."""
     estimator.net_.resume(loss, estimator.callbacks)
     estimator.net_.initialize_optimizer()

@@ -19,22 +19,23 @@ Net = TypeVar("Net", bound=BaseNetEstimator)
 
 
 def tau_normalize(estimator: Net, tau: float = 1.0, *, head: str | None = None) -> Net:
-    r"""Shorten the weights of the classes that have long ones, without training.
+    r"""Normalise the weights of the classes by their norms, without training.
 
     .. math:: \tilde w_j = w_j / \lVert w_j \rVert^\tau, \qquad b_j = 0
 
-    A frequent class often gains by weights that are long. ``tau=0`` keeps them as they are but for
-    the bias, ``tau=1`` makes them equally long. Fast enough for a search on validation data.
+    A frequent class often has weights of a large norm, which favours it. ``tau=0`` changes only
+    the bias, ``tau=1`` gives all weights the same norm. This is fast enough for a search on
+    validation data.
 
     Parameters
     ----------
     estimator : ImbalancedNetClassifier
-        Fitted, on one label per row; its head is a ``torch.nn.Linear`` with one row per class. It
-        stays as it is.
+        Classifier fitted on one label per row, whose head is a ``torch.nn.Linear`` with one row
+        per class. It is not changed.
     tau : float, default=1.0
-        Strength, 0 or more.
+        Strength of the normalisation, 0 or more.
     head : str or None, default=None
-        Name of the head, see :func:`finetune_head`.
+        Name of the head; see :func:`finetune_head`.
 
     Returns
     -------
@@ -47,16 +48,16 @@ def tau_normalize(estimator: Net, tau: float = 1.0, *, head: str | None = None) 
     TypeError
         If ``estimator`` is not an :class:`ImbalancedNetClassifier`.
     ValueError
-        If it has several labels per row, its head is not found or of another kind, ``tau`` is
-        negative or not finite, or ``target_prior`` is not None.
+        If ``estimator`` has several labels per row, its head is not found or is not linear,
+        ``tau`` is negative or not finite, or ``target_prior`` is not None.
     sklearn.exceptions.NotFittedError
-        If it is not fitted.
+        If ``estimator`` is not fitted.
 
     Notes
     -----
-    It works where the length of the weights follows the frequency of the classes, as after long
-    training with SGD. It fails where it does not, as with Adam [2]_: look at the norms first.
-    :func:`finetune_head` and ``target_prior="uniform"`` do not depend on it.
+    This works if the norm of the weights grows with the frequency of the classes, as after long
+    training with SGD. Otherwise it fails, as with Adam [2]_: look at the norms first.
+    :func:`finetune_head` and ``target_prior="uniform"`` do not depend on the norms.
 
     References
     ----------
@@ -96,6 +97,6 @@ def tau_normalize(estimator: Net, tau: float = 1.0, *, head: str | None = None) 
     kind = result.net_.dtype
     loss = TauNormalizedScores().prepare(result.class_counts_)
     publish(result, loss.to(torch.device(result.device_), kind))
-    result._log_target_shift(vars(result))
+    result._link()  # raises an error now rather than at prediction
     fitted: Net = result
     return fitted

@@ -36,6 +36,7 @@ def run(capsys, *arguments):
     return code, output, errors
 
 
+@pytest.mark.slow
 def test_table_report_and_notes(write, capsys, tmp_path):
     gaps = ["" if row % 40 == 1 else value for row, value in enumerate(AMOUNT)]
     path, out = write(amount=gaps, Shop=SHOP, Class=CLASS), tmp_path / "report.html"
@@ -65,7 +66,7 @@ def test_table_report_and_notes(write, capsys, tmp_path):
         (["--target", "amount", "--drop", "Shop", "Class"], ["continuous"]),
         (["--target", "Class", "--drop", "Shop", "--folds", "1"], ["--folds"]),
         (["--target", "Class", "--drop", "Shop", "--folds", "30"], ["'fraud' has 20 rows"]),
-        (["--target", "Class", "--drop", "Shop", "--strategies", "no"], ["is no strategy"]),
+        (["--target", "Class", "--drop", "Shop", "--strategies", "no"], ["is not a strategy"]),
         (["--target", "Class", "--drop", "Shop", "--scoring", "no"], ["'no'"]),
         (["--target", "Class", "--drop", "Shop", "--out", "/no/such/place/r.html"], ["--out"]),
     ],
@@ -82,9 +83,9 @@ def test_what_does_not_suit_is_explained_in_few_lines(write, capsys, arguments, 
     ("content", "words"),
     [
         (None, "there is no file"),
-        (b"", "not readable as CSV"),
+        (b"", "cannot be read as CSV"),
         (b"x,y\n", "has no rows"),
-        (b"\xff\xfe\x00,\x01", "not readable as CSV"),
+        (b"\xff\xfe\x00,\x01", "cannot be read as CSV"),
         (b"x,y\n1,a\n2,a\n", "one class"),
         (b"x,y\n1,a\n2,\n", "have no value of the target"),
         (b"x,z,y\n1,,a\n2,,b\n", "without any value: z"),
@@ -112,6 +113,7 @@ def test_parquet_is_read_by_its_extension(tmp_path):
     assert set(table.y.tolist()) == {"fraud", "genuine"}
 
 
+@pytest.mark.slow
 def test_python_m_imbtorch(write):
     path = write(amount=AMOUNT, Class=CLASS)
     command = [sys.executable, "-m", "imbtorch", "compare", str(path), "--target", "Klass"]

@@ -27,6 +27,7 @@ def comparison():
     return compare_strategies(X, y, cv=2, max_epochs=2, random_state=0)
 
 
+@pytest.mark.slow
 def test_every_default_strategy_has_its_numbers(comparison):
     table = comparison.table
     assert list(table.index) == list(default_strategies(y))
@@ -171,10 +172,10 @@ def test_several_classes_with_names_and_a_scorer_of_scikit_learn():
         ({"y": np.arange(240) / 7}, "continuous"),
         ({"y": y[:10]}, "inconsistent"),
         ({"cv": [(np.flatnonzero(y == 0)[:9], np.arange(9, 99))]}, "no training row of class 1"),
-        ({"strategies": ["nothing like it"]}, "is no strategy"),
+        ({"strategies": ["nothing like it"]}, "is not a strategy"),
         ({"strategies": ["balanced"]}, "several strategies"),
         ({"strategies": {}}, "empty"),
-        ({"reference": "other"}, "none of the strategies"),
+        ({"reference": "other"}, "not one of the strategies"),
         ({"scoring": "no_such_score"}, "no_such_score"),
     ],
 )

@@ -1,13 +1,32 @@
-"""Inputs of the tests of losses: the catalogue's fixtures, generic batches, extreme logits."""
+"""Inputs of the tests of losses: the catalogue's fixtures, and those of the public checks."""
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from sklearn.base import clone
 from torch.testing import assert_close
 
-COUNTS = (100, 20, 5)
-CLASS_WEIGHT = (1.0, 2.0, 5.0)
-LABEL_COUNTS = ((25, 100), (105, 20), (120, 5))  # rows without and with each label
+from imbtorch.testing._loss_inputs import (
+    CLASS_WEIGHT,
+    COUNTS,
+    LABEL_COUNTS,
+    batch,
+    extreme,
+    labels,
+    rows_of,
+    value_and_gradient,
+)
+from imbtorch.testing._loss_inputs import prepared as prepared_with
+
+__all__ = [
+    "CLASS_WEIGHT",
+    "COUNTS",
+    "LABEL_COUNTS",
+    "batch",
+    "extreme",
+    "labels",
+    "prepared",
+    "rows_of",
+    "value_and_gradient",
+]
 
 
 def f64(values):
@@ -47,39 +66,4 @@ def two_columns(logit):
 
 def prepared(loss, counts=COUNTS, **params):
     """Copy of the loss with some parameters changed, prepared as an estimator would."""
-    return clone(loss).set_params(**params).prepare(counts)
-
-
-def batch(n=12, n_classes=3, dtype=torch.float64):
-    """Moderate logits, and a target in which every class occurs."""
-    generator = torch.Generator().manual_seed(0)
-    logits = 2 * torch.randn(n, n_classes, generator=generator, dtype=torch.float64)
-    return logits.to(dtype), torch.arange(n) % n_classes
-
-
-def labels(n=8, n_labels=3, dtype=torch.float64):
-    """Logits and a 0/1 target of the same shape, for the sigmoid form."""
-    logits, _ = batch(n, n_labels, dtype)
-    generator = torch.Generator().manual_seed(1)
-    return logits, torch.randint(2, (n, n_labels), generator=generator).to(dtype)
-
-
-def extreme(n_classes, dtype=torch.float32):
-    """Every combination of logits 0, +-200 and +-1e4, with every target."""
-    levels = torch.tensor([0, 200, -200, 1e4, -1e4], dtype=dtype)
-    rows = torch.cartesian_prod(*[levels] * n_classes)
-    target = torch.arange(n_classes).repeat(len(rows))
-    return rows.repeat_interleave(n_classes, dim=0), target
-
-
-def value_and_gradient(function, logits):
-    """Values of ``function(logits)``, and the gradient of their sum."""
-    logits = logits.detach().clone().requires_grad_()
-    values = function(logits)
-    (grad,) = torch.autograd.grad(values.sum(), logits)
-    return values.detach(), grad
-
-
-def rows_of(loss, logits, target):
-    """Values and gradient of ``per_sample``."""
-    return value_and_gradient(lambda z: loss.per_sample(z, target), logits)
+    return prepared_with(loss, counts, params=params)

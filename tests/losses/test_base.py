@@ -1,11 +1,24 @@
 """What ``BaseLoss`` does for every loss: shapes, weights, and messages about bad input."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from torch.testing import assert_close
 
-from imbtorch.losses import BaseLoss, CrossEntropyLoss, FocalLoss, LDAMLoss, LogitAdjustedLoss
+from imbtorch.losses import (
+    BaseLoss,
+    ClassBalancedLoss,
+    CrossEntropyLoss,
+    FocalLoss,
+    LDAMLoss,
+    LogitAdjustedLoss,
+    SoftFbetaLoss,
+    TorchLoss,
+)
+from imbtorch.losses._base import LossModule
+from imbtorch.losses.regression import BalancedMSELoss, BaseRegressionLoss, HuberLoss
 from tests.losses.inputs import Y3, YM, Z3, ZM, f64
 
 # -- targets -------------------------------------------------------------------------------------
@@ -209,3 +222,85 @@ def test_failed_prepare_changes_nothing():
     with pytest.raises(ValueError, match="tau"):
         loss.set_params(tau=-1).prepare([1, 1, 1])
     assert torch.equal(loss.log_prior, before)
+
+
+# -- forms ---------------------------------------------------------------------------------------
+
+CLASSES, LABELS = SimpleNamespace(form="softmax"), SimpleNamespace(form="sigmoid")
+
+
+@pytest.mark.parametrize(
+    ("loss", "forms"),
+    [
+        (FocalLoss(), (True, True)),
+        (LDAMLoss(), (True, False)),
+        (SoftFbetaLoss(), (True, True)),  # of a whole batch: neither per_sample nor per_label
+        (TorchLoss(torch.nn.L1Loss()), (True, False)),
+        (BaseLoss(), (False, False)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_forms_that_a_loss_has(loss, forms):
+    assert (loss.has_form_for(CLASSES), loss.has_form_for(LABELS)) == forms
+
+
+@pytest.mark.parametrize(
+    ("loss", "posteriors"),
+    [
+        (FocalLoss(), (True, True)),
+        (LDAMLoss(), (False, False)),
+        (ClassBalancedLoss(), (True, False)),
+        (TorchLoss(torch.nn.MSELoss()), (True, True)),
+        (TorchLoss(torch.nn.L1Loss()), (False, False)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_posteriors_that_a_loss_has(loss, posteriors):
+    assert (loss.has_posterior_for(CLASSES), loss.has_posterior_for(LABELS)) == posteriors
+
+
+# -- what it shares with losses of continuous targets ----------------------------------------------
+
+
+@pytest.mark.parametrize("base", [BaseLoss, BaseRegressionLoss])
+def test_losses_have_one_foundation(base):
+    assert issubclass(base, LossModule)
+    for name in ("get_params", "extra_repr", "set_epoch", "_apply", "_load_from_state_dict"):
+        assert getattr(base, name) is getattr(LossModule, name)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        LogitAdjustedLoss().prepare([3, 2, 1]),
+        BalancedMSELoss(kind="gai", n_components=2).double().prepare([1.0, 2.0, 5.0, 6.0]),
+    ],
+    ids=lambda loss: type(loss).__name__,
+)
+def test_a_device_without_float64_gets_float32(loss):
+    """What ``prepare`` has computed moves to Apple's devices, which refuse float64."""
+
+    def move(tensor):
+        if tensor.dtype == torch.float64 and not isinstance(tensor, torch.nn.Parameter):
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+        return tensor
+
+    assert any(buffer.dtype == torch.float64 for buffer in loss.buffers())
+    loss._apply(move)
+    assert {buffer.dtype for buffer in loss.buffers()} == {torch.float32}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_loaded_buffers_keep_the_dtype_of_the_file(dtype):
+    for loss, data in ((LogitAdjustedLoss(), [3, 2, 1]), (BalancedMSELoss("bni"), [1.0, 2.0])):
+        saved = loss.prepare(data).to(dtype).state_dict()
+        restored = type(loss)(**loss.get_params())
+        restored.load_state_dict(saved)
+        kinds = {name: value.dtype for name, value in restored.named_buffers() if name in saved}
+        assert set(kinds.values()) == {dtype}
+
+
+def test_clones_have_the_class_of_the_original():
+    for loss in (FocalLoss(gamma=1.0), HuberLoss(delta=2.0)):
+        assert type(loss.__sklearn_clone__()) is type(loss)
+        assert loss.__sklearn_clone__().get_params() == loss.get_params()

@@ -4,16 +4,16 @@ The losses come from the registry and the settings from the losses, so a new los
 without a line here. Deliberately wrong losses show that the checks bite.
 """
 
-import gc
+import re
 
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
 from imbtorch.losses import BaseLoss, all_losses, as_loss, get_loss
-from tests.losses import checks
-from tests.losses.checks import checks_for
-from tests.losses.parameter_checks import same_params
+from imbtorch.testing import check_loss, loss_checks, temporary_names
+from imbtorch.testing._contract import same_params
+from imbtorch.testing._parameter_checks import DOCUMENTATION_CHECKS
 
 
 def instances():
@@ -22,10 +22,12 @@ def instances():
 
 
 def case_id(value):
+    if isinstance(value, str):
+        return value
     return value.__name__ if callable(value) and hasattr(value, "__name__") else repr(value)
 
 
-CASES = [(loss, check) for loss in instances() for check in checks_for(loss)]
+CASES = [(loss, check) for loss in instances() for check in loss_checks(loss)]
 
 
 @pytest.mark.parametrize(("loss", "check"), CASES, ids=case_id)
@@ -46,7 +48,7 @@ class CorrectLoss(BaseLoss):
     weight : array-like of shape (n_classes,) or None, default=None
         One factor per class.
     ignore_index : int, default=-100
-        Rows with this target count for nothing.
+        Rows with this target are ignored.
     reduction : str, default="mean"
         See the base class.
 
@@ -103,53 +105,77 @@ class PlainTensorLoss(CorrectLoss):
         return self.balanced.to(logits.dtype)[target] * super().per_sample(logits, target)
 
 
+class ForgottenHyperParameterLoss(CorrectLoss):
+    """Wrong: the hyper-parameter is not stored, has no constraint, and is not documented."""
+
+    def __init__(self, sharpness=2.0, *, weight=None, ignore_index=-100, reduction="mean"):
+        super().__init__(weight=weight, ignore_index=ignore_index, reduction=reduction)
+        self.sharpness = int(sharpness)
+
+
 REJECTIONS = [
-    (MeanOverEntriesLoss, checks.check_neutral_is_cross_entropy),
-    (MeanOverEntriesLoss, checks.check_row_alone),
-    (MeanOverEntriesLoss, checks.check_weights_are_repeats),
-    (LogOfSoftmaxLoss, checks.check_extreme_logits),
-    (LogOfSoftmaxLoss, checks.check_float32_equals_float64),
-    (LogOfSoftmaxLoss, checks.check_neutral_is_cross_entropy),
-    (ClampedLogLoss, checks.check_neutral_is_cross_entropy),
-    (PlainTensorLoss, checks.check_device_follows),
-    (PlainTensorLoss, checks.check_state_dict),
+    (MeanOverEntriesLoss, "check_neutral_is_cross_entropy"),
+    (MeanOverEntriesLoss, "check_row_alone"),
+    (MeanOverEntriesLoss, "check_weights_are_repeats"),
+    (LogOfSoftmaxLoss, "check_extreme_logits"),
+    (LogOfSoftmaxLoss, "check_float32_equals_float64"),
+    (LogOfSoftmaxLoss, "check_neutral_is_cross_entropy"),
+    (ClampedLogLoss, "check_neutral_is_cross_entropy"),
+    (PlainTensorLoss, "check_device_follows"),
+    (PlainTensorLoss, "check_state_dict"),
+    (ForgottenHyperParameterLoss, "check_constraints_are_complete"),
+    (ForgottenHyperParameterLoss, "check_docstring"),
 ]
 
 
-@pytest.mark.parametrize("check", checks_for(CorrectLoss()), ids=case_id)
+ALL_CHECKS = [*loss_checks(CorrectLoss()), *DOCUMENTATION_CHECKS]
+
+
+@pytest.mark.parametrize("check", ALL_CHECKS, ids=case_id)
 def test_checks_accept_a_correct_loss(check):
     check(CorrectLoss())
 
 
-@pytest.mark.parametrize(("wrong", "check"), REJECTIONS, ids=case_id)
-def test_checks_reject_a_wrong_loss(wrong, check):
-    # a tensor on another device is torch's error; all else must be an assertion of the check
-    error = RuntimeError if check is checks.check_device_follows else AssertionError
-    with pytest.raises(error):
+@pytest.mark.parametrize(("wrong", "name"), REJECTIONS, ids=case_id)
+def test_checks_reject_a_wrong_loss(wrong, name):
+    (check,) = (check for check in ALL_CHECKS if check.__name__ == name)
+    with pytest.raises(AssertionError, match=f"{wrong.__name__}.* fails {name}") as caught:
         check(wrong())
+    for part in ("What must hold: ", "What was found: ", "How to fix it: "):
+        assert re.search(rf"^{part}\S", str(caught.value), re.MULTILINE)
+
+
+@pytest.mark.parametrize("wrong", sorted({cls for cls, _ in REJECTIONS}, key=lambda c: c.__name__))
+def test_check_loss_rejects_a_wrong_loss(wrong):
+    check_loss(CorrectLoss())
+    with temporary_names(), pytest.raises(AssertionError, match="How to fix it"):
+        check_loss(type(wrong.__name__, (wrong,), {"name": "wrong", "__doc__": wrong.__doc__})())
+
+
+def test_only_losses_with_a_name_are_checked_for_documentation():
+    assert not set(DOCUMENTATION_CHECKS) & set(loss_checks(CorrectLoss()))
+    assert set(DOCUMENTATION_CHECKS) <= set(loss_checks(get_loss("focal")))
+
+
+@pytest.mark.parametrize("wrong", [CorrectLoss, torch.nn.CrossEntropyLoss(), "focal", None])
+def test_check_loss_takes_an_object_of_a_subclass(wrong):
+    with pytest.raises(TypeError, match="check_loss takes an object of a subclass of BaseLoss"):
+        check_loss(wrong)
 
 
 # -- the registry ------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def toy_name():
-    """Name of a new loss that exists during one test only."""
-    cls = type("ToyLoss", (BaseLoss,), {"name": "toy", "__doc__": "A toy."})
-    yield cls.name
-    cls.name = ""  # off the list at once, whatever still refers to the class
-    del cls
-    gc.collect()
-
-
-def test_a_new_class_is_registered_by_its_name(toy_name):
-    assert toy_name in all_losses()
-    assert isinstance(get_loss(toy_name), all_losses()[toy_name])
-    assert type(as_loss(toy_name)).__name__ == "ToyLoss"
+def test_a_new_class_is_registered_by_its_name():
+    with temporary_names():
+        cls = type("ToyLoss", (BaseLoss,), {"name": "toy", "__doc__": "A toy."})
+        assert all_losses()["toy"] is cls
+        assert type(get_loss("toy")) is cls
+        assert type(as_loss("toy")) is cls
+    assert "toy" not in all_losses()
 
 
 def test_classes_without_a_name_are_not_registered():
-    assert "toy" not in all_losses()  # the fixture above has cleaned up
     assert CorrectLoss not in all_losses().values()
     assert "" not in all_losses()
 

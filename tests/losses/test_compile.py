@@ -34,6 +34,7 @@ def check_compiled(loss, logits, target, **options):
         assert_close(actual, expected, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("loss", list(one_of_each()), ids=lambda loss: loss.name)
 def test_compiles_whole(loss):
     check_compiled(prepared(loss), *batch(), backend="aot_eager")
@@ -53,6 +54,7 @@ def test_weights_compile_whole():
     check_compiled(loss, *batch(), backend="aot_eager")
 
 
+@pytest.mark.slow
 def test_queue_compiles_whole():
     # a buffer that grows: what is remembered must be that of eager
     logits, target = batch(8)

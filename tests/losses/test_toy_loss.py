@@ -1,6 +1,5 @@
 """A new loss is one class: registered, checked, and trained with, by its name."""
 
-import gc
 from numbers import Real
 
 import numpy as np
@@ -11,7 +10,7 @@ import torch.nn.functional as F  # noqa: N812
 from imbtorch import ImbalancedNetClassifier
 from imbtorch._common.sklearn_private import Interval
 from imbtorch.losses import BaseLoss, all_losses, as_loss, get_loss
-from tests.losses.checks import checks_for
+from imbtorch.testing import check_loss, loss_checks, temporary_names
 from tests.losses.inputs import batch
 
 NAME = "sharpened"
@@ -32,7 +31,7 @@ def write_a_loss():
         weight : array-like of shape (n_classes,) or None, default=None
             One factor per class, used as given.
         ignore_index : int, default=-100
-            Rows with this target count for nothing.
+            Rows with this target are ignored.
         reduction : {"mean", "sum", "none", "weighted_mean"}, default="mean"
             See :class:`BaseLoss`.
 
@@ -69,13 +68,11 @@ def write_a_loss():
 
 @pytest.fixture
 def sharpened(monkeypatch):
-    cls = write_a_loss()
-    cls.__qualname__ = cls.__name__  # where pickle looks for it
-    monkeypatch.setitem(globals(), cls.__name__, cls)
-    yield cls
-    cls.name = ""  # off the registry, whatever still refers to the class
-    del cls
-    gc.collect()
+    with temporary_names():
+        cls = write_a_loss()
+        cls.__qualname__ = cls.__name__  # where pickle looks for it
+        monkeypatch.setitem(globals(), cls.__name__, cls)
+        yield cls
 
 
 def test_a_loss_is_one_class(sharpened):
@@ -86,10 +83,14 @@ def test_a_loss_is_one_class(sharpened):
 
     names = set()
     for params in sharpened._test_params:
-        for check in checks_for(sharpened(**params)):
-            check(sharpened(**params))
-            names.add(check.__name__)
-    assert {"check_gradient", "check_neutral_is_cross_entropy", "check_pickle"} <= names
+        check_loss(sharpened(**params))
+        names.update(check.__name__ for check in loss_checks(sharpened(**params)))
+    assert {
+        "check_gradient",
+        "check_neutral_is_cross_entropy",
+        "check_pickle",
+        "check_docstring",
+    } <= names
 
     generator = np.random.default_rng(0)
     y = (generator.random(300) < 0.2).astype(int)

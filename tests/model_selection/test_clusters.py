@@ -6,8 +6,6 @@ as it would be for a far one.
 
 import os
 import pickle
-import subprocess
-import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,6 +79,7 @@ def same_scores(search, other):
     np.testing.assert_array_equal(again.predict_proba(X), other.predict_proba(X))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("search_class", [GridSearchCV, StackedGridSearchCV])
 def test_search_on_dask_is_that_in_one_process(search_class, two_processes, tmp_path):
     search = search_class(NET, GRID, cv=3, scoring=Noted(tmp_path))
@@ -98,6 +97,7 @@ def test_search_on_dask_is_that_in_one_process(search_class, two_processes, tmp_
         assert sorted(width for width, _ in traces) == ["4", "8"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("two_processes")
 def test_other_searches_on_dask():
     pipeline = make_pipeline(StandardScaler(), NET)
@@ -123,6 +123,7 @@ def test_estimators_are_cheap_to_send():
     assert len(pickle.dumps(few)) < n_bytes + 12_000  # the optimizer stays here
 
 
+@pytest.mark.slow
 def test_threads_of_a_dask_worker_do_not_share_random_numbers():
     dropout = small(MLP((8,), dropout=0.5))
     search = GridSearchCV(dropout, {"lr": [1e-3, 1e-2], "random_state": [0, 1]}, cv=2)
@@ -135,6 +136,7 @@ def test_threads_of_a_dask_worker_do_not_share_random_numbers():
     same_scores(search, alone)
 
 
+@pytest.mark.slow
 def test_search_on_ray_is_that_in_one_process():
     ray = pytest.importorskip("ray")
     from ray.util.joblib import register_ray
@@ -150,29 +152,3 @@ def test_search_on_ray_is_that_in_one_process():
             same_scores(search, alone)
     finally:
         ray.shutdown()
-
-
-AFTER_THREADS = """
-import torch
-from sklearn.datasets import make_classification
-from sklearn.model_selection import GridSearchCV
-from imbtorch import MLP, ImbalancedNetClassifier
-
-torch.set_num_threads(2)
-torch.randn(600, 600) @ torch.randn(600, 600)  # makes a pool of threads: a fork would hang
-torch.set_num_threads(1)
-X, y = make_classification(200, 5, weights=[0.8], random_state=0)
-clf = ImbalancedNetClassifier(MLP((8,)), max_epochs=2, random_state=0)
-search = GridSearchCV(clf, {"lr": [0.01, 0.1]}, cv=2, n_jobs=2, error_score="raise")
-print(*search.fit(X, y).cv_results_["mean_test_score"] > 0)
-"""
-
-
-def test_processes_of_loky_start_after_threads_were_used():
-    # in a process of its own, which ends if it hangs
-    env = {**os.environ, "OMP_NUM_THREADS": "2"}
-    done = subprocess.run(
-        [sys.executable, "-c", AFTER_THREADS], env=env, capture_output=True, text=True, timeout=100
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["True", "True"]

@@ -28,6 +28,7 @@ def expected_failures(estimator):
     return TUNED if isinstance(estimator, TunedDecisionClassifierCV) else {}
 
 
+@pytest.mark.matrix
 @parametrize_with_checks(
     [
         TunedDecisionClassifierCV(INNER, cv=3, n_candidates=20, max_passes=1),

@@ -31,6 +31,7 @@ def held_out(n, seed, **params):
 # -- two classes -----------------------------------------------------------------------------------
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("scoring", "metric"), [("f1", f1_score), ("balanced_accuracy", balanced_accuracy_score)]
 )
@@ -48,6 +49,7 @@ def test_binary_equals_brute_force_over_all_thresholds(scoring, metric, seed):
     assert tuned.offsets_[0] == 0
 
 
+@pytest.mark.slow
 def test_thinned_candidates_resolve_a_rare_class():
     logits, y = noisy_logits(20_000, [0.995, 0.005], separation=2, seed=1)
     tuned = TunedDecisionClassifierCV(Given(), scoring="f1", cv=2).fit(logits, y)
@@ -59,6 +61,7 @@ def test_thinned_candidates_resolve_a_rare_class():
     assert tuned.best_score_ > plain + 0.02
 
 
+@pytest.mark.slow
 def test_tuned_f2_is_better_on_rows_not_seen():
     gains = []
     for seed in range(5):
@@ -140,6 +143,7 @@ def test_saturated_probabilities_are_finite():
 # -- several classes -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scoring", "gain"), [("balanced_accuracy", 0.1), ("f1_macro", 0.01)])
 def test_multiclass_is_better_on_rows_not_seen(scoring, gain):
     gains = []
@@ -153,6 +157,7 @@ def test_multiclass_is_better_on_rows_not_seen(scoring, gain):
     assert np.min(gains) > 0
 
 
+@pytest.mark.slow
 def test_balanced_accuracy_finds_logit_adjustment():
     prior = np.array([0.8, 0.15, 0.05])
     logits, y = noisy_logits(10_000, prior, separation=1.5)
@@ -170,6 +175,7 @@ def test_search_starts_from_logit_adjustment_too(weighted):
     np.testing.assert_allclose(tuned.offsets_, np.log(counts[0] / counts), atol=0.02)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("scoring", ["balanced_accuracy", "f1_macro", "matthews_corrcoef"])
 @pytest.mark.parametrize("seed", range(3))
 def test_never_worse_than_zero_offsets(scoring, seed):
@@ -182,6 +188,7 @@ def test_never_worse_than_zero_offsets(scoring, seed):
     assert tuned.best_score_ == pytest.approx(get_scorer(scoring)(tuned, logits, y))
 
 
+@pytest.mark.slow
 def test_grid_of_three_classes_is_not_far_better():
     logits, y = noisy_logits(150, [0.7, 0.2, 0.1], separation=1.5)
     tuned = TunedDecisionClassifierCV(Given(), scoring="f1_macro", cv=2, n_candidates=40).fit(
@@ -204,6 +211,7 @@ def labels_data(seed=0):
     return X, y
 
 
+@pytest.mark.slow
 def test_multilabel_has_one_threshold_per_label():
     rng = np.random.default_rng(0)
     y = (rng.random((70, 3)) < [0.3, 0.2, 0.1]).astype(int)
@@ -219,6 +227,7 @@ def test_multilabel_has_one_threshold_per_label():
     assert tuned.best_score_ > f1_score(y, X > 0, average="macro", zero_division=0) + 0.1
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "inner",
     [

@@ -53,6 +53,7 @@ def test_scorer_that_predicts_on_part_of_X_is_told():
         ).fit(X, y)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("n_classes", [2, 3])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("name", ["f1_macro", "jaccard_weighted", "accuracy"])
@@ -68,6 +69,7 @@ def test_names_score_as_objects_do(name, weighted, n_classes):
     np.testing.assert_allclose(by_name.offsets_, by_object.offsets_)
 
 
+@pytest.mark.slow
 def test_positive_label_of_strings():
     X, y = table(200)
     names = np.where(y == 1, "fraud", "good")  # sorted, the rare class comes first
@@ -158,6 +160,7 @@ def test_folds_keep_the_labels():
     assert offset == TunedDecisionClassifierCV(same).fit(X, (y + 1) // 2).offsets_[1]
 
 
+@pytest.mark.slow
 def test_seed_shuffles_and_decides_everything():
     X, y = table(200, class_sep=0.5)
     tuned = TunedDecisionClassifierCV(LOGISTIC, random_state=0)

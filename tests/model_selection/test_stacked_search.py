@@ -133,6 +133,7 @@ GRIDS = {
 }
 
 
+@pytest.mark.matrix
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.UndefinedMetricWarning")
 @pytest.mark.parametrize("name", GRIDS)
 def test_grids_over(name):
@@ -153,6 +154,7 @@ def test_draws_of_candidates():
     both(net(loss="focal"), distributions, **options, scoring="roc_auc")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "resource",
     [
@@ -200,6 +202,7 @@ def test_pipelines():
     both(Pipeline([("scale", MinMaxScaler()), ("inner", inner)]), grid, scoring="roc_auc")
 
 
+@pytest.mark.slow
 def test_settings_of_transformers():
     pipeline = make_pipeline(StandardScaler(), PCA(), net())
     both(pipeline, {"pca__n_components": [2, 4], **TWO}, scoring="neg_log_loss")
@@ -208,6 +211,7 @@ def test_settings_of_transformers():
     both(pipeline, {NET: [net(), net(loss="focal"), LogisticRegression()]})
 
 
+@pytest.mark.slow
 def test_transformer_is_fitted_once_for_each_fold_and_setting():
     pipeline = make_pipeline(Counting(), StandardScaler(), net())
     grid = {"counting__factor": [1.0, 2.0], **TWO}
@@ -230,6 +234,7 @@ class ForestScore(TransformerMixin, BaseEstimator):
         return X + self.score_
 
 
+@pytest.mark.slow
 def test_pipeline_of_the_net_alone_and_with_a_memory(tmp_path):
     both(Pipeline([(NET, net())]), TWO)
     both(make_pipeline(StandardScaler(), net(), memory=str(tmp_path)), TWO)
@@ -247,6 +252,7 @@ DATA = {
 }
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("kind", DATA)
 def test_data_as(kind):
     features, labels = DATA[kind]
@@ -279,6 +285,7 @@ def test_regressors():
     )
 
 
+@pytest.mark.slow
 def test_ensembles_are_searched():
     ensemble = BalancedNetEnsembleClassifier(net(), 2, random_state=0)
     grid = {"estimator__lr": [0.01, 0.05], "n_estimators": [1, 3], "subset": ["balanced", "all"]}
@@ -294,6 +301,7 @@ def test_weights_of_rows():
     both(net(), grid, params={"sample_weight": pd.Series(WEIGHT)})
 
 
+@pytest.mark.slow
 def test_routed_weights():
     with config_context(enable_metadata_routing=True):
         asking = net().set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
@@ -308,6 +316,7 @@ def test_routed_weights():
         both(asking, {"lr": [0.01, 0.05]}, params=params, cv=groups)
 
 
+@pytest.mark.slow
 def test_folds_of_all_kinds():
     grid = {"lr": [0.01, 0.05]}
     both(net(), grid, params={"groups": GROUPS}, cv=GroupKFold(3))
@@ -333,6 +342,7 @@ def two_scores(estimator, X, y):
     return {"size": float(len(y)), "recall": recall_score(y, estimator.predict(X))}
 
 
+@pytest.mark.slow
 def test_scores():
     grid = {"loss__gamma": [0, 2]}
     focal = net(loss="focal")

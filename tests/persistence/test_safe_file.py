@@ -233,6 +233,7 @@ print(found.count(0), found.count(1))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_kill_at_any_line_leaves_the_old_file_or_the_new_one(path):
     done = subprocess.run(

@@ -60,6 +60,7 @@ def test_many_classes_are_points():
     assert display.lines_["recall"].get_linestyle() == "None"
 
 
+@pytest.mark.slow
 def test_estimator_knows_its_training_rows():
     X, y = table(n_classes=3, rate=0.3)
     clf = small().fit(X, y)

@@ -51,6 +51,7 @@ def test_every_display_is_tried():
     assert set(PANELS) == {name for name in plotting.__all__ if name.endswith("Display")}
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("name", PANELS)
 def test_own_figure(name, net, search):
     display = drawn(name, net, search)
@@ -60,6 +61,7 @@ def test_own_figure(name, net, search):
     assert display.plot() is display  # again, in a new figure
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("name", PANELS)
 def test_given_axes(name, net, search):
     figure, axes = plt.subplots(PANELS[name])
@@ -72,6 +74,7 @@ def test_given_axes(name, net, search):
     figure.canvas.draw()
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("name", [name for name, n in PANELS.items() if n > 1])
 def test_one_axes_is_divided(name, net, search):
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4))

@@ -53,6 +53,7 @@ def test_whole_batches_have_one_probability():
     np.testing.assert_allclose(curve.value, loss(torch.zeros(20, 2).double(), target).item())
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("name", all_losses())
 def test_every_loss_can_be_drawn(name):
     display = LossShapeDisplay.from_losses(name, class_counts=[95, 5], proba=[0.2, 0.8])

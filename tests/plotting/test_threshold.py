@@ -45,6 +45,7 @@ ORACLES = {
 }
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("weight", [None, WEIGHT], ids=["unweighted", "weighted"])
 @pytest.mark.parametrize("name", ORACLES)
 def test_counted_metrics_are_those_of_scikit_learn(name, weight):
@@ -94,6 +95,7 @@ def test_labels_of_log_odds_are_fewer_where_the_axis_is_long():
     assert labels([0.005, 0.4, 0.9])[3:] == ["0.01", "0.1", "0.5", "0.9", "0.99"]
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("metric", "name", "expected"),
     [
@@ -117,6 +119,7 @@ def test_other_metrics_are_called(metric, name, expected):
     np.testing.assert_allclose(display.curves[name], values)
 
 
+@pytest.mark.slow
 def test_called_metrics_see_the_weights():
     display = ThresholdDisplay.from_predictions(
         Y, SCORE, metrics=cohen_kappa_score, sample_weight=WEIGHT, n_thresholds=20
@@ -153,6 +156,7 @@ X_TABLE, Y_TABLE = overlapping(300, 0.3)
 NAMES = np.array(["no", "yes"])[Y_TABLE]
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "decider",
     [
@@ -190,6 +194,7 @@ def test_the_other_class_and_the_decision_function():
     )
 
 
+@pytest.mark.slow
 def test_one_of_several_classes():
     X, y = table(n_classes=3, rate=0.4)
     clf = LogisticRegression().fit(X, y)
@@ -204,6 +209,7 @@ def test_one_of_several_classes():
         ThresholdDisplay.from_estimator(clf, X, y, pos_label=7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["net", "tuned", "scikit-learn"])
 def test_one_of_several_labels(kind):
     X = X_TABLE
@@ -235,16 +241,16 @@ def test_scales_have_a_place_for_zero_and_one(xscale):
     [
         ({"y_true": [1, 1, 1]}, "only one class"),
         ({"y_true": [0, 1]}, "y_score has 3 rows, expected 2"),
-        ({"y_true": [0, 1, 2]}, "say with pos_label"),
+        ({"y_true": [0, 1, 2]}, "choose one of them with pos_label"),
         ({"y_score": [0.1, np.nan, 0.3]}, "NaN"),
         ({"pos_label": 4}, "pos_label=4"),
         ({"metrics": "presicion"}, "Unknown metric 'presicion'"),
         ({"metrics": []}, "metrics is empty"),
         ({"metrics": [3]}, "names and callables"),
-        ({"metrics": "roc_auc"}, "'roc_auc' looks at more than decided labels"),
-        ({"metrics": "neg_log_loss"}, "'neg_log_loss' looks at more than decided labels"),
+        ({"metrics": "roc_auc"}, "'roc_auc' needs more than predicted labels"),
+        ({"metrics": "neg_log_loss"}, "'neg_log_loss' needs more than predicted labels"),
         ({"cost_matrix": [1, 2]}, "2 x 2"),
-        ({"cost_matrix": [[1, 0], [1, 0]]}, "errors dearer"),
+        ({"cost_matrix": [[1, 0], [1, 0]]}, "an error must cost more"),
         ({"sample_weight": [1, 1]}, "sample_weight"),
         ({"sample_weight": [1, 0, 1]}, "positive sample_weight"),
         ({"n_thresholds": 1}, "n_thresholds"),

@@ -9,7 +9,6 @@ from sklearn.base import clone, is_classifier
 
 from imbtorch import ImbalancedNetClassifier, NotStackedWarning
 from imbtorch._common.memo import Memo
-from imbtorch.training.loop import complete
 from imbtorch.training.stack import groups, train_stacked
 from tests.toy import small, table
 
@@ -43,14 +42,15 @@ def members(estimator, grid=({},), folds=FOLDS):
 def together(pairs, X=X, y=Y, weight=None, max_memory=None):
     """Fit estimators on their rows as stacks; return sizes of the stacks, and what went wrong."""
     memo, sizes, errors = Memo(), [], []
-    fittings = [e._begin_fit(X, y, weight, rows=rows, memo=memo) for e, rows in pairs]
-    runs = [run for fitting in fittings for run in next(fitting)]
+    fits = [e._prepare_fit(X, y, weight, rows=rows, memo=memo) for e, rows in pairs]
+    runs = [run for fit in fits for run in fit.runs]
     with patch.object(groups, "StackedEngine", wraps=groups.StackedEngine) as built:
         train_stacked(runs, max_memory)
     sizes = [len(call.args[0]) for call in built.call_args_list]
-    for fitting in fittings:
+    for fit in fits:
         try:
-            complete(fitting)
+            with fit:
+                fit.publish()
             errors.append(None)
         except Exception as error:
             errors.append(error)

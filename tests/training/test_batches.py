@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from imbtorch.training.data import rows as batches
-from imbtorch.training.data.rows import Rows, as_features
+from imbtorch.training.data.features import as_features
+from imbtorch.training.data.rows import ArrayRows
 from tests.toy import steady
 
 CPU = torch.device("cpu")
@@ -51,7 +52,7 @@ def stored_as(kind, X, folder):
 
 def rows_of(X, codes=None, weights=None, **options):
     codes = np.arange(X.shape[0]) % 3 if codes is None else codes
-    return Rows(as_features(X, F32, CPU, **options), codes, weights, F32, CPU)
+    return ArrayRows(as_features(X, F32, CPU, **options), codes, weights, F32, CPU)
 
 
 def gathered(rows, order, size):

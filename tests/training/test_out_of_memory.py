@@ -48,6 +48,7 @@ def fitted(limit, **params):
         return small(limited(limit), **{**SPLITTING, **params}).fit(X, Y)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("limit", [33, 20, 1])
 def test_same_model(limit):
     whole, split = fitted(10**6), fitted(limit)
@@ -57,6 +58,7 @@ def test_same_model(limit):
     )
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "params",
     [
@@ -87,6 +89,7 @@ def in_chain(limit):
     return mock.patch.object(Net, "closed_form", closed_form)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "features", [X, sparse.csr_array(X * (np.abs(X) > 2.5))], ids=["dense", "sparse"]
 )
@@ -97,6 +100,7 @@ def test_chain(features):
     np.testing.assert_allclose(parameters_of(split), parameters_of(whole), rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_labels():
     labels = np.stack([Y, 1 - Y, X[:, 0] > 1], axis=1).astype(int)
     params = {**SPLITTING, "loss": "bce", "class_weight": "balanced"}
@@ -106,6 +110,7 @@ def test_labels():
     np.testing.assert_allclose(parameters_of(split), parameters_of(whole), rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_warns_as_often_as_the_parts_double():
     with pytest.warns(UserWarning, match="Memory ran out") as caught:
         small(limited(20), **SPLITTING).fit(X, Y)
@@ -119,6 +124,7 @@ def test_raises_by_default():
     assert not hasattr(clf, "net_")
 
 
+@pytest.mark.slow
 def test_a_row_too_large_raises():
     with pytest.raises(torch.OutOfMemoryError):
         fitted(0)
@@ -176,6 +182,7 @@ def test_some_losses_compare_rows():
     assert "focal" not in WHOLE
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("loss", all_regression_losses())
 def test_regression(loss):
     target = X[:, 0] + 0.1 * X[:, 1]

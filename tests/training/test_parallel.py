@@ -20,7 +20,8 @@ from scipy import sparse
 
 from imbtorch.losses import all_losses
 from imbtorch.losses.regression import all_regression_losses
-from imbtorch.training.data.rows import Rows, as_features, batch_sizes
+from imbtorch.training.data.features import as_features
+from imbtorch.training.data.rows import ArrayRows, batch_sizes
 from imbtorch.training.distributed import Processes
 from imbtorch.training.single.distributed_engine import own_batches
 from tests.toy import small, table
@@ -204,7 +205,7 @@ def test_7_nan_in_one_process_is_a_divergence_in_both(job):
 
 def test_7_a_process_that_dies_is_missed(job):
     assert "a_process_that_dies" not in job[1]
-    assert "has lost the others" in job[0]["a_process_that_dies"]["error"]
+    assert "has lost the connection" in job[0]["a_process_that_dies"]["error"]
 
 
 # -- whatever follows the gradients is that of one process --------------------------------------
@@ -275,7 +276,7 @@ def test_what_cannot_be_divided_is_refused_in_both(job, case, message):
 
 def test_weights_that_drift_apart_are_noticed(job):
     for error in errors_of(job, "weights_that_drift"):
-        assert "drifted apart" in error
+        assert "weights of the processes differ" in error
 
 
 # -- parts of batches, without processes --------------------------------------------------------
@@ -288,7 +289,7 @@ def test_parts_of_the_processes_make_up_each_batch(n_rows, size, batch_size):
     rng = np.random.default_rng(0)
     X, codes, weights = rng.normal(size=(40, 3)), rng.integers(0, 3, 40), rng.uniform(size=40)
     cpu = torch.device("cpu")
-    rows = Rows(as_features(X, torch.float64, cpu), codes, weights, torch.float64, cpu)
+    rows = ArrayRows(as_features(X, torch.float64, cpu), codes, weights, torch.float64, cpu)
     order = torch.randperm(40)[:n_rows]
     whole = list(rows.batches(order, batch_size))
     parts = [
@@ -311,6 +312,6 @@ def test_sparse_parts_stay_sparse():
     X = sparse.csr_array(sparse.random(20, 200, density=0.02, random_state=0))
     cpu = torch.device("cpu")
     features = as_features(X, torch.float64, cpu)
-    rows = Rows(features, np.zeros(20, dtype=int), None, torch.float64, cpu)
+    rows = ArrayRows(features, np.zeros(20, dtype=int), None, torch.float64, cpu)
     for x, _, _ in own_batches(rows, torch.arange(20), 8, Processes(1, 2), sparse=True):
         assert not isinstance(x, torch.Tensor)

@@ -55,18 +55,21 @@ def numbers_of(name):
 # -- losses ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("y", [Y, THREE], ids=["two", "three"])
 @pytest.mark.parametrize("name", sorted(all_losses()))
 def test_every_loss_by_name(name, y):
     check(loss=name, y=y, grid=numbers_of(name), folds=PAIR, n_stacks=APART.get(name, 1))
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("name", OF_LABELS)
 def test_every_loss_of_labels(name):
     options = {"class_weight": "balanced", "folds": PAIR, "n_stacks": APART.get(name, 1)}
     check(loss=name, y=LABELS, grid=numbers_of(name), **options)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     "loss",
     [
@@ -80,6 +83,7 @@ def test_losses_of_torch(loss):
     check(loss=loss)
 
 
+@pytest.mark.slow
 def test_warm_up_ends_in_the_stack_too():
     for name in ("auc_margin", "soft_fbeta", "smooth_ap"):
         check(loss=name, loss__warmup_epochs=2, folds=PAIR)
@@ -119,6 +123,7 @@ class InTraining(Branching):
         return self.gain * value if self.training else value
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("cls", [Branching, Deferred, InTraining])
 def test_losses_of_the_user_that_are_hard_to_map(cls):
     check(loss=cls(), grid=[{"loss__gain": g} for g in (1.0, 2.0, 3.0)])
@@ -136,7 +141,7 @@ def test_losses_of_the_user_that_are_hard_to_map(cls):
     ],
 )
 def test_losses_are_evaluated_in_the_fastest_way_that_is_right(name, grid, way):
-    runs = [next(e._begin_fit(X, Y, rows=r))[0] for e, r in members(net(loss=name), grid)]
+    runs = [e._prepare_fit(X, Y, rows=r).runs[0] for e, r in members(net(loss=name), grid)]
     z = torch.randn(len(runs), 6, 2, generator=torch.Generator().manual_seed(0)).double()
     target = torch.tensor([0, 1, 0, 0, 1, 0]).expand(len(runs), 6)
     share = torch.full((len(runs), 6), 1 / 6).double()
@@ -159,6 +164,7 @@ def test_candidates_with_losses_of_several_classes_are_several_stacks():
 WEIGHT = np.random.default_rng(1).uniform(0, 2, N) * (np.arange(N) % 7 > 0)
 
 
+@pytest.mark.matrix
 @EACH_NET
 @pytest.mark.parametrize("weight", [None, WEIGHT], ids=["even", "weighted"])
 def test_weights_of_classes_and_rows(module, weight):
@@ -183,6 +189,7 @@ def test_class_of_weight_zero_leaves():
 OURS = sorted(set(all_samplers()) - {"mixup", "remix"})
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("name", OURS)
 def test_every_sampler_by_name(name):
     check(sampler=name, loss="cross_entropy", grid=[{}, {"random_state": 1}], folds=PAIR)
@@ -221,6 +228,7 @@ SCHEDULES = {
 }
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("name", sorted(SCHEDULES))
 def test_schedules_of(name):
     check(**SCHEDULES[name], max_epochs=4)
@@ -236,6 +244,7 @@ def test_schedule_of_the_weights_of_labels_inside_the_loss():
 OPTIMIZERS = ["adam", "adamw", "sgd", torch.optim.RMSprop]
 
 
+@pytest.mark.matrix
 @EACH_NET
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_optimizers_with_rates_and_decay_of_each_net(module, optimizer):
@@ -270,6 +279,7 @@ STEPS = {
 }
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("module", [MLP((8,)), MLP((8,), normalization="batch")], ids=["", "batch"])
 @pytest.mark.parametrize("name", sorted(STEPS))
 def test_steps_with(name, module):
@@ -285,6 +295,7 @@ def test_averages_are_what_is_scored_and_kept():
 # -- early stopping --------------------------------------------------------------------------------
 
 
+@pytest.mark.matrix
 @EACH_NET
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd", torch.optim.RMSprop])
 def test_nets_stop_at_epochs_of_their_own(module, optimizer):
@@ -379,12 +390,14 @@ MODULES = {
 }
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("name", MODULES)
 def test_modules(name):
     grid = [{}, {"random_state": 5}]
     check(module=MODULES[name], grid=grid, class_weight="balanced", folds=FOLDS[:3])
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("name", ["Frozen", "Tied", "Unused", "without bias"])
 @pytest.mark.parametrize("optimizer", ["sgd", torch.optim.RMSprop])
 def test_modules_and_optimizers(name, optimizer):
@@ -435,6 +448,7 @@ def test_nets_with_dropout_learn():
 # -- targets ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("y", [Y, THREE, LABELS], ids=["two", "three", "labels"])
 @EACH_NET
 def test_kinds_of_targets(module, y):
@@ -461,6 +475,7 @@ def regressor(loss="mse", **params):
 VALUES = X[:, 0] + np.exp(X[:, 1])
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("name", sorted(set(all_regression_losses()) - {"balanced_mse"}))
 def test_losses_of_continuous_targets(name):  # the other one has parameters: test_stack_life
     cls = all_regression_losses()[name]
@@ -468,6 +483,7 @@ def test_losses_of_continuous_targets(name):  # the other one has parameters: te
     check(regressor(name), grid, y=VALUES, n_stacks=None)
 
 
+@pytest.mark.slow
 @EACH_NET
 def test_regressors(module):
     two = np.stack([VALUES, X[:, 2]], axis=1)
@@ -529,17 +545,17 @@ def test_fits_on_rows_share_the_given_numbers(kind):
     features, memo = X.astype(kind), Memo()
     precision = np.dtype(kind).name
     pairs = members(net(dtype=precision), [{}, {"early_stopping": True}, {"sampler": "bootstrap"}])
-    fittings = [clf._begin_fit(features, Y, rows=r, memo=memo) for clf, r in pairs]
-    runs = [next(fitting)[0] for fitting in fittings]
+    runs = [clf._prepare_fit(features, Y, rows=r, memo=memo).runs[0] for clf, r in pairs]
     assert len({id(run.rows.features) for run in runs}) == 1
     assert runs[0].rows.features.tensor.data_ptr() == features.ctypes.data
-    plain = [run for run in runs if run.order_of.n_rows in map(len, FOLDS)]
-    assert len({id(run.order_of) for run in plain}) == len(FOLDS)  # candidates see the same order
+    plain = [run for run in runs if run.row_order.n_rows in map(len, FOLDS)]
+    assert len({id(run.row_order) for run in plain}) == len(FOLDS)  # candidates see the same order
 
 
 # -- batches ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("batch_size", [1, 7, 32, 75, 1000])
 def test_every_number_of_rows_and_size_of_batches(batch_size):
     folds = [ROWS[:n] for n in (76, 77, 96, 97, 98, 140, 64)]
@@ -559,7 +575,7 @@ def test_batches_of_a_stack_are_those_of_each_net(monkeypatch, block):
     grid = [{}, {}, {"class_weight": "balanced"}, {"random_state": 1}, {"sampler": "bootstrap"}]
     memo = Memo()
     pairs = members(net(), grid)
-    runs = [next(clf._begin_fit(X, Y, WEIGHT, rows=r, memo=memo))[0] for clf, r in pairs]
+    runs = [clf._prepare_fit(X, Y, WEIGHT, rows=r, memo=memo).runs[0] for clf, r in pairs]
     runs.sort(key=lambda run: -run.n_rows)
     for run in runs:
         run.begin()
@@ -586,7 +602,7 @@ def test_nets_that_see_the_same_rows_in_the_same_order_share_what_is_gathered():
     memo = Memo()
     grid = [{}, {"lr": 0.1}, {"random_state": 1}, {"class_weight": "balanced"}]
     runs = [
-        next(clf._begin_fit(X, Y, rows=r, memo=memo))[0]
+        clf._prepare_fit(X, Y, rows=r, memo=memo).runs[0]
         for clf, r in members(net(), grid, FOLDS[:2])
     ]
     for run in runs:

@@ -86,6 +86,7 @@ def test_estimator_from_a_stack_is_no_larger_than_one_trained_alone(optimizer):
     np.testing.assert_array_equal(copied.predict_proba(X), clf.predict_proba(X))
 
 
+@pytest.mark.matrix
 @EACH_NET
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_warm_start_goes_on_as_after_training_alone(module, optimizer):
@@ -179,6 +180,7 @@ def bursting(progress):
     return np.inf if progress > 0.6 else 1.0
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 @pytest.mark.parametrize(
     "module",
@@ -406,6 +408,7 @@ def need_of(estimator):
     return int(re.search(r"about (\d+) bytes", str(caught.value))[1])
 
 
+@pytest.mark.slow
 @EACH_NET
 def test_budget_divides_a_stack(module):
     need = need_of(net(module=module))

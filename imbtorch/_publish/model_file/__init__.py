@@ -1,4 +1,4 @@
-"""Fitted estimators as a JSON document and tensors: what a file holds of them, and the way back."""
+"""Convert fitted estimators to a JSON document and tensors, and back."""
 
 from __future__ import annotations
 

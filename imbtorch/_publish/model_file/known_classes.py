@@ -1,4 +1,4 @@
-"""The objects that a file may name: a fixed list of ours, and torch's losses."""
+"""The classes that a file may name: registered classes, and a fixed list of torch's losses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from imbtorch.exceptions import FileFormatError
 from imbtorch.losses import TorchLoss, all_losses
 from imbtorch.losses._scores import TauNormalizedScores
 from imbtorch.losses.regression import TorchRegressionLoss, all_regression_losses
-from imbtorch.modules import MLP
+from imbtorch.modules._build import MODULES
 from imbtorch.samplers import all_samplers
 
 __all__ = ["PLAIN", "build", "classes_of", "key_of", "params_of"]
@@ -37,13 +37,12 @@ _TORCH_LOSSES = (
 _DEPRECATED = {"size_average", "reduce"}  # of torch's losses
 _FIXED: dict[str, dict[str, type]] = {
     "torch_loss": {cls.__name__: cls for cls in _TORCH_LOSSES},
-    "module": {"mlp": MLP},
     PLAIN: {"target_scale": TargetScale},
 }
 
 
 def classes_of(kind: str) -> dict[str, type]:
-    """Look up the classes of a kind: those of ours, and losses that the user has named.
+    """List the classes of a kind that files may name, also those that the user has registered.
 
     Parameters
     ----------
@@ -62,12 +61,14 @@ def classes_of(kind: str) -> dict[str, type]:
         return {**all_regression_losses(), "torch": TorchRegressionLoss}
     if kind == "sampler":
         return dict(all_samplers())
+    if kind == "module":
+        return dict(MODULES)
     return _FIXED.get(kind, {})
 
 
 def key_of(cls: type) -> tuple[str, str] | None:
-    """Kind and key of a class; None if files cannot name it."""
-    for kind in ("loss", "regression_loss", "sampler", *_FIXED):
+    """Return kind and key of a class; None if files cannot name it."""
+    for kind in ("loss", "regression_loss", "sampler", "module", *_FIXED):
         for key, known in classes_of(kind).items():
             if known is cls:  # a subclass may hold more than its parameters
                 return kind, key
@@ -75,7 +76,7 @@ def key_of(cls: type) -> tuple[str, str] | None:
 
 
 def params_of(kind: str, value: Any) -> dict[str, Any]:
-    """Parameters from which an object of this kind is built anew."""
+    """Return the parameters from which an object of this kind is built again."""
     if kind == "torch_loss":
         names = set(signature(type(value)).parameters) - _DEPRECATED
         return {name: getattr(value, name) for name in sorted(names)}
@@ -98,8 +99,8 @@ def build(kind: str, key: str, params: dict[str, Any]) -> Any:
     classes = classes_of(kind)
     if key not in classes:
         raise FileFormatError(
-            f"there is no {kind} {key[:80]!r} here. Upgrade imbtorch; or, if it is of your own "
-            "making, define its class before you load the file."
+            f"there is no {kind} {key[:80]!r} here. Upgrade imbtorch; or, if it is your own "
+            "class, define it before you load the file."
         )
     built = classes[key](**params)
     constraints = {

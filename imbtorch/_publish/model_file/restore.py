@@ -1,4 +1,4 @@
-"""From a document and tensors to a fitted estimator."""
+"""Build a fitted estimator from a document and tensors."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from imbtorch._common.seed import private_torch_rng
+from imbtorch._fit.fit import net_spec
 from imbtorch._publish.model_file.save import LOCAL, Document
 from imbtorch._publish.model_file.state import check_state
 from imbtorch._publish.model_file.values import Reader
 from imbtorch._safe_file import Layout
+from imbtorch._tasks import ClassificationTask, Task
 from imbtorch.exceptions import FileFormatError
 from imbtorch.losses import BaseLoss
 from imbtorch.losses.regression import BaseRegressionLoss
-from imbtorch.modules import MLP, build_module, get_module
+from imbtorch.modules import build_module, get_module
 from imbtorch.training.net import restored_net
 
 __all__ = ["Restorer", "refusing"]
@@ -43,24 +45,24 @@ _MAX_SIZE = 2**40
 
 @contextmanager
 def refusing() -> Iterator[None]:
-    """Turn whatever goes wrong with a file's content into :class:`FileFormatError`."""
+    """Convert any error about the content of a file to :class:`FileFormatError`."""
     try:
         yield
     except (FileFormatError, MemoryError):
         raise
     except Exception as error:
         what = f"{type(error).__name__}: {error}"
-        raise FileFormatError(f"what the file describes does not work. {what[:500]}") from error
+        raise FileFormatError(f"the content of the file is not valid. {what[:500]}") from error
 
 
 def has(document: Any, expected: dict[str, Any]) -> Document:
-    """Require these keys with values of these types, and no others."""
+    """Check that a document has exactly these keys, with values of these types, and return it."""
     if not isinstance(document, dict) or set(document) != set(expected):
         raise FileFormatError("the document has missing or unknown parts.")
     for key, kind in expected.items():
         exact = kind is not int or type(document[key]) is int
         if not (isinstance(document[key], kind) and exact):
-            raise FileFormatError(f"{key} in the document is of another kind.")
+            raise FileFormatError(f"{key} in the document has the wrong type.")
     return document
 
 
@@ -70,15 +72,15 @@ class Restorer:
     Parameters
     ----------
     document : dict
-        As :func:`describe` makes it, from a file.
+        Document from a file, which :func:`describe` has made.
     layout : Layout
-        Of the tensors in the file.
+        Types and shapes of the tensors in the file.
     estimators : dict of str to type
-        The classes that a file may name.
+        Classes of estimators that a file may name.
     module : object or None
-        What the caller gave for the module, if it is of his making.
+        The module that the caller gives, if it is their own.
     device : torch.device
-        Where the nets are to lie.
+        Device of the restored nets.
     """
 
     def __init__(
@@ -96,12 +98,12 @@ class Restorer:
             names = {repr(net["module"][:200]) for net in self.nets.values() if net["module"]}
         if names and module is None:
             raise ValueError(
-                f"The net is a module of your own, {', '.join(sorted(names))}, of which the file "
-                "holds the weights only. Give it again, as for the estimator: "
+                f"The file holds only the weights of your own module, {', '.join(sorted(names))}. "
+                "Give the module as you gave it to the estimator: "
                 "imbtorch.load(path, module=...)."
             )
         if module is not None and not names:
-            raise ValueError("The file describes its module itself: load it without module=.")
+            raise ValueError("The file describes the whole module: load it without module=.")
         self.built = {
             prefix: self._build_given(net)
             for prefix, net in self.nets.items()
@@ -109,7 +111,7 @@ class Restorer:
         }
 
     def _check(self) -> dict[str, Document]:
-        """Check the form of the document; return the nets by prefix."""
+        """Check the form of the document, and return the descriptions of the nets by prefix."""
         members = self.document.get("members")
         if members is None:
             has(self.document, {"estimator": str, "params": dict, "net": dict})
@@ -128,17 +130,17 @@ class Restorer:
             module = model["params"].get("module")
             from_caller = isinstance(module, dict) and set(module) == {"$caller"}
             if from_caller != (net["module"] is not None):
-                raise FileFormatError("module is both in the file and not.")
+                raise FileFormatError("params and net disagree about where the module comes from.")
             sizes = [*net["input_shape"], net["n_outputs"], net["batch_size"]]
             known = all(type(size) is int and 0 < size < _MAX_SIZE for size in sizes)
             if not known or net["dtype"] not in _DTYPES or len(net["input_shape"]) > 16:
-                raise FileFormatError("sizes or type of a net are impossible.")
+                raise FileFormatError("the sizes or the dtype of a net are not valid.")
         return nets
 
     # -- modules ---------------------------------------------------------------------------
 
     def _build_given(self, net: Document) -> nn.Module:
-        """Build the caller's module, which is his code and free to do what it likes."""
+        """Build the caller's own module. It is their code, so it may run without limits."""
         shape, dtype = tuple(net["input_shape"]), _DTYPES[net["dtype"]]
         with private_torch_rng(0, torch.device("cpu")):
             module = build_module(self.module, shape, net["n_outputs"]).to(dtype).to("cpu")
@@ -148,7 +150,7 @@ class Restorer:
         return module
 
     def into(self) -> dict[str, Tensor]:
-        """Memory of the caller's modules, to be read into: their weights are never held twice."""
+        """Return the tensors of the caller's modules, to read the weights into without a copy."""
         return {
             name: tensor
             for prefix, module in self.built.items()
@@ -160,7 +162,7 @@ class Restorer:
         }
 
     def _fill_given(self, module: nn.Module, state: dict[str, Tensor]) -> nn.Module:
-        """Load weights, most of which are there already, into the caller's module."""
+        """Load weights into the caller's module; most were read into its tensors already."""
         kinds = {key: value.dtype for key, value in module.state_dict().items()}
         try:
             for key, value in state.items():
@@ -174,14 +176,14 @@ class Restorer:
         return module
 
     def _build_ours(self, estimator: Any, net: Document, prefix: str) -> nn.Module:
-        """Build a module of ours without memory, when the file is known to hold its weights."""
+        """Build an imbtorch module without memory, after checking that the file has its weights."""
         module = estimator.module
         module = get_module(module) if isinstance(module, str) else module
-        module = MLP() if module is MLP else module
-        sizes = list(module.hidden_sizes)
+        module = module() if isinstance(module, type) else module
+        n_tensors, n_numbers = module.smallest_size(net["n_outputs"])
         ours = [entry for name, entry in self.layout.items() if name.startswith(f"{prefix}module.")]
         numbers = sum(torch.Size(shape).numel() for _, shape in ours)
-        if 2 * len(sizes) > len(ours) or sum(map(int, [*sizes, net["n_outputs"]])) > numbers:
+        if n_tensors > len(ours) or max(n_numbers, net["n_outputs"]) > numbers:
             raise FileFormatError("the file holds fewer weights than its module has.")
         with torch.device("meta"):
             built = build_module(module, tuple(net["input_shape"]), net["n_outputs"])
@@ -200,14 +202,14 @@ class Restorer:
         Returns
         -------
         estimator
-            Fitted.
+            The fitted estimator.
 
         Raises
         ------
         FileFormatError
-            If the document and the tensors describe none.
+            If the document and the tensors do not describe an estimator.
         ValueError
-            If the caller's module is another one.
+            If the caller's module does not fit the weights.
         """
         reader = Reader(tensors)
         states = {prefix: _taken(reader, f"{prefix}module.") for prefix in self.nets}
@@ -227,13 +229,13 @@ class Restorer:
                 ]
                 estimator = self._ensemble(fitted, reader)
             if reader.tensors:
-                raise FileFormatError(f"{len(reader.tensors)} tensors belong to nothing.")
+                raise FileFormatError(f"the file has {len(reader.tensors)} unexpected tensors.")
         return estimator
 
     def _unfitted(self, document: Document, reader: Reader) -> Any:
         cls = self.estimators.get(document["estimator"])
         if cls is None:
-            raise FileFormatError(f"there is no estimator {document['estimator'][:80]!r} here.")
+            raise FileFormatError(f"{document['estimator'][:80]!r} is not an imbtorch estimator.")
         params = {
             name: self._parameter(name, value, reader, cls)
             for name, value in document["params"].items()
@@ -255,7 +257,7 @@ class Restorer:
         decoded = reader.decode(value, losses if name == "loss" else _KINDS.get(name, ()))
         components = getattr(cls, "_components", {})
         if name in components and isinstance(decoded, str):
-            components[name](decoded)  # is it known?
+            components[name](decoded)  # raises an error if the name is unknown
         return decoded
 
     def _ensemble(self, members: list[Any], reader: Reader) -> Any:
@@ -268,7 +270,7 @@ class Restorer:
                 raise FileFormatError("the members of the ensemble are for different data.")
         ensemble._publish(members)
         ensemble.interrupted_ = self.document["interrupted"]
-        ensemble._links()  # a population that cannot be described shows now
+        ensemble._links()  # raises an error now if target_prior cannot be described
         return ensemble
 
     def _fitted(
@@ -277,77 +279,74 @@ class Restorer:
         estimator = self._unfitted(document, reader)
         net, shape = document["net"], tuple(document["net"]["input_shape"])
         attributes = {name: reader.decode(v, ("plain",)) for name, v in net["attributes"].items()}
-        tasks = ("values",) if hasattr(estimator, "density_weight") else ("classes", "labels")
+        tasks = {task.name: task for task in estimator._tasks}
         if net["task"] not in tasks:
             raise FileFormatError("the estimator and its net are for different tasks.")
-        check_state(attributes, net["task"], net["n_outputs"], shape)
+        check_state(attributes, tasks[net["task"]], net["n_outputs"], shape)
+        task: Task = tasks[net["task"]].restored(net["n_outputs"], attributes)
         module = self.built.get(prefix)
         if module is None:
             module = self._build_ours(estimator, net, prefix)
             _assign(module, state, net["by_feature"])
-        loss = _restored_loss(net, reader, prefix, attributes)
+        loss = _restored_loss(net, task, reader, prefix, attributes)
         _freeze({"module": module, "loss": loss}, net["frozen"])
         estimator.__dict__.update(attributes, _input_shape=shape)
-        estimator.net_ = restored_net(
-            module,
-            loss,
-            estimator,
-            device=self.device,
-            dtype=_DTYPES[net["dtype"]],
-            task=net["task"],
-            n_outputs=net["n_outputs"],
-            batch_size=net["batch_size"],
-            records=_records(net["history"], reader),
+        spec = net_spec(
+            estimator, task, net["batch_size"], dtype=_DTYPES[net["dtype"]], device=self.device
         )
+        estimator.net_ = restored_net(module, loss, spec, _records(net["history"], reader))
         self._try_out(estimator, net)
         return estimator
 
     def _try_out(self, estimator: Any, net: Document) -> None:
-        """See that loss and link work on outputs of this width."""
+        """Check that loss and link work on outputs of this width."""
         zeros = torch.zeros(
             2, net["n_outputs"], dtype=_DTYPES[net["dtype"]], device=estimator.net_.device
         )
         with torch.no_grad():
             estimator.net_.try_loss(zeros)
-            if net["task"] != "values" and estimator._link()(zeros).shape != zeros.shape:
+            is_classifier = isinstance(estimator.net_.task, ClassificationTask)
+            if is_classifier and estimator._link()(zeros).shape != zeros.shape:
                 raise FileFormatError("the loss is for another number of classes.")
 
 
 def _taken(reader: Reader, prefix: str) -> dict[str, Tensor]:
-    """Take the tensors whose names begin so."""
+    """Take the tensors whose names begin with a prefix, and return them without the prefix."""
     names = [name for name in reader.tensors if name.startswith(prefix)]
     return {name.removeprefix(prefix): reader.take(name) for name in names}
 
 
 def _assign(module: nn.Module, state: dict[str, Tensor], by_feature: list[Any]) -> None:
-    """Give a module without memory its tensors, which must be exactly those that it has."""
+    """Assign tensors to a module without memory; names, dtypes and shapes must all agree."""
     for name in by_feature:
         state[name] = state[name].t()
     expected = {name: (value.dtype, value.shape) for name, value in module.state_dict().items()}
     if {name: (value.dtype, value.shape) for name, value in state.items()} != expected:
-        raise FileFormatError("the weights are not those of the module.")
+        raise FileFormatError("names, dtypes or shapes of the weights do not fit the module.")
     for name, value in state.items():
         if value.is_floating_point() and not all(bound.isfinite() for bound in value.aminmax()):
             raise FileFormatError(f"the weight {name} has values that are not finite.")
     module.load_state_dict(state, strict=True, assign=True)
 
 
-def _restored_loss(net: Document, reader: Reader, prefix: str, attributes: Document) -> Any:
-    """Build the loss, and give it what it had learned from the training data."""
-    values = net["task"] == "values"
-    loss = reader.decode(net["loss"], ("regression_loss",) if values else ("loss",))
-    if not isinstance(loss, BaseRegressionLoss if values else BaseLoss):
-        raise FileFormatError("the loss is none.")
+def _restored_loss(
+    net: Document, task: Task, reader: Reader, prefix: str, attributes: Document
+) -> Any:
+    """Build the loss, and restore the values that it had learned from the training data."""
+    loss = reader.decode(net["loss"], (task.loss_kind,))
+    is_classifier = isinstance(task, ClassificationTask)
+    if not isinstance(loss, BaseLoss if is_classifier else BaseRegressionLoss):
+        raise FileFormatError("the loss section is not a valid loss.")
     loss.to(_DTYPES[net["dtype"]])
-    if not values:
+    if is_classifier:
         loss.prepare(attributes["class_counts_"])
     state = _taken(reader, f"{prefix}loss.")
     for name, value in loss.state_dict().items():
         if name not in state or state[name].shape != value.shape:
-            raise FileFormatError(f"{name} of the loss is missing or of another shape.")
+            raise FileFormatError(f"{name} of the loss is missing or has the wrong shape.")
     for name, parameter in loss.named_parameters():
         if state[name].dtype != parameter.dtype or not state[name].isfinite().all():
-            raise FileFormatError(f"{name} of the loss is of another type, or not finite.")
+            raise FileFormatError(f"{name} of the loss has the wrong dtype or is not finite.")
     loss.load_state_dict(state, strict=True)
     return loss.train(False)
 
@@ -359,7 +358,7 @@ def _freeze(parts: dict[str, nn.Module], frozen: list[Any]) -> None:
         for name, parameter in module.named_parameters()
     }
     if not set(frozen) <= set(parameters):
-        raise FileFormatError("a parameter that is not trained does not exist.")
+        raise FileFormatError("the list of frozen parameters names an unknown parameter.")
     for name, parameter in parameters.items():
         if parameter.is_floating_point():
             parameter.requires_grad_(name not in frozen)
@@ -373,5 +372,5 @@ def _records(history: Document, reader: Reader) -> list[Document]:
         lists = {k: v if isinstance(v, list) else v.tolist() for k, v in columns.items()}
         records = [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
     if not all(isinstance(record, dict) for record in records):
-        raise FileFormatError("the history is none.")
+        raise FileFormatError("the history section is not valid.")
     return list(records)

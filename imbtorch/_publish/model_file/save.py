@@ -1,4 +1,4 @@
-"""From a fitted estimator to a document and tensors."""
+"""Describe a fitted estimator by a document and tensors, and write them to a file."""
 
 from __future__ import annotations
 
@@ -8,62 +8,61 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from imbtorch._common.versions import versions
-from imbtorch._publish.model_file.state import SAVED
+from imbtorch._fit.fit import fitted_state
 from imbtorch._publish.model_file.values import Writer
 from imbtorch._safe_file import write_file
-from imbtorch.modules import MLP, build_module
+from imbtorch.modules import build_module, is_builder
 
-__all__ = ["LOCAL", "SaveMixin", "describe", "is_ours"]
+__all__ = ["LOCAL", "SaveMixin", "describe"]
 
 Document = dict[str, Any]
-# Parameters that name places on this machine: whoever refits a loaded estimator must not write to
-# a folder of somebody else's choice.
+# Parameters that name folders on this machine. They are not saved: a loaded estimator that is
+# fitted again must not write to a folder that somebody else has chosen.
 LOCAL = ("checkpoint",)
 _OTHER_LOSS = (
-    "Files hold losses that have a name, and torch's common ones. Give a class of your own a "
-    "`name`, and define it before the file is loaded; or use pickle."
+    "A file can hold losses with a name, and common losses of torch. Give your own loss class a "
+    "`name`, and define the class before the file is loaded; or use pickle."
 )
 
 
-class SaveMixin:
-    """Give a fitted estimator ``save``."""
-
-    _validate_params: Any  # of the estimator
+class SaveMixin(BaseEstimator):
+    """Add the method ``save`` to an estimator."""
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted estimator to a file that is safe to load.
 
-        It is one safetensors file: numbers and text, no code. Whatever stood at ``path`` is
-        replaced when the new file is complete; a failure leaves it as it was.
+        The file has the safetensors format: it holds numbers and text, no code. An existing file
+        at ``path`` is replaced when the new file is complete; after a failure it is unchanged.
 
         Parameters
         ----------
         path : str or os.PathLike
-            Name of the file. Any ending will do; ``.safetensors`` tells other programs what it is.
+            Name of the file, with any extension; other programs recognise ``.safetensors``.
 
         Raises
         ------
         sklearn.exceptions.NotFittedError
             If the estimator is not fitted.
         ValueError
-            If a parameter is code, such as a callable or a callback; the message says which one,
-            and how to save without it.
+            If a parameter is code, such as a callable or a callback; the message says which
+            parameter it is, and how to save without it.
         OSError
             If the file cannot be written.
 
         See Also
         --------
-        imbtorch.load : Read it.
+        imbtorch.load : Read the file.
 
         Notes
         -----
-        A ``module`` of your own is code: the file holds its weights, and ``load`` asks for the
-        module. What the optimizer remembers is not saved; more training begins with a new one.
-        ``checkpoint`` is a place on this machine, and None in the file.
+        Your own ``module`` is code: the file holds its weights, and ``load`` asks for the module.
+        The state of the optimizer is not saved; further training begins with a new optimizer.
+        ``checkpoint`` is a folder on this machine, and is None in the file.
 
         Examples
         --------
@@ -88,26 +87,27 @@ class SaveMixin:
 
 
 def describe(estimator: Any, writer: Writer, prefix: str = "") -> Document:
-    """Describe a fitted estimator, and its members where it has some.
+    """Describe a fitted estimator, and its members if it is an ensemble.
 
     Parameters
     ----------
     estimator : SaveMixin
-        Fitted.
+        Fitted estimator.
     writer : Writer
-        Takes the tensors.
+        Writer that collects the tensors.
     prefix : str, default=""
-        Of the names of the tensors of module and loss.
+        Prefix of the names of the tensors of module and loss.
 
     Returns
     -------
     dict
-        Of ``estimator``, ``params``, and ``net`` or ``members`` and ``interrupted``.
+        Document with ``estimator``, ``params``, and either ``net`` or ``members`` and
+        ``interrupted``.
 
     Raises
     ------
     ValueError
-        If something cannot be written.
+        If a value cannot be written.
     """
     members = getattr(estimator, "estimators_", None)
     described = _unfitted(estimator, writer)
@@ -120,17 +120,12 @@ def describe(estimator: Any, writer: Writer, prefix: str = "") -> Document:
     }
 
 
-def is_ours(module: Any) -> bool:
-    """Tell a module that a file can describe from one of the user's making."""
-    return isinstance(module, str) or module is MLP or type(module) is MLP
-
-
 def _unfitted(estimator: Any, writer: Writer) -> Document:
     cls = type(estimator)
     if not cls.__module__.startswith("imbtorch."):
         raise ValueError(
-            f"{cls.__name__} is not one of imbtorch's own classes, the only ones that a file may "
-            "name. Use pickle, or an estimator of the class that it derives from."
+            f"{cls.__name__} is not one of imbtorch's own classes, and a file may name no others. "
+            "Use pickle, or an estimator of the imbtorch class that it derives from."
         )
     params = estimator.get_params(deep=False)
     encoded = {name: _parameter(cls, name, value, writer) for name, value in params.items()}
@@ -140,7 +135,7 @@ def _unfitted(estimator: Any, writer: Writer) -> Document:
 def _parameter(cls: type, name: str, value: Any, writer: Writer) -> Any:
     if isinstance(value, SaveMixin):
         return {"$estimator": _unfitted(value, writer)}
-    if name == "module" and not is_ours(value):
+    if name == "module" and not is_builder(value):
         return {"$caller": name_of(value)}
     if name in LOCAL:
         return None
@@ -157,13 +152,13 @@ def _parameter(cls: type, name: str, value: Any, writer: Writer) -> Any:
 
 
 def name_of(module: Any) -> str:
-    """Qualified name of what the user gave for a module, for people to read."""
+    """Return the qualified name of the user's module, for messages."""
     named = module if hasattr(module, "__qualname__") else type(module)
     return f"{named.__module__}.{named.__qualname__}"[:200]
 
 
 class _NetDescription:
-    """The description of a fitted net."""
+    """Description of a fitted net as a document and tensors."""
 
     def __init__(self, estimator: Any, writer: Writer, prefix: str) -> None:
         self.estimator, self.net = estimator, estimator.net_
@@ -174,36 +169,41 @@ class _NetDescription:
         described = {
             "attributes": self._attributes(),
             "input_shape": list(estimator._input_shape),
-            "task": net.task,
+            "task": net.task.name,
             "n_outputs": int(net.n_outputs),
             "dtype": str(net.dtype).removeprefix("torch."),
             "batch_size": int(net.batch_size),
             "history": self._history(list(net.history_)),
-            "module": None if is_ours(estimator.module) else name_of(net.module_),
+            "module": None if is_builder(estimator.module) else name_of(net.module_),
             "loss": self.writer.encode(net.criterion_, "loss_", _OTHER_LOSS),
             "frozen": self._frozen(),
             "by_feature": [],
         }
-        if is_ours(estimator.module):
+        if is_builder(estimator.module):
             self._check_unchanged()
         described["by_feature"] = self._add_state("module", net.module_)
         self._add_state("loss", net.criterion_)
         return described
 
     def _attributes(self) -> Document:
-        names = SAVED[self.net.task]
-        fitted = self.estimator._fitted_state()
+        names = self.net.task.saved
+        fitted = fitted_state(self.estimator)
         unknown = set(fitted) - set(names) - {"net_", "_input_shape"}
         if unknown:
-            raise ValueError(f"Files do not know the attributes {sorted(unknown)}.")
-        advice = "Use labels that are numbers, booleans or strings; or pickle."
+            raise ValueError(
+                f"The estimator has attributes that a file cannot hold: {sorted(unknown)}."
+            )
+        advice = "Use labels that are numbers, booleans or strings; or use pickle."
         return {
             name: self.writer.encode(fitted[name], name, advice) for name in names if name in fitted
         }
 
     def _history(self, records: list[Document]) -> Document:
-        """Column by column, so that long trainings take little room."""
-        advice = "Files hold numbers and text in the history; do without that callback, or pickle."
+        """Encode the history column by column, so that a long history takes little space."""
+        advice = (
+            "A file can hold only numbers and text in the history; leave out the callback that "
+            "recorded this value, or use pickle."
+        )
         names = list(records[0]) if records else []
         if any(list(record) != names for record in records):
             rows = [self.writer.encode(record, "history_", advice) for record in records]
@@ -226,29 +226,30 @@ class _NetDescription:
         ]
 
     def _check_unchanged(self) -> None:
-        """Complain if ``module`` is no longer what the net was built from."""
+        """Raise ValueError if ``module`` was changed after the net was built from it."""
         estimator, net = self.estimator, self.net
         with torch.device("meta"):
             built = build_module(estimator.module, estimator._input_shape, net.n_outputs)
         if repr(built) != repr(net.module_):
             raise ValueError(
                 f"module={estimator.module!r} has been changed since the fit, and no longer builds "
-                "the net that was trained. Set it back, or fit again."
+                "the net that was trained. Set module to its former value, or fit again."
             )
 
     def _add_state(self, part: str, module: nn.Module) -> list[str]:
-        """Keep the tensors of module or loss; name the matrices that are laid out by column."""
+        """Add the tensors of module or loss; return the names of matrices stored by column."""
         by_feature = []
         parameters = dict(module.named_parameters(remove_duplicate=False))
         for name, value in module.state_dict().items():
             if not isinstance(value, Tensor):
                 raise ValueError(
-                    f"{type(module).__name__} has a state that is no tensor, {name}: "
+                    f"{type(module).__name__} has the state {name}, which is not a tensor but a "
                     f"{type(value).__name__}. Use pickle."
                 )
             if name in parameters and not _is_finite(value):
                 raise ValueError(
-                    f"{part}_.{name} has values that are not finite; fit again, see on_divergence."
+                    f"{part}_.{name} has values that are not finite; fit again with a lower lr, "
+                    "or see on_divergence."
                 )
             if value.ndim == 2 and value.t().is_contiguous() and not value.is_contiguous():
                 by_feature.append(name)
@@ -258,7 +259,7 @@ class _NetDescription:
 
 
 def _packed(column: list[Any]) -> Any:
-    """Make an array of numbers of one type; leave anything else a list."""
+    """Convert a list of numbers of one type to an array; return any other list unchanged."""
     kinds = {type(value) for value in column}
     if kinds in ({float}, {bool}) or (kinds == {int} and max(map(abs, column)) < 2**63):
         return np.array(column)

@@ -1,4 +1,4 @@
-"""The fitted attributes that files hold, and what must be true of them."""
+"""The fitted attributes that a file holds, and the checks of their values."""
 
 from __future__ import annotations
 
@@ -6,37 +6,23 @@ from typing import Any
 
 import numpy as np
 
+from imbtorch._tasks import ClassificationTask, Task
 from imbtorch.exceptions import FileFormatError
 
-__all__ = ["SAVED", "check_state"]
-
-_COMMON = ("n_features_in_", "feature_names_in_", "interrupted_")
-_CLASSIFIER = (
-    *_COMMON,
-    "classes_",
-    "class_counts_",
-    "class_prior_",
-    "effective_prior_",
-    "class_weight_",
-    "_n_rows_seen",
-    "_counts_are_stated_",
-)
-SAVED = {
-    "classes": _CLASSIFIER,
-    "labels": _CLASSIFIER,
-    "values": (*_COMMON, "_scale_", "_is_vector_", "_seen_"),
-}
+__all__ = ["check_state"]
 
 
-def check_state(state: dict[str, Any], task: str, n_outputs: int, shape: tuple[int, ...]) -> None:
-    """Refuse attributes that do not fit together.
+def check_state(
+    state: dict[str, Any], task: type[Task], n_outputs: int, shape: tuple[int, ...]
+) -> None:
+    """Raise FileFormatError if attributes are not valid or do not fit together.
 
     Parameters
     ----------
     state : dict
         Attributes by name.
-    task : {"classes", "labels", "values"}
-        What the outputs are for.
+    task : type of Task
+        Task that the estimator was trained for.
     n_outputs : int
         Number of classes, labels or values.
     shape : tuple of int
@@ -45,10 +31,10 @@ def check_state(state: dict[str, Any], task: str, n_outputs: int, shape: tuple[i
     Raises
     ------
     FileFormatError
-        If one is missing, unknown, or of another kind.
+        If an attribute is missing, unknown, or has an invalid value.
     """
-    missing = set(SAVED[task]) - set(state) - {"feature_names_in_"}
-    if missing or set(state) - set(SAVED[task]):
+    missing = set(task.saved) - set(state) - {"feature_names_in_"}
+    if missing or set(state) - set(task.saved):
         raise FileFormatError(f"attributes are missing or unknown: {sorted(missing)}.")
     _require(type(state["interrupted_"]) is bool, "interrupted_")
     _require(bool(shape) and state["n_features_in_"] == shape[0], "n_features_in_")
@@ -56,14 +42,16 @@ def check_state(state: dict[str, Any], task: str, n_outputs: int, shape: tuple[i
         names = state["feature_names_in_"]
         known = _is_array(names, (shape[0],), "O") and all(isinstance(n, str) for n in names)
         _require(known, "feature_names_in_")
-    (_check_values if task == "values" else _check_classes)(state, n_outputs, task)
+    if issubclass(task, ClassificationTask):
+        _check_classes(state, n_outputs, task.counts_shape(n_outputs))
+    else:
+        _check_values(state, n_outputs)
 
 
-def _check_classes(state: dict[str, Any], c: int, task: str) -> None:
+def _check_classes(state: dict[str, Any], c: int, masses: tuple[int, ...]) -> None:
     classes = state["classes_"]
     _require(_is_array(classes, (c,), "biufUO"), "classes_")
     _require(len(np.unique(classes)) == c, "classes_")
-    masses = (c, 2) if task == "labels" else (c,)
     for name in ("class_counts_", "class_weight_"):
         _require(_is_array(state[name], masses, "f"), name)
         _require(bool((state[name] >= 0).all()), name)  # NaN is not
@@ -74,7 +62,7 @@ def _check_classes(state: dict[str, Any], c: int, task: str) -> None:
     _require(isinstance(state["_n_rows_seen"], int) and state["_n_rows_seen"] >= 0, "_n_rows_seen")
 
 
-def _check_values(state: dict[str, Any], n_targets: int, task: str) -> None:
+def _check_values(state: dict[str, Any], n_targets: int) -> None:
     scale = state["_scale_"]
     for name in ("mean", "scale"):
         values: Any = getattr(scale, name, None)
@@ -90,4 +78,4 @@ def _is_array(value: Any, shape: tuple[int, ...], kinds: str) -> bool:
 
 def _require(condition: Any, name: str) -> None:
     if not condition:
-        raise FileFormatError(f"the attribute {name} is impossible.")
+        raise FileFormatError(f"invalid value for the attribute {name}.")

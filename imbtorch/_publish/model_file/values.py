@@ -1,6 +1,7 @@
-"""Values of parameters and attributes as JSON, and back.
+"""Convert values of parameters and attributes to JSON, and back.
 
-What JSON knows stands for itself. Everything else is an object with one key that begins with ``$``.
+Values that JSON supports are stored directly. Every other value becomes an object with one key,
+which begins with ``$``.
 """
 
 from __future__ import annotations
@@ -18,24 +19,24 @@ from imbtorch.exceptions import FileFormatError
 
 __all__ = ["Reader", "Writer", "refusal"]
 
-_TENSOR_KINDS = "biuf"  # of numpy arrays that are written as tensors
-_MAX_TEXT = 2**25  # bytes of an array of strings, whose rows all have the length of the longest
+_TENSOR_KINDS = "biuf"  # kinds of numpy dtypes that are written as tensors
+_MAX_TEXT = 2**25  # most bytes of an array of strings; each takes as much as the longest one
 
 
 def refusal(where: str, value: Any, advice: str) -> ValueError:
-    """Say of a value that files cannot hold it, and what to do."""
+    """Return the error for a value that cannot be written, with advice on what to do."""
     shown = repr(value)
     shown = shown if len(shown) <= 100 else f"{shown[:97]}..."
     return ValueError(f"{where}={shown} cannot be written to a file. {advice}")
 
 
 class Writer:
-    """Encode values, collecting the tensors among them.
+    """Encoder of values, which collects the tensors among them.
 
     Attributes
     ----------
     tensors : dict of str to Tensor
-        What the encoded values refer to by name.
+        Tensors that the encoded values refer to by name.
     """
 
     def __init__(self) -> None:
@@ -47,16 +48,16 @@ class Writer:
         Parameters
         ----------
         value : object
-            What to encode.
+            Value to encode.
         where : str
-            Its name, for messages.
+            Name of the value, for messages.
         advice : str
-            What to do if it cannot be written.
+            Advice for the message if the value cannot be written.
 
         Raises
         ------
         ValueError
-            If it cannot be written.
+            If the value cannot be written.
         """
         if value is None or isinstance(value, bool | int | float | str | np.generic):
             return _scalar(value, where, advice)
@@ -128,19 +129,19 @@ def _scalar(value: Any, where: str, advice: str) -> Any:
 
 
 class Reader:
-    """Decode what :class:`Writer` has encoded; whatever else it is given is refused.
+    """Decoder of values that :class:`Writer` has encoded; it rejects all other values.
 
     Parameters
     ----------
     tensors : dict of str to Tensor
-        All tensors of the file. Those that are used are taken out.
+        All tensors of the file. Decoding a value removes the tensors that it uses.
     """
 
     def __init__(self, tensors: dict[str, Tensor]) -> None:
         self.tensors = tensors
 
     def take(self, name: Any) -> Tensor:
-        """Take a tensor of this name, which nobody else has used."""
+        """Remove and return the tensor of this name, which may be used only once."""
         if not isinstance(name, str) or name not in self.tensors:
             raise FileFormatError("a tensor is missing, or used twice.")
         return self.tensors.pop(name)
@@ -153,12 +154,12 @@ class Reader:
         value : object
             Parsed JSON.
         kinds : tuple of str, default=()
-            Kinds of objects that may stand here.
+            Kinds of objects that are allowed here.
 
         Raises
         ------
         FileFormatError
-            If it is nothing that :class:`Writer` makes.
+            If the value is not one that :class:`Writer` makes.
         """
         if isinstance(value, list):
             return [self.decode(item, kinds) for item in value]
@@ -196,19 +197,19 @@ class Reader:
             return array.reshape(shape)
         fits = type(kind) is int and kind > 0 and kind * 4 * max(len(items), 1) <= _MAX_TEXT
         if not fits or not all(isinstance(item, str) and len(item) <= kind for item in items):
-            raise FileFormatError("an array of strings has an impossible type.")
+            raise FileFormatError("invalid value for an array of strings.")
         return np.array(items, dtype=f"U{kind}").reshape(shape)
 
     def _scalar(self, value: Any, kinds: tuple[str, ...]) -> Any:
         name, number = _listed(value)
         dtype = np.dtype(name) if isinstance(name, str) and len(name) < 16 else None
         if dtype is None or dtype.kind not in _TENSOR_KINDS:
-            raise FileFormatError("a number has an impossible type.")
+            raise FileFormatError("the dtype of a number is not valid.")
         return dtype.type(self.decode(number))
 
     def _float(self, value: Any, kinds: tuple[str, ...]) -> float:
         if value not in ("nan", "inf", "-inf"):
-            raise FileFormatError("a number is none.")
+            raise FileFormatError("a special float must be 'nan', 'inf' or '-inf'.")
         return float(value)
 
     def _device(self, value: Any, kinds: tuple[str, ...]) -> torch.device:
@@ -219,27 +220,27 @@ class Reader:
         state = np.random.RandomState()
         keys = self.take(name).numpy()
         if not (type(position) is int and 0 <= position <= 624 and has_gauss in (0, 1)):
-            raise FileFormatError("a random state is none.")
+            raise FileFormatError("invalid value for a random state.")
         state.set_state(("MT19937", keys, position, has_gauss, float(gauss)))
         return state
 
     def _class(self, value: Any, kinds: tuple[str, ...]) -> type:
         kind, key = _listed(value)
         if kind not in kinds or key not in classes_of(kind):
-            raise FileFormatError("the document names a class that may not stand there.")
+            raise FileFormatError("the document names a class that is not allowed in this place.")
         return classes_of(kind)[key]
 
     def _object(self, value: Any, kinds: tuple[str, ...]) -> Any:
         kind, key, params = _listed(value)
         if kind not in kinds or not isinstance(key, str) or not isinstance(params, dict):
-            raise FileFormatError("the document names an object that may not stand there.")
+            raise FileFormatError("the document names an object that is not allowed in this place.")
         decoded = {name: self.decode(item, ("torch_loss",)) for name, item in params.items()}
         return build(kind, key, decoded)
 
 
 def _listed(value: Any) -> list[Any]:
     if not isinstance(value, list):
-        raise FileFormatError("the document has something else where a list belongs.")
+        raise FileFormatError("the document has a value that must be a list but is not.")
     return value
 
 

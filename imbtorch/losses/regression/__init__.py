@@ -1,6 +1,7 @@
 """Losses of continuous targets, usable by name in a regressor and alone in any training loop.
 
-Their names, ``MSELoss`` for one, are those of torch; so they stay in this namespace.
+Some names, such as ``MSELoss``, are also names of losses of classes; so they stay in this
+namespace.
 """
 
 from __future__ import annotations
@@ -9,10 +10,9 @@ from typing import Any
 
 from torch import nn
 
-from imbtorch._common.registry import unknown_name
 from imbtorch.losses._base import BaseLoss
 from imbtorch.losses.regression._balanced_mse import BalancedMSELoss
-from imbtorch.losses.regression._base import BaseRegressionLoss
+from imbtorch.losses.regression._base import REGRESSION_LOSSES, BaseRegressionLoss
 from imbtorch.losses.regression._elementwise import HuberLoss, L1Loss, MSELoss, QuantileLoss
 from imbtorch.losses.regression._focal_r import FocalRLoss
 from imbtorch.losses.regression._torch import TorchRegressionLoss, adapt
@@ -46,8 +46,7 @@ def all_regression_losses() -> dict[str, type[BaseRegressionLoss]]:
     >>> "balanced_mse" in all_regression_losses()
     True
     """
-    classes = (cls for cls in BaseRegressionLoss.__subclasses__() if cls.name)
-    return {cls.name: cls for cls in sorted(classes, key=lambda cls: cls.name)}
+    return REGRESSION_LOSSES.sorted_by_name()
 
 
 def get_regression_loss(name: str) -> BaseRegressionLoss:
@@ -74,16 +73,11 @@ def get_regression_loss(name: str) -> BaseRegressionLoss:
     >>> get_regression_loss("huber")
     HuberLoss()
     """
-    losses = all_regression_losses()
-    if name not in losses:
-        raise ValueError(
-            unknown_name("regression loss", name, losses, "give an elementwise module of torch")
-        )
-    return losses[name]()
+    return REGRESSION_LOSSES[name]()
 
 
 def as_regression_loss(loss: Any) -> BaseRegressionLoss:
-    """Accept whatever may stand for a loss: a name, a loss of ours, or an elementwise module.
+    """Turn a name, an imbtorch loss or an elementwise module into a new loss object.
 
     Parameters
     ----------
@@ -100,7 +94,7 @@ def as_regression_loss(loss: Any) -> BaseRegressionLoss:
     ValueError
         If the name is unknown.
     TypeError
-        If it is none of these.
+        If it is something else.
 
     Examples
     --------
@@ -114,11 +108,10 @@ def as_regression_loss(loss: Any) -> BaseRegressionLoss:
     if isinstance(loss, type) and issubclass(loss, nn.Module):
         loss = loss()
     if isinstance(loss, BaseRegressionLoss):
-        copied: BaseRegressionLoss = loss.__sklearn_clone__()
-        return copied
+        return loss.__sklearn_clone__()
     if isinstance(loss, nn.Module) and not isinstance(loss, BaseLoss):
         return adapt(loss)
     raise TypeError(
-        f"loss must be a name ({', '.join(map(repr, all_regression_losses()))}), an object from "
+        f"loss must be a name ({', '.join(map(repr, sorted(REGRESSION_LOSSES)))}), an object from "
         f"imbtorch.losses.regression or an elementwise loss of torch; got {loss!r}."
     )

@@ -39,7 +39,7 @@ class BalancedMSELoss(BaseRegressionLoss):
         target.
     noise : float > 0, default=0.5
         Initial standard deviation :math:`s` of the noise, in units of the target that the loss
-        sees. Those of the estimators are standardised, and 1 would say that nothing is known.
+        sees. The estimators standardise their targets: there 1 would mean that nothing is known.
     learn_noise : bool, default=True
         Whether :math:`s` is a parameter of the loss, to be given to the optimizer: ``log_scale``,
         the logarithm of its ratio to ``noise``. The leading factor is constant in the gradient.
@@ -52,9 +52,9 @@ class BalancedMSELoss(BaseRegressionLoss):
 
     Notes
     -----
-    Use it where the score weighs all parts of the target's range alike, and the relation is about
-    as noisy everywhere. It overshoots on purpose: its squared error on data distributed like the
-    training rows is larger. With ``"gai"`` and ``"bni"`` values may be negative.
+    Use it where the score gives all parts of the target's range the same weight, and the relation
+    is about as noisy everywhere. It overshoots on purpose: its squared error on data distributed
+    like the training rows is larger. With ``"gai"`` and ``"bni"`` values may be negative.
 
     Several targets are one vector with the same noise in each direction; values are divided by
     their number. Row weights multiply the terms of the rows and, with ``"bmc"``, the summands in
@@ -119,6 +119,10 @@ class BalancedMSELoss(BaseRegressionLoss):
         """The noise's standard deviation, now: ``noise * exp(log_scale)``."""
         log_scale = self.log_scale if self.learn_noise else self.log_scale.detach()
         return self.noise * log_scale.exp()
+
+    @property
+    def _takes_several_targets(self) -> bool:
+        return self.kind != "bni"
 
     @property
     def sums_over_rows(self) -> bool:
@@ -277,7 +281,7 @@ def _resampled(target: Floats, weight: Floats | None) -> Floats:
     """Rows in proportion to their weight: scikit-learn's mixture takes no weights."""
     if weight is None and len(target) <= _MAX_ROWS:
         return target
-    # sorted and at equal steps: of one target this is as good as the weights themselves
+    # taken at equal steps of the sorted weights: for one target as good as the weights themselves
     order = np.lexsort(target.T[::-1])
     mass = np.cumsum(np.ones(len(target)) if weight is None else weight[order])
     n_rows = min(_MAX_ROWS, max(len(target), 1000))

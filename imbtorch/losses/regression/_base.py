@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from abc import ABC
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
-from imbtorch._common.sklearn_private import StrOptions, validate_parameter_constraints
-from imbtorch.losses._base import BaseLoss
+from imbtorch._common.registry import Registry
+from imbtorch.losses._base import LossModule
 from imbtorch.losses._shapes import reduce, row_weights, single_precision
 
-__all__ = ["BaseRegressionLoss", "Floats", "check_pair"]
+__all__ = ["REGRESSION_LOSSES", "BaseRegressionLoss", "Floats", "check_pair"]
 
 Floats = NDArray[np.float64]
+REGRESSION_LOSSES: Registry[BaseRegressionLoss] = Registry(
+    "regression loss", "give an elementwise module of torch"
+)
 
 
-class BaseRegressionLoss(nn.Module, ABC):
+class BaseRegressionLoss(LossModule):
     """Base class of the losses of continuous targets, with scikit-learn's parameters.
 
     A subclass writes ``per_output`` for two-dimensional predictions and targets. Vectors, row
@@ -49,28 +50,8 @@ class BaseRegressionLoss(nn.Module, ABC):
     tensor(8.)
     """
 
-    name: ClassVar[str] = ""
-    _neutral_params: ClassVar[dict[str, Any] | None] = None
+    _registry: ClassVar[Registry[Any]] = REGRESSION_LOSSES
     _neutral_of: ClassVar[tuple[type[nn.Module], float]] = (nn.MSELoss, 1.0)
-    _test_params: ClassVar[tuple[dict[str, Any], ...]] = ({},)
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {}
-    _base_constraints: ClassVar[dict[str, list[Any]]] = {
-        "reduction": [StrOptions({"mean", "sum", "none", "weighted_mean"})],
-    }
-
-    _home: Tensor
-
-    def __init__(self, *, reduction: str = "mean") -> None:
-        super().__init__()
-        self.register_buffer("_home", torch.empty(0), persistent=False)  # knows the device
-        self.reduction = reduction
-
-    # borrowed, for the reasons given in BaseLoss
-    _get_param_names: Any = classmethod(BaseEstimator._get_param_names.__func__)
-    get_params: Any = BaseEstimator.get_params
-    set_params: Any = BaseEstimator.set_params
-    __sklearn_clone__: Any = BaseLoss.__sklearn_clone__
-    extra_repr: Any = BaseLoss.extra_repr
 
     # -- what a subclass writes ------------------------------------------------------------
 
@@ -80,6 +61,10 @@ class BaseRegressionLoss(nn.Module, ABC):
 
     def _prepare(self, target: Floats, weight: Floats | None) -> None:
         """Learn what the loss needs, as buffers, from targets ``(n, k)`` and row weights."""
+
+    @property
+    def _takes_several_targets(self) -> bool:
+        return True
 
     @property
     def sums_over_rows(self) -> bool:
@@ -108,11 +93,7 @@ class BaseRegressionLoss(nn.Module, ABC):
         ValueError
             If a hyper-parameter is out of range, or targets or weights are not usable numbers.
         """
-        validate_parameter_constraints(
-            {**self._base_constraints, **self._parameter_constraints},
-            self.get_params(deep=False),
-            caller_name=type(self).__name__,
-        )
+        self._validate_parameters()
         values = np.asarray(target, dtype=np.float64)
         values = values[:, None] if values.ndim == 1 else values
         if values.ndim != 2 or not values.size or not np.isfinite(values).all():
@@ -121,9 +102,7 @@ class BaseRegressionLoss(nn.Module, ABC):
                 f"got shape {np.shape(target)}."
             )
         self._prepare(values, None if weight is None else _check_weight(weight, len(values)))
-        for name, buffer in self._buffers.items():
-            if buffer is not None:
-                self._buffers[name] = buffer.to(self._home.device)
+        self._move_buffers_home()
         return self
 
     def forward(self, prediction: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -172,19 +151,6 @@ class BaseRegressionLoss(nn.Module, ABC):
         """
         rows = self.per_output(single_precision(prediction), target).mean(dim=1)
         return torch.dot(rows.to(share.dtype), share)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Say which epoch begins, counted from 0, for losses that change during training."""
-
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
-    ) -> None:
-        """Load what ``prepare`` has learned, also into a loss that is not prepared."""
-        for name in self._buffers:
-            saved = state_dict.get(prefix + name)
-            if saved is not None:
-                self._buffers[name] = torch.empty_like(saved, device=self._home.device)
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
 def check_pair(prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

@@ -61,8 +61,8 @@ class L1Loss(BaseRegressionLoss):
 
     Notes
     -----
-    Use it where some targets are wrong or the score is an absolute error. It cares less for
-    rare extremes than the squared error.
+    Use it where some targets are wrong or the score is an absolute error. Rare extremes have less
+    influence than with the squared error.
 
     References
     ----------
@@ -101,8 +101,8 @@ class HuberLoss(BaseRegressionLoss):
 
     Notes
     -----
-    Use it where heavy tails make the squared error jumpy. Half the squared error for a large
-    ``delta``.
+    Use it where heavy tails make training with the squared error unstable. Half the squared error
+    for a large ``delta``.
 
     References
     ----------
@@ -150,8 +150,8 @@ class QuantileLoss(BaseRegressionLoss):
 
     Notes
     -----
-    Use it for prediction intervals, and where too low costs more than too high. The quantile is
-    that of the training rows *as weighted*.
+    Use it for prediction intervals, and where too low costs more than too high. The quantile is the
+    one of the training rows *as weighted*.
 
     References
     ----------

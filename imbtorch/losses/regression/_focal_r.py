@@ -37,8 +37,8 @@ class FocalRLoss(BaseRegressionLoss):
 
     Notes
     -----
-    Use it as a light remedy that needs no density: rare targets have large errors. So have
-    outliers, which it follows; on noisy targets prefer weights by density. With the default
+    Use it as a simple remedy that needs no density: rare targets have large errors. Outliers have
+    them too, and get more weight; with noisy targets prefer weights by density. With the default
     ``beta`` and standardised targets it is nearly quadratic.
 
     References

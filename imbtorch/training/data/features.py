@@ -1,18 +1,29 @@
-"""Rows of ``X`` on demand: what they can be asked for, and two views of them."""
+"""Rows of ``X`` on demand, on their way to the device."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import sparse
 from torch import Tensor
 
-__all__ = ["ChosenFeatures", "DiskFeatures", "Features"]
+from imbtorch._data.datasets_as_rows import DatasetRows
+from imbtorch.training.data.loading import DatasetFeatures, too_large
+from imbtorch.training.data.sparse_rows import SparseRows
 
+__all__ = ["ChosenFeatures", "Features", "SparseFeatures", "as_features"]
+
+_RESIDENT_SHARE = 0.5  # share of the accelerator's free memory that X may take
 _DISK_BLOCKS = 4  # the more rows are fetched at once, the nearer to each other they lie
+_NUMPY_DTYPES: dict[torch.dtype, type[np.floating[Any]]] = {
+    torch.float32: np.float32,
+    torch.float64: np.float64,
+}
 
 
 class _Block(Protocol):
@@ -38,6 +49,150 @@ class Features(Protocol):
 
     def same_as(self, other: Any) -> bool:
         """Whether these are known to be the same rows."""
+
+
+class _TensorFeatures:
+    """``X`` as one tensor that lies on the device."""
+
+    blocks = 1
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+        self.row_bytes = tensor[0].numel() * tensor.element_size()
+
+    def __len__(self) -> int:
+        return len(self.tensor)
+
+    def gather(self, index: Tensor) -> Tensor:
+        return self.tensor.index_select(0, index)
+
+    def slice(self, start: int, stop: int) -> Tensor:
+        return self.tensor[start:stop]
+
+    def same_as(self, other: Any) -> bool:
+        return isinstance(other, _TensorFeatures) and torch.equal(self.tensor, other.tensor)
+
+
+class _HostFeatures:
+    """``X`` as an array that stays where it is: in memory, or on disk behind a memmap."""
+
+    blocks = 1
+
+    def __init__(self, array: NDArray[Any], dtype: torch.dtype, device: torch.device) -> None:
+        self.array, self.dtype, self.device = array, dtype, device
+        self.row_bytes = array[0].size * dtype.itemsize
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def gather(self, index: Tensor) -> Tensor:
+        return self._send(self.array[index.cpu().numpy()])
+
+    def slice(self, start: int, stop: int) -> Tensor:
+        return self._send(self.array[start:stop])
+
+    def same_as(self, other: Any) -> bool:
+        return isinstance(other, _HostFeatures) and np.array_equal(self.array, other.array)
+
+    def _send(self, rows: NDArray[Any]) -> Tensor:
+        tensor = wrap(cast(rows, _NUMPY_DTYPES[self.dtype]))
+        if self.device.type == "cuda":
+            return tensor.pin_memory().to(self.device, non_blocking=True)
+        return tensor.to(self.device)
+
+
+class SparseFeatures:
+    """A CSR matrix; only a batch is ever dense."""
+
+    blocks = 1
+
+    def __init__(
+        self, matrix: Any, dtype: torch.dtype, device: torch.device, *, stay_sparse: bool = False
+    ) -> None:
+        self.matrix, self.dtype, self.device = matrix, dtype, device
+        self.row_bytes = matrix.shape[1] * dtype.itemsize
+        self.stay_sparse = stay_sparse
+
+    def __len__(self) -> int:
+        """Count the rows."""
+        return int(self.matrix.shape[0])
+
+    def sparse(self) -> Features:
+        """Return the same rows, in batches that stay sparse."""
+        return SparseFeatures(self.matrix, self.dtype, self.device, stay_sparse=True)
+
+    def gather(self, index: Tensor) -> SparseFeatures:
+        """Rows at these positions, sparse until they are split."""
+        rows = self.matrix[index.cpu().numpy()]
+        return SparseFeatures(rows, self.dtype, self.device, stay_sparse=self.stay_sparse)
+
+    def slice(self, start: int, stop: int) -> Tensor:
+        """Neighbouring rows, dense, on the device."""
+        return torch.from_numpy(self.matrix[start:stop].toarray()).to(self.device)
+
+    def same_as(self, other: Any) -> bool:
+        """Return False: whether two sparse matrices are equal is not looked up."""
+        return False
+
+    def split(self, sizes: int | list[int]) -> Iterator[Any]:
+        """Yield batches of so many rows: dense tensors, or SparseRows."""
+        n = len(self)
+        steps = [sizes] * -(-n // sizes) if isinstance(sizes, int) else sizes
+        start = 0
+        for size in steps:
+            if self.stay_sparse:
+                yield SparseRows(self.matrix[start : start + size])
+            else:
+                yield self.slice(start, start + size)
+            start += size
+
+
+def _free_bytes(device: torch.device) -> float:
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else float("inf")
+
+
+def as_features(
+    X: Any, dtype: torch.dtype, device: torch.device, *, resident: bool = True
+) -> Features:
+    """Choose how rows of ``X`` get to the device.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, ...), CSR matrix or DatasetRows
+        Validated features. A C-contiguous array of ``dtype`` on the CPU is never copied.
+    dtype : torch.dtype
+        Type to compute in.
+    device : torch.device
+        Where to compute.
+    resident : bool, default=True
+        Whether to cast and move all of ``X`` once, where it fits and does not lie on a disk. False
+        does it chunk by chunk, for a single pass.
+
+    Returns
+    -------
+    Features
+        Rows on demand.
+
+    Raises
+    ------
+    ValueError
+        If a finite value is too large for ``dtype``.
+    """
+    if isinstance(X, DatasetRows):
+        return DatasetFeatures(X, dtype, device)
+    if sparse.issparse(X):
+        parts = (cast(X.data, _NUMPY_DTYPES[dtype]), X.indices, X.indptr)
+        return SparseFeatures(sparse.csr_array(parts, shape=X.shape), dtype, device)
+    kind, on_disk = _NUMPY_DTYPES[dtype], is_on_disk(X)
+    if device.type == "cpu" and X.dtype == kind and X.flags.c_contiguous:
+        there = _TensorFeatures(wrap(X))
+        return DiskFeatures(there) if on_disk else there
+    n_bytes = X.size * dtype.itemsize
+    if on_disk:
+        return DiskFeatures(_HostFeatures(X, dtype, device))
+    if not resident or n_bytes > _RESIDENT_SHARE * _free_bytes(device):
+        return _HostFeatures(X, dtype, device)
+    return _TensorFeatures(wrap(cast(X, kind)).to(device))
 
 
 class DiskFeatures:
@@ -119,3 +274,36 @@ class ChosenFeatures:
             and torch.equal(self.chosen, other.chosen)
             and (self.features is other.features or self.features.same_as(other.features))
         )
+
+
+def is_on_disk(array: Any) -> bool:
+    """Whether an array is, or views, a memory map."""
+    while array is not None:
+        if isinstance(array, np.memmap):
+            return True
+        array = getattr(array, "base", None)
+    return False
+
+
+def wrap(array: NDArray[Any]) -> Tensor:
+    """Tensor that shares the memory of an array."""
+    with warnings.catch_warnings():  # read-only input is fine: nothing here writes to X
+        warnings.filterwarnings("ignore", message=".*not writable.*")
+        return torch.from_numpy(array)
+
+
+def cast(array: NDArray[Any], kind: type[np.floating[Any]]) -> NDArray[Any]:
+    """C-contiguous copy in another dtype, or the array itself where it fits already.
+
+    Raises
+    ------
+    ValueError
+        If a finite value is too large for ``kind``.
+    """
+    if array.dtype == kind:
+        return np.ascontiguousarray(array)
+    with np.errstate(over="ignore"):
+        converted = np.ascontiguousarray(array, dtype=kind)
+    if not np.isfinite(converted.sum(dtype=np.float64)):
+        raise ValueError(too_large(np.dtype(kind).name))
+    return converted

@@ -1,4 +1,4 @@
-"""Batches that a torch DataLoader reads while the net trains on the one before."""
+"""Read batches with a torch DataLoader while the net trains on the batch before."""
 
 from __future__ import annotations
 
@@ -11,9 +11,30 @@ from torch.utils.data import DataLoader
 
 from imbtorch._data.dataset_items import collate_features
 from imbtorch._data.datasets_as_rows import DatasetRows
-from imbtorch.training.data.arrays import cast_tensor
 
-__all__ = ["DatasetFeatures", "open_loader"]
+__all__ = ["DatasetFeatures", "cast_tensor", "open_loader", "too_large"]
+
+
+def too_large(dtype: str) -> str:
+    """Write the message for finite numbers that a dtype cannot hold."""
+    return (
+        f"X has values too large for dtype {dtype}: they became infinity. Scale X "
+        '(StandardScaler), or use dtype="float64".'
+    )
+
+
+def cast_tensor(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Convert finite rows to another dtype.
+
+    Raises
+    ------
+    ValueError
+        If a value is too large for ``dtype``.
+    """
+    converted = x.to(dtype)
+    if x.dtype != dtype and not torch.isfinite(converted.sum(dtype=torch.float64)):
+        raise ValueError(too_large(str(dtype).removeprefix("torch.")))
+    return converted
 
 
 def open_loader(
@@ -26,27 +47,28 @@ def open_loader(
     batch_size: int = 1,
     batches: list[list[int]] | None = None,
 ) -> DataLoader[Any]:
-    """Build a loader for one pass.
+    """Build a loader for one pass over a dataset.
 
-    The default generator gives dropout its numbers: a loader that drew its own from it would change
-    the model. Its workers are seeded by the training's seed and ``epoch``.
+    The loader has a random generator of its own: if it drew numbers from torch's default
+    generator, dropout would get other numbers and the model would change. The seed of the training
+    and ``epoch`` determine the seeds of the workers.
 
     Parameters
     ----------
     dataset : torch Dataset
-        To be read.
+        Dataset to read.
     collate : callable(items)
-        Makes a batch.
+        Function that makes a batch of items.
     device : torch.device
-        Where the batches go.
+        Device that the batches will be moved to.
     num_workers : int
-        Processes that read; 0 is this one.
+        Number of processes that read; 0 reads in this process.
     epoch : int
         Number of the pass.
     batch_size : int, default=1
-        Items of a batch, in the order of the dataset.
+        Number of items of a batch, in the order of the dataset.
     batches : list of list of int or None, default=None
-        Positions of each batch, in place of ``batch_size``.
+        Positions of the items of each batch, instead of ``batch_size``.
     """
     seed = (torch.initial_seed() + epoch) % 2**63
     return DataLoader(
@@ -66,14 +88,14 @@ class DatasetFeatures:
     Parameters
     ----------
     rows : DatasetRows
-        The Dataset.
+        Rows of the Dataset.
     dtype : torch.dtype
-        Type to compute in.
+        Dtype to compute in.
     device : torch.device
-        Where to compute.
+        Device to compute on.
     """
 
-    row_bytes = 1  # a block is positions: rows are read batch by batch
+    row_bytes = 1  # a block holds only positions: the rows are read batch by batch
     blocks = 1
 
     def __init__(self, rows: DatasetRows, dtype: torch.dtype, device: torch.device) -> None:
@@ -85,20 +107,20 @@ class DatasetFeatures:
         return len(self.rows)
 
     def gather(self, index: Tensor) -> _Unread:
-        """Rows at these positions, read when they are split into batches."""
+        """Return the rows at these positions, which are read when they are split into batches."""
         self.passes += 1
         return _Unread(self, index, self.passes)
 
     def slice(self, start: int, stop: int) -> Tensor:
-        """Neighbouring rows, on the device."""
+        """Read neighbouring rows and move them to the device."""
         return self.send(self.rows.read(list(range(start, stop))))
 
     def same_as(self, other: Any) -> bool:
-        """Whether these are known to be the same rows."""
+        """Return whether these are known to be the same rows."""
         return isinstance(other, DatasetFeatures) and other.rows.dataset is self.rows.dataset
 
     def send(self, x: Tensor) -> Tensor:
-        """Move a batch to the device, in the type to compute in."""
+        """Move a batch to the device, in the dtype to compute in."""
         return cast_tensor(x, self.dtype).to(self.device, non_blocking=True)
 
 
@@ -110,7 +132,7 @@ class _Unread:
 
     def split(self, sizes: list[int]) -> Iterator[Tensor]:
         features, rows = self.features, self.features.rows
-        if len(sizes) == 1:  # workers would start for a single batch
+        if len(sizes) == 1:  # starting workers for a single batch would take longer
             yield features.send(rows.read(self.index.tolist()))
             return
         batches = [batch.tolist() for batch in self.index.cpu().split(sizes)]

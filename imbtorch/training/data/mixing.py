@@ -1,4 +1,4 @@
-"""Batches of mixtures: each row has two targets, its own and that of the row it was mixed with."""
+"""Batches of mixed rows: each row has its own target and the target of its mixing partner."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ __all__ = ["MixedTargets", "Mixing"]
 
 @dataclass(frozen=True)
 class MixedTargets:
-    """Two targets of each row, with what each counts in the loss.
+    """Two targets of each row, with the factor of each in the loss.
 
     Attributes
     ----------
     own, partner : Tensor of shape (b,) or (b, l)
-        Targets.
+        Targets of the row and of its partner.
     own_share, partner_share : Tensor
-        Shares of the rows in the loss of the batch; they take the place of its ``share``.
+        Factors of the two targets in the loss of the batch; they replace the batch's ``share``.
     """
 
     own: Tensor
@@ -36,21 +36,21 @@ class MixedTargets:
         return MixedTargets(*(field[rows] for field in fields))
 
     def parts(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """Pairs of target and share."""
+        """Return two pairs of target and share."""
         return (self.own, self.own_share), (self.partner, self.partner_share)
 
 
 class Mixing:
-    """Mix the batches of one epoch after the other.
+    """Mix the rows of the batches, epoch after epoch.
 
     Parameters
     ----------
     sampler : object with ``mix(x, codes, counts, rng)``
-        Such as :class:`imbtorch.samplers.Mixup`.
+        Sampler that mixes rows, such as :class:`imbtorch.samplers.Mixup`.
     counts : ndarray of shape (n_classes,)
-        Rows of each class in the training part.
+        Number of training rows of each class.
     seed : int
-        Seed of the draws.
+        Seed of the random numbers.
     """
 
     def __init__(self, sampler: Any, counts: Any, seed: int) -> None:
@@ -61,7 +61,7 @@ class Mixing:
         self, batches: Iterator[tuple[Tensor, Tensor, Tensor]]
     ) -> Iterator[tuple[Tensor, MixedTargets, Tensor]]:
         """Yield the batches of the next epoch with their rows mixed."""
-        rng = np.random.default_rng([self.seed, self.epoch, 1])  # the order has [seed, epoch]
+        rng = np.random.default_rng([self.seed, self.epoch, 1])  # the row order uses [seed, epoch]
         self.epoch += 1
         for x, target, share in batches:
             counts = self.counts.to(target.device)

@@ -1,4 +1,4 @@
-"""Layers that look at the targets: told those of each training batch, and when an epoch ends."""
+"""Layers that look at the targets: they see each training batch, and the end of each epoch."""
 
 from __future__ import annotations
 
@@ -6,40 +6,20 @@ from collections.abc import Iterator
 from typing import Any
 
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from imbtorch.training.callbacks import Monitor
 from imbtorch.training.data.rows import Rows
 
-__all__ = ["observed", "observing_layers"]
+__all__ = ["observed"]
 
 
-def observing_layers(module: nn.Module) -> list[Any]:
-    """Find the layers that have ``observe(target)`` and ``end_epoch()``.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-        To be trained.
-
-    Returns
-    -------
-    list of torch.nn.Module
-        Such as :class:`imbtorch.feature_smoothing.FeatureSmoothing`.
-    """
-    return [
-        layer
-        for layer in module.modules()
-        if callable(getattr(layer, "observe", None)) and callable(getattr(layer, "end_epoch", None))
-    ]
-
-
-class _ObservedRows(Rows):
+class _ObservedRows:
     """Rows whose targets some layers see before each batch."""
 
     def __init__(self, rows: Rows, layers: list[Any]) -> None:
-        self.__dict__.update(vars(rows))
         self.rows, self.layers = rows, layers
+        self.features, self.mixing = rows.features, rows.mixing
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -52,7 +32,6 @@ class _ObservedRows(Rows):
         self, weights: NDArray[Any] | None, label_weight: NDArray[Any] | None = None
     ) -> None:
         self.rows.set_weights(weights, label_weight)
-        self.__dict__.update(vars(self.rows))
 
     def batches(
         self, order: Tensor, batch_size: int, *, sparse: bool = False
@@ -75,24 +54,22 @@ class _EpochEnd(Monitor):
         return False
 
 
-def observed(rows: Rows, monitors: list[Monitor], module: nn.Module) -> tuple[Rows, list[Monitor]]:
-    """Let the layers of a module that ask for it see the targets of the training.
+def observed(rows: Rows, monitors: list[Monitor], layers: list[Any]) -> tuple[Rows, list[Monitor]]:
+    """Let layers see the targets of the training.
 
     Parameters
     ----------
     rows : Rows
         Training rows.
     monitors : list of Monitor
-        What looks at each epoch.
-    module : torch.nn.Module
-        To be trained.
+        Monitors of the training.
+    layers : list of torch.nn.Module
+        Layers that have ``observe(target)`` and ``end_epoch()``, such as
+        :class:`imbtorch.feature_smoothing.FeatureSmoothing`; see :meth:`Net.observing_layers`.
 
     Returns
     -------
     Rows, list of Monitor
-        Those given, where there is no such layer.
+        Rows and monitors to train with.
     """
-    layers = observing_layers(module)
-    if not layers:
-        return rows, monitors
     return _ObservedRows(rows, layers), [_EpochEnd(layers), *monitors]

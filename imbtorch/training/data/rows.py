@@ -1,4 +1,4 @@
-"""Whole-batch iteration: a batch is a slice of a block, a block is one index operation.
+"""Training rows: features, targets and weights, in the order of an epoch, cut into batches.
 
 Rows are gathered in blocks of many batches, because one large index operation is several times
 cheaper than many small ones, while a shuffled copy of all of ``X`` would double the memory.
@@ -6,8 +6,9 @@ cheaper than many small ones, while a shuffled copy of all of ``X`` would double
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -15,157 +16,202 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-from imbtorch._data.datasets_as_rows import DatasetRows
-from imbtorch.training.data.arrays import NUMPY_DTYPES, cast, is_on_disk, wrap
-from imbtorch.training.data.features import DiskFeatures, Features
-from imbtorch.training.data.loading import DatasetFeatures
+from imbtorch.training.data.features import Features, SparseFeatures
 from imbtorch.training.data.mixing import Mixing
-from imbtorch.training.data.sparse_rows import SparseRows, sparse_products_pay
-from imbtorch.training.data.targets import as_targets
+from imbtorch.training.data.sparse_rows import sparse_products_pay
 
-__all__ = ["BLOCK_BYTES", "Rows", "as_features", "batch_sizes"]
+__all__ = [
+    "BLOCK_BYTES",
+    "ArrayRows",
+    "RowOrder",
+    "Rows",
+    "ShuffledOrder",
+    "WeightedRows",
+    "batch_sizes",
+]
 
 BLOCK_BYTES = 4 * 2**20
-_RESIDENT_SHARE = 0.5  # of the accelerator's free memory that X may take
 
 
-class _TensorFeatures:
-    """``X`` as one tensor that lies on the device."""
+class Rows(Protocol):
+    """The rows that a net trains on, in batches.
 
-    blocks = 1
+    Attributes
+    ----------
+    mixing : Mixing or None
+        What mixes the rows of a batch with each other.
+    """
 
-    def __init__(self, tensor: Tensor) -> None:
-        self.tensor = tensor
-        self.row_bytes = tensor[0].numel() * tensor.element_size()
+    mixing: Mixing | None
 
-    def __len__(self) -> int:
-        return len(self.tensor)
-
-    def gather(self, index: Tensor) -> Tensor:
-        return self.tensor.index_select(0, index)
-
-    def slice(self, start: int, stop: int) -> Tensor:
-        return self.tensor[start:stop]
-
-    def same_as(self, other: Any) -> bool:
-        return isinstance(other, _TensorFeatures) and torch.equal(self.tensor, other.tensor)
-
-
-class _HostFeatures:
-    """``X`` as an array that stays where it is: in memory, or on disk behind a memmap."""
-
-    blocks = 1
-
-    def __init__(self, array: NDArray[Any], dtype: torch.dtype, device: torch.device) -> None:
-        self.array, self.dtype, self.device = array, dtype, device
-        self.row_bytes = array[0].size * dtype.itemsize
+    @property
+    def features(self) -> Features | None:
+        """Rows of ``X`` by position; None for rows that come in an order of their own."""
 
     def __len__(self) -> int:
-        return len(self.array)
+        """Count the rows."""
 
-    def gather(self, index: Tensor) -> Tensor:
-        return self._send(self.array[index.cpu().numpy()])
+    @property
+    def can_stay_sparse(self) -> bool:
+        """Whether batches of sparse rows are available, and faster than dense ones."""
 
-    def slice(self, start: int, stop: int) -> Tensor:
-        return self._send(self.array[start:stop])
-
-    def same_as(self, other: Any) -> bool:
-        return isinstance(other, _HostFeatures) and np.array_equal(self.array, other.array)
-
-    def _send(self, rows: NDArray[Any]) -> Tensor:
-        tensor = wrap(cast(rows, NUMPY_DTYPES[self.dtype]))
-        if self.device.type == "cuda":
-            return tensor.pin_memory().to(self.device, non_blocking=True)
-        return tensor.to(self.device)
-
-
-class _SparseFeatures:
-    """A CSR matrix; only a batch is ever dense."""
-
-    blocks = 1
-
-    def __init__(
-        self, matrix: Any, dtype: torch.dtype, device: torch.device, *, stay_sparse: bool = False
+    def set_weights(
+        self, weights: NDArray[Any] | None, label_weight: NDArray[Any] | None = None
     ) -> None:
-        self.matrix, self.dtype, self.device = matrix, dtype, device
-        self.row_bytes = matrix.shape[1] * dtype.itemsize
-        self.stay_sparse = stay_sparse
+        """Change the weights of the rows and of the labels, between epochs."""
 
-    def __len__(self) -> int:
-        return int(self.matrix.shape[0])
-
-    def sparse(self) -> Features:
-        """Return the same rows, in batches that stay sparse."""
-        return _SparseFeatures(self.matrix, self.dtype, self.device, stay_sparse=True)
-
-    def gather(self, index: Tensor) -> _SparseFeatures:
-        rows = self.matrix[index.cpu().numpy()]
-        return _SparseFeatures(rows, self.dtype, self.device, stay_sparse=self.stay_sparse)
-
-    def slice(self, start: int, stop: int) -> Tensor:
-        return torch.from_numpy(self.matrix[start:stop].toarray()).to(self.device)
-
-    def same_as(self, other: Any) -> bool:
-        return False
-
-    def split(self, sizes: int | list[int]) -> Iterator[Any]:
-        n = len(self)
-        steps = [sizes] * -(-n // sizes) if isinstance(sizes, int) else sizes
-        start = 0
-        for size in steps:
-            if self.stay_sparse:
-                yield SparseRows(self.matrix[start : start + size])
-            else:
-                yield self.slice(start, start + size)
-            start += size
+    def batches(
+        self, order: Tensor, batch_size: int, *, sparse: bool = False
+    ) -> Iterator[tuple[Any, Any, Tensor]]:
+        """Yield the batches of an epoch, see :meth:`ArrayRows.batches`."""
 
 
-def _free_bytes(device: torch.device) -> float:
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else float("inf")
-
-
-def as_features(
-    X: Any, dtype: torch.dtype, device: torch.device, *, resident: bool = True
-) -> Features:
-    """Choose how rows of ``X`` get to the device.
+class WeightedRows:
+    """Weights of training rows, and of the terms of their labels.
 
     Parameters
     ----------
-    X : ndarray of shape (n, ...), CSR matrix or DatasetRows
-        Validated features. A C-contiguous array of ``dtype`` on the CPU is never copied.
+    weights : ndarray of shape (n,) or None
+        Row weights, scaled so that 1 is the mean of the rows that are trained on.
+    label_weight : ndarray of shape (l, 2) or None
+        Factors of the terms of each label where it is 0 and where it is 1.
     dtype : torch.dtype
-        Type to compute in.
+        Dtype to compute in.
     device : torch.device
-        Where to compute.
-    resident : bool, default=True
-        Whether to cast and move all of ``X`` once, where it fits and does not lie on a disk. False
-        does it chunk by chunk, for a single pass.
-
-    Returns
-    -------
-    Features
-        Rows on demand.
-
-    Raises
-    ------
-    ValueError
-        If a finite value is too large for ``dtype``.
+        Device to compute on.
     """
-    if isinstance(X, DatasetRows):
-        return DatasetFeatures(X, dtype, device)
-    if sparse.issparse(X):
-        parts = (cast(X.data, NUMPY_DTYPES[dtype]), X.indices, X.indptr)
-        return _SparseFeatures(sparse.csr_array(parts, shape=X.shape), dtype, device)
-    kind, on_disk = NUMPY_DTYPES[dtype], is_on_disk(X)
-    if device.type == "cpu" and X.dtype == kind and X.flags.c_contiguous:
-        there = _TensorFeatures(wrap(X))
-        return DiskFeatures(there) if on_disk else there
-    n_bytes = X.size * dtype.itemsize
-    if on_disk:
-        return DiskFeatures(_HostFeatures(X, dtype, device))
-    if not resident or n_bytes > _RESIDENT_SHARE * _free_bytes(device):
-        return _HostFeatures(X, dtype, device)
-    return _TensorFeatures(wrap(cast(X, kind)).to(device))
+
+    def __init__(
+        self,
+        weights: NDArray[Any] | None,
+        label_weight: NDArray[Any] | None,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        self.dtype, self.device = dtype, device
+        self.set_weights(weights, label_weight)
+
+    def set_weights(
+        self, weights: NDArray[Any] | None, label_weight: NDArray[Any] | None = None
+    ) -> None:
+        """Change the weights of the rows and of the labels, between epochs."""
+
+        def moved(values: NDArray[Any] | None) -> Tensor | None:
+            if values is None:
+                return None
+            return torch.as_tensor(values, dtype=self.dtype).to(self.device)
+
+        self.weights, self.label_weight = moved(weights), moved(label_weight)
+
+    def _share_of_labels(self, batch: tuple[Any, Tensor, Tensor]) -> tuple[Any, Tensor, Tensor]:
+        """Turn the shares of rows, ``(b,)``, into shares of the terms of their labels."""
+        x, labels, share = batch
+        share = share.unsqueeze(1)
+        if self.label_weight is not None:
+            absent, present = self.label_weight.unbind(1)
+            share = share * torch.addcmul(absent, present - absent, labels)
+        return x, labels, share
+
+
+class ArrayRows(WeightedRows):
+    """Training rows that can be asked for by position.
+
+    Parameters
+    ----------
+    features : Features
+        Rows of ``X``.
+    targets : ndarray of int, shape (n,), CSR matrix of shape (n, l), or ndarray of float (n, k)
+        Class codes, labels of 0 and 1, or continuous values.
+    weights : ndarray of shape (n,) or None
+        Row weights, scaled so that 1 is the mean of the rows that are trained on.
+    dtype : torch.dtype
+        Dtype to compute in.
+    device : torch.device
+        Device to compute on.
+    label_weight : ndarray of shape (l, 2) or None, default=None
+        Factors of the terms of each label where it is 0 and where it is 1.
+    """
+
+    def __init__(
+        self,
+        features: Features,
+        targets: Any,
+        weights: NDArray[Any] | None,
+        dtype: torch.dtype,
+        device: torch.device,
+        label_weight: NDArray[Any] | None = None,
+    ) -> None:
+        super().__init__(weights, label_weight, dtype, device)
+        self.features: Features = features
+        self.given_targets, self.targets = targets, _as_targets(targets, dtype, device)
+        self.mixing: Mixing | None = None
+
+    def __len__(self) -> int:
+        """Count the rows."""
+        return len(self.features)
+
+    @property
+    def can_stay_sparse(self) -> bool:
+        """Whether batches of sparse rows are available, and faster than dense ones."""
+        features = self.features
+        return (
+            self.mixing is None
+            and isinstance(features, SparseFeatures)
+            and sparse_products_pay(features.matrix, self.device)
+        )
+
+    def batches(
+        self, order: Tensor, batch_size: int, *, sparse: bool = False
+    ) -> Iterator[tuple[Any, Any, Tensor]]:
+        """Yield ``(x, target, share)`` for rows in this order.
+
+        Parameters
+        ----------
+        order : Tensor of int, shape (m,)
+            Row numbers, on the device.
+        batch_size : int
+            Number of rows of a batch.
+        sparse : bool, default=False
+            Whether sparse rows stay sparse; see ``can_stay_sparse``.
+
+        Yields
+        ------
+        x : Tensor of shape (b, ...), or SparseRows
+            Features. If rows are mixed, the targets are :class:`MixedTargets`.
+        target : Tensor of int64, shape (b,), or of floats, shape (b, l) or (b, k)
+            Targets.
+        share : Tensor of shape (b,); for labels (b, 1) or (b, l)
+            Weight divided by ``b`` (by ``b l`` for labels): the batch loss is the sum of the
+            values times it.
+        """
+        features: Features = self.features
+        if sparse and isinstance(features, SparseFeatures):
+            features = features.sparse()
+        batches: Any = self._plain_batches(features, order, batch_size)
+        return batches if self.mixing is None else self.mixing(batches)
+
+    def _plain_batches(
+        self, features: Features, order: Tensor, batch_size: int
+    ) -> Iterator[tuple[Any, Tensor, Tensor]]:
+        n_terms = max(self.targets.n_labels, 1)
+        even = torch.full(
+            (batch_size,), 1 / (batch_size * n_terms), dtype=self.dtype, device=self.device
+        )
+        block_bytes = features.blocks * BLOCK_BYTES
+        per_block = batch_size * max(1, block_bytes // (features.row_bytes * batch_size))
+        for block in order.split(batch_sizes(len(order), per_block)):
+            sizes = batch_sizes(len(block), batch_size)
+            targets = self.targets.gather(block).split(sizes)
+            if self.weights is None:
+                shares = [
+                    even if size == batch_size else even.new_full((size,), 1 / (size * n_terms))
+                    for size in sizes
+                ]
+            else:
+                weights = self.weights.index_select(0, block).split(sizes)
+                shares = [w / (size * n_terms) for w, size in zip(weights, sizes, strict=True)]
+            batches = zip(features.gather(block).split(sizes), targets, shares, strict=True)
+            yield from batches if not self.targets.n_labels else map(self._share_of_labels, batches)
 
 
 def batch_sizes(n: int, step: int) -> list[int]:
@@ -194,123 +240,164 @@ def batch_sizes(n: int, step: int) -> list[int]:
     return sizes
 
 
-class Rows:
-    """Training rows: features, targets and weights, cut into batches in any order.
+class RowOrder(ABC):
+    """Which rows an epoch sees, in which order.
+
+    Attributes
+    ----------
+    n_rows : int
+        Number of rows to choose from.
+    """
+
+    n_rows: int
+
+    @abstractmethod
+    def shuffled(self, epoch: int) -> Tensor:
+        """Return all rows in the order of this epoch, ``(n_rows,)``, on the device."""
+
+    @abstractmethod
+    def chosen(self, order: NDArray[np.integer[Any]]) -> Tensor:
+        """Return the positions of rows that a sampler chose by their numbers, ``(m,)``."""
+
+
+class ShuffledOrder(RowOrder):
+    """Training rows in random order, another one each epoch; runs that see the same rows share it.
 
     Parameters
     ----------
-    features : Features
-        Rows of ``X``.
-    targets : ndarray of int, shape (n,), CSR matrix of shape (n, l), or ndarray of float (n, k)
-        Class codes, labels of 0 and 1, or continuous values.
-    weights : ndarray of shape (n,) or None
-        Row weights, scaled so that 1 is the mean of the rows that are trained on.
-    dtype : torch.dtype
-        Type to compute in.
+    index : ndarray of int, shape (n_rows,), or None
+        Positions of the training rows; None for all.
+    n_rows : int
+        Number of training rows.
+    seed : int
+        Seed of the order.
     device : torch.device
-        Where to compute.
-    label_weight : ndarray of shape (l, 2) or None, default=None
-        Factors of the terms of each label where it is 0 and where it is 1.
+        Device on which the positions are needed.
     """
 
     def __init__(
         self,
-        features: Features,
-        targets: Any,
-        weights: NDArray[Any] | None,
-        dtype: torch.dtype,
+        index: NDArray[np.integer[Any]] | None,
+        n_rows: int,
+        seed: int,
         device: torch.device,
-        label_weight: NDArray[Any] | None = None,
     ) -> None:
-        self.features, self.dtype, self.device = features, dtype, device
-        self.given_targets, self.targets = targets, as_targets(targets, dtype, device)
-        self.mixing: Mixing | None = None
-        self.set_weights(weights, label_weight)
+        self.n_rows, self.seed, self.device = n_rows, seed, device
+        self.kind = torch.int32 if n_rows < 2**31 else torch.int64
+        self.positions = None if index is None else torch.from_numpy(index).to(device, self.kind)
+        self._restart()
 
-    def __len__(self) -> int:
-        """Count the rows."""
-        return len(self.features)
+    def _restart(self) -> None:
+        self._generator, self._epoch = torch.Generator().manual_seed(self.seed), -1
+        self._latest = torch.empty(0)
 
-    @property
-    def can_stay_sparse(self) -> bool:
-        """Whether batches of sparse rows are there, and pay."""
-        features = self.features
-        return (
-            self.mixing is None
-            and isinstance(features, _SparseFeatures)
-            and sparse_products_pay(features.matrix, self.device)
-        )
-
-    def set_weights(
-        self, weights: NDArray[Any] | None, label_weight: NDArray[Any] | None = None
-    ) -> None:
-        """Change the weights, between epochs."""
-
-        def moved(values: NDArray[Any] | None) -> Tensor | None:
-            return (
-                None
-                if values is None
-                else torch.as_tensor(values, dtype=self.dtype).to(self.device)
-            )
-
-        self.weights, self.label_weight = moved(weights), moved(label_weight)
-
-    def batches(
-        self, order: Tensor, batch_size: int, *, sparse: bool = False
-    ) -> Iterator[tuple[Any, Any, Tensor]]:
-        """Yield ``(x, target, share)`` for rows in this order.
+    def shuffled(self, epoch: int) -> Tensor:
+        """Return all rows in the order of this epoch; epochs are drawn one after the other.
 
         Parameters
         ----------
-        order : Tensor of int, shape (m,)
-            Row numbers, on the device.
-        batch_size : int
-            Rows of a batch.
-        sparse : bool, default=False
-            Whether sparse rows stay so; see ``can_stay_sparse``.
+        epoch : int
+            Number of the epoch, from 0; the order of the last call is kept.
 
-        Yields
-        ------
-        x : Tensor of shape (b, ...), or SparseRows
-            Of mixtures the targets are :class:`MixedTargets`.
-        target : Tensor of int64, shape (b,), or of floats, shape (b, l) or (b, k)
-        share : Tensor of shape (b,); of labels (b, 1) or (b, l)
-            Weight divided by ``b`` (by ``b l`` for labels): the batch loss is the sum of the
-            values times it.
+        Returns
+        -------
+        Tensor of int, shape (n_rows,)
+            Positions, on the device.
         """
-        features = self.features
-        if sparse and isinstance(features, _SparseFeatures):
-            features = features.sparse()
-        batches: Any = self._plain_batches(features, order, batch_size)
-        yield from batches if self.mixing is None else self.mixing(batches)
+        if epoch < self._epoch:
+            self._restart()
+        while self._epoch < epoch:
+            order = torch.randperm(self.n_rows, generator=self._generator, dtype=self.kind)
+            self._epoch += 1
+            if self._epoch == epoch:
+                self._latest = self._located(order)
+        return self._latest
 
-    def _plain_batches(
-        self, features: Features, order: Tensor, batch_size: int
-    ) -> Iterator[tuple[Any, Tensor, Tensor]]:
-        n_terms = max(self.targets.n_labels, 1)
-        even = torch.full(
-            (batch_size,), 1 / (batch_size * n_terms), dtype=self.dtype, device=self.device
-        )
-        block_bytes = features.blocks * BLOCK_BYTES
-        per_block = batch_size * max(1, block_bytes // (features.row_bytes * batch_size))
-        for block in order.split(batch_sizes(len(order), per_block)):
-            sizes = batch_sizes(len(block), batch_size)
-            targets = self.targets.gather(block).split(sizes)
-            if self.weights is None:
-                shares = [
-                    even if size == batch_size else even.new_full((size,), 1 / (size * n_terms))
-                    for size in sizes
-                ]
-            else:
-                weights = self.weights.index_select(0, block).split(sizes)
-                shares = [w / (size * n_terms) for w, size in zip(weights, sizes, strict=True)]
-            batches = zip(features.gather(block).split(sizes), targets, shares, strict=True)
-            yield from batches if not self.targets.n_labels else map(self._of_labels, batches)
+    def chosen(self, order: NDArray[np.integer[Any]]) -> Tensor:
+        """Return the positions of rows that a sampler chose.
 
-    def _of_labels(self, batch: tuple[Any, Tensor, Tensor]) -> tuple[Any, Tensor, Tensor]:
-        x, labels, share = batch
-        share = share.unsqueeze(1)
-        if self.label_weight is not None:
-            absent, present = self.label_weight.unbind(1)
-            share = share * torch.addcmul(absent, present - absent, labels)
-        return x, labels, share
+        Parameters
+        ----------
+        order : ndarray of int, shape (m,)
+            Numbers among the training rows.
+
+        Returns
+        -------
+        Tensor of int, shape (m,)
+            Positions, on the device.
+        """
+        return self._located(torch.from_numpy(order))
+
+    def _located(self, order: Tensor) -> Tensor:
+        order = order.to(self.device)
+        return order if self.positions is None else self.positions[order]
+
+
+class _TargetBlock(Protocol):
+    def split(self, sizes: Any) -> Iterable[Tensor]: ...
+
+
+class Targets(Protocol):
+    """Targets of the rows, on demand; ``n_labels`` is 0 unless they are labels."""
+
+    @property
+    def n_labels(self) -> int:
+        """Columns of a matrix of labels."""
+
+    def gather(self, index: Tensor) -> _TargetBlock:
+        """Targets of the rows at these positions, on the device."""
+
+
+class _DenseTargets:
+    """Class codes ``(n,)`` in a small integer type, or values ``(n, k)``."""
+
+    n_labels = 0
+
+    def __init__(self, values: NDArray[Any], dtype: torch.dtype, device: torch.device) -> None:
+        self.dtype = torch.int64 if values.ndim == 1 else dtype
+        self.values = torch.from_numpy(values).to(device)
+
+    def gather(self, index: Tensor) -> Tensor:
+        return self.values.index_select(0, index).to(self.dtype)
+
+
+class _Labels:
+    """A sparse matrix of labels; only a batch is ever dense."""
+
+    def __init__(self, matrix: Any, dtype: torch.dtype, device: torch.device) -> None:
+        self.matrix, self.dtype, self.device = matrix, dtype, device
+        self.n_labels = int(matrix.shape[1])
+
+    def gather(self, index: Tensor) -> _Labels:
+        return _Labels(self.matrix[index.cpu().numpy()], self.dtype, self.device)
+
+    def split(self, sizes: list[int]) -> Iterator[Tensor]:
+        start = 0
+        for size in sizes:
+            rows = torch.from_numpy(self.matrix[start : start + size].toarray())
+            yield rows.to(self.device, self.dtype)
+            start += size
+
+
+def _as_targets(targets: Any, dtype: torch.dtype, device: torch.device) -> Targets:
+    """Choose how targets get to the device.
+
+    Parameters
+    ----------
+    targets : ndarray of int, shape (n,), CSR matrix of shape (n, l), or ndarray of float (n, k)
+        Class codes, labels of 0 and 1, or values.
+    dtype : torch.dtype
+        Type of labels and values in a batch.
+    device : torch.device
+        Where to compute.
+
+    Returns
+    -------
+    Targets
+        Targets on demand.
+    """
+    if sparse.issparse(targets):
+        ones = targets.data.astype(np.uint8)
+        matrix = sparse.csr_array((ones, targets.indices, targets.indptr), shape=targets.shape)
+        return _Labels(matrix, dtype, device)
+    return _DenseTargets(targets, dtype, device)

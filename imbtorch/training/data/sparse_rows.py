@@ -1,4 +1,4 @@
-"""Rows of a sparse matrix, for the first layer of a chain: products that skip the zeros."""
+"""Rows of a sparse matrix for the first layer of a chain, whose products skip the zeros."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch import Tensor
 
 __all__ = ["SparseRows", "sparse_products_pay"]
 
-_DENSEST = 0.1  # above, dense products are as fast
+_DENSEST = 0.1  # share of non-zero values above which dense products are as fast
 
 
 def sparse_products_pay(matrix: Any, device: torch.device) -> bool:
-    """Whether products with these rows are faster when zeros are skipped."""
+    """Return whether products with these rows are faster when zeros are skipped."""
     size = matrix.shape[0] * matrix.shape[1]
     has_kernel = device.type == "cpu" and torch.backends.mkl.is_available()
     return bool(has_kernel and matrix.nnz < _DENSEST * size)
@@ -24,7 +24,7 @@ def sparse_products_pay(matrix: Any, device: torch.device) -> bool:
 
 @cache
 def _silence_beta_warning() -> None:
-    with warnings.catch_warnings():  # torch says once that its sparse rows are in beta state
+    with warnings.catch_warnings():  # torch warns once that its CSR tensors are in beta state
         warnings.simplefilter("ignore")
         torch.sparse_csr_tensor(torch.tensor([0, 0]), torch.tensor([]).int(), torch.tensor([]))
 
@@ -45,7 +45,7 @@ class SparseRows:
     Parameters
     ----------
     matrix : CSR matrix of shape (b, n_features)
-        Of the type that the net computes in.
+        Rows in the dtype that the net computes in.
     """
 
     def __init__(self, matrix: Any) -> None:
@@ -61,13 +61,13 @@ class SparseRows:
         return SparseRows(self.matrix[rows])
 
     def times(self, dense: Tensor) -> Tensor:
-        """Product with a dense matrix, ``(b, n_features) @ (n_features, k)``."""
+        """Return the product with a dense matrix, ``(b, n_features) @ (n_features, k)``."""
         return torch.mm(_as_tensor(self.matrix), dense)
 
     def transposed_times(self, dense: Tensor, out: Tensor) -> None:
         """Write the product of the transpose with a dense matrix, ``(n_features, k)``, to ``out``.
 
-        Quickest where ``out`` is contiguous.
+        This is fastest if ``out`` is contiguous.
         """
         columns = _as_tensor(self.matrix.T.tocsr())
         if out.is_contiguous():

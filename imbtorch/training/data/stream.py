@@ -10,70 +10,71 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from imbtorch._common.memo import Memo
 from imbtorch._data.dataset_items import collate
 from imbtorch._data.datasets_as_rows import DatasetStream
-from imbtorch._data.targets import encode_known_labels, encode_label_matrix
-from imbtorch.training.data.arrays import cast_tensor
-from imbtorch.training.data.loading import open_loader
-from imbtorch.training.data.order import RowOrder
-from imbtorch.training.data.rows import Rows, as_features, batch_sizes
+from imbtorch._tasks.base import ClassificationTask, RowWeights
+from imbtorch.training.data.features import Features
+from imbtorch.training.data.loading import cast_tensor, open_loader
+from imbtorch.training.data.mixing import Mixing
+from imbtorch.training.data.rows import RowOrder, WeightedRows, batch_sizes
 
-__all__ = ["StreamOrder", "StreamRows", "rows_in_order"]
+__all__ = ["StreamOrder", "StreamRows"]
 
 Batch = tuple[Tensor, Tensor, Tensor | None]
 
 
 class StreamOrder(RowOrder):
-    """Stands for the order of rows that nobody chooses.
+    """The order of rows that nobody chooses.
 
     Parameters
     ----------
     n_rows : int
-        Rows of an epoch.
+        Number of rows of an epoch.
     """
 
     def __init__(self, n_rows: int) -> None:
         self.n_rows = n_rows
 
     def shuffled(self, epoch: int) -> Tensor:
-        """As many positions as rows, which take no memory and mean nothing."""
+        """Return as many positions as rows; they take no memory and have no meaning."""
         return torch.zeros(1, dtype=torch.int8).expand(self.n_rows)
 
+    def chosen(self, order: NDArray[np.integer[Any]]) -> Tensor:
+        """Raise ValueError: the rows of a stream cannot be chosen."""
+        raise ValueError("The rows of an IterableDataset cannot be chosen by position.")
 
-class StreamRows(Rows):
+
+class StreamRows(WeightedRows):
     """Training rows in the order in which a Dataset yields them.
 
     Parameters
     ----------
     stream : DatasetStream
         The Dataset, and what it holds.
-    task : {"classes", "labels"}
+    task : ClassificationTask
         What the targets are.
-    weights : ndarray of shape (n_classes,) or None
-        Factor of ``sample_weight`` for each class; of labels, (1,).
+    weights : RowWeights
+        Factor of ``sample_weight`` for each class, ``(n_classes,)``, for labels ``(1,)``; and the
+        factors of the terms of each label.
     dtype : torch.dtype
-        Type to compute in.
+        Dtype to compute in.
     device : torch.device
-        Where to compute.
-    label_weight : ndarray of shape (l, 2) or None, default=None
-        Factors of the terms of each label where it is 0 and where it is 1.
+        Device to compute on.
     """
 
     def __init__(
         self,
         stream: DatasetStream,
-        task: str,
-        weights: NDArray[Any] | None,
+        task: ClassificationTask,
+        weights: RowWeights,
         dtype: torch.dtype,
         device: torch.device,
-        label_weight: NDArray[Any] | None = None,
     ) -> None:
-        self.stream, self.task, self.dtype, self.device = stream, task, dtype, device
-        self.classes = stream.counts.classes
-        self.n_labels = len(self.classes) if task == "labels" else 0
-        self.mixing, self.passes = None, 0
-        self.set_weights(weights, label_weight)
+        super().__init__(weights.rows, weights.labels, dtype, device)
+        self.stream, self.task = stream, task
+        self.features: Features | None = None
+        self.mixing: Mixing | None = None
+        self.passes = 0
 
     def __len__(self) -> int:
         """Count the rows."""
@@ -81,13 +82,13 @@ class StreamRows(Rows):
 
     @property
     def can_stay_sparse(self) -> bool:
-        """Whether batches of sparse rows are there, and pay."""
+        """Whether batches of sparse rows are available, and faster than dense ones."""
         return False
 
     def batches(
         self, order: Tensor, batch_size: int, *, sparse: bool = False
     ) -> Iterator[tuple[Any, Any, Tensor]]:
-        """Yield ``(x, target, share)`` as :class:`Rows` does, in the order of the Dataset.
+        """Yield ``(x, target, share)`` as :class:`ArrayRows` does, in the order of the Dataset.
 
         Raises
         ------
@@ -103,12 +104,13 @@ class StreamRows(Rows):
             self.passes,
             batch_size=batch_size,
         )
-        n_terms = max(self.n_labels, 1)
+        n_labels = self.task.n_labels
+        n_terms = max(n_labels, 1)
         for x, target, weight in _of_size(self._read(loader), batch_size):
             size = len(x) * n_terms
             share = x.new_full((len(x),), 1 / size) if weight is None else weight / size
             batch = x, target, share
-            yield self._of_labels(batch) if self.n_labels else batch
+            yield self._share_of_labels(batch) if n_labels else batch
 
     def _read(self, loader: Any) -> Iterator[Batch]:
         """Encode, weigh and count the rows; those of weight 0 are absent."""
@@ -131,15 +133,9 @@ class StreamRows(Rows):
     def _encoded(self, x: Tensor, y: NDArray[Any], own: NDArray[Any] | None) -> Batch:
         x = cast_tensor(x, self.dtype).to(self.device, non_blocking=True)
         weight = None if own is None else torch.from_numpy(own).to(self.device, self.dtype)
-        if self.n_labels:
-            labels = encode_label_matrix(y).toarray()
-            target = torch.from_numpy(labels).to(self.device, self.dtype)
-            codes = torch.zeros(len(x), dtype=torch.int64, device=self.device)
-        else:
-            known = encode_known_labels(y.ravel(), self.classes)
-            target = codes = torch.from_numpy(known).to(self.device, torch.int64)
+        target = self.task.batch_of(y, self.dtype).to(self.device)
         if self.weights is not None:
-            factor = self.weights[codes]
+            factor = self.task.factors(self.weights, target)
             weight = factor if weight is None else factor * weight
         if weight is None or bool(weight.all()):
             return x, target, weight
@@ -196,34 +192,3 @@ def _cut(rows: Batch, start: int, stop: int) -> Batch:
     x, target, weight = rows
     part = slice(start, stop)
     return x[part], target[part], None if weight is None else weight[part]
-
-
-def rows_in_order(
-    part: Any, weights: tuple[Any, Any], seed: int, net: Any, memo: Memo
-) -> tuple[Rows, RowOrder]:
-    """Training rows of a net and their order, from a part of an array or from a stream.
-
-    Parameters
-    ----------
-    part : TrainingSplit or DatasetStream
-        The data.
-    weights : tuple
-        Of the rows, or of a stream's classes; and of the labels. None where all are alike.
-    seed : int
-        Of the order.
-    net : Net
-        To be trained.
-    memo : Memo
-        What fits on the same data need once.
-
-    Returns
-    -------
-    Rows, RowOrder
-    """
-    device = torch.device(net.device)
-    if isinstance(part, DatasetStream):
-        rows: Rows = StreamRows(part, net.task, weights[0], net.dtype, device, weights[1])
-        return rows, StreamOrder(len(rows))
-    features = memo.once(as_features, (part.X, net.dtype, device))
-    rows = Rows(features, part.targets, weights[0], net.dtype, device, weights[1])
-    return rows, memo.once(RowOrder, (part.index, part.n_rows, seed, device))

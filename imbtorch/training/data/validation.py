@@ -11,35 +11,10 @@ from scipy import sparse
 from skorch.dataset import Dataset
 from torch.utils.data import Subset
 
-from imbtorch._common.memo import Memo
-from imbtorch.training.data.features import ChosenFeatures, Features
-from imbtorch.training.data.rows import Rows, as_features
+from imbtorch.training.data.features import ChosenFeatures, as_features
+from imbtorch.training.data.rows import ArrayRows, Rows
 
-__all__ = ["Validation", "rows_to_score"]
-
-
-def rows_to_score(X: Any, valid: NDArray[Any], net: Any, trained: Any, memo: Memo) -> Features:
-    """View the validation rows of ``X``, for a scorer; they are not copied.
-
-    Parameters
-    ----------
-    X : ndarray, CSR matrix or DatasetRows of shape (n, ...)
-        All rows.
-    valid : ndarray of int
-        Positions of the validation part.
-    net : Net
-        To be scored.
-    trained : object
-        What the net trains on: ``X``, or what a sampler made of it.
-    memo : Memo
-        Holds the features to train on.
-    """
-    device = torch.device(net.device)
-    if trained is X:
-        features = memo.once(as_features, (X, net.dtype, device))
-    else:
-        features = as_features(X, net.dtype, device, resident=False)
-    return ChosenFeatures(features, valid, device)
+__all__ = ["Validation"]
 
 
 class Validation:
@@ -78,10 +53,10 @@ class Validation:
             "dataset_train": whole if train is None else Subset(whole, train.tolist()),
             "dataset_valid": None if valid is None else Subset(whole, valid.tolist()),
         }
-        self.rows = None
+        self.rows: Rows | None = None
         if valid is not None:
             features = ChosenFeatures(as_features(X, dtype, device), valid, device)
-            self.rows = Rows(features, targets[valid], None, dtype, device)
+            self.rows = ArrayRows(features, targets[valid], None, dtype, device)
 
     def show(self, net: Any, train_loss: float, hooks: frozenset[str]) -> float | None:
         """Show the end of an epoch to skorch's callbacks; return the validation loss, if any."""

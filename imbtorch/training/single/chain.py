@@ -1,9 +1,9 @@
-"""Back-propagation through a plain chain of layers, without a graph.
+"""Back-propagation through a plain chain of layers, without an autograd graph.
 
-For a small net most of a training step is autograd's own work: building a node per operation,
-walking them, accumulating. A ``torch.nn.Sequential`` of linear layers, activations and dropout
-needs none of it, because its backward pass is its forward pass read from the end. Values and
-gradients are those of autograd; anything that is not such a chain goes through autograd.
+For a small net autograd's own work takes most of a training step: it builds a node for each
+operation, visits the nodes and accumulates gradients. A ``torch.nn.Sequential`` of linear layers,
+activations and dropout does not need this, because its backward pass visits the same layers in
+reverse order. Values and gradients are equal to those of autograd. All other modules use autograd.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["Activation", "Chain", "Dropout", "has_hooks", "plain_layers"]
 _aten = torch.ops.aten
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 
-# backward of each activation: (gradient, input, output, layer) -> gradient
+# derivative of each activation: (gradient, input, output, layer) -> gradient
 _ACTIVATIONS: dict[type[nn.Module], Callable[[Tensor, Tensor, Tensor, Any], Tensor]] = {
     nn.ReLU: lambda g, x, y, _: _aten.threshold_backward.default(g, y, 0),
     nn.SiLU: lambda g, x, y, _: _aten.silu_backward.default(g, x),
@@ -43,7 +43,7 @@ class _Layer(Protocol):
 
 
 class _Linear:
-    """``y = x W^T + b``; gradients are written straight into ``weight.grad`` and ``bias.grad``."""
+    """A linear layer that writes its gradients directly into ``weight.grad`` and ``bias.grad``."""
 
     def __init__(self, layer: nn.Linear) -> None:
         self.layer = layer
@@ -68,31 +68,31 @@ class _Linear:
 
 
 class Activation:
-    """A non-linearity and its derivative."""
+    """An activation function and its derivative."""
 
     def __init__(self, layer: nn.Module) -> None:
         self.layer, self.derivative = layer, _ACTIVATIONS[type(layer)]
         self.apply = layer.forward
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the layer, and remember what its derivative needs."""
+        """Apply the layer, and keep input and output for its derivative."""
         self.x = x
         self.y = cast(Tensor, self.apply(x))
         return self.y
 
     def backward(self, gradient: Tensor, first: bool) -> Tensor:
-        """Gradient by the input, from that by the output."""
+        """Return the gradient by the input, given the gradient by the output."""
         return self.derivative(gradient, self.x, self.y, self.layer)
 
 
 class Dropout:
-    """Zero units at random, scale up the others."""
+    """Dropout: set random units to zero and scale up the others."""
 
     def __init__(self, layer: Any) -> None:
         self.p: float = layer.p
 
     def forward(self, x: Tensor) -> Tensor:
-        """Draw a mask, and apply it."""
+        """Draw a mask and apply it to the input."""
         y, self.mask = _aten.native_dropout.default(x, self.p, True)
         return cast(Tensor, y)
 
@@ -105,7 +105,7 @@ class Dropout:
 
 
 def has_hooks(module: nn.Module) -> bool:
-    """Tell whether somebody watches or changes what goes through a module."""
+    """Return whether a module has forward or backward hooks."""
     return bool(
         module._forward_hooks
         or module._forward_pre_hooks
@@ -130,17 +130,18 @@ def _is_plain(layer: nn.Module) -> bool:
 
 
 def plain_layers(module: nn.Module) -> list[nn.Module] | None:
-    """Take a module apart into linear layers, activations and dropout.
+    """Split a module into linear layers, activations and dropout.
 
     Parameters
     ----------
     module : torch.nn.Module
-        Any.
+        Module of any class.
 
     Returns
     -------
     list of torch.nn.Module or None
-        In forward order, a linear one first; None where the module is anything else.
+        Layers in forward order, of which the first is linear; None if the module has other layers
+        or does anything else.
     """
     parts = list(module) if type(module) is nn.Sequential else []
     tensors = [p for part in parts for p in part.parameters()]
@@ -148,7 +149,7 @@ def plain_layers(module: nn.Module) -> list[nn.Module] | None:
         parts
         and not has_hooks(module)
         and all(map(_is_plain, parts))
-        and len({id(p) for p in tensors}) == len(tensors)  # a shared one accumulates
+        and len({id(p) for p in tensors}) == len(tensors)  # gradients of a shared one add up
         and type(parts[0]) is nn.Linear
     )
     return parts if plain else None
@@ -160,7 +161,7 @@ class Chain:
     Parameters
     ----------
     layers : list of _Layer
-        In forward order; made by :meth:`of`.
+        Layers in forward order; :meth:`of` creates them.
     """
 
     def __init__(self, layers: list[_Layer]) -> None:
@@ -168,7 +169,7 @@ class Chain:
 
     @classmethod
     def of(cls, module: nn.Module) -> Chain | None:
-        """Take a module apart, or return None where it is not a plain chain."""
+        """Split a module into its layers; return None if it is not a plain chain."""
         parts = plain_layers(module)
         if parts is None:
             return None
@@ -183,10 +184,11 @@ class Chain:
         return cls(layers)
 
     def store_by_feature(self, *, fresh: bool) -> bool:
-        """Lay out the first weight matrix feature by feature, as products with sparse rows read it.
+        """Store the first weight matrix feature by feature, which speeds up sparse products.
 
-        Its values and shape stay; what an optimizer remembers has the layout of the weights, so
-        that they may be moved only while it is ``fresh``. Tell whether it is so laid out.
+        Values and shape stay the same. The optimizer state has the memory layout of the weights,
+        so the layout may change only while the optimizer is ``fresh``. Return whether the matrix
+        is stored feature by feature.
         """
         weight = cast(_Linear, self.layers[0]).layer.weight
         if fresh and not weight.t().is_contiguous():
@@ -206,13 +208,14 @@ class Chain:
         Parameters
         ----------
         x : Tensor or SparseRows of shape (b, n_features)
-            A batch.
+            Features of the batch.
         loss : callable(output) -> scalar Tensor
-            Loss of the batch; autograd differentiates it, so that it may be any.
-        share : Tensor of shape (b,); of labels (b, 1) or (b, l)
+            Loss of the batch, which autograd differentiates.
+        share : Tensor of shape (b,); with labels (b, 1) or (b, l)
             Factor of each row, or of each label, in that loss.
         closed_form : callable(output) -> (losses, gradient) or None
-            Loss of each row (of each label) and its gradient, where the loss knows it.
+            Function that returns the loss of each row (of each label) and its gradient, or None
+            if the loss has no closed form.
 
         Returns
         -------

@@ -1,9 +1,8 @@
-"""Epochs of a single net that several processes train, each on its rows of every batch.
+"""Train one net in several processes, each of which computes a part of every batch.
 
-All of them hold the data, and make the same plan: a batch is that of one process, of which each
-takes a part. Gradients are of sums over rows whose shares are those of the whole batch, so that
-adding them up is all there is to do; what follows (clipping, sharpness, the optimizer, averages) is
-the same everywhere.
+Every process holds all of the data and plans the same batches. Each row keeps its share in the
+whole batch, so that the sum of the gradients of all processes is the gradient of the batch. All
+later steps (clipping, sharpness, the optimizer, averages) are the same in every process.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ class DistributedEngine(SingleEngine):
     Parameters
     ----------
     runs : sequence of one Run
-        That of the net, with the processes.
+        Run of the net, which holds the group of processes.
     """
 
     def __init__(self, runs: Sequence[Run]) -> None:
@@ -60,11 +59,11 @@ class DistributedEngine(SingleEngine):
         return total
 
     def _attempt(self, act: Callable[[], Any]) -> Any:
-        """Keep what goes wrong until the gradients are summed: there the others meet it."""
+        """Defer an error to the all-reduce, so that every process raises it."""
         try:
             return act()
         except Exception as error:
-            if self.run.processes.failed:  # they know
+            if self.run.processes.failed:  # the others know already
                 raise
             return _Failure(error)
 
@@ -75,7 +74,10 @@ class _Failure:
 
 
 def _evaluate(gradients: Any, batch: Any, *others: Any) -> Tensor | None:
-    """Write the gradients of the own rows; None where there are none."""
+    """Compute the gradients of this process's rows in place; return their loss, None for no rows.
+
+    Raise an error that was deferred until now.
+    """
     for result in (gradients, batch, *others):
         if isinstance(result, _Failure):
             raise result.error
@@ -84,10 +86,10 @@ def _evaluate(gradients: Any, batch: Any, *others: Any) -> Tensor | None:
 
 
 class _Summed:
-    """Gradients and loss of a batch, summed over the processes in one buffer.
+    """Sum the gradients and the loss of a batch over the processes in one buffer.
 
-    Behind the gradients it holds, for each parameter, how many processes have one, and then the
-    loss, the failures and the interruptions.
+    After the gradients the buffer holds for each parameter the number of processes that have a
+    gradient, then the loss, the number of failures and the number of interruptions.
     """
 
     def __init__(
@@ -102,14 +104,14 @@ class _Summed:
         self.parts = [part.view(p.shape) for part, p in zip(parts, params, strict=True)]
 
     def __call__(self, evaluate: Callable[[], Tensor | None]) -> Tensor:
-        """Evaluate the own gradients, and replace them by the sums; return the loss of the batch.
+        """Compute this process's gradients, replace them by the sums, and return the batch's loss.
 
         Raises
         ------
         Exception
-            In every process, if ``evaluate`` fails in one.
+            In every process, if ``evaluate`` fails in one of them.
         KeyboardInterrupt
-            In every process, if Ctrl-C came to one.
+            In every process, if one of them has received Ctrl-C.
         """
         processes, error = self.processes, None
         self.buffer.zero_()
@@ -123,7 +125,7 @@ class _Summed:
             self.counts[-2] = 1
         self.counts[-1] = float(processes.interrupted)
         processes.sum(self.buffer)
-        *owners, _, failures, interruptions = self.counts.tolist()  # the only look at a device
+        *owners, _, failures, interruptions = self.counts.tolist()  # the only wait for the device
         if failures:
             processes.exchange(None, error)
         if interruptions:
@@ -143,7 +145,7 @@ class _Summed:
     @torch.no_grad()
     def _read(self, owners: list[float]) -> None:
         for part, param, n in zip(self.parts, self.params, owners, strict=True):
-            if not n:  # as in one process: the optimizer passes over it
+            if not n:  # the optimizer skips this parameter, as it would in a single process
                 param.grad = None
             elif param.grad is None:
                 param.grad = torch.empty_like(param).copy_(part)
@@ -161,21 +163,21 @@ def own_batches(
     rows : Rows
         Training rows.
     order : Tensor of int, shape (m,)
-        Those of the epoch, as one process would see them.
+        Positions of the rows of the epoch, the same in every process.
     batch_size : int
-        Rows of a whole batch.
+        Number of rows of a whole batch.
     processes : Processes
-        All of them.
+        The group of processes.
     sparse : bool, default=False
-        As for :meth:`Rows.batches`.
+        Whether rows may stay sparse; see :meth:`Rows.batches`.
 
     Yields
     ------
     tuple (x, target, share), or None
-        As :meth:`Rows.batches`, the shares those of the whole batch; None where no row of a batch
-        is left for this process.
+        Part of the batch, in the form of :meth:`Rows.batches`; shares refer to the whole batch.
+        None if this process has no row of the batch.
     """
-    if rows.mixing is not None:  # a row may be mixed with any of the batch
+    if rows.mixing is not None:  # a row may be mixed with any other row of the batch
         for x, target, share in rows.batches(order, batch_size):
             part = processes.part(len(x))
             empty = part.start == part.stop
@@ -200,17 +202,18 @@ def own_batches(
 
 
 def ready(run: Run) -> None:
-    """See that the processes can train a net together, and start from the same.
+    """Check that the processes can train a net together, and give them the same initial values.
 
     Parameters
     ----------
     run : Run
-        Of the net. In one process nothing is done.
+        Run of the net. In a single process nothing is done.
 
     Raises
     ------
     ValueError
-        If something looks at whole batches, or the module or the checkpoint is not the same.
+        If the module, the loss or a callback looks at whole batches, or if module or checkpoint
+        differ between the processes.
     """
     processes, net = run.processes, run.net
     if processes.size == 1:
@@ -230,5 +233,5 @@ def ready(run: Run) -> None:
     for place, monitor in enumerate(run.monitors):
         if isinstance(monitor, ProgressBar) and processes.rank > 0:
             run.monitors[place] = Monitor()
-        if isinstance(monitor, BestEpoch):  # to the bit, whatever the machines are
+        if isinstance(monitor, BestEpoch):  # all use the same score, even on unlike machines
             monitor.score = partial(processes.of_first, monitor.score)

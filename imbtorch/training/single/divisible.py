@@ -1,4 +1,4 @@
-"""Whether a batch may be computed in parts: at different times, or by different processes."""
+"""Check whether a batch may be computed in parts, one after the other or in several processes."""
 
 from __future__ import annotations
 
@@ -9,29 +9,28 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
-from imbtorch.training.data.observers import observing_layers
 from imbtorch.training.net import Net
 
 __all__ = ["indivisible_because"]
 
 
 def indivisible_because(net: Net, *, hooked: bool) -> str | None:
-    """Say why the gradient of a batch is not the sum of those of its parts; None where it is.
+    """Return why the gradient of a batch is not the sum of the gradients of its parts.
 
     Parameters
     ----------
     net : Net
-        To be trained.
+        Net to be trained.
     hooked : bool
         Whether callbacks look at batches.
 
     Returns
     -------
     str or None
-        A main clause.
+        The reason as a main clause, to be used in messages; None if the gradients add up.
     """
     module, loss = net.module_, net.criterion_
-    watching = observing_layers(module)
+    watching = net.observing_layers()
     norms = [
         layer
         for layer in module.modules()
@@ -51,20 +50,15 @@ def indivisible_because(net: Net, *, hooked: bool) -> str | None:
 
 @torch.no_grad()
 def _compares_rows(net: Net) -> bool:
-    """Try whether the loss of random rows is the sum over them."""
+    """Return whether a trial shows that the loss of random rows is not the sum over the rows."""
     n, width = 12, net.n_outputs
     loss = copy.deepcopy(net.criterion_).train(True)
     loss.set_epoch(2**31)  # past any warm-up
     before = _values(loss)
     draw = torch.Generator().manual_seed(0)
     output = torch.randn(n, width, generator=draw, dtype=net.dtype).to(net.device)
-    target = torch.randn(n, width, generator=draw, dtype=net.dtype).to(net.device)
-    if net.task == "classes":
-        target = torch.arange(n, device=net.device) % width
-    elif net.task == "labels":
-        target = (target > 0).to(net.dtype)
-    terms = n * width if net.task == "labels" else n
-    share = output.new_full((n, 1) if net.task == "labels" else (n,), 1 / terms)
+    values = torch.randn(n, width, generator=draw, dtype=net.dtype).to(net.device)
+    target, share = net.task.example_targets(values), net.task.even_share(output)
 
     def value(rows: slice) -> float:
         return float(loss.batch_loss(output[rows], target[rows], share[rows]))

@@ -27,25 +27,26 @@ class SingleEngine:
     Parameters
     ----------
     runs : sequence of one Run
-        That of the net.
+        The training of the net.
     """
 
     def __init__(self, runs: Sequence[Run]) -> None:
         (self.run,) = runs
         self.net = net = self.run.net
+        recipe = self.run.recipe
         self.in_parts: InParts | None = None
-        if self.run.on_oom == "split":
+        if recipe.on_oom == "split":
             check_divisible(net, hooked=bool(self.run.hooks))
             self.in_parts = InParts([p for _, p in net.get_all_learnable_params()])
         self.takes_sparse = self.run.rows.can_stay_sparse and self._lays_out_for_sparse()
-        self.rate = LearningRate(net.optimizer_, self.run.lr_schedule, self.run.epochs)
+        self.rate = LearningRate(net.optimizer_, self.run.lr_schedule, recipe.epochs)
         self.steps = Steps(
             net.module_,
             net.optimizer_,
-            self.run.epochs,
-            clipping=self.run.clipping,
-            sharpness=self.run.sharpness,
-            averaging=self.run.averaging,
+            recipe.epochs,
+            clipping=recipe.clipping,
+            sharpness=recipe.sharpness,
+            averaging=recipe.averaging,
         )
 
     def epoch(self, runs: Sequence[Run], epoch: int) -> list[tuple[float, bool]]:
@@ -77,14 +78,14 @@ class SingleEngine:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Restore a state from a checkpoint."""
         if self.steps.average is not None:
             self.steps.average.restore(state["average"])
         if self.in_parts is not None:
             self.in_parts.n_parts = state["n_parts"]
 
     def averaged(self, run: Run) -> bool:
-        """Tell whether the net holds an average of its weights."""
+        """Return whether the net holds an average of its weights."""
         average = self.steps.average
         return average is not None and bool(average.count)
 

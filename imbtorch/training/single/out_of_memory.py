@@ -1,4 +1,4 @@
-"""A batch that does not fit into the memory is computed in parts, with the same gradient."""
+"""Compute a batch that does not fit into the memory in parts, with the same gradient."""
 
 from __future__ import annotations
 
@@ -19,36 +19,36 @@ Gradients = Callable[[Any, Any, Tensor], Tensor]
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error says that memory ran out, on an accelerator or on the CPU.
+    """Return whether an error means that memory ran out, on an accelerator or on the CPU.
 
     Parameters
     ----------
     error : BaseException
-        As raised by torch.
+        Error that torch raised.
 
     Returns
     -------
     bool
-        True also where torch has no class of its own for it and only the message tells.
+        Whether memory ran out. On the CPU only the text of torch's error shows it.
     """
     told = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
     return told or isinstance(error, torch.OutOfMemoryError | MemoryError)
 
 
 def check_divisible(net: Net, *, hooked: bool) -> None:
-    """Complain of a net whose gradient is not the sum of those of parts of the batch.
+    """Raise ValueError if the gradient of a batch is not the sum of the gradients of its parts.
 
     Parameters
     ----------
     net : Net
-        To be trained.
+        Net to be trained.
     hooked : bool
         Whether callbacks look at batches.
 
     Raises
     ------
     ValueError
-        If the module or the loss looks at the whole batch, or a callback does.
+        If the module, the loss or a callback looks at whole batches.
     """
     reason = indivisible_because(net, hooked=hooked)
     if reason is not None:
@@ -59,22 +59,22 @@ def check_divisible(net: Net, *, hooked: bool) -> None:
 
 
 class InParts:
-    """Compute the gradients of a batch whole or, once memory has run out, in parts.
+    """Compute the gradients of a whole batch or, after memory has run out, of its parts.
 
-    Every row keeps its share of the whole batch, so that the gradients of the parts add up to the
-    gradient of the batch. The number of parts doubles whenever memory runs out, and stays.
+    Every row keeps its share in the whole batch, so that the gradients of the parts add up to the
+    gradient of the batch. The number of parts doubles whenever memory runs out, and never falls.
 
     Parameters
     ----------
     params : list of Tensor
-        What is trained.
+        Parameters that are trained.
 
     Attributes
     ----------
     gradients : callable(x, target, share) -> Tensor
-        Writes the gradients of a batch into the parameters and returns its loss.
+        Function that writes the gradients of a batch into the parameters and returns its loss.
     n_parts : int
-        How many parts a batch has now.
+        Present number of parts of a batch.
     """
 
     gradients: Gradients
@@ -83,21 +83,21 @@ class InParts:
         self.params, self.n_parts = params, 1
 
     def __call__(self, x: Any, target: Any, share: Tensor) -> Tensor:
-        """Write the gradients of a batch and return its loss."""
+        """Write the gradients of a batch into the parameters, and return its loss."""
         while True:
             try:
                 return self._computed(x, target, share)
             except Exception as error:
                 if not is_out_of_memory(error) or self.n_parts >= len(x):
                     raise
-            # outside of the handler, where the error holds what had been computed so far
+            # outside the except block: inside it, the error would keep tensors in memory
             self.n_parts = min(2 * self.n_parts, len(x))
             gc.collect()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             warnings.warn(
                 f"Memory ran out on a batch of {len(x)} rows; it is computed in {self.n_parts} "
-                "parts, with the same gradient. A smaller batch_size trains another model.",
+                "parts, with the same gradient. A smaller batch_size would train another model.",
                 UserWarning,
                 stacklevel=2,
             )
@@ -122,7 +122,7 @@ class InParts:
 
 
 def _plus(total: Any, gradient: Tensor | None) -> Any:
-    """Add a gradient, which the next part will overwrite, to a sum of its own."""
+    """Add a gradient to a separate sum, because the next part overwrites the gradient."""
     if gradient is None:
         return total
     return gradient.clone() if total is None else total.add_(gradient)

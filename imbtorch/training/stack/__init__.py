@@ -1,4 +1,4 @@
-"""Many nets trained as one: their parameters lie in one tensor, and a step moves all of them."""
+"""Train many nets as one stack: one tensor holds their parameters, and a step updates all nets."""
 
 from __future__ import annotations
 

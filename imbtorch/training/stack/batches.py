@@ -1,7 +1,8 @@
-"""Batches of many nets side by side: each net has rows, order and weights of its own.
+"""Batches of several nets at once: each net has its own rows, row order and row weights.
 
-A batch of a segment, neighbouring nets whose batches have equally many rows, is cut from a block of
-many, as for a single net. Nets that see the same rows in the same order share what is gathered.
+Neighbouring nets whose batches have the same number of rows form a segment. The batches of a
+segment are cut from a larger block of rows, as for a single net. Nets that see the same rows in
+the same order share the gathered rows.
 """
 
 from __future__ import annotations
@@ -22,22 +23,22 @@ __all__ = ["Batch", "batches", "streams_of"]
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of neighbouring nets.
+    """One batch of each of several neighbouring nets.
 
     Attributes
     ----------
     nets : slice
-        Which nets.
+        Positions of the nets in the stack.
     step : int
-        Which batch of the epoch.
+        Number of the batch in the epoch, from 0.
     size : int
-        Rows of each net.
+        Number of rows of each net.
     x : Tensor of shape (n, size, ...)
-        Features.
+        Features of the rows.
     target : Tensor of shape (n, size), (n, size, l) or (n, size, k)
-        Class codes, labels or values.
-    share : Tensor of shape (n, size); of labels (n, size, 1) or (n, size, l)
-        Weights divided by the number of terms.
+        Class codes, labels or values of the rows.
+    share : Tensor of shape (n, size); with labels (n, size, 1) or (n, size, l)
+        Weights of the rows divided by the number of terms in the loss.
     """
 
     nets: slice
@@ -49,13 +50,13 @@ class Batch:
 
 
 def streams_of(runs: Sequence[Run]) -> list[int]:
-    """Give runs that see the same rows in the same order, in this epoch, the same number."""
+    """Give equal numbers to runs that see the same rows in the same order in this epoch."""
     known: dict[tuple[int, int, int], list[tuple[int, Tensor]]] = {}
     numbers = []
     count = 0
     for run in runs:
         order = run.order
-        key = (id(run.rows.features), id(run.rows.given_targets), len(order))
+        key = (id(run.array_rows.features), id(run.array_rows.given_targets), len(order))
         same = (n for n, other in known.get(key, []) if _equal(order, other))
         number = next(same, None)
         if number is None:
@@ -66,7 +67,7 @@ def streams_of(runs: Sequence[Run]) -> list[int]:
 
 
 def _equal(order: Tensor, other: Tensor) -> bool:
-    """Compare two orders, where that needs no wait for a device."""
+    """Return whether two orders are known to be equal, without waiting for a device."""
     return order is other or (order.device.type == "cpu" and torch.equal(order, other))
 
 
@@ -76,14 +77,15 @@ def batches(runs: Sequence[Run], batch_size: int) -> Iterator[Batch]:
     Parameters
     ----------
     runs : sequence of Run
-        With the rows of the epoch in ``order``.
+        Runs of the nets; their ``order`` holds the rows of the epoch.
     batch_size : int
-        Rows of a batch; a last one may have less, or one more.
+        Number of rows of a batch; the last batch may have fewer, or one more.
 
     Yields
     ------
     Batch
-        Step after step; runs out of step with their neighbours have batches of their own.
+        Batches in the order of the steps. Nets whose batches have another number of rows than
+        those of their neighbours get separate batches.
     """
     sizes = [batch_sizes(len(run.order), batch_size) for run in runs]
     streams = streams_of(runs)
@@ -106,7 +108,7 @@ def _segment(
     size: int,
     batch_size: int,
 ) -> Iterator[Batch]:
-    """Batches of one segment; those before were full."""
+    """Yield the batches of one segment; all earlier batches must have been full."""
     members = runs[nets]
     distinct: dict[int, Run] = {}
     for number, run in zip(streams[nets], members, strict=True):
@@ -116,7 +118,7 @@ def _segment(
     if len(distinct) < len(members):
         index = [place[number] for number in streams[nets]]
         which = torch.tensor(index, device=members[0].device)
-    row_bytes = members[0].rows.features.row_bytes
+    row_bytes = members[0].array_rows.features.row_bytes
     n_steps = max(1, BLOCK_BYTES // (row_bytes * size * len(distinct)))
     for begin in range(first, stop, n_steps):
         n = min(n_steps, stop - begin)
@@ -132,15 +134,15 @@ def _segment(
 
 
 def _gather(runs: Sequence[Run], rows: slice, n_steps: int) -> tuple[Tensor, Tensor]:
-    """Features and targets of ``n_steps`` batches of each run, ``(n_steps, n_runs, size, ...)``."""
+    """Gather features and targets of ``n_steps`` batches, ``(n_steps, n_runs, size, ...)``."""
     orders = [run.order[rows].reshape(n_steps, -1) for run in runs]
-    features = {id(run.rows.features) for run in runs}
-    targets = {id(run.rows.given_targets) for run in runs}
+    features = {id(run.array_rows.features) for run in runs}
+    targets = {id(run.array_rows.given_targets) for run in runs}
     if len(features) == len(targets) == 1:
         index = torch.stack(orders, dim=1)
         shape, flat = index.shape, index.reshape(-1)
-        x = _dense(runs[0].rows.features.gather(flat), len(flat))
-        y = _dense(runs[0].rows.targets.gather(flat), len(flat))
+        x = _dense(runs[0].array_rows.features.gather(flat), len(flat))
+        y = _dense(runs[0].array_rows.targets.gather(flat), len(flat))
         return x.reshape(*shape, *x.shape[1:]), y.reshape(*shape, *y.shape[1:])
     pairs = [_gather([run], rows, n_steps) for run in runs]
     return torch.cat([x for x, _ in pairs], dim=1), torch.cat([y for _, y in pairs], dim=1)
@@ -152,28 +154,28 @@ def _dense(block: Any, n: int) -> Tensor:
 
 
 def _shares(runs: Sequence[Run], rows: slice, n_steps: int, target: Tensor) -> Tensor:
-    """Weights of the rows divided by the number of terms, ``(n_steps, n_runs, size)``."""
+    """Divide the weights of the rows by the number of terms, ``(n_steps, n_runs, size)``."""
     size = (rows.stop - rows.start) // n_steps
-    n_terms = size * max(runs[0].rows.targets.n_labels, 1)
-    one = torch.ones((), dtype=runs[0].rows.dtype, device=target.device)
-    if all(run.rows.weights is None for run in runs):
+    n_terms = size * max(runs[0].array_rows.targets.n_labels, 1)
+    one = torch.ones((), dtype=runs[0].array_rows.dtype, device=target.device)
+    if all(run.array_rows.weights is None for run in runs):
         return torch.div(one, n_terms).expand(n_steps, len(runs), size)
     even = one.expand(n_steps, size)
     weights = [
         even
-        if run.rows.weights is None
-        else run.rows.weights.index_select(0, run.order[rows]).reshape(n_steps, size)
+        if run.array_rows.weights is None
+        else run.array_rows.weights.index_select(0, run.order[rows]).reshape(n_steps, size)
         for run in runs
     ]
     return torch.div(torch.stack(weights, dim=1), n_terms)
 
 
 def _of_labels(runs: Sequence[Run], share: Tensor, labels: Tensor) -> Tensor:
-    """Shares of the labels of each row, where the targets are labels."""
-    if not runs[0].rows.targets.n_labels:
+    """Expand the shares of the rows to shares of their labels, if the targets are labels."""
+    if not runs[0].array_rows.targets.n_labels:
         return share
     share = share.unsqueeze(2)
-    weights = [run.rows.label_weight for run in runs]
+    weights = [run.array_rows.label_weight for run in runs]
     if all(weight is None for weight in weights):
         return share
     ones = torch.ones((labels.shape[2], 2), dtype=share.dtype, device=share.device)

@@ -1,4 +1,4 @@
-"""Epochs of many nets at once: a step moves all of them."""
+"""Train many nets at once: every step updates all of them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class StackedEngine:
     Parameters
     ----------
     runs : sequence of Run
-        Those with as many rows should be neighbours.
+        Runs of the nets. Runs with the same number of rows should be neighbours.
     """
 
     def __init__(self, runs: Sequence[Run]) -> None:
@@ -48,17 +48,17 @@ class StackedEngine:
 
     @torch.no_grad()
     def _width(self) -> int:
-        """Columns of a module's output."""
+        """Return the number of columns of a module's output."""
         return int(self.runs[0].net.module_.train(False)(self._trial()[0]).shape[1])
 
     def _trial(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the first rows of a net."""
+        """Return the first rows of the first net as one batch."""
         rows = self.runs[0].rows
-        order = torch.arange(min(_TRIAL_ROWS, len(rows)), device=rows.device)
+        order = torch.arange(min(_TRIAL_ROWS, len(rows)), device=self.runs[0].device)
         return next(rows.batches(order, _TRIAL_ROWS))
 
     def _losses(self) -> Losses:
-        """Choose how to evaluate the losses, by a trial."""
+        """Choose how to evaluate the losses; each way is tried on a small batch."""
         _, target, share = self._trial()
         n, kind = len(self.runs), next(iter(self.storage.values.values()))
         shape, own = (n, len(target), self.width), torch.Generator().manual_seed(0)
@@ -69,16 +69,16 @@ class StackedEngine:
     # -- an epoch ----------------------------------------------------------------------------
 
     def epoch(self, runs: Sequence[Run], epoch: int) -> list[tuple[float, bool]]:
-        """Train on the rows of the epoch.
+        """Train all nets for one epoch.
 
         Returns
         -------
         list of (float, bool)
-            Sum of the losses of each run, and whether its weights are finite.
+            For each run the sum of its losses, and whether its weights are finite.
         """
-        if any(map(_changes, runs)):  # what the losses are evaluated with are copies
+        if any(map(_changes, runs)):  # the losses are evaluated with copies of their values
             self.losses = self._losses()
-        self.networks.clear()  # modes of the layers may have changed
+        self.networks.clear()  # layers may have changed between training and evaluation mode
         batch_size = self.runs[0].net.batch_size
         n_steps = [len(batch_sizes(len(run.order), batch_size)) for run in runs]
         self.steps.begin_epoch(runs, epoch, n_steps)
@@ -89,14 +89,14 @@ class StackedEngine:
                 self.steps(batch.nets, batch.step, partial(self._gradients, batch))
         for run, rate in zip(runs, self.steps.last, strict=True):
             for group in run.net.optimizer_.param_groups:
-                group["lr"] = rate  # what the history shows
+                group["lr"] = rate  # the history reads the rate here
         self.steps.show(runs)
         finite = self.storage.finite().to(totals.dtype)
-        told = torch.stack([totals, finite]).tolist()  # the one sync of the epoch
+        told = torch.stack([totals, finite]).tolist()  # the only wait for the device in an epoch
         return [(total, bool(is_finite)) for total, is_finite in zip(*told, strict=True)]
 
     def _gradients(self, batch: Batch) -> Tensor:
-        """Write the gradients of a batch; return the losses of its nets."""
+        """Compute the gradients of a batch in place, and return the losses of its nets."""
         network = self._network(batch.nets)
         output = network.forward(batch.x)
         values, gradient = self.losses(batch.nets, output, batch.target, batch.share)
@@ -109,10 +109,10 @@ class StackedEngine:
             self.networks[key] = self.build(nets)
         return self.networks[key]
 
-    # -- nets that are done ------------------------------------------------------------------
+    # -- finished nets -----------------------------------------------------------------------
 
     def leave(self, runs: Sequence[Run]) -> None:
-        """Give nets their own numbers; the others close ranks."""
+        """Detach finished nets and compact the rest."""
         gone = set(runs)
         rows = [row for row, run in enumerate(self.runs) if run not in gone]
         for run, average in zip(self.runs, self.steps.averages, strict=True):
@@ -126,19 +126,19 @@ class StackedEngine:
             self.losses = self.losses.of([run.net for run in self.runs])
 
     def state(self) -> dict[str, Any]:
-        """Nothing: nets with a checkpoint are trained alone."""
+        """Return nothing, because nets with a checkpoint are trained alone."""
         return {}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Nothing to go on from."""
+        """Do nothing, because nets with a checkpoint are trained alone."""
 
     def averaged(self, run: Run) -> bool:
-        """Tell whether the net holds an average of its weights."""
+        """Return whether the net holds an average of its weights."""
         return run in self.with_average
 
 
 def _changes(run: Run) -> bool:
-    """Tell whether a loss may be another one in each epoch."""
+    """Return whether the loss of a run may change from epoch to epoch."""
     told = type(run.net.criterion_).set_epoch
     return told not in (BaseLoss.set_epoch, BaseRegressionLoss.set_epoch) or any(
         isinstance(monitor, LossSchedule) for monitor in run.monitors

@@ -1,4 +1,4 @@
-"""Which nets can be trained as one, how many of them at a time, and what keeps the others apart."""
+"""Divide nets into stacks: which nets can share a stack, and how many fit into the memory."""
 
 from __future__ import annotations
 
@@ -25,25 +25,28 @@ from imbtorch.training.stack.storage import Storage
 __all__ = ["train_stacked"]
 
 _TRIAL_ROWS = 4
-_COPIES = 7  # of a parameter: value, gradient, two moments, their change, best and last finite one
-# Larger stacks are slower on a CPU: of 130 nets of 64-64 units one took 1.5 times as long in one
-# stack as in three, whose tensors stay in the cache. Few large nets are worth a stack all the same.
+# Copies of a parameter in memory: value, gradient, two moments, their change, best value, last
+# finite value.
+_COPIES = 7
+# Very large stacks are slower on a CPU: 130 nets of 64-64 units took 1.5 times as long in one
+# stack as in three stacks, whose tensors fit into the cache. A few large nets gain from a stack
+# even when they exceed the cache.
 _CACHE_BYTES, _FEW = 2**26, 8
-_PASSES = 3  # tensors of each activation's size: itself, its gradient, and one on the way
+_PASSES = 3  # tensors of each activation's size: the activation, its gradient, a temporary one
 
 
 def train_stacked(runs: Sequence[Run], max_memory: int | None) -> None:
-    """Train runs to their end, as few stacks as there can be.
+    """Train all runs to their end, in as few stacks as possible.
 
-    What goes wrong with one of them is kept in its ``error``; the others go on. Where Ctrl-C ends
-    the training, runs that were not begun are left as they are, ``interrupted``.
+    If one run fails, its ``error`` holds the exception and the others continue. If Ctrl-C ends the
+    training, runs that have not begun are marked as ``interrupted`` and otherwise left unchanged.
 
     Parameters
     ----------
     runs : sequence of Run
-        Any.
+        Runs of the nets to train; their nets may differ in architecture, loss and data.
     max_memory : int or None
-        Bytes that the nets of a stack may take together; None for as many as there are.
+        Largest number of bytes that the nets of a stack may take together; None for no limit.
 
     Raises
     ------
@@ -53,7 +56,7 @@ def train_stacked(runs: Sequence[Run], max_memory: int | None) -> None:
     Warns
     -----
     NotStackedWarning
-        Once, if nets have to be trained one by one; it says why.
+        Once, if nets have to be trained one by one; the message says why.
     """
     if not runs:
         raise ValueError("There is no net to train: got an empty list of runs.")
@@ -81,7 +84,7 @@ def train_stacked(runs: Sequence[Run], max_memory: int | None) -> None:
 
 
 def _train(runs: list[Run]) -> None:
-    """Train a stack, or a single net; what stops it stops no other."""
+    """Train one stack, or a single net; an error ends this training only."""
     try:
         with private_torch_rng(runs[0].seed, runs[0].device):
             train(runs, StackedEngine) if len(runs) > 1 else train(runs)
@@ -110,7 +113,7 @@ def _parts(group: list[Run], max_memory: int | None, reasons: dict[str, None]) -
         size = min(size, max(_FEW, _CACHE_BYTES // need))
     n_parts = -(-len(group) // size)
     size = -(-len(group) // n_parts)  # stacks of about the same size
-    # those that stay in step beside each other
+    # nets with the same rows, and so with the same batches, next to each other
     group = sorted(group, key=lambda run: (-run.n_rows, id(run.rows.features)))
     parts = [group[start : start + size] for start in range(0, len(group), size)]
     for part in parts:
@@ -119,7 +122,7 @@ def _parts(group: list[Run], max_memory: int | None, reasons: dict[str, None]) -
 
 
 def _keep_one_bar(runs: Sequence[Run]) -> None:
-    """Show the progress of a stack once."""
+    """Show a single progress bar for the whole stack."""
     for run in runs[1:]:
         run.monitors = [m for m in run.monitors if not isinstance(m, ProgressBar)]
 
@@ -128,12 +131,14 @@ def _keep_one_bar(runs: Sequence[Run]) -> None:
 
 
 def _few_rows(run: Run) -> Tensor:
-    """First rows of X; batches of mixtures, or that layers look at, are for the training."""
-    return run.rows.features.slice(0, min(_TRIAL_ROWS, len(run.rows)))
+    """Return the first rows of X, without mixing rows or showing targets to layers."""
+    features = run.rows.features
+    assert features is not None  # nets of a stream are trained by themselves
+    return features.slice(0, min(_TRIAL_ROWS, len(run.rows)))
 
 
 def _cannot_be_mapped(modules: Sequence[nn.Module], x: Tensor) -> str | None:
-    """Say why torch cannot map these modules over their parameters; None where it can."""
+    """Return why torch cannot map these modules over their parameters, or None if it can."""
     first = modules[0]
     if len(modules) == 1 or plain_layers(first) is not None:
         return None
@@ -155,7 +160,7 @@ def _cannot_be_mapped(modules: Sequence[nn.Module], x: Tensor) -> str | None:
             module.train(True)
         network = network_of(storage)(slice(0, 2))
         network.backward(torch.ones_like(network.forward(stacked)))
-    except Exception as error:  # whatever a module does that vmap cannot follow
+    except Exception as error:  # vmap raises many types of errors
         lines = str(error).strip().splitlines() or [""]
         return f"torch.func.vmap cannot follow {name} ({type(error).__name__}: {lines[0][:160]})"
     return None
@@ -165,7 +170,7 @@ def _cannot_be_mapped(modules: Sequence[nn.Module], x: Tensor) -> str | None:
 
 
 def _bytes(run: Run, x: Tensor) -> int:
-    """Estimate what a net takes in a stack: parameters, optimizer, and a batch on its way."""
+    """Estimate the bytes of a net in a stack: parameters, optimizer, activations of a batch."""
     module, net = run.net.module_, run.net
     parameters = sum(p.numel() * p.element_size() for p in module.parameters())
     elements = [x.numel()]

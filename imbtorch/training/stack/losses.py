@@ -1,4 +1,4 @@
-"""The losses of many nets at once: hyper-parameters and priors differ from net to net."""
+"""Evaluate the losses of many nets at once; their hyper-parameters and priors may differ."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ from imbtorch.training.net import Net
 
 __all__ = ["Losses", "losses_of"]
 
-_RTOL, _ATOL = 1e-4, 1e-6  # of a trial in float32: wrong formulas are wrong by far
+_RTOL, _ATOL = 1e-4, 1e-6  # tolerances of a trial in float32; a wrong formula is off by far more
 
 
 class Losses(Protocol):
-    """Losses of the nets of a stack."""
+    """The losses of the nets of a stack."""
 
     def __call__(
         self, nets: slice, output: Tensor, target: Tensor, share: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Loss of each net, ``(n,)``, and its gradient by the outputs ``(n, b, c)``.
+        """Return the loss of each net, ``(n,)``, and its gradient by the outputs, ``(n, b, c)``.
 
         Parameters
         ----------
         nets : slice
-            Which nets.
+            Positions of the nets in the stack.
         output : Tensor of shape (n, b, c)
-            Of their modules, detached.
+            Outputs of their modules, detached.
         target : Tensor of shape (n, b), (n, b, l) or (n, b, k)
             Class codes, labels or values.
-        share : Tensor of shape (n, b); of labels (n, b, 1) or (n, b, l)
-            What each row, or label, counts in the loss of its batch.
+        share : Tensor of shape (n, b); with labels (n, b, 1) or (n, b, l)
+            Factor of each row, or of each label, in the loss of its batch.
         """
 
     def of(self, nets: Sequence[Net]) -> Losses:
-        """Evaluate the losses of other nets in the same way."""
+        """Return an object that evaluates the losses of other nets in the same way."""
 
 
 class _Way:
-    """A way to evaluate the losses of these nets."""
+    """Base class of the ways to evaluate the losses of a stack."""
 
     def __init__(self, nets: Sequence[Net]) -> None:
         self.nets = list(nets)
@@ -54,7 +54,7 @@ class _Way:
 
 
 class _Looped(_Way):
-    """One after the other: any loss, also one that remembers rows."""
+    """Evaluate the losses one after the other; works with any loss, even one with a memory."""
 
     def __call__(
         self, nets: slice, output: Tensor, target: Tensor, share: Tensor
@@ -69,7 +69,7 @@ class _Looped(_Way):
 
 
 class _Varied:
-    """What differs between the losses of nets, stacked; and a net to compute with."""
+    """The values in which the losses of the nets differ, and a net that computes with them."""
 
     def __init__(self, nets: Sequence[Net]) -> None:
         first = nets[0]
@@ -94,13 +94,16 @@ class _Varied:
         }
 
     def set(self, numbers: dict[str, Tensor], buffers: dict[str, Tensor]) -> None:
-        """Give the loss these numbers and buffers."""
+        """Set parameters and buffers of the loss."""
         self.loss._buffers.update(buffers)
         for name, value in numbers.items():
             setattr(self.loss, name, value)
 
     def values(self, output: Tensor, target: Tensor, share: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Loss of each row or label times its share, and their gradients, in closed form."""
+        """Compute the loss of each row or label times its share, and the gradients.
+
+        Return None if the loss has no closed form.
+        """
         known = self.net.closed_form(target, output)
         if known is None:
             return None
@@ -109,13 +112,13 @@ class _Varied:
 
 
 class _Flat(_Way):
-    """Rows of all nets in one long batch; numbers that differ are given row by row."""
+    """Evaluate the rows of all nets as one long batch; each row has the parameters of its net."""
 
     def __init__(self, nets: Sequence[Net]) -> None:
         super().__init__(nets)
         self.varied = _Varied(nets)
         if self.varied.buffers:
-            raise ValueError("what belongs to classes cannot be given row by row")
+            raise ValueError("values of classes cannot be given row by row")
         self.by_row: dict[tuple[int, int, int], dict[str, Tensor]] = {}
 
     def __call__(
@@ -133,7 +136,7 @@ class _Flat(_Way):
         return values.reshape(n, -1).sum(1), gradient.reshape(output.shape)
 
     def _numbers(self, nets: slice, b: int, ndim: int) -> dict[str, Tensor]:
-        """Numbers of the rows of batches of ``b`` rows."""
+        """Return the loss parameters of each row, for batches of ``b`` rows."""
         key = nets.start, nets.stop, b
         if key not in self.by_row:
             shape = (-1,) if ndim == 2 else (-1, 1)
@@ -145,7 +148,7 @@ class _Flat(_Way):
 
 
 class _Mapped(_Way):
-    """A loss mapped over the nets by torch, in closed form or by autograd."""
+    """Map the loss over the nets with ``torch.func.vmap``, in closed form or by autograd."""
 
     def __init__(self, nets: Sequence[Net]) -> None:
         super().__init__(nets)
@@ -186,7 +189,7 @@ class _Mapped(_Way):
 
 
 def numeric_parameters(loss: BaseLoss) -> list[str]:
-    """Names of the parameters of a loss that may differ within a stack."""
+    """Return the names of the parameters of a loss that may differ within a stack."""
     params = loss.get_params(deep=False)
     return [
         name
@@ -196,19 +199,19 @@ def numeric_parameters(loss: BaseLoss) -> list[str]:
 
 
 def losses_of(nets: Sequence[Net], output: Tensor, target: Tensor, share: Tensor) -> Losses:
-    """Choose the fastest way to evaluate the losses of a stack that gives the right values.
+    """Choose the fastest correct way to evaluate the losses of a stack.
 
     Parameters
     ----------
     nets : sequence of Net
-        With losses of one class, which may differ in numbers and in what they were prepared for.
+        Nets whose losses have the same class; numeric parameters and prepared data may differ.
     output, target, share : Tensor
-        A batch to try it on, as :class:`Losses` takes them.
+        Batch to try each way on, in the form that :class:`Losses` takes.
 
     Returns
     -------
     Losses
-        Evaluates the losses of any slice of the nets.
+        Object that evaluates the losses of any slice of the nets.
     """
     looped = _Looped([_trial(net) for net in nets])
     everything = slice(0, len(nets))
@@ -218,7 +221,7 @@ def losses_of(nets: Sequence[Net], output: Tensor, target: Tensor, share: Tensor
             try:
                 losses: Losses = way(nets)
                 found = losses(everything, output, target, share)
-            except Exception:  # whatever a formula cannot do, the next way can
+            except Exception:  # the loss does not support this way: try the next one
                 continue
             if all(map(_close, found, expected)):
                 return losses
@@ -226,21 +229,21 @@ def losses_of(nets: Sequence[Net], output: Tensor, target: Tensor, share: Tensor
 
 
 def _trial(net: Net) -> Net:
-    """Copy a net with its loss, so that a trial leaves no trace."""
+    """Copy a net and its loss, so that a trial changes neither."""
     fork = _fork(net)
     fork.__dict__["criterion_"] = copy.deepcopy(net.criterion_).train()
     return fork
 
 
 def _fork(net: Net) -> Net:
-    """Copy a net, with everything that it holds in common with the copy."""
+    """Make a shallow copy of a net: both share the same module, loss and optimizer."""
     fork = object.__new__(Net)
     fork.__dict__.update(net.__dict__)
     return fork
 
 
 def _remembers(net: Net, output: Tensor, target: Tensor, share: Tensor) -> bool:
-    """Tell whether a loss changes while it is evaluated, as in training."""
+    """Return whether a loss changes its own state when it is evaluated in training mode."""
     trial = _trial(net)
     loss = trial.criterion_
     before = copy.deepcopy((loss._buffers, _plain(loss)))

@@ -1,4 +1,4 @@
-"""Forward and backward passes of many nets at once, each on rows of its own."""
+"""Compute the forward and backward passes of many nets at once, each on its own rows."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ __all__ = ["Network", "network_of"]
 
 
 class Network(Protocol):
-    """Some of the nets of a stack."""
+    """Several neighbouring nets of a stack, which compute together."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute the outputs of each net for its rows, ``(n, b, ...) -> (n, b, n_outputs)``."""
 
     def backward(self, gradient: Tensor) -> None:
-        """Write the gradients of the parameters, given those of the outputs."""
+        """Compute the gradients of the parameters from the gradients of the outputs."""
 
 
 class _Linear:
-    """``y = x W^T + b`` of each net."""
+    """A linear layer ``y = x W^T + b`` for each net."""
 
     def __init__(self, name: str, storage: Storage, nets: slice) -> None:
         self.weight, bias = (storage.values[f"{name}.{part}"][nets] for part in ("weight", "bias"))
@@ -41,7 +41,7 @@ class _Linear:
         return torch.baddbmm(self.bias, x, self.transposed)
 
     def backward(self, gradient: Tensor, first: bool) -> Tensor:
-        if self.widens:  # batched products are quickest with the few rows on top
+        if self.widens:  # a batched product is fastest when its result has few rows
             product = torch.bmm(self.x.transpose(1, 2), gradient)
             self.weight_grad.copy_(product.transpose(1, 2))
         else:
@@ -51,7 +51,7 @@ class _Linear:
 
 
 class _Chain:
-    """Plain layers, back-propagated without a graph, as :class:`imbtorch.training.single.chain.Chain`."""
+    """A chain of plain layers, differentiated without a graph like ``single.chain.Chain``."""
 
     def __init__(self, layers: Sequence[nn.Module], storage: Storage, nets: slice) -> None:
         self.layers: list[Any] = []
@@ -75,7 +75,7 @@ class _Chain:
 
 
 class _Mapped:
-    """Any module, mapped over the nets by torch."""
+    """Any module, mapped over the nets with ``torch.func.vmap``."""
 
     def __init__(self, module: nn.Module, storage: Storage, nets: slice) -> None:
         self.parameters, self.gradients, self.buffers = (
@@ -109,17 +109,17 @@ class _Mapped:
 
 
 def network_of(storage: Storage) -> Callable[[slice], Network]:
-    """Choose how the nets of a stack compute.
+    """Choose how the nets of a stack compute their passes.
 
     Parameters
     ----------
     storage : Storage
-        Of modules of one architecture.
+        Storage of the modules, which have the same architecture.
 
     Returns
     -------
     callable(nets) -> Network
-        For a slice of the nets. What it returns is good until a net leaves the stack.
+        Function from a slice of the nets to their network, valid until a net leaves the stack.
     """
     first = storage.modules[0]
     layers = plain_layers(first)

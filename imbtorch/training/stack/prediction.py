@@ -1,4 +1,4 @@
-"""Outputs of many trained nets for the same rows, in one pass."""
+"""Compute the outputs of many trained nets for the same rows in one pass."""
 
 from __future__ import annotations
 
@@ -18,25 +18,26 @@ from imbtorch.training.stack.compatibility import module_kind
 
 __all__ = ["Siblings", "predict_chunks_stacked"]
 
-_REMEMBERED = 4  # sets of rows: those to test on, those trained on, and two more
+_REMEMBERED = 4  # how many sets of rows to remember: test rows, training rows, and two more
 
 Forward = Callable[[Tensor], Any]  # (b, ...) -> n_nets outputs of shape (b, n_outputs)
 
 
 def predict_chunks_stacked(nets: Sequence[Net], features: Features) -> Iterator[list[Tensor]]:
-    """Yield the outputs of every net for the same chunk of rows, each ``(chunk, n_outputs)``.
+    """Yield the outputs of every net, one chunk of rows after the other.
 
     Parameters
     ----------
     nets : sequence of Net
-        Trained, on one device.
+        Trained nets on one device.
     features : Features
         Rows to predict.
 
     Yields
     ------
     list of Tensor of shape (chunk, n_outputs)
-        As the losses read them: two columns for two classes.
+        Outputs of each net for the chunk, in the form that losses expect: two columns for two
+        classes.
     """
     forward = _forward([net.module_ for net in nets])
     stop = len(features)
@@ -86,7 +87,7 @@ def _chain(layers: Sequence[nn.Module], stacked: dict[str, Tensor]) -> Forward:
 def _mapped(
     modules: Sequence[nn.Module], tensors: Sequence[dict[str, Tensor]], one_by_one: Forward
 ) -> Forward:
-    """Map the module over its parameters, where the first rows show that this is the same."""
+    """Map the module over its parameters if that gives equal outputs for the first rows."""
     skeleton = copy.deepcopy(modules[0])
     stacked = {n: torch.stack([own[n].detach() for own in tensors]) for n in tensors[0]}
 
@@ -108,19 +109,19 @@ def _mapped(
 def _agree(everything: Any, stacked: Any, one_by_one: Forward, x: Tensor) -> bool:
     try:
         found = everything(stacked, x)
-    except Exception:  # whatever a module does that vmap cannot follow
+    except Exception:  # vmap raises many types of errors
         return False
     expected = torch.stack(list(one_by_one(x)))
     return torch.allclose(found, expected, rtol=1e-4, atol=1e-5, equal_nan=True)
 
 
 class Siblings:
-    """Outputs of nets that are asked for one after the other, on the same rows.
+    """Nets that predict the same rows: the first request computes the outputs of all of them.
 
     Parameters
     ----------
     nets : sequence of Net
-        Trained, and trained no further while they are siblings.
+        Trained nets, which must not be trained further while they are siblings.
     """
 
     def __init__(self, nets: Sequence[Net]) -> None:
@@ -128,29 +129,29 @@ class Siblings:
         self.known: list[tuple[Features, dict[int, Tensor]]] = []
 
     def __enter__(self) -> None:
-        """Let the nets know of each other."""
+        """Attach the nets to each other."""
         for net in self.nets:
             net.siblings = self
 
     def __exit__(self, *error: object) -> None:
-        """Part them."""
+        """Detach the nets from each other."""
         for net in self.nets:
             del net.siblings
 
     def outputs(self, net: Net, features: Features) -> Tensor:
-        """Look up the outputs of a net, ``(n, n_outputs)``, or compute those of all.
+        """Return the outputs of a net; compute the outputs of all nets if they are not known.
 
         Parameters
         ----------
         net : Net
-            One of them.
+            One of the nets.
         features : Features
             Rows to predict.
 
         Returns
         -------
         Tensor of shape (n, n_outputs)
-            As its loss reads them.
+            Outputs of the net, in the form that its loss expects.
         """
         for rows, found in self.known:
             if rows.same_as(features):

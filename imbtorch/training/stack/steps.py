@@ -1,6 +1,7 @@
-"""What follows the gradients of many nets: sharpness, clipping, the optimizers, the averages.
+"""Update the weights of many nets from their gradients.
 
-Each net has its own learning rate and weight decay, and its own count of steps.
+A step includes sharpness-aware minimisation, clipping, the optimizers and weight averages. Each
+net has its own learning rate, weight decay and count of steps.
 """
 
 from __future__ import annotations
@@ -24,23 +25,23 @@ Again = Callable[[], Any]
 
 
 class _Rule(Protocol):
-    """How gradients change the values of a stack."""
+    """The optimizer of a stack: it changes the parameters by their gradients."""
 
     def step(self, nets: slice, lr: float) -> None:
-        """Take a step of neighbouring nets that are alike, at this rate."""
+        """Update neighbouring nets with equal weight decay and step count, at this rate."""
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Forget all nets but those at these rows."""
+        """Drop the state of all nets except those at these rows."""
 
     def hand_over(self, row: int, run: Run) -> None:
-        """Give what is remembered of a net to its own optimizer."""
+        """Copy the optimizer state of one net into the net's own optimizer."""
 
     def sound(self) -> list[bool]:
-        """Tell of each net whether what is remembered is finite."""
+        """Return for each net whether its optimizer state is finite."""
 
 
 class _Adam:
-    """Adam and AdamW by their fused kernel."""
+    """Adam or AdamW for all nets, by torch's fused kernel."""
 
     def __init__(self, storage: Storage, runs: Sequence[Run], *, decoupled: bool) -> None:
         self.storage = storage
@@ -88,7 +89,7 @@ class _Adam:
 
 
 class _Sgd:
-    """Gradient descent with momentum."""
+    """Gradient descent with momentum for all nets."""
 
     def __init__(self, storage: Storage, runs: Sequence[Run]) -> None:
         self.storage = storage
@@ -122,11 +123,11 @@ class _Sgd:
 
 
 class _Own:
-    """The optimizer of each net, whatever it is, on its part of the stack."""
+    """The separate optimizers of the nets, each on its own part of the stack."""
 
     def __init__(self, runs: Sequence[Run]) -> None:
         self.optimizers = [run.net.optimizer_ for run in runs]
-        self.decays = [0.0] * len(runs)  # theirs to apply
+        self.decays = [0.0] * len(runs)  # each optimizer applies its own weight decay
 
     def step(self, nets: slice, lr: float) -> None:
         for optimizer in self.optimizers[nets]:
@@ -142,7 +143,7 @@ class _Own:
         return [True] * len(self.optimizers)
 
     def hand_over(self, row: int, run: Run) -> None:
-        """Nothing: it is there already."""
+        """Do nothing, because the net's own optimizer holds its state already."""
 
 
 def _group(run: Run) -> dict[str, Any]:
@@ -158,7 +159,7 @@ def _finite_rows(blocks: Sequence[Tensor]) -> list[bool]:
 
 
 def _per_net(numbers: Tensor, like: Tensor) -> Tensor:
-    """Shape one number a net so that it multiplies a block, ``(n,) -> (n, 1, ...)``."""
+    """Reshape one number per net so that it multiplies a block, ``(n,) -> (n, 1, ...)``."""
     return numbers.reshape(-1, *[1] * (like.ndim - 1))
 
 
@@ -172,31 +173,35 @@ def _rule(storage: Storage, runs: Sequence[Run]) -> Any:
 
 
 class StackedSteps:
-    """The steps of a stack.
+    """The training steps of a stack.
 
     Parameters
     ----------
     storage : Storage
-        Numbers of the nets.
+        Parameters and gradients of the nets.
     runs : sequence of Run
-        Fresh ones of one kind of optimizer; all of them sharp, clipped and averaged, or none.
+        Runs that have not begun. All have the same kind of optimizer; either all or none use
+        sharpness, and either all or none use clipping.
     """
 
     def __init__(self, storage: Storage, runs: Sequence[Run]) -> None:
         self.storage, self.rule = storage, _rule(storage, runs)
         self.base = [_group(run)["lr"] for run in runs]
         self.taken = [0] * len(runs)
-        self.sharp, self.clips = runs[0].sharpness > 0, runs[0].clipping is not None
+        first = runs[0].recipe
+        self.sharp, self.clips = first.sharpness > 0, first.clipping is not None
         like = next(iter(storage.values.values()))
-        self.radius = like.new_tensor([run.sharpness for run in runs])
-        self.limit = like.new_tensor([run.clipping or 0.0 for run in runs])
-        self.averages = [average_of(run.averaging, _parameters(run), run.epochs) for run in runs]
+        self.radius = like.new_tensor([run.recipe.sharpness for run in runs])
+        self.limit = like.new_tensor([run.recipe.clipping or 0.0 for run in runs])
+        self.averages = [
+            average_of(run.recipe.averaging, _parameters(run), run.epochs) for run in runs
+        ]
         self.by_step = any(isinstance(average, Ema) for average in self.averages)
 
     # -- rates -------------------------------------------------------------------------------
 
     def begin_epoch(self, runs: Sequence[Run], epoch: int, n_steps: Sequence[int]) -> None:
-        """Compute the factor on the rate of each step, and find neighbours that step alike."""
+        """Compute the learning rate factor of each step, and which nets can step together."""
         tables: dict[tuple[int, int], list[float]] = {}
         for run, steps in zip(runs, n_steps, strict=True):
             schedule, key = run.lr_schedule, (id(run.lr_schedule), steps)
@@ -214,7 +219,7 @@ class StackedSteps:
         self.parts: dict[tuple[int, int], list[slice]] = {}
 
     def _parts(self, nets: slice) -> list[slice]:
-        """Cut nets into neighbours of the same rate, decay and count of steps."""
+        """Split nets into groups of neighbours with equal rate, decay and step count."""
         key = nets.start, nets.stop
         if key not in self.parts:
             groups = groupby(range(*key), self.alike.__getitem__)
@@ -226,7 +231,7 @@ class StackedSteps:
 
     @torch.no_grad()
     def __call__(self, nets: slice, step: int, again: Again) -> None:
-        """Take the step of some nets whose gradients are there."""
+        """Update some nets, whose gradients have been computed."""
         if self.sharp:
             self._sharpen(nets, again)
         if self.clips:
@@ -241,14 +246,14 @@ class StackedSteps:
                     average.update()
 
     def _norms(self, nets: slice) -> Tensor:
-        """Norm of the gradient of each net, ``(n,)``."""
+        """Return the norm of the gradient of each net, ``(n,)``."""
         grads = self.storage.grads.values()
         parts = [torch.linalg.vector_norm(block[nets].flatten(1), dim=1) for block in grads]
         norms: Tensor = torch.linalg.vector_norm(torch.stack(parts), dim=0)
         return norms
 
     def _sharpen(self, nets: slice, again: Again) -> None:
-        """Replace the gradients by those at the worst place nearby, one radius uphill."""
+        """Replace the gradients by those of weights that are moved uphill by one radius."""
         storage = self.storage
         held = [
             block[nets] for blocks in (storage.values, storage.fixed) for block in blocks.values()
@@ -259,13 +264,13 @@ class StackedSteps:
             block[nets].addcmul_(storage.grads[name][nets], _per_net(scale, block))
         again()
         for block, values in zip(held, before, strict=True):
-            block.copy_(values)  # statistics of batch normalisation stay as they are, too
+            block.copy_(values)  # this also undoes changes of batch normalisation statistics
 
     # -- around the epochs -------------------------------------------------------------------
 
     @contextmanager
     def epoch(self) -> Iterator[None]:
-        """Train the weights within; show their averages, where there are any, outside."""
+        """Put the trained weights into the nets inside the block, and the averages after it."""
         averages = [average for average in self.averages if average is not None]
         with ExitStack() as stack:
             for average in averages:
@@ -276,13 +281,13 @@ class StackedSteps:
                 average.end_epoch()
 
     def show(self, runs: Sequence[Run]) -> None:
-        """Give what is remembered to the optimizers of nets that may have to go back to it."""
+        """Copy the optimizer state to nets that may have to restore it after a bad epoch."""
         for row, run in enumerate(runs):
             if run.guard.action == "restore":
                 self.rule.hand_over(row, run)
 
     def keep(self, runs: Sequence[Run], rows: Sequence[int]) -> None:
-        """Hand over all nets but those at ``rows``."""
+        """Keep the nets at ``rows``; hand over the optimizer state of all others."""
         sound, kept = self.rule.sound(), set(rows)
         for row, run in enumerate(runs):
             if row in kept:

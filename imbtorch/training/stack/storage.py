@@ -1,4 +1,4 @@
-"""The numbers of many nets of one architecture, a row for each net."""
+"""Tensors that hold the parameters of many nets of one architecture, one row for each net."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ __all__ = ["Storage", "rows_of"]
 
 
 class Storage:
-    """Parameters, gradients and buffers, of which the modules' own tensors are views.
+    """Parameters, gradients and buffers of several modules, stacked in shared tensors.
 
-    Whoever looks at a module (a monitor, a scorer, a snapshot) sees the numbers of the stack, and
-    whoever writes to it writes to the stack.
+    The modules' own tensors become views of the stacked ones. Code that reads a module (a monitor,
+    a scorer, a snapshot) reads the stack, and code that writes to a module writes to the stack.
 
     Parameters
     ----------
     modules : sequence of torch.nn.Module
-        Of one architecture, on one device.
+        Modules of one architecture on one device.
 
     Attributes
     ----------
     values, grads : dict of Tensor of shape (n_nets, *shape)
-        Trained parameters and their gradients, by name; contiguous, as batched products want them.
+        Trained parameters and their gradients, by name. They are contiguous, which makes batched
+        products fast.
     fixed : dict of Tensor of shape (n_nets, *shape)
-        Buffers and frozen parameters.
+        Buffers and frozen parameters, by name.
     """
 
     def __init__(self, modules: Sequence[nn.Module]) -> None:
@@ -51,17 +52,17 @@ class Storage:
                 tensor.data = self.fixed[name][row]
 
     def trained(self, row: int) -> dict[str, nn.Parameter]:
-        """Trained parameters of one net by name, its own."""
+        """Return the trained parameters of one net's module, by name."""
         parameters = dict(self.modules[row].named_parameters())
         return {name: parameters[name] for name in self.values}
 
     def finite(self) -> Tensor:
-        """Tell of each net whether its parameters are finite, ``(n_nets,)``."""
+        """Return for each net whether its parameters are finite, ``(n_nets,)``."""
         parts = [torch.isfinite(block).flatten(1).all(dim=1) for block in self.values.values()]
         return torch.stack(parts).all(dim=0)
 
     def keep(self, rows: list[int]) -> None:
-        """Let go of all nets but those at ``rows``; these get numbers of their own."""
+        """Keep the nets at ``rows``; give all other modules separate copies of their tensors."""
         kept = set(rows)
         for row, module in enumerate(self.modules):
             if row not in kept:
@@ -74,7 +75,7 @@ class Storage:
 
 
 def rows_of(blocks: dict[str, Tensor], rows: Sequence[int]) -> dict[str, Tensor]:
-    """Copy some rows of each block."""
+    """Return copies of some rows of each block."""
     return {
         name: block.index_select(0, torch.tensor(rows, dtype=torch.int64, device=block.device))
         for name, block in blocks.items()
@@ -82,7 +83,7 @@ def rows_of(blocks: dict[str, Tensor], rows: Sequence[int]) -> dict[str, Tensor]
 
 
 def _others(module: nn.Module, trained: Iterable[str]) -> dict[str, Tensor]:
-    """Buffers and frozen parameters."""
+    """Return the buffers and frozen parameters of a module, by name."""
     frozen = {name: p for name, p in module.named_parameters() if name not in trained}
     return {**dict(module.named_buffers()), **frozen}
 

@@ -6,7 +6,7 @@ import torch
 from torch.testing import assert_close
 
 from imbtorch.losses.regression import BalancedMSELoss, MSELoss
-from tests.losses.regression.test_common import batch
+from imbtorch.testing._regression_checks import batch
 
 TRUE_NOISE, SPREAD, ROWS = 1.0, 0.5, 20_000
 
@@ -46,6 +46,7 @@ def slope(loss, seed):
     return line[0].item() * unit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_slope_of_the_benchmark(seed):
     expected = SPREAD**2 / (SPREAD**2 + TRUE_NOISE**2)
@@ -55,6 +56,7 @@ def test_slope_of_the_benchmark(seed):
         assert slope(loss, seed) == pytest.approx(1, rel=0.05), kind
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["gai", "bni"])
 def test_noise_is_learned(kind):
     loss = BalancedMSELoss(kind, noise=1.0, n_bins=30)

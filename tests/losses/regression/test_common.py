@@ -1,279 +1,103 @@
 """What every loss of continuous targets must satisfy, found through the registry."""
 
-import copy
-import inspect
-import pickle
-from numbers import Integral
-
 import pytest
 import torch
-from sklearn.base import clone
 from torch import nn
 from torch.testing import assert_close
 
-from imbtorch._common.sklearn_private import Interval
 from imbtorch.losses.regression import (
-    BalancedMSELoss,
     BaseRegressionLoss,
     TorchRegressionLoss,
     all_regression_losses,
     as_regression_loss,
     get_regression_loss,
 )
+from imbtorch.testing import _regression_checks as checks
+from imbtorch.testing import check_regression_loss, regression_loss_checks
+from imbtorch.testing._regression_checks import batch
 
 LOSSES = [
     cls(**params) for cls in all_regression_losses().values() for params in cls._test_params
 ] + [TorchRegressionLoss(nn.SmoothL1Loss())]
-ELEMENTWISE = [loss for loss in LOSSES if not isinstance(loss, BalancedMSELoss)]
 
 
-def name_of(loss):
-    return repr(loss)
+def case_id(value):
+    return value.__name__ if callable(value) and hasattr(value, "__name__") else repr(value)
 
 
-every = pytest.mark.parametrize("loss", LOSSES, ids=name_of)
-every_width = pytest.mark.parametrize(
-    ("loss", "k"),
-    [(x, k) for x in LOSSES for k in (1, 3) if k == 1 or getattr(x, "kind", "") != "bni"],
-    ids=str,
-)
-elementwise = pytest.mark.parametrize("loss", ELEMENTWISE, ids=name_of)
+CASES = [(loss, check) for loss in LOSSES for check in regression_loss_checks(loss)]
+# a torch loss that is wrapped has no name, but is documented and validated
+CASES += [(LOSSES[-1], check) for check in checks.NAMED_CHECKS if check is not checks.check_repr]
 
 
-def batch(n=12, k=1, dtype=torch.float64):
-    generator = torch.Generator().manual_seed(0)
-    target = torch.randn(n, k, generator=generator, dtype=torch.float64)
-    prediction = target + torch.randn(n, k, generator=generator, dtype=torch.float64)
-    return prediction.to(dtype), target.to(dtype)
+@pytest.mark.parametrize(("loss", "check"), CASES, ids=case_id)
+def test_loss(loss, check):
+    check(loss)
 
 
-def prepared(loss, dtype=torch.float64, k=1, **params):
-    """Copy of the loss, prepared for targets of k columns (one, if it is for one)."""
-    target = batch(200, k)[1].numpy()
-    return clone(loss).set_params(**params).prepare(target).to(dtype)
+# -- wrong losses: no name, so that the registry does not list them ------------------------------
 
 
-def value_and_gradient(function, prediction):
-    prediction = prediction.clone().requires_grad_()
-    value = function(prediction)
-    return value.detach(), torch.autograd.grad(value.sum(), prediction)[0]
+class CorrectLoss(BaseRegressionLoss):
+    """Squared error once more: what the wrong losses below are measured against."""
+
+    _neutral_params = {}
+
+    def per_output(self, prediction, target):
+        return (prediction - target).square()
 
 
-# -- parameters ----------------------------------------------------------------------------------
+class MeanOverRowsLoss(CorrectLoss):
+    """Wrong: gives the mean over the rows to each row."""
+
+    def per_output(self, prediction, target):
+        return super().per_output(prediction, target).mean(0).expand_as(target)
 
 
-@every
-def test_parameters_round_trip(loss):
-    changed = clone(loss).set_params(reduction="sum")
-    assert repr(clone(changed)) == repr(changed) == repr(copy.deepcopy(changed))
-    assert clone(changed).get_params()["reduction"] == "sum"
-    with pytest.raises(ValueError, match="no_such_parameter"):
-        clone(loss).set_params(no_such_parameter=1)
+class RootOfSquareLoss(CorrectLoss):
+    """Wrong: the slope of the root at 0 is infinite, and overflows for large errors."""
+
+    def per_output(self, prediction, target):
+        return (prediction - target).pow(10).sqrt()
 
 
-@pytest.mark.parametrize("loss", LOSSES[:-1], ids=name_of)
-def test_repr_builds_the_loss(loss):
-    built = eval(repr(loss), {type(loss).__name__: type(loss)})
-    assert built.get_params() == loss.get_params()
+class PlainTensorLoss(CorrectLoss):
+    """Wrong: keeps what it learns as a plain attribute, which ``state_dict`` passes by."""
+
+    scale = 1.0
+
+    def _prepare(self, target, weight):
+        self.scale = torch.tensor(target.std())
+
+    def per_output(self, prediction, target):
+        return super().per_output(prediction, target) * self.scale
 
 
-@every
-def test_out_of_range(loss):
-    _, target = batch()
-    constraints = {**loss._parameter_constraints, **BaseRegressionLoss._base_constraints}
-    assert constraints.keys() == loss.get_params(deep=False).keys()
-    for name, allowed in constraints.items():
-        wrong = ["no such value"]
-        for interval in allowed:
-            if isinstance(interval, Interval):
-                wrong += [interval.left - 1] if interval.left is not None else []
-                wrong += [interval.right + 1] if interval.right is not None else []
-                wrong += [] if interval.type is Integral else [float("nan")]
-        for value in wrong:
-            with pytest.raises(ValueError, match=name):
-                type(loss)(**{**loss.get_params(deep=False), name: value}).prepare(target)
+REJECTIONS = [
+    (MeanOverRowsLoss, checks.check_weights_are_repeats),
+    (MeanOverRowsLoss, checks.check_neutral_is_a_loss_of_torch),
+    (RootOfSquareLoss, checks.check_extreme_values),
+    (PlainTensorLoss, checks.check_copies_give_the_same),
+]
 
 
-@every
-def test_docstring(loss):
-    doc = inspect.getdoc(type(loss))
-    sections = ("Parameters", "Examples")
-    if loss.name:
-        sections += ("Notes", "References")
-        assert ".. math::" in doc
-        assert ":arxiv:" in doc or ":doi:" in doc
-        assert "\nUse it " in doc
-    for section in sections:
-        assert f"\n{section}\n{'-' * len(section)}\n" in doc, section
-    for name in loss.get_params(deep=False):
-        assert f"\n{name} : " in doc, name
+def test_checks_accept_a_correct_loss():
+    check_regression_loss(CorrectLoss())
 
 
-@every
-def test_copies_give_the_same(loss):
-    ready = prepared(loss)
-    expected = ready(*batch())
-    for other in (pickle.loads(pickle.dumps(ready)), copy.deepcopy(ready)):
-        assert torch.equal(other(*batch()), expected)
-    restored = clone(loss).double()
-    restored.load_state_dict(ready.state_dict())
-    assert torch.equal(restored(*batch()), expected)
+@pytest.mark.parametrize(("wrong", "check"), REJECTIONS, ids=case_id)
+def test_checks_reject_a_wrong_loss(wrong, check):
+    with pytest.raises(AssertionError, match=f"{wrong.__name__}.* fails {check.__name__}"):
+        check(wrong())
+    with pytest.raises(AssertionError, match="How to fix it"):
+        check_regression_loss(wrong())
 
 
-@every
-def test_clone_forgets_and_prepare_starts_again(loss):
-    again = prepared(clone(prepared(loss)).prepare([5.0, 7.0, 11.0]))
-    assert torch.equal(again(*batch()), prepared(loss)(*batch()))
-    assert clone(again).state_dict().keys() == clone(loss).state_dict().keys()
-
-
-@every
-def test_dtype_follows(loss):
-    for dtype in (torch.float32, torch.float64):
-        ready = prepared(loss, dtype)
-        assert ready(*batch(dtype=dtype)).dtype == dtype
-        assert {p.dtype for p in [*ready.parameters(), *ready.buffers()]} == {dtype}
-
-
-# -- values --------------------------------------------------------------------------------------
-
-
-@every_width
-def test_gradient(loss, k):
-    ready, (prediction, target) = prepared(loss, k=k), batch(6, k)
-    assert torch.autograd.gradcheck(lambda p: ready(p, target), prediction.requires_grad_())
-
-
-@every_width
-def test_weights_are_repeats(loss, k):
-    repeats = torch.arange(12) % 4
-    ready, (prediction, target) = prepared(loss, k=k, reduction="sum"), batch(k=k)
-    weighted = value_and_gradient(lambda p: ready(p, target, repeats), prediction)
-    repeated = value_and_gradient(
-        lambda p: ready(p.repeat_interleave(repeats, 0), target.repeat_interleave(repeats, 0)),
-        prediction,
-    )
-    assert_close(weighted, repeated)
-
-
-@every
-def test_extreme_values(loss):
-    prediction = torch.tensor([1e4, -1e4, 1e4, 0, 1e-4, 0], dtype=torch.float32)
-    target = torch.tensor([1e4, 1e4, -1e4, 1e4, 0, 0], dtype=torch.float32)
-    ready = prepared(loss, torch.float32, reduction="none")
-    for values in value_and_gradient(lambda p: ready(p, target), prediction):
-        assert values.isfinite().all()
-
-
-@every
-def test_half_precision_is_raised(loss):
-    for dtype in (torch.float16, torch.bfloat16):
-        ready, pair = prepared(loss, torch.float32), batch(dtype=dtype)
-        value = ready(*pair)
-        assert value.dtype == torch.float32
-        assert_close(value, ready(*(values.float() for values in pair)))
-
-
-@every
-def test_vectors_are_one_column(loss):
-    ready, (prediction, target) = prepared(loss), batch()
-    assert_close(ready(prediction[:, 0], target[:, 0]), ready(prediction, target))
-
-
-@every
-def test_reductions(loss):
-    weight = torch.linspace(0.5, 2, 12, dtype=torch.float64)
-    values = {
-        reduction: prepared(loss, reduction=reduction)(*batch(), weight).squeeze()
-        for reduction in ("none", "sum", "mean", "weighted_mean")
-    }
-    assert values["none"].shape == (12,)
-    assert_close(values["none"].sum(), values["sum"])
-    assert_close(values["sum"] / 12, values["mean"])
-    assert_close(values["sum"] / weight.sum(), values["weighted_mean"])
-
-
-@every_width
-def test_batch_loss_is_the_weighted_mean_over_rows(loss, k):
-    weight = torch.linspace(0, 2, 12, dtype=torch.float64)
-    ready, pair = prepared(loss, k=k), batch(k=k)
-    ready.set_epoch(0)
-    assert_close(ready.batch_loss(*pair, weight / 12), ready(*pair, weight))
-    assert ready.batch_loss(*pair, 0 * weight) == 0
-
-
-@every
-def test_bad_input(loss):
-    ready, (prediction, target) = prepared(loss), batch()
-    for wrong in (target[:, 0], target[:5], target.unsqueeze(2)):
-        with pytest.raises(ValueError, match="same shape"):
-            ready(prediction, wrong)
-    with pytest.raises(ValueError, match="floating point"):
-        ready(prediction, target.long())
-    with pytest.raises(ValueError, match="weight"):
-        ready(prediction, target, torch.ones(5))
-    for wrong in ([], [1.0, float("nan")], [[[1.0]]]):
-        with pytest.raises(ValueError, match="target"):
-            clone(loss).prepare(wrong)
-    for wrong in ([1.0], [1.0, -1.0], [0.0, 0.0]):
-        with pytest.raises(ValueError, match="weight"):
-            clone(loss).prepare([1.0, 2.0], wrong)
-
-
-@every
-def test_learns(loss):
-    """Gradient descent on the predictions themselves lowers the loss and the error."""
-    ready = prepared(loss, reduction="sum")
-    start, target = batch()
-    prediction, path = start, []
-    for _ in range(50):
-        value, grad = value_and_gradient(lambda p: ready(p, target), prediction)
-        path.append(value)
-        prediction = prediction - 0.05 * grad
-    assert path[-1] < path[0]
-    if not isinstance(loss, BalancedMSELoss):  # which overshoots on purpose
-        assert (prediction - target).square().mean() < (start - target).square().mean()
-
-
-@elementwise
-def test_outputs_are_averaged_and_weighted_alone(loss):
-    ready, (prediction, target) = prepared(loss, k=3, reduction="none"), batch(k=3)
-    values = ready(prediction, target)
-    assert values.shape == (12, 3)
-    assert_close(values, ready.per_output(prediction, target))
-    columns = [ready(prediction[:, i], target[:, i]) for i in range(3)]
-    assert_close(values, torch.stack(columns, dim=1))
-    assert_close(clone(ready).set_params(reduction="mean")(prediction, target), values.mean())
-    weight = torch.rand(12, 3, dtype=torch.float64)
-    assert_close(ready(prediction, target, weight), values * weight)
-
-
-@pytest.mark.parametrize(
-    "cls", [c for c in all_regression_losses().values() if c._neutral_params is not None]
-)
-def test_neutral_is_a_loss_of_torch(cls):
-    kind, factor = cls._neutral_of
-    (prediction, target), reference = batch(), kind(reduction="none")
-    actual = value_and_gradient(
-        lambda p: cls(**cls._neutral_params, reduction="none")(p, target), prediction
-    )
-    expected = value_and_gradient(lambda p: factor * reference(p, target), prediction)
-    assert_close(actual, expected)
-
-
-@elementwise
-def test_hyper_parameter_vectors(loss):
-    """A stack of nets carries a vector of hyper-parameters: no branch on the value of one."""
-    prediction, target = batch()
-    ready = prepared(loss)
-    for name in [n for n, v in loss.get_params().items() if isinstance(v, float)]:
-        values = torch.tensor([0.2, 0.5, 0.8], dtype=torch.float64)
-
-        def result(value, name=name):
-            setattr(ready, name, value)
-            return ready.per_output(prediction, target)
-
-        assert_close(torch.func.vmap(result)(values), torch.stack([result(v) for v in values]))
+def test_check_regression_loss_takes_an_object_of_a_subclass():
+    with pytest.raises(
+        TypeError, match=r"Give an object: check_regression_loss\(CorrectLoss\(\)\)"
+    ):
+        check_regression_loss(CorrectLoss)
 
 
 # -- what may stand for a loss -------------------------------------------------------------------

@@ -1,0 +1,169 @@
+"""What a fit asks of the source of its rows."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imbtorch._fit.parameters import NetParameters
+from imbtorch._tasks import Balance, RowWeights, Task
+from imbtorch.samplers import BaseSampler
+from imbtorch.training.data.features import Features
+from imbtorch.training.data.rows import RowOrder, Rows
+from imbtorch.training.data.validation import Validation
+from imbtorch.training.net import Net
+from imbtorch.training.run import Plan
+
+__all__ = ["RowSource", "Scored", "Seeds", "in_order_given"]
+
+Floats = NDArray[np.float64]
+Seeds = dict[str, int]
+
+
+class HasFitResample(Protocol):
+    """A sampler of imbalanced-learn."""
+
+    def fit_resample(self, X: Any, y: Any) -> tuple[Any, Any]: ...
+
+
+class HasRows(Protocol):
+    """Features, as far as a fit asks for them before the training."""
+
+    shape: tuple[int, ...]
+
+    def __getitem__(self, rows: Any) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Validation rows, as a scorer needs them.
+
+    Attributes
+    ----------
+    X : Features or array
+        Features: an array for a scorer of the user's own, which may look at it.
+    y : array
+        Targets as the user gave them.
+    targets : array
+        Encoded targets, in the units in which the loss sees them.
+    weights : ndarray or None
+        Weight of each row.
+    """
+
+    X: Features | NDArray[Any]
+    y: NDArray[Any]
+    targets: NDArray[Any]
+    weights: Floats | None
+
+
+class RowSource(ABC):
+    """The rows of one fit.
+
+    There are three sources: arrays (and map-style Datasets) of which ``fit`` sees everything,
+    chunks of ``partial_fit``, and streams (an IterableDataset), of which only the class counts are
+    known before the first row. The recipe in :mod:`imbtorch._fit.fit` is the same for all. It asks
+    the source in the order of the methods below; a source that cannot do a step leaves it out, or
+    raises an error in ``read`` where the user asks for it.
+
+    Attributes
+    ----------
+    given : tuple
+        ``X`` and ``y`` as the user gave them.
+    sample_weight : ndarray of shape (n,) or None
+        Checked weights of all rows.
+    n_given : int
+        Number of rows given, from which the automatic batch size follows; known after ``read``.
+    task : Task
+        What the targets are; known after ``read``.
+    X : array, DatasetRows or DatasetStream
+        Checked features, with ``shape``, and rows at ``X[:2]``; known after ``read``.
+    at_least : int
+        Classes that must have rows of a weight above 0.
+    is_chunk : bool
+        Whether the rows are a part of a larger data set, on which training continues later.
+    resumed : bool
+        Whether the fit continues with the estimator's present net.
+    sampler : object or None
+        Sampler that has chosen or made the rows; None without any.
+    valid : ndarray of int or None
+        Positions of the validation rows; None where nothing is held out.
+    plan : callable(epoch, n_epochs) -> ndarray of int, or None
+        Which training rows an epoch sees, in this order; None shuffles all of them.
+    """
+
+    at_least: ClassVar[int] = 2
+    is_chunk: ClassVar[bool] = False
+    resumed: bool = False
+    sampler: BaseSampler | HasFitResample | None = None
+    plan: Plan | None = None
+    valid: NDArray[np.integer[Any]] | None = None
+    sample_weight: Floats | None = None
+    given: tuple[Any, Any]
+    n_given: int
+    task: Task
+    X: HasRows
+
+    # -- the steps of a fit, in their order ----------------------------------------------------
+
+    @abstractmethod
+    def read(self, estimator: NetParameters) -> None:
+        """Validate the data and encode the targets.
+
+        Raises
+        ------
+        ValueError
+            If the data are invalid, or the estimator has parameters that this source cannot serve.
+        """
+
+    @abstractmethod
+    def identity(self) -> dict[str, str]:
+        """Describe the data, so that a checkpoint or another process can compare them."""
+
+    @abstractmethod
+    def hold_out(self, fraction: float, seed: int) -> None:
+        """Hold out validation rows."""
+
+    @abstractmethod
+    def counts(self) -> Floats:
+        """Count the rows of the training part, before any sampler."""
+
+    @abstractmethod
+    def sample(self, estimator: NetParameters, batch_size: int, seeds: Seeds) -> Floats:
+        """Let the estimator's sampler choose or make the rows to train on.
+
+        Returns
+        -------
+        ndarray
+            Counts of the rows that the loss will see.
+        """
+
+    @abstractmethod
+    def weigh(self, balance: Any, dtype: str) -> RowWeights:
+        """Weigh the rows."""
+
+    @abstractmethod
+    def rows(
+        self, net: Net, balance: Balance, weights: RowWeights, seed: int
+    ) -> tuple[Rows, RowOrder]:
+        """Return the weighted rows to train ``net`` on, and their order."""
+
+    def validation(self, estimator: NetParameters, net: Net, balance: Balance) -> Scored:
+        """Return the validation rows for the scorer, if ``hold_out`` has held out some."""
+        raise ValueError("No rows are held out.")
+
+    def shown(self, net: Net) -> Validation | None:
+        """Return the data as skorch's callbacks see them; None where they see none."""
+        return None
+
+    def attributes(self) -> dict[str, Any]:
+        """Return the fitted attributes that follow from the source."""
+        return {}
+
+
+def in_order_given(n_rows: int) -> Plan:
+    """Return a plan in which each epoch sees the rows in the order in which they were given."""
+    return lambda epoch, n_epochs: np.arange(n_rows)

@@ -1,0 +1,394 @@
+"""Module builders, and how a module of the right size is made of whatever the user gives."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import warnings
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Protocol
+
+import torch
+from sklearn.base import BaseEstimator
+from torch import Tensor, nn
+
+from imbtorch._common.registry import Registered, Registry
+from imbtorch._common.sklearn_private import validate_parameter_constraints
+
+__all__ = [
+    "MODULES",
+    "ModuleBuilder",
+    "build_module",
+    "check_width",
+    "get_module",
+    "is_builder",
+    "logits_of",
+    "set_output_bias",
+    "try_module",
+]
+
+MODULES: Registry[ModuleBuilder] = Registry(
+    "module",
+    "give a builder, a callable(input_shape, n_outputs), a torch.nn.Module class or an instance",
+)
+
+
+class ModuleBuilder(Registered, BaseEstimator, ABC):
+    """Base class of builders: objects that hold parameters and build networks.
+
+    A subclass writes ``__init__``, which stores each parameter under its own name, and ``build``.
+    One that sets ``name`` can be given by this name, and its parameters can be searched:
+    ``module__hidden_sizes`` is the parameter ``hidden_sizes`` of the builder.
+
+    Notes
+    -----
+    Subclasses set ``name`` (the key of the registry), ``_parameter_constraints`` (the allowed
+    values of each parameter) and ``_test_params`` (settings that the common tests sweep).
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from imbtorch.modules import ModuleBuilder
+    >>> class LinearModel(ModuleBuilder):
+    ...     def __init__(self, bias=True):
+    ...         self.bias = bias
+    ...
+    ...     def build(self, input_shape, n_outputs):
+    ...         return nn.Sequential(nn.Flatten(), nn.LazyLinear(n_outputs, bias=self.bias))
+    >>> LinearModel().get_params()
+    {'bias': True}
+    """
+
+    _registry: ClassVar[Registry[Any]] = MODULES
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {}
+    _test_params: ClassVar[tuple[dict[str, Any], ...]] = ({},)
+
+    @abstractmethod
+    def build(self, input_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
+        """Build the network, randomly initialised from torch's current random state.
+
+        Parameters
+        ----------
+        input_shape : tuple of int
+            Shape of one row of ``X``.
+        n_outputs : int
+            Number of outputs: of classes, of labels or of continuous targets.
+
+        Returns
+        -------
+        torch.nn.Module
+            Maps ``(n, *input_shape)`` to ``(n, n_outputs)``.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range, or the builder cannot work on rows of this shape.
+        """
+
+    def smallest_size(self, n_outputs: int) -> tuple[int, int]:
+        """Return lower bounds of the size of the network, without building it.
+
+        A file that holds less than this is refused before ``build`` is called, so that a damaged or
+        malicious file cannot ask for a network of any size. Override it in a builder whose
+        parameters can make the network arbitrarily large.
+
+        Parameters
+        ----------
+        n_outputs : int
+            Number of outputs of the network.
+
+        Returns
+        -------
+        n_tensors, n_numbers : int
+            At least so many tensors, and so many numbers in all of them, are in ``state_dict``.
+        """
+        return 0, 0
+
+    def _validate_parameters(self) -> None:
+        """Raise ValueError if a parameter has a value that its constraints do not allow."""
+        validate_parameter_constraints(
+            self._parameter_constraints,
+            self.get_params(deep=False),
+            caller_name=type(self).__name__,
+        )
+
+
+def is_builder(module: Any) -> bool:
+    """Return whether a saved file can describe this module: as a registered builder.
+
+    Parameters
+    ----------
+    module : object
+        What the user gave for a module.
+
+    Returns
+    -------
+    bool
+        True for a name, and for a registered subclass of :class:`ModuleBuilder` or an object of
+        one. False for a subclass that is not registered: it may hold more than its parameters.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from imbtorch.modules import MLP, is_builder
+    >>> [is_builder(module) for module in ("mlp", MLP, MLP((8,)), nn.Linear(2, 2))]
+    [True, True, True, False]
+    """
+    if isinstance(module, str):
+        return True
+    cls = module if isinstance(module, type) else type(module)
+    return any(cls is known for known in MODULES.values())
+
+
+def get_module(name: str) -> ModuleBuilder:
+    """Build the module builder of this name with its defaults.
+
+    Parameters
+    ----------
+    name : str
+        A registered name, such as ``"mlp"``.
+
+    Returns
+    -------
+    ModuleBuilder
+        A new builder.
+
+    Raises
+    ------
+    ValueError
+        If there is no such builder; the message lists those that exist.
+
+    Examples
+    --------
+    >>> from imbtorch.modules import get_module
+    >>> get_module("mlp")
+    MLP()
+    """
+    return MODULES[name]()
+
+
+def build_module(module: Any, input_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
+    """Turn whatever stands for a module into one of the right size.
+
+    Parameters
+    ----------
+    module : str, builder, callable, torch.nn.Module class or torch.nn.Module
+        A name is that of a registered :class:`ModuleBuilder`. A builder has ``build(input_shape,
+        n_outputs)``; a callable takes the same two arguments. A class is called with those of
+        ``input_shape`` and ``n_outputs`` that its constructor names. An instance is deep-copied.
+    input_shape : tuple of int
+        Shape of one row of ``X``.
+    n_outputs : int
+        Number of outputs.
+
+    Returns
+    -------
+    torch.nn.Module
+        A module of its own: training it does not change what the user gave.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown.
+    TypeError
+        If what was given, or what it builds, is not a module.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from imbtorch.modules import build_module
+    >>> build_module(lambda input_shape, n_outputs: nn.Linear(*input_shape, n_outputs), (4,), 3)
+    Linear(in_features=4, out_features=3, bias=True)
+    """
+    if isinstance(module, str):
+        module = get_module(module)
+    if isinstance(module, type) and hasattr(module, "build"):
+        module = module()  # a builder class stands for a builder with its defaults
+    if isinstance(module, nn.Module):
+        return copy.deepcopy(module)
+    if isinstance(module, type) and issubclass(module, nn.Module):
+        built = _instantiate(module, input_shape, n_outputs)
+    elif hasattr(module, "build"):
+        built = module.build(input_shape, n_outputs)
+    elif callable(module):
+        built = module(input_shape, n_outputs)
+    else:
+        built = module
+    if not isinstance(built, nn.Module):
+        raise TypeError(
+            "module must be a name, a builder with build(input_shape, n_outputs), a callable of "
+            f"these two arguments, a torch.nn.Module class or instance; {module!r} gave "
+            f"{type(built).__name__}."
+        )
+    return built
+
+
+def _instantiate(cls: type[nn.Module], input_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
+    sizes = {"input_shape": input_shape, "n_outputs": n_outputs}
+    parameters = inspect.signature(cls).parameters.values()
+    wanted = {p.name: sizes[p.name] for p in parameters if p.name in sizes}
+    named = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
+    missing = [
+        p.name
+        for p in parameters
+        if p.default is p.empty and p.kind in named and p.name not in wanted
+    ]
+    if missing:
+        raise TypeError(
+            f"{cls.__name__} needs the arguments {missing}, but only input_shape and n_outputs "
+            f"can be filled in. Give an instance, or a callable such as lambda input_shape, "
+            f"n_outputs: {cls.__name__}(...)."
+        )
+    return cls(**wanted)
+
+
+def set_output_bias(builder: Any, module: nn.Module, bias: Tensor) -> None:
+    """Start the last linear layer of a network that a builder made at this bias.
+
+    Parameters
+    ----------
+    builder : str, ModuleBuilder or other
+        What the module was built from. Only a name or a builder changes the bias: the user's own
+        modules stay as the user made them.
+    module : torch.nn.Module
+        The built module. Its last layer is looked for in a ``torch.nn.Sequential``.
+    bias : Tensor of shape (n_outputs,)
+        New bias; entries that are not finite are replaced by 0.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from imbtorch.modules import build_module, set_output_bias
+    >>> module = build_module("mlp", (4,), 2)
+    >>> set_output_bias("mlp", module, torch.tensor([0.0, -2.0]))
+    >>> module[-1].bias.tolist()
+    [0.0, -2.0]
+    """
+    if not isinstance(builder, str | ModuleBuilder):
+        return
+    output = module[-1] if isinstance(module, nn.Sequential) and len(module) else module
+    if isinstance(output, nn.Linear) and output.bias is not None:
+        with torch.no_grad():
+            output.bias.copy_(torch.nan_to_num(bias, posinf=0.0, neginf=0.0))
+
+
+def check_width(
+    output: Any,
+    n_rows: int,
+    n_outputs: int,
+    module: nn.Module,
+    *,
+    noun: str = "classes",
+    one_column: bool = True,
+) -> None:
+    """Check that a module returned one row of outputs per row, of a width that fits the targets.
+
+    Parameters
+    ----------
+    output : object
+        What ``module`` returned for ``n_rows`` rows.
+    n_rows : int
+        How many rows it was given.
+    n_outputs : int
+        Number of classes, of labels or of continuous targets: as many columns are expected.
+    module : torch.nn.Module
+        The module, for the message.
+    noun : str, default="classes"
+        What the columns stand for, in the plural, for the message.
+    one_column : bool, default=True
+        Whether one column may stand for two classes.
+
+    Raises
+    ------
+    ValueError
+        If the output is not a tensor of such a shape.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> from imbtorch.modules import check_width
+    >>> module = nn.Linear(4, 5)
+    >>> check_width(module(torch.zeros(2, 4)), n_rows=2, n_outputs=3, module=module)
+    Traceback (most recent call last):
+        ...
+    ValueError: Linear returned (2, 5) for 2 rows; y has 3 classes, so its outputs must have ...
+    """
+    got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+    wanted = [(n_rows, n_outputs)]
+    if one_column and n_outputs == 2:
+        wanted.append((n_rows, 1))
+    if got not in wanted:
+        raise ValueError(
+            f"{type(module).__name__} returned {got} for {n_rows} rows; y has {n_outputs} "
+            f"{noun}, so its outputs must have shape {' or '.join(map(str, wanted))}."
+        )
+
+
+def logits_of(output: Tensor) -> Tensor:
+    """Read one column as the logits ``[0, z]`` of two classes.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from imbtorch.modules import logits_of
+    >>> logits_of(torch.tensor([[1.5]])).tolist()
+    [[0.0, 1.5]]
+    """
+    if output.shape[1] == 1:
+        return torch.cat([torch.zeros_like(output), output], dim=1)
+    return output
+
+
+class _Outputs(Protocol):
+    """What is known of the outputs of a module."""
+
+    n_outputs: int
+    outputs_are_logits: ClassVar[bool]
+
+    def check_outputs(self, output: object, n_rows: int, module: nn.Module) -> None: ...
+
+
+def try_module(module: nn.Module, rows: Tensor, task: _Outputs) -> Tensor:
+    """Compute the outputs of a few rows, and check their shape.
+
+    Raises
+    ------
+    ValueError
+        If the module cannot compute, with its own error as the cause, or returns another shape.
+
+    Warns
+    -----
+    UserWarning
+        If the outputs of a classifier look like probabilities.
+    """
+    try:
+        output = module(rows)
+    except (torch.OutOfMemoryError, MemoryError):
+        raise
+    except Exception as error:
+        raise ValueError(
+            f"{type(module).__name__} failed on a batch of shape {tuple(rows.shape)}, dtype "
+            f"{rows.dtype}: {error}. A module maps (n, {', '.join(map(str, rows.shape[1:]))}) to "
+            f"(n, {task.n_outputs}). To size it from the data, give a class or function of "
+            "(input_shape, n_outputs)."
+        ) from error
+    task.check_outputs(output, len(rows), module)
+    if task.outputs_are_logits and _are_probabilities(module, output):
+        warnings.warn(
+            f"{type(module).__name__} seems to return probabilities, but losses take logits and "
+            "predict_proba turns them into probabilities: leave out the softmax or sigmoid at the "
+            "end of the module.",
+            UserWarning,
+            stacklevel=2,
+        )
+    return output  # type: ignore[no-any-return]
+
+
+def _are_probabilities(module: nn.Module, output: Tensor) -> bool:
+    if isinstance(module, nn.Sequential) and isinstance(module[-1], nn.Softmax | nn.Sigmoid):
+        return True
+    if output.shape[1] < 2 or output.min() < 0:
+        return False
+    sums = output.sum(dim=1, dtype=torch.float64)
+    return bool(torch.allclose(sums, torch.ones_like(sums), rtol=0, atol=1e-5))

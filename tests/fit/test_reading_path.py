@@ -1,0 +1,55 @@
+"""How many files somebody has to read who follows a fit: the files that a default fit enters.
+
+The data are one batch, for one epoch, so that the path is counted and not its repetition.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import imbtorch
+from imbtorch import ImbalancedNetClassifier
+
+PACKAGE = Path(imbtorch.__file__).parent
+PAGE = PACKAGE.parent / "docs" / "architecture.md"
+
+
+@pytest.fixture(scope="module")
+def entered():
+    """Files of the package in the order in which a default fit enters their functions."""
+    X = np.random.default_rng(0).normal(size=(64, 20))
+    y = np.arange(64) % 8 == 0
+    clf = ImbalancedNetClassifier(max_epochs=1)
+    files = []
+
+    def record(frame, event, arg):
+        path = Path(frame.f_code.co_filename)
+        if event == "call" and path.is_relative_to(PACKAGE):
+            files.append(path.relative_to(PACKAGE).as_posix())
+
+    before = sys.getprofile()
+    sys.setprofile(record)
+    try:
+        clf.fit(X, y)
+    finally:
+        sys.setprofile(before)
+    return files
+
+
+def test_few_files_are_entered(entered):
+    assert len(set(entered)) <= 24, sorted(set(entered))
+
+
+def test_the_reader_rarely_changes_the_file(entered):
+    assert sum(a != b for a, b in zip(entered, entered[1:], strict=False)) <= 140
+
+
+def test_the_page_names_files_that_a_fit_enters(entered):
+    section = PAGE.read_text("utf-8").split("## How to read `fit`")[1].split("###")[0]
+    recipe, *others = re.findall(r"^\d\. `([\w/]+\.py)`", section, re.MULTILINE)
+    assert recipe == "_fit/fit.py"
+    assert 4 <= len(others) <= 8
+    assert set(others) <= set(entered)
