@@ -52,8 +52,8 @@ class ImbalancedNetClassifier(
         such as ``torch.nn.L1Loss()``.
     loss_schedule : dict of str to callable, or None, default=None
         Parameters of the loss that change: name -> callable of the share of the epochs that is
-        done, in [0, 1), such as ``{"gamma": lambda t: 5 * (1 - t)}``. Set at the start of each
-        epoch, for which the loss is prepared anew. Probabilities are read with the values of the
+        done, in [0, 1), such as ``{"gamma": lambda t: 5 * (1 - t)}``. They are set at the start of
+        each epoch, and the loss is prepared again. Probabilities are read with the values of the
         epoch whose weights are kept.
     class_weight : None, str, dict, array-like or callable, default=None
         Weight of each class: ``"balanced"``, ``"sqrt"``, ``"effective_number"`` or ``"log"``; a
@@ -73,8 +73,8 @@ class ImbalancedNetClassifier(
         Deferred re-sampling [3]_: all rows, shuffled, before this share of the epochs, and what
         the sampler (one of :mod:`imbtorch.samplers`) plans after it.
     target_prior : {None, "train", "uniform"}, dict or array-like, default=None
-        The population that probabilities and predictions describe: None is what the training
-        amounted to (``effective_prior_``), ``"train"`` the training data as they came,
+        The population that probabilities and predictions describe: None is the population of the
+        training (``effective_prior_``), ``"train"`` the training data as they were given,
         ``"uniform"`` equally frequent classes, or the frequency of each class. It acts at
         prediction and may be changed without refitting.
     optimizer : {"adam", "adamw", "sgd"} or callable, default="adamw"
@@ -133,7 +133,7 @@ class ImbalancedNetClassifier(
         every batch, so that W of them train as one with a W times larger ``batch_size``; with
         ``"auto"`` they divide the batches of one. See ``docs/scaling.md``.
     dtype : {"float32", "float64"}, default="float32"
-        Type to compute in.
+        Dtype to compute in.
     num_workers : int, default=0
         Processes that read a torch Dataset while the net trains; 0 reads it in this one.
     callbacks : list of skorch callbacks or None, default=None
@@ -145,15 +145,15 @@ class ImbalancedNetClassifier(
         On Ctrl-C: pass it on, after leaving a usable model with ``interrupted_ = True``; or keep
         that model with a warning.
     on_oom : {"raise", "split"}, default="raise"
-        Where memory runs out on a batch: pass the error on, or compute the batch in parts whose
+        If memory runs out on a batch: pass the error on, or compute the batch in parts whose
         gradients add up to the same one. Not for batch normalisation and losses that compare the
         rows of a batch.
     checkpoint : str, path or None, default=None
         Folder in which the state of the training is kept, in a file without pickle, so that
         ``fit(..., resume=True)`` can continue it, to the bit on the CPU. One folder per fit: a new
-        one takes the place of what is there. Callbacks start anew.
+        one replaces what is there. Callbacks start from zero again.
     checkpoint_interval : int, default=1
-        Epochs from one writing to the next.
+        Number of epochs from one writing to the next.
     verbose : int, default=0
         1 shows a progress bar.
 
@@ -178,7 +178,7 @@ class ImbalancedNetClassifier(
     n_features_in_, feature_names_in_ : int, ndarray of str
         Number of columns of ``X``, and their names where it has them.
     device_ : str
-        Where the module lies.
+        Device on which the module lies.
     interrupted_ : bool
         Whether the last training was cut short by Ctrl-C.
 
@@ -314,7 +314,7 @@ class ImbalancedNetClassifier(
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Finite weights >= 0. A weight of 2 is a row given twice, 0 a row left out.
         class_counts : ClassCounts, mapping or None, default=None
-            Of an ``IterableDataset``, and required there: what
+            Counts of an ``IterableDataset``, which are required there: what
             :func:`imbtorch.weights.class_counts` returns, or label -> number of rows. Each epoch
             is one pass over it, in its own order.
         resume : bool, default=False
@@ -367,8 +367,9 @@ class ImbalancedNetClassifier(
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Finite weights >= 0.
         class_counts : ClassCounts, mapping or None, default=None
-            Of the whole stream, on the first call: what :func:`imbtorch.weights.class_counts`
-            returns, or label -> number of rows. ``class_weight="balanced"`` needs them.
+            Counts of the whole stream, on the first call: what
+            :func:`imbtorch.weights.class_counts` returns, or label -> number of rows.
+            ``class_weight="balanced"`` needs them.
         shuffle : bool, default=True
             Whether the rows of the chunk are shuffled. In the order given, chunks of whole batches
             train as their concatenation does, up to dropout.
@@ -490,7 +491,7 @@ class ImbalancedNetClassifier(
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_labels)
-            Labels; of several labels a row, 0 and 1.
+            Labels of the classes; for several labels per row, zeros and ones.
         """
         return self._task.decide(self._linked_outputs(X, self._link()))
 

@@ -375,7 +375,7 @@ class BalancedNetEnsembleClassifier(
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_labels)
-            Labels; of several labels a row, 0 and 1.
+            Labels of the classes; for several labels per row, zeros and ones.
         """
         return self._task.decide(self._scores(X))
 

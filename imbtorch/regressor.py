@@ -120,15 +120,15 @@ class ImbalancedNetRegressor(
         On Ctrl-C: pass it on, after leaving a usable model with ``interrupted_ = True``; or keep
         that model with a warning.
     on_oom : {"raise", "split"}, default="raise"
-        Where memory runs out on a batch: pass the error on, or compute the batch in parts whose
+        If memory runs out on a batch: pass the error on, or compute the batch in parts whose
         gradients add up to the same one. Not for batch normalisation and losses that compare the
         rows of a batch.
     checkpoint : str, path or None, default=None
         Folder in which the state of the training is kept, in a file without pickle, so that
         ``fit(..., resume=True)`` can continue it, to the bit on the CPU. One folder per fit: a new
-        one takes the place of what is there. Callbacks start anew.
+        one replaces what is there. Callbacks start from zero again.
     checkpoint_interval : int, default=1
-        Epochs from one writing to the next.
+        Number of epochs from one writing to the next.
     verbose : int, default=0
         1 shows a progress bar.
 
@@ -151,7 +151,7 @@ class ImbalancedNetRegressor(
     feature_names_in_ : ndarray of str
         Names of the columns, where ``X`` has them.
     device_ : str
-        Where the module lies.
+        Device on which the module lies.
     interrupted_ : bool
         Whether the last training was cut short by Ctrl-C.
 

@@ -294,8 +294,8 @@ class ClassificationTask(Task):
         Returns
         -------
         ndarray of shape (n_outputs,) or None
-            Of classes the logarithm of a factor, of labels a difference of log-odds; None without
-            a target prior.
+            For each class the logarithm of a factor, for each label a difference of log-odds; None
+            without a target prior.
 
         Raises
         ------

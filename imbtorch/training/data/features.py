@@ -163,7 +163,7 @@ def as_features(
     dtype : torch.dtype
         Type to compute in.
     device : torch.device
-        Where to compute.
+        Device to compute on.
     resident : bool, default=True
         Whether to cast and move all of ``X`` once, where it fits and does not lie on a disk. False
         does it chunk by chunk, for a single pass.
@@ -241,7 +241,7 @@ class ChosenFeatures:
     chosen : ndarray of int, shape (m,)
         Positions.
     device : torch.device
-        Where the rows are needed.
+        Device on which the rows are needed.
     """
 
     blocks = 1

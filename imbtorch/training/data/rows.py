@@ -389,7 +389,7 @@ def _as_targets(targets: Any, dtype: torch.dtype, device: torch.device) -> Targe
     dtype : torch.dtype
         Type of labels and values in a batch.
     device : torch.device
-        Where to compute.
+        Device to compute on.
 
     Returns
     -------

@@ -31,7 +31,7 @@ class Validation:
     dtype : torch.dtype
         Type to compute in.
     device : torch.device
-        Where to compute.
+        Device to compute on.
     """
 
     def __init__(
