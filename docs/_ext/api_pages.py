@@ -88,8 +88,13 @@ def _is_ours(cls):
 
 def public_bases(cls):
     """Return the base classes that have a page of their own."""
-    public = {id(_get(name)) for name in public_names()}
-    return [base for base in cls.__mro__[1:] if id(base) in public]
+    return list(_pages_of_bases(cls))
+
+
+def _pages_of_bases(cls):
+    """Return the public base classes, each with the full name of its page."""
+    public = {id(_get(name)): name for name in public_names()}
+    return {base: public[id(base)] for base in cls.__mro__[1:] if id(base) in public}
 
 
 def _get(full_name):
@@ -106,8 +111,8 @@ def object_page(full_name, examples):
         lines += [f".. autoclass:: {name}"]
         if members := own_members(thing):
             lines += [f"   :members: {', '.join(members)}"]
-        if bases := public_bases(thing):
-            names = ", ".join(f":class:`{base.__name__}`" for base in bases)
+        if pages := _pages_of_bases(thing):
+            names = ", ".join(f":class:`~{page}`" for page in pages.values())
             lines += ["", f"Other methods are those of {names}."]
     elif inspect.isroutine(thing):
         lines += [f".. autofunction:: {name}"]

@@ -85,7 +85,7 @@ def loss_checks(loss: BaseLoss) -> list[Check]:
 
 
 def check_loss(loss: BaseLoss) -> None:
-    """Check that a loss of classes or labels keeps the contract of :class:`BaseLoss`.
+    """Check that a loss keeps the contract of :class:`imbtorch.losses.BaseLoss`.
 
     Among others: gradients against finite differences; finite values and gradients at logits of
     +-1e4, in float32 as exact as in float64; weights against rows that are repeated; permuted rows
@@ -237,7 +237,7 @@ def sampler_checks(sampler: BaseSampler) -> list[Check]:
 
 
 def check_sampler(sampler: BaseSampler) -> None:
-    """Check that a sampler keeps the contract of :class:`BaseSampler`.
+    """Check that a sampler keeps the contract of :class:`imbtorch.samplers.BaseSampler`.
 
     Among others: epochs that follow from the seed alone, in any order; the expected counts against
     the mean over 400 epochs; classes without rows; a sampler and targets that stay as they are;
