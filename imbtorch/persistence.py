@@ -10,7 +10,7 @@ import torch
 
 from imbtorch._common.versions import changed_versions
 from imbtorch._publish.model_file import Restorer, refusing
-from imbtorch._safe_file import read_file
+from imbtorch._safe_file import printable, read_file
 from imbtorch.classifier import ImbalancedNetClassifier
 from imbtorch.ensemble import BalancedNetEnsembleClassifier
 from imbtorch.exceptions import FileFormatError
@@ -57,6 +57,8 @@ def load(
         If the file is damaged or manipulated, or has a newer format.
     FileNotFoundError
         If there is no such file.
+    OSError
+        If the file cannot be opened, or no file can have this name.
     ValueError
         If ``module`` is missing or does not fit the weights, or the device is not available.
 
@@ -119,4 +121,4 @@ def _model_of(document: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]
     known = isinstance(made_with, dict) and len(made_with) < 20
     if not known or not all(isinstance(text, str) for text in made_with.values()):
         raise FileFormatError("the file does not list the versions that made it.")
-    return document, {name[:40]: text[:40] for name, text in made_with.items()}
+    return document, {printable(k, 40): printable(text, 40) for k, text in made_with.items()}

@@ -22,11 +22,14 @@ __all__ = [
     "Header",
     "Layout",
     "compact_json",
+    "is_too_wide",
     "digest_of",
+    "printable",
 ]
 
 FORMAT = 1
 MAX_HEADER = 8 * 2**20
+MAX_WIDE = 2 * 2**20  # Python stores one wide character as four bytes, and all others with it
 MAX_DOCUMENT = 2**20
 MAX_CONTAINERS = 100_000  # lists and objects in the document, the slowest parts to parse
 MAX_TENSORS = 10_000
@@ -84,6 +87,11 @@ class Header:
     def __init__(self, data: bytes, size: int) -> None:
         if not data.startswith(b"{"):
             raise FileFormatError("the header is not a JSON object.")
+        if is_too_wide(data):
+            raise FileFormatError(
+                f"the header has {len(data)} bytes and characters beyond ASCII, for which at most "
+                f"{MAX_WIDE} bytes are allowed."
+            )
         _check_complexity(data)
         self.checksum, self._text, self._entries = _split_header(_strict_json(data))
         self.document = _parse_document(self._text)
@@ -92,6 +100,11 @@ class Header:
     def digest(self) -> Digest:
         """Return a checksum that has begun with the header, to be continued with the data."""
         return digest_of(self._text, self._entries)
+
+
+def is_too_wide(header: bytes) -> bool:
+    """Return whether a header may take many times its size as text, because of wide characters."""
+    return len(header) > MAX_WIDE and not (header.isascii() and rb"\u" not in header)
 
 
 def _check_complexity(header: bytes) -> None:
@@ -216,6 +229,23 @@ def _are_sizes(values: Any, at_most: int) -> bool:
 def _shown(value: Any) -> str:
     """Describe a value from a file of an unknown source, in at most 80 characters."""
     return repr(value)[:80] if isinstance(value, str | int | float | set) else type(value).__name__
+
+
+def printable(value: Any, at_most: int = 80) -> str:
+    """Return the beginning of a text from a file, so that a terminal can show it safely.
+
+    Characters that are not printable, such as those that begin the commands of a terminal, become
+    their escape sequences.
+
+    Parameters
+    ----------
+    value : object
+        Text, or what ``str`` converts to text.
+    at_most : int, default=80
+        Number of characters to keep.
+    """
+    text = str(value)[:at_most]
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def digest_of(text: str, entries: Entries) -> Digest:

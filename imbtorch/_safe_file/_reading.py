@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import secrets
@@ -80,7 +81,7 @@ class SafeFile:
         self._file.seek(self._start)
         for name, (dtype, shape) in self.layout.items():
             given = None if into is None else into.get(name)
-            tensor = torch.empty(shape, dtype=dtype) if given is None else given.detach()
+            tensor = _empty(shape, dtype) if given is None else given.detach()
             _fill(tensor.reshape(-1).view(torch.uint8).numpy().data, self._file, digest)
             tensors[name] = tensor
         if not secrets.compare_digest(digest.hexdigest(), self._header.checksum):
@@ -107,17 +108,25 @@ def read_file(path: str | os.PathLike[str]) -> SafeFile:
     ------
     FileNotFoundError
         If there is no such file.
+    OSError
+        If the file cannot be opened, or no file can have this name.
     FileFormatError
         If it is not a regular file, is damaged, or was not written by imbtorch.
     """
     name = os.fspath(path)
-    _check_regular(os.stat(name), name)
+    try:
+        _check_regular(os.stat(name), name)
+    except FileFormatError:
+        raise
+    except ValueError as error:  # a zero byte, or characters that file names cannot have
+        raise OSError(errno.EINVAL, f"no file can have this name ({error})", repr(name)) from error
     # O_NONBLOCK: if a pipe has replaced the file since the check, open must not wait for a writer
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     file = io.FileIO(name, opener=lambda path, _: os.open(path, flags))
     try:
         status = os.fstat(file.fileno())
         _check_regular(status, name)
+        _check_stored(status)
         return SafeFile(file, status.st_size)
     except FileFormatError as error:
         file.close()
@@ -130,6 +139,25 @@ def read_file(path: str | os.PathLike[str]) -> SafeFile:
 def _check_regular(status: os.stat_result, name: Any) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise FileFormatError(f"{name!r} is not a regular file.")
+
+
+def _check_stored(status: os.stat_result) -> None:
+    """Raise FileFormatError if a large file holds next to nothing but the size that it claims."""
+    stored = 512 * getattr(status, "st_blocks", 0)  # 0 where the file system does not say
+    if 0 < 16 * stored < status.st_size - 64 * 2**20:
+        raise FileFormatError(
+            f"the file claims {status.st_size} bytes, but only {stored} are on the disk: it is "
+            "not complete."
+        )
+
+
+def _empty(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    try:
+        return torch.empty(shape, dtype=dtype)
+    except (MemoryError, RuntimeError) as error:
+        raise FileFormatError(
+            f"a tensor of shape {shape} and dtype {dtype} takes more memory than there is."
+        ) from error
 
 
 def _read_header(file: io.FileIO, size: int) -> tuple[int, Header]:

@@ -23,6 +23,7 @@ from imbtorch._safe_file._header import (
     Entries,
     compact_json,
     digest_of,
+    is_too_wide,
 )
 
 __all__ = ["replacing", "write_file"]
@@ -64,6 +65,11 @@ def write_file(
     header += b" " * (-len(header) % 8)
     if len(header) > MAX_HEADER:
         raise ValueError(f"the header has {len(header)} bytes, more than {MAX_HEADER}.")
+    if is_too_wide(header):
+        raise ValueError(
+            f"the header has {len(header)} bytes, too many for names with characters beyond ASCII; "
+            "use ASCII letters in the names of modules."
+        )
     with replacing(path) as file:
         file.write(len(header).to_bytes(8, "little") + header)
         digest = digest_of(text, entries)

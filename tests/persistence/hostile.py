@@ -62,7 +62,9 @@ class File:
 
     def rebuild(self, change):
         """Change the tensors, ``{name: (dtype, array)}``, and lay them out anew."""
-        names = {"F32": np.float32, "F64": np.float64, "I64": np.int64, "BOOL": np.bool_}
+        names = {
+            "F32": np.float32, "F64": np.float64, "I64": np.int64, "BOOL": np.bool_, "U8": np.uint8
+        }  # fmt: skip
         tensors = {
             name: (
                 entry["dtype"],
@@ -446,13 +448,102 @@ def tensors(good):
     return corpus
 
 
+def greedy(good):
+    """Files with a right checksum that ask for more time or memory than their size allows."""
+    corpus = {}
+
+    def history(what, *columns):
+        file = File(good)
+        names = {f"c{i}": f"value.{90 + i}" for i in range(len(columns))}
+
+        def change(tensors):
+            for name, (dtype, array) in zip(names.values(), columns, strict=True):
+                tensors[name] = dtype, array
+
+        file.rebuild(change)
+        arrays = {key: {"$array": name} for key, name in names.items()}
+        file.document["net"]["history"] = {"columns": arrays}
+        corpus[what] = file.bytes()
+
+    history("history of empty rows", ("F32", np.zeros((2**23, 0), np.float32)))
+    history("history of 2**40 empty rows", ("F32", np.zeros((2**40, 0), np.float32)))
+    history("history of 4 million flags", ("BOOL", np.zeros(2**22, np.bool_)))
+    bytes_, flags = np.zeros(2**21, np.uint8), np.zeros(2**21, np.bool_)
+    history("history of 2 million short epochs", ("U8", bytes_), ("BOOL", flags))
+
+    def document(what, change):
+        file = File(good)
+        change(file.document)
+        corpus[what] = file.bytes()
+
+    def parameter(name, value):
+        return lambda document: document["params"].update({name: value})
+
+    text = {"$texts": [2**23, [1], ["a"]]}
+    document("60 texts of 2**23 letters", parameter("class_weight", [text] * 60))
+    same_hash = [[(2**61 - 1) * i, 0] for i in range(35_000)]
+    document("keys of one hash", parameter("class_weight", {"$dict": same_hash}))
+    large = [[(2**61 - 1) * i, 0] for i in range(2, 9)]
+    document("keys of one hash, in 64 bits", parameter("class_weight", {"$dict": large}))
+    document("24 000 objects", parameter("loss", [{"$object": ["loss", "poly1", {}]}] * 24_000))
+    document("90 000 dicts", parameter("class_weight", [{"a": 1}] * 90_000))
+    rows = [0] * 300_000
+    document("300 000 epochs", lambda d: d["net"].update(history={"columns": {"a": rows}}))
+    for kind in (
+        "longdouble",
+        "float32,float32",
+        "S9",
+        "U9",
+        "V1000000000",
+        "object",
+        "datetime64",
+    ):
+        document(f"number of type {kind}", parameter("lr", {"$scalar": [kind, 1]}))
+    document("number that is text", parameter("lr", {"$scalar": ["float64", "0.1"]}))
+    red = "\x1b[31m\x9b31m"
+    document("escape code in a parameter", lambda d: d["params"].update({red: 1}))
+    document("escape code in a loss", parameter("loss", {"$object": ["loss", "focal", {red: 1}]}))
+    document("escape code in a device", parameter("device", {"$device": red}))
+    document("escape code in a kind", lambda d: d.update(kind=red))
+    document("escape code in a version", lambda d: (d["versions"].update({red: red}), d.pop("net")))
+    corpus["members"] = _members(good)
+    corpus["wide names"] = _wide(good, "\U0001f600" + "a" * 700)
+    corpus["wide names, escaped"] = _wide(good, "\\ud83d\\ude00" + "a" * 700)
+    return corpus
+
+
+def _members(good):
+    """900 small members, the last one of which is not valid."""
+    file = File(good)
+    member = {key: file.document.pop(key) for key in ("estimator", "params", "net")}
+    member["net"] |= {"history": {"rows": []}}
+    member["params"] = {"module": member["params"]["module"]}
+    file.document |= {
+        "estimator": "BalancedNetEnsembleClassifier", "params": {}, "members": [member] * 900,
+        "interrupted": False,
+    }  # fmt: skip
+    return file.bytes()
+
+
+def _wide(good, name):
+    """Tensors whose names are long and have one character that takes four bytes."""
+    empty = '{"dtype":"F32","shape":[0],"data_offsets":[0,0]}'
+    entries = "{" + ",".join(f'"{i}{name}":{empty}' for i in range(9_900)) + "}"
+    file = File(good)
+    file.data = b""
+    return file.bytes(entries=entries)
+
+
 def _of(file, dtype):
     return next(name for name, entry in file.entries.items() if entry["dtype"] == dtype)
 
 
+PARTS = (framing, headers, documents, described, tensors, greedy)
+
+
 def corpus(good):
     """All hostile files, from the good one of a net of 5 features, 8 hidden units, 2 classes."""
-    parts = [make(good) for make in (framing, headers, documents, described, tensors)]
+    parts = [make(good) for make in PARTS]
     merged = {name: blob for part in parts for name, blob in part.items()}
     assert len(merged) == sum(map(len, parts)), "two files have one name"
     return merged

@@ -1,5 +1,7 @@
 """A training that was cut short ends in the same bits as one that was not."""
 
+import copy
+import functools
 import os
 import pickle
 import signal
@@ -11,13 +13,18 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from scipy import sparse
 from skorch.callbacks import LRScheduler
 from torch import nn
+from torch.utils.data import TensorDataset
 
 import imbtorch._common.versions
 from imbtorch import BalancedNetEnsembleClassifier, FileFormatError, ImbalancedNetRegressor
+from imbtorch._data.datasets_as_rows import DatasetRows
+from imbtorch._fit.sources.arrays import TrainingSplit
 from imbtorch._safe_file import read_file, write_file
 from imbtorch.feature_smoothing import FeatureSmoothing
 from imbtorch.model_selection import StackedGridSearchCV
@@ -164,8 +171,6 @@ def test_smoothed_features(tmp_path):
 
 
 def test_weights_and_sparse_rows(tmp_path):
-    from scipy import sparse
-
     rows = sparse.csr_array(np.where(np.abs(X) > 2, X, 0))
     weights = np.linspace(0, 2, len(Y))
     resumed, whole = resumed_and_whole(
@@ -373,6 +378,231 @@ def test_a_damaged_file(tmp_path):
     assert not hasattr(clf, "net_")
 
 
+def forged(folder, change):
+    """Change the saved state of a training, and make the checksum right again."""
+    with read_file(folder / FILE) as file:
+        document, state = file.document, unpack(file.tensors())
+    state = change(state) or state
+    write_file(folder / FILE, document, pack(state))
+
+
+def put(*path, value):
+    """Return a change of one value of a state; a callable gets the former value."""
+
+    def change(state):
+        for key in path[:-1]:
+            state = state[key]
+        state[path[-1]] = value(state[path[-1]]) if callable(value) else value
+
+    return change
+
+
+def moment(value):
+    return put("optimizer", "state", 0, "exp_avg", value=value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        moment(torch.zeros(1)),
+        moment(torch.zeros(0)),
+        moment(lambda t: t.double()),
+        moment(lambda t: t * np.nan),
+        moment(0.5),
+        put("optimizer", "state", 0, "step", value=torch.zeros(3)),
+        put("optimizer", "state", 0, value={}),
+        put("optimizer", "state", value=[]),
+        put("optimizer", value={}),
+        put("optimizer", "param_groups", value=[]),
+        put("optimizer", "param_groups", 0, "params", value=[0, 0, 1, 2]),
+        put("optimizer", "param_groups", 0, "betas", value=(0.5, 0.5)),
+        put("optimizer", "param_groups", 0, "maximize", value=True),
+        put("optimizer", "param_groups", 0, "weight_decay", value="0"),
+        put("module", value={}),
+        put("module", "0.weight", value=lambda t: t.t()),
+        put("module", "0.weight", value=lambda t: t * np.inf),
+        put("loss", "log_prior", value=torch.zeros(3)),
+        put("loss", "code", value=torch.zeros(3)),
+        put("loss", value=None),
+        put("engine", value=None),
+        put("engine", "n_parts", value=0),
+        put("engine", "average", "count", value=-10),
+        put("engine", "average", "decay", value=0.1),
+        put("engine", "average", "mean", 0, value=lambda t: t.reshape(-1)),
+        put("engine", "average", "mean", value=[]),
+        put("engine", "average", "update", value=1),
+        put("rng", value=[]),
+        put("rng", 0, value=torch.zeros(3, dtype=torch.uint8)),
+        put("rng", 0, value=lambda t: t * 0),
+        put("monitors", value=[]),
+        put("monitors", 0, value=None),
+        put("monitors", 0, "score", value=1),
+        put("monitors", 0, "best", value="0"),
+        put("monitors", 0, "improved_in", value=99),
+        put("monitors", 0, "weights", value={}),
+        put("monitors", 0, "weights", "0.bias", value=torch.zeros(1)),
+        put("history", value=[]),
+        put("history", 0, value=1),
+        put("history", 0, "train_loss", value="0"),
+        put("epoch", value=99),
+        put("epoch", value=-1),
+        put("epoch", value="1"),
+        put("done", value=1),
+        put("seeds", value=[]),
+        put("seeds", 0, value=-1),
+        put("seeds", 0, value=2**40),
+        put("identity", value=[]),
+    ],
+)
+def test_forged_with_a_valid_checksum(tmp_path, change):
+    def make():
+        return small(
+            max_epochs=4, checkpoint=tmp_path, averaging="ema", early_stopping=True, batch_size=32
+        )
+
+    cut_short(lambda: make().fit(X, Y))
+    forged(tmp_path, lambda state: None)
+    clf = make()
+    cut_short(lambda: clf.fit(X, Y, resume=True), epoch=3)  # unchanged it is continued
+    forged(tmp_path, change)
+    with pytest.raises(FileFormatError, match="holds no valid training"):
+        make().fit(X, Y, resume=True)
+
+
+class Slow(torch.optim.Optimizer):
+    """An optimizer of the user's own, which remembers more after some steps."""
+
+    def __init__(self, params, lr, weight_decay=0.0):
+        super().__init__(params, {"lr": lr, "calls": 0})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            group["calls"] += 1
+            for p in group["params"]:
+                p.sub_(group["lr"] * p.grad)
+                if group["calls"] > 3:
+                    slow = self.state[p].setdefault("slow", p.clone())
+                    p.copy_(slow.lerp_(p, 0.5))
+
+
+def test_optimizers_of_the_user(tmp_path):
+    make = lambda folder: small(max_epochs=4, checkpoint=folder, optimizer=Slow, lr=0.01)  # noqa: E731
+    resumed, whole = resumed_and_whole(tmp_path, make, lambda clf, **kw: clf.fit(X, Y, **kw))
+    assert np.array_equal(parameters_of(resumed), parameters_of(whole))
+    cut_short(lambda: make(tmp_path).fit(X, Y))
+    forged(tmp_path, put("optimizer", "state", 0, "slow", value=torch.zeros(2)))
+    with pytest.raises(FileFormatError, match="another shape than its parameter"):
+        make(tmp_path).fit(X, Y, resume=True)
+
+
+def test_a_state_of_too_many_values(tmp_path):
+    text = b"[" + b"{}," * 1_000_000 + b"0]"
+    with pytest.raises(ValueError, match="too many values"):
+        unpack({"structure": torch.frombuffer(bytearray(text), dtype=torch.uint8)})
+
+
+def test_long_histories_take_little_space():
+    records = [
+        {"epoch": i, "lr": 0.1, "train_loss": float("nan"), "best": i % 2 == 0}
+        for i in range(50_000)
+    ]
+    tensors = pack({"history": records})
+    assert sum(t.numel() * t.element_size() for t in tensors.values()) < 30 * len(records)
+    back = unpack(tensors)["history"]
+    assert len(back) == len(records)
+    assert repr(back[7]) == repr(records[7])
+
+
+def test_a_diverged_training_diverges_again(tmp_path):
+    def make():
+        return small(max_epochs=4, checkpoint=tmp_path, lr=1e30, on_divergence="warn")
+
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="diverged in epoch 1"):
+            make().fit(X, Y, resume=True)
+
+
+def test_escape_codes_of_a_checkpoint(tmp_path):
+    clf = small(max_epochs=4, checkpoint=tmp_path)
+    cut_short(lambda: clf.fit(X, Y))
+    forged(tmp_path, put("identity", "lr", value="\x1b[31m"))
+    with pytest.raises(ValueError, match=r"lr was \\x1b\[31m, is 0.003") as raised:
+        clf.fit(X, Y, resume=True)
+    assert "\x1b" not in str(raised.value)
+
+
+# -- what is compared -------------------------------------------------------------------------
+
+
+def scaled(factor):
+    return lambda progress: factor * (1 - progress)
+
+
+class Callable:
+    def __init__(self, factor):
+        self.factor = factor
+
+    def __call__(self, progress):
+        return self.factor * (1 - progress)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (np.zeros(2000), np.eye(1, 2000, 1000)[0]),
+        (torch.zeros(2000), torch.eye(2000)[1000]),
+        ({0: np.zeros(2000)}, {0: np.eye(1, 2000, 1000)[0]}),
+        (pd.Series(np.zeros(2000)), pd.Series(np.eye(1, 2000, 1000)[0])),
+        (lambda t: 1 - t, lambda t: 1 - 2 * t),
+        (scaled(1.0), scaled(2.0)),
+        (functools.partial(scaled, 1.0), functools.partial(scaled, 2.0)),
+        (Callable(1.0), Callable(2.0)),
+        (Callable(1.0).__call__, Callable(2.0).__call__),
+        (nn.Linear(2, 2), nn.Linear(2, 2)),
+        ([scaled(1.0)], [scaled(2.0)]),
+        ("a" * 1000, "a" * 999 + "b"),
+    ],
+)
+def test_values_that_differ(one, other):
+    assert describe(one) != describe(other)
+    assert describe(one) == describe(copy.deepcopy(one))
+    assert max(len(describe(one)), len(describe(other))) < 300
+
+
+def test_classes_are_told_apart_by_their_code():
+    def made(factor):
+        class Module(nn.Linear):
+            def forward(self, x):
+                return factor * super().forward(x)
+
+        return Module
+
+    assert describe(made(1)) != describe(made(2))
+    assert describe(made(1)) == describe(made(1))
+    assert "digest" in describe(nn.Linear)
+
+
+@pytest.mark.parametrize("row", [0, 4999, 9999])
+def test_one_changed_value_in_10_000_rows(row):
+    rows, target = np.zeros((10_000, 3), np.float32), np.zeros(10_000)
+    changed = rows.copy()
+    changed[row, 1] = 1e-3
+    pairs = [(rows, changed), (sparse.csr_array(rows), sparse.csr_array(changed))]
+    pairs.append(tuple(DatasetRows(TensorDataset(torch.tensor(x), torch.tensor(target))) for x in
+                       (rows, changed)))  # fmt: skip
+    for one, other in pairs:
+        before, after = (TrainingSplit(x, target, None).identity() for x in (one, other))
+        assert before == TrainingSplit(one, target, None).identity()
+        assert [name for name in before if before[name] != after[name]] == ["X"]
+
+
+def test_a_memory_map_is_the_array_that_it_holds(tmp_path):
+    np.save(tmp_path / "X.npy", X)
+    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
+    assert TrainingSplit(mapped, Y, None).identity() == TrainingSplit(X, Y, None).identity()
+
+
 def test_callbacks_start_anew(tmp_path):
     clf = small(max_epochs=4, checkpoint=tmp_path, callbacks=[LRScheduler("StepLR", step_size=1)])
     cut_short(lambda: clf.fit(X, Y))
@@ -438,5 +668,5 @@ def test_state_of_something_else():
 
 
 def test_descriptions_have_no_addresses():
-    assert describe(test_no_folder) == "<function test_no_folder>"
+    assert describe(test_no_folder).startswith("<function test_no_folder> (digest ")
     assert describe([1, "a"]) == "[1, 'a']"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import math
+import re
+from collections import defaultdict
 from typing import Any
 
 import torch
@@ -13,9 +14,18 @@ from torch.nn.parameter import is_lazy
 from imbtorch._common.seed import private_torch_rng
 from imbtorch._fit.fit import net_spec
 from imbtorch._publish.model_file.save import LOCAL, Document
-from imbtorch._publish.model_file.state import check_state
-from imbtorch._publish.model_file.values import Reader
-from imbtorch._safe_file import Layout
+from imbtorch._publish.model_file.state import (
+    assign,
+    check_state,
+    freeze,
+    has,
+    printable_lines,
+    records_of,
+    refusing,
+    transpose,
+)
+from imbtorch._publish.model_file.values import MAX_MEMBERS, Budget, Reader
+from imbtorch._safe_file import Layout, printable
 from imbtorch._tasks import ClassificationTask, Task
 from imbtorch.exceptions import FileFormatError
 from imbtorch.losses import BaseLoss
@@ -23,7 +33,7 @@ from imbtorch.losses.regression import BaseRegressionLoss
 from imbtorch.modules import build_module, get_module
 from imbtorch.training.net import restored_net
 
-__all__ = ["Restorer", "refusing"]
+__all__ = ["Restorer"]
 
 _NET = {
     "attributes": dict,
@@ -41,29 +51,7 @@ _NET = {
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 _KINDS = {"module": ("module",), "sampler": ("sampler",)}
 _MAX_SIZE = 2**40
-
-
-@contextmanager
-def refusing() -> Iterator[None]:
-    """Convert any error about the content of a file to :class:`FileFormatError`."""
-    try:
-        yield
-    except (FileFormatError, MemoryError):
-        raise
-    except Exception as error:
-        what = f"{type(error).__name__}: {error}"
-        raise FileFormatError(f"the content of the file is not valid. {what[:500]}") from error
-
-
-def has(document: Any, expected: dict[str, Any]) -> Document:
-    """Check that a document has exactly these keys, with values of these types, and return it."""
-    if not isinstance(document, dict) or set(document) != set(expected):
-        raise FileFormatError("the document has missing or unknown parts.")
-    for key, kind in expected.items():
-        exact = kind is not int or type(document[key]) is int
-        if not (isinstance(document[key], kind) and exact):
-            raise FileFormatError(f"{key} in the document has the wrong type.")
-    return document
+_MAX_UNSEEN = 2**24  # features of a module whose size only building it shows
 
 
 class Restorer:
@@ -93,19 +81,23 @@ class Restorer:
     ) -> None:
         self.document, self.layout, self.estimators = document, layout, estimators
         self.module, self.device = module, device
+        sizes = [torch.Size(shape).numel() * dtype.itemsize for dtype, shape in layout.values()]
+        self.budget = Budget(sum(sizes))
+        self.parts = _parts(layout)
         with refusing():
             self.nets = self._check()
             names = {repr(net["module"][:200]) for net in self.nets.values() if net["module"]}
         if names and module is None:
+            shown = ", ".join(sorted(names)[:3])
             raise ValueError(
-                f"The file holds only the weights of your own module, {', '.join(sorted(names))}. "
+                f"The file holds only the weights of your own module, {shown}. "
                 "Give the module as you gave it to the estimator: "
                 "imbtorch.load(path, module=...)."
             )
         if module is not None and not names:
             raise ValueError("The file describes the whole module: load it without module=.")
         self.built = {
-            prefix: self._build_given(net)
+            prefix: self._build_given(net, self._numbers(prefix))
             for prefix, net in self.nets.items()
             if net["module"] is not None
         }
@@ -119,6 +111,10 @@ class Restorer:
         else:
             expected = {"estimator": str, "params": dict, "members": list, "interrupted": bool}
             has(self.document, expected)
+            if len(members) > MAX_MEMBERS:
+                raise FileFormatError(
+                    f"the ensemble has {len(members)} members, more than {MAX_MEMBERS}."
+                )
             for member in members:
                 has(member, {"estimator": str, "params": dict, "net": dict})
             nets = {f"{i}.": member["net"] for i, member in enumerate(members)}
@@ -133,21 +129,46 @@ class Restorer:
                 raise FileFormatError("params and net disagree about where the module comes from.")
             sizes = [*net["input_shape"], net["n_outputs"], net["batch_size"]]
             known = all(type(size) is int and 0 < size < _MAX_SIZE for size in sizes)
-            if not known or net["dtype"] not in _DTYPES or len(net["input_shape"]) > 16:
+            if not known or net["dtype"] not in _DTYPES or not 0 < len(net["input_shape"]) <= 16:
                 raise FileFormatError("the sizes or the dtype of a net are not valid.")
+            if 128 * net["n_outputs"] > self.budget.left:  # outputs on which the loss is tried
+                raise FileFormatError("the file is too small for so many outputs of its net.")
         return nets
 
     # -- modules ---------------------------------------------------------------------------
 
-    def _build_given(self, net: Document) -> nn.Module:
-        """Build the caller's own module. It is their code, so it may run without limits."""
-        shape, dtype = tuple(net["input_shape"]), _DTYPES[net["dtype"]]
+    def _numbers(self, prefix: str) -> int:
+        """Count the numbers of the weights that the file holds for a net."""
+        names = self.parts[f"{prefix}module."]
+        return sum(torch.Size(self.layout[name][1]).numel() for name in names)
+
+    def _build_given(self, net: Document, numbers: int) -> nn.Module:
+        """Build the caller's own module, after checking that the file has so many weights."""
+        shape, n_outputs = tuple(net["input_shape"]), net["n_outputs"]
+        dtype = _DTYPES[net["dtype"]]
         with private_torch_rng(0, torch.device("cpu")):
-            module = build_module(self.module, shape, net["n_outputs"]).to(dtype).to("cpu")
-            if any(is_lazy(tensor) for tensor in [*module.parameters(), *module.buffers()]):
-                with torch.no_grad():
-                    module.train(False)(torch.zeros(2, *shape, dtype=dtype))
-        return module
+            try:
+                with torch.device("meta"):
+                    needed = _count(_built(self.module, shape, n_outputs, dtype))
+            except Exception:  # code that needs real numbers: a bound without building it
+                needed = 0 if max(math.prod(shape), n_outputs) < _MAX_UNSEEN else numbers + 1
+            if needed > numbers:
+                raise FileFormatError(
+                    f"module={printable(_name(self.module))} for rows of shape {shape} and "
+                    f"{n_outputs} outputs does not fit the weights in the file, which has only "
+                    f"{numbers} numbers. Give the module that the estimator was trained with; or "
+                    "the file is damaged."
+                )
+            try:
+                return _built(self.module, shape, n_outputs, dtype).to("cpu")
+            except Exception as error:
+                if not callable(self.module) and not hasattr(self.module, "build"):
+                    raise  # it is no module, whatever the file holds
+                raise FileFormatError(
+                    f"module={printable(_name(self.module))} cannot be built for rows of shape "
+                    f"{shape} and {n_outputs} outputs, as the file describes them: "
+                    f"{printable_lines(error)}"
+                ) from error
 
     def into(self) -> dict[str, Tensor]:
         """Return the tensors of the caller's modules, to read the weights into without a copy."""
@@ -171,7 +192,8 @@ class Restorer:
             module.load_state_dict(state, strict=True)
         except (RuntimeError, ValueError) as error:
             raise ValueError(
-                f"module={type(module).__name__} does not fit the weights in the file: {error}"
+                f"module={type(module).__name__} does not fit the weights in the file: "
+                f"{printable_lines(error)}"
             ) from error
         return module
 
@@ -181,9 +203,11 @@ class Restorer:
         module = get_module(module) if isinstance(module, str) else module
         module = module() if isinstance(module, type) else module
         n_tensors, n_numbers = module.smallest_size(net["n_outputs"])
-        ours = [entry for name, entry in self.layout.items() if name.startswith(f"{prefix}module.")]
-        numbers = sum(torch.Size(shape).numel() for _, shape in ours)
-        if n_tensors > len(ours) or max(n_numbers, net["n_outputs"]) > numbers:
+        numbers = self._numbers(prefix)
+        if (
+            n_tensors > len(self.parts[f"{prefix}module."])
+            or max(n_numbers, net["n_outputs"]) > numbers
+        ):
             raise FileFormatError("the file holds fewer weights than its module has.")
         with torch.device("meta"):
             built = build_module(module, tuple(net["input_shape"]), net["n_outputs"])
@@ -211,13 +235,12 @@ class Restorer:
         ValueError
             If the caller's module does not fit the weights.
         """
-        reader = Reader(tensors)
-        states = {prefix: _taken(reader, f"{prefix}module.") for prefix in self.nets}
+        reader = Reader(tensors, self.budget)
+        states = {prefix: self._taken(reader, f"{prefix}module.") for prefix in self.nets}
         for prefix, module in self.built.items():
-            state = states[prefix]
-            for name in self.nets[prefix]["by_feature"]:
-                state[name] = state[name].t()
-            self._fill_given(module, state)
+            with refusing():
+                transpose(states[prefix], self.nets[prefix]["by_feature"])
+            self._fill_given(module, states[prefix])
         with refusing():
             members = self.document.get("members")
             if members is None:
@@ -287,14 +310,15 @@ class Restorer:
         module = self.built.get(prefix)
         if module is None:
             module = self._build_ours(estimator, net, prefix)
-            _assign(module, state, net["by_feature"])
-        loss = _restored_loss(net, task, reader, prefix, attributes)
-        _freeze({"module": module, "loss": loss}, net["frozen"])
+            assign(module, state, net["by_feature"])
+        learned = self._taken(reader, f"{prefix}loss.")
+        loss = _restored_loss(net, task, reader, learned, attributes)
+        freeze({"module": module, "loss": loss}, net["frozen"])
         estimator.__dict__.update(attributes, _input_shape=shape)
         spec = net_spec(
             estimator, task, net["batch_size"], dtype=_DTYPES[net["dtype"]], device=self.device
         )
-        estimator.net_ = restored_net(module, loss, spec, _records(net["history"], reader))
+        estimator.net_ = restored_net(module, loss, spec, records_of(net["history"], reader))
         self._try_out(estimator, net)
         return estimator
 
@@ -309,28 +333,40 @@ class Restorer:
             if is_classifier and estimator._link()(zeros).shape != zeros.shape:
                 raise FileFormatError("the loss is for another number of classes.")
 
-
-def _taken(reader: Reader, prefix: str) -> dict[str, Tensor]:
-    """Take the tensors whose names begin with a prefix, and return them without the prefix."""
-    names = [name for name in reader.tensors if name.startswith(prefix)]
-    return {name.removeprefix(prefix): reader.take(name) for name in names}
+    def _taken(self, reader: Reader, prefix: str) -> dict[str, Tensor]:
+        """Take the tensors whose names begin with a prefix, and return them without the prefix."""
+        return {name.removeprefix(prefix): reader.take(name) for name in self.parts[prefix]}
 
 
-def _assign(module: nn.Module, state: dict[str, Tensor], by_feature: list[Any]) -> None:
-    """Assign tensors to a module without memory; names, dtypes and shapes must all agree."""
-    for name in by_feature:
-        state[name] = state[name].t()
-    expected = {name: (value.dtype, value.shape) for name, value in module.state_dict().items()}
-    if {name: (value.dtype, value.shape) for name, value in state.items()} != expected:
-        raise FileFormatError("names, dtypes or shapes of the weights do not fit the module.")
-    for name, value in state.items():
-        if value.is_floating_point() and not all(bound.isfinite() for bound in value.aminmax()):
-            raise FileFormatError(f"the weight {name} has values that are not finite.")
-    module.load_state_dict(state, strict=True, assign=True)
+def _parts(layout: Layout) -> dict[str, list[str]]:
+    """Group the names of tensors by net and part, such as ``"3.module."``."""
+    parts: dict[str, list[str]] = defaultdict(list)
+    for name in layout:
+        found = re.match(r"(\d+\.)?(module|loss)\.", name)
+        if found:
+            parts[found[0]].append(name)
+    return parts
+
+
+def _built(module: Any, shape: tuple[int, ...], n_outputs: int, dtype: torch.dtype) -> nn.Module:
+    """Build a module on the default device; lazy layers see rows, from which they get a size."""
+    built = build_module(module, shape, n_outputs, dtype)
+    if any(is_lazy(tensor) for tensor in [*built.parameters(), *built.buffers()]):
+        with torch.no_grad():
+            built.train(False)(torch.zeros(2, *shape, dtype=dtype))
+    return built
+
+
+def _count(module: nn.Module) -> int:
+    return sum(value.numel() for value in module.state_dict().values() if isinstance(value, Tensor))
+
+
+def _name(module: Any) -> str:
+    return str(getattr(module, "__name__", type(module).__name__))
 
 
 def _restored_loss(
-    net: Document, task: Task, reader: Reader, prefix: str, attributes: Document
+    net: Document, task: Task, reader: Reader, state: dict[str, Tensor], attributes: Document
 ) -> Any:
     """Build the loss, and restore the values that it had learned from the training data."""
     loss = reader.decode(net["loss"], (task.loss_kind,))
@@ -340,7 +376,6 @@ def _restored_loss(
     loss.to(_DTYPES[net["dtype"]])
     if is_classifier:
         loss.prepare(attributes["class_counts_"])
-    state = _taken(reader, f"{prefix}loss.")
     for name, value in loss.state_dict().items():
         if name not in state or state[name].shape != value.shape:
             raise FileFormatError(f"{name} of the loss is missing or has the wrong shape.")
@@ -349,28 +384,3 @@ def _restored_loss(
             raise FileFormatError(f"{name} of the loss has the wrong dtype or is not finite.")
     loss.load_state_dict(state, strict=True)
     return loss.train(False)
-
-
-def _freeze(parts: dict[str, nn.Module], frozen: list[Any]) -> None:
-    parameters = {
-        f"{part}.{name}": parameter
-        for part, module in parts.items()
-        for name, parameter in module.named_parameters()
-    }
-    if not set(frozen) <= set(parameters):
-        raise FileFormatError("the list of frozen parameters names an unknown parameter.")
-    for name, parameter in parameters.items():
-        if parameter.is_floating_point():
-            parameter.requires_grad_(name not in frozen)
-
-
-def _records(history: Document, reader: Reader) -> list[Document]:
-    if set(history) == {"rows"}:
-        records = reader.decode(history["rows"])
-    else:
-        columns = reader.decode(has(history, {"columns": dict})["columns"])
-        lists = {k: v if isinstance(v, list) else v.tolist() for k, v in columns.items()}
-        records = [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
-    if not all(isinstance(record, dict) for record in records):
-        raise FileFormatError("the history section is not valid.")
-    return list(records)

@@ -14,7 +14,12 @@ from torch import Tensor, nn
 
 from imbtorch._common.versions import versions
 from imbtorch._fit.fit import fitted_state
-from imbtorch._publish.model_file.values import Writer
+from imbtorch._publish.model_file.values import (
+    ALLOWANCE,
+    MAX_MEMBERS,
+    Writer,
+    bytes_of_records,
+)
 from imbtorch._safe_file import write_file
 from imbtorch.modules import build_module, is_builder
 
@@ -111,6 +116,11 @@ def describe(estimator: Any, writer: Writer, prefix: str = "") -> Document:
     """
     members = getattr(estimator, "estimators_", None)
     described = _unfitted(estimator, writer)
+    if members is not None and len(members) > MAX_MEMBERS:
+        raise ValueError(
+            f"The ensemble has {len(members)} members; a file holds at most {MAX_MEMBERS}. Use "
+            "pickle, or save the members in estimators_ one by one."
+        )
     if members is None:
         return {**described, "net": _NetDescription(estimator, writer, prefix).describe()}
     return {
@@ -205,6 +215,12 @@ class _NetDescription:
             "recorded this value, or use pickle."
         )
         names = list(records[0]) if records else []
+        free = ALLOWANCE * 3 // 4 + 24 * len(names) * len(records)
+        if bytes_of_records(len(records), len(names)) > free:
+            raise ValueError(
+                f"history_ has {len(records)} records, more than a file can hold. Keep the last "
+                "ones: del estimator.history_[:-50_000]; predictions do not depend on them."
+            )
         if any(list(record) != names for record in records):
             rows = [self.writer.encode(record, "history_", advice) for record in records]
             return {"rows": rows}

@@ -1,15 +1,54 @@
-"""The fitted attributes that a file holds, and the checks of their values."""
+"""Checks of what a file holds: its form, the weights, the fitted attributes, the history."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+from torch import Tensor, nn
 
+from imbtorch._publish.model_file.values import Reader, bytes_of_records
+from imbtorch._safe_file import printable
 from imbtorch._tasks import ClassificationTask, Task
 from imbtorch.exceptions import FileFormatError
 
-__all__ = ["check_state"]
+__all__ = [
+    "assign",
+    "check_state",
+    "freeze",
+    "has",
+    "printable_lines",
+    "records_of",
+    "refusing",
+    "transpose",
+]
+
+Document = dict[str, Any]
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Convert any error about the content of a file to :class:`FileFormatError`."""
+    try:
+        yield
+    except FileFormatError:
+        raise
+    except Exception as error:
+        what = printable(f"{type(error).__name__}: {error}", 500)
+        raise FileFormatError(f"the content of the file is not valid. {what}") from error
+
+
+def has(document: Any, expected: dict[str, Any]) -> Document:
+    """Check that a document has exactly these keys, with values of these types, and return it."""
+    if not isinstance(document, dict) or set(document) != set(expected):
+        raise FileFormatError("the document has missing or unknown parts.")
+    for key, kind in expected.items():
+        exact = kind is not int or type(document[key]) is int
+        if not (isinstance(document[key], kind) and exact):
+            raise FileFormatError(f"{key} in the document has the wrong type.")
+    return document
 
 
 def check_state(
@@ -79,3 +118,63 @@ def _is_array(value: Any, shape: tuple[int, ...], kinds: str) -> bool:
 def _require(condition: Any, name: str) -> None:
     if not condition:
         raise FileFormatError(f"invalid value for the attribute {name}.")
+
+
+def freeze(parts: dict[str, nn.Module], frozen: list[Any]) -> None:
+    """Let exactly the parameters in this list, such as ``"module.0.weight"``, not be trained."""
+    parameters = {
+        f"{part}.{name}": parameter
+        for part, module in parts.items()
+        for name, parameter in module.named_parameters()
+    }
+    if not set(frozen) <= set(parameters):
+        raise FileFormatError("the list of frozen parameters names an unknown parameter.")
+    for name, parameter in parameters.items():
+        if parameter.is_floating_point():
+            parameter.requires_grad_(name not in frozen)
+
+
+def _is_column(value: Any) -> bool:
+    return isinstance(value, list) or (isinstance(value, np.ndarray) and value.ndim == 1)
+
+
+def records_of(history: Document, reader: Reader) -> list[Document]:
+    """Return the records of a history, which a file holds column by column or row by row."""
+    if set(history) == {"rows"}:
+        records = reader.decode(history["rows"])  # the decoded document has counted them
+    else:
+        columns = reader.decode(has(history, {"columns": dict})["columns"])
+        sizes = {len(column) for column in columns.values() if _is_column(column)}
+        if not all(map(_is_column, columns.values())) or len(sizes) > 1:
+            raise FileFormatError("the columns of the history are not lists of one length.")
+        reader.budget.spend(bytes_of_records(max(sizes, default=0), len(columns)))
+        lists = {k: v if isinstance(v, list) else v.tolist() for k, v in columns.items()}
+        records = [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
+    if not all(isinstance(record, dict) for record in records):
+        raise FileFormatError("the history section is not valid.")
+    return list(records)
+
+
+def transpose(state: dict[str, Tensor], names: list[Any]) -> None:
+    """Transpose the matrices that were stored by column."""
+    for name in names:
+        if state[name].ndim != 2 or names.count(name) > 1:
+            raise FileFormatError("the list of matrices stored by column is not valid.")
+        state[name] = state[name].t()
+
+
+def printable_lines(error: Exception) -> str:
+    """Return the message of an error that may quote a file, safe to show in a terminal."""
+    return "\n".join(printable(line, 500) for line in str(error)[:5000].expandtabs(4).splitlines())
+
+
+def assign(module: nn.Module, state: dict[str, Tensor], by_feature: list[Any]) -> None:
+    """Assign tensors to a module without memory; names, dtypes and shapes must all agree."""
+    transpose(state, by_feature)
+    expected = {name: (value.dtype, value.shape) for name, value in module.state_dict().items()}
+    if {name: (value.dtype, value.shape) for name, value in state.items()} != expected:
+        raise FileFormatError("names, dtypes or shapes of the weights do not fit the module.")
+    for name, value in state.items():
+        if value.is_floating_point() and not all(bound.isfinite() for bound in value.aminmax()):
+            raise FileFormatError(f"the weight {name} has values that are not finite.")
+    module.load_state_dict(state, strict=True, assign=True)

@@ -17,9 +17,20 @@ from torch import Tensor
 from imbtorch._publish.model_file.known_classes import build, classes_of, key_of, params_of
 from imbtorch.exceptions import FileFormatError
 
-__all__ = ["Reader", "Writer", "refusal"]
+__all__ = ["ALLOWANCE", "MAX_MEMBERS", "Budget", "Reader", "Writer", "bytes_of_records", "refusal"]
 
 _TENSOR_KINDS = "biuf"  # kinds of numpy dtypes that are written as tensors
+_SCALARS: dict[str, type[np.generic]] = {
+    kind.__name__.rstrip("_"): kind
+    for kind in (
+        np.bool_, np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64,
+        np.float16, np.float32, np.float64,
+    )
+}  # fmt: skip
+_KEYS = (str, bool, int, float, np.generic)  # whose hashes cannot all be made equal
+MAX_MEMBERS = 500  # members of an ensemble, each of which takes milliseconds to build
+ALLOWANCE = 48 * 2**20  # bytes that the content may take, besides three times the tensors
+_OBJECT = 16 * 2**10  # bytes that an object takes, such as a loss
 _MAX_TEXT = 2**25  # most bytes of an array of strings; each takes as much as the longest one
 
 
@@ -66,6 +77,8 @@ class Writer:
         if type(value) is tuple:
             return {"$tuple": [self.encode(item, where, advice) for item in value]}
         if isinstance(value, dict):
+            if any(type(key) is int and abs(key) >= 2**64 for key in value):
+                raise refusal(where, value, "Use keys of dicts that fit into 64 bits.")
             return self._dict(value, where, advice)
         if isinstance(value, np.ndarray):
             return self._array(value, where, advice)
@@ -117,7 +130,7 @@ class Writer:
 
 
 def _scalar(value: Any, where: str, advice: str) -> Any:
-    if isinstance(value, np.generic) and value.dtype.kind in _TENSOR_KINDS:
+    if isinstance(value, np.generic) and value.dtype.name in _SCALARS:
         return {"$scalar": [value.dtype.name, _scalar(value.item(), where, advice)]}
     if value is None or isinstance(value, bool | str):
         return str(value) if isinstance(value, str) else value
@@ -128,6 +141,30 @@ def _scalar(value: Any, where: str, advice: str) -> Any:
     raise refusal(where, value, advice)
 
 
+class Budget:
+    """The memory that the content of a file may take in Python, for all of its parts together.
+
+    Parameters
+    ----------
+    n_bytes : int
+        Number of bytes of the tensors in the file.
+    """
+
+    def __init__(self, n_bytes: int) -> None:
+        self.left = ALLOWANCE + 3 * n_bytes
+
+    def spend(self, n_bytes: int) -> None:
+        """Count memory that is about to be taken; raise FileFormatError if it is too much."""
+        self.left -= n_bytes
+        if self.left < 0:
+            raise FileFormatError("the content would take much more memory than the file has bytes")
+
+
+def bytes_of_records(n_records: int, n_columns: int) -> int:
+    """Return the memory that the records of a history take, as dicts of numbers."""
+    return n_records * (150 + 60 * n_columns)
+
+
 class Reader:
     """Decoder of values that :class:`Writer` has encoded; it rejects all other values.
 
@@ -135,10 +172,12 @@ class Reader:
     ----------
     tensors : dict of str to Tensor
         All tensors of the file. Decoding a value removes the tensors that it uses.
+    budget : Budget
+        Memory that the decoded values may take.
     """
 
-    def __init__(self, tensors: dict[str, Tensor]) -> None:
-        self.tensors = tensors
+    def __init__(self, tensors: dict[str, Tensor], budget: Budget) -> None:
+        self.tensors, self.budget = tensors, budget
 
     def take(self, name: Any) -> Tensor:
         """Remove and return the tensor of this name, which may be used only once."""
@@ -161,10 +200,12 @@ class Reader:
         FileFormatError
             If the value is not one that :class:`Writer` makes.
         """
+        if not isinstance(value, list | dict):
+            return value
+        self.budget.spend(400 if isinstance(value, dict) else 120)  # parsed, and decoded
+        self.budget.spend(16 * len(value))
         if isinstance(value, list):
             return [self.decode(item, kinds) for item in value]
-        if not isinstance(value, dict):
-            return value
         tags = [key for key in value if key.startswith("$")]
         if not tags:
             return {key: self.decode(item, kinds) for key, item in value.items()}
@@ -177,6 +218,11 @@ class Reader:
 
     def _dict(self, value: Any, kinds: tuple[str, ...]) -> dict[Any, Any]:
         pairs = [(self.decode(key), self.decode(item, kinds)) for key, item in _listed(value)]
+        for key, _ in pairs:
+            if not (key is None or isinstance(key, _KEYS)) or (
+                isinstance(key, int) and abs(key) >= 2**64
+            ):
+                raise FileFormatError("a key of a dict must be text or a number of 64 bits.")
         if len(dict(pairs)) != len(pairs):
             raise FileFormatError("a key appears twice.")
         return dict(pairs)
@@ -191,6 +237,9 @@ class Reader:
     def _texts(self, value: Any, kinds: tuple[str, ...]) -> NDArray[Any]:
         kind, shape, items = _listed(value)
         items = [self.decode(item) for item in _listed(items)]
+        if not isinstance(shape, list) or not all(type(size) is int for size in shape):
+            raise FileFormatError("invalid value for the shape of an array of strings.")
+        self.budget.spend(100 * len(items))
         if kind == "object":
             array = np.empty(len(items), dtype=object)
             array[:] = items
@@ -198,14 +247,15 @@ class Reader:
         fits = type(kind) is int and kind > 0 and kind * 4 * max(len(items), 1) <= _MAX_TEXT
         if not fits or not all(isinstance(item, str) and len(item) <= kind for item in items):
             raise FileFormatError("invalid value for an array of strings.")
+        self.budget.spend(4 * kind * max(len(items), 1))
         return np.array(items, dtype=f"U{kind}").reshape(shape)
 
     def _scalar(self, value: Any, kinds: tuple[str, ...]) -> Any:
         name, number = _listed(value)
-        dtype = np.dtype(name) if isinstance(name, str) and len(name) < 16 else None
-        if dtype is None or dtype.kind not in _TENSOR_KINDS:
-            raise FileFormatError("the dtype of a number is not valid.")
-        return dtype.type(self.decode(number))
+        number = self.decode(number)
+        if not (isinstance(name, str) and name in _SCALARS and type(number) in (bool, int, float)):
+            raise FileFormatError("a number or its dtype is not valid.")
+        return _SCALARS[name](number)
 
     def _float(self, value: Any, kinds: tuple[str, ...]) -> float:
         if value not in ("nan", "inf", "-inf"):
@@ -234,6 +284,7 @@ class Reader:
         kind, key, params = _listed(value)
         if kind not in kinds or not isinstance(key, str) or not isinstance(params, dict):
             raise FileFormatError("the document names an object that is not allowed in this place.")
+        self.budget.spend(_OBJECT)
         decoded = {name: self.decode(item, ("torch_loss",)) for name, item in params.items()}
         return build(kind, key, decoded)
 
