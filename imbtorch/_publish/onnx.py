@@ -36,7 +36,7 @@ class Served(nn.Module):
 
     def forward(self, X: Tensor) -> Tensor:
         """Predict rows: ``(n, ...) -> (n, n_outputs)`` or ``(n,)``."""
-        return self._finish(self._read(self.module(X)))
+        return self._finish(self._read(self.module(X.clone())))  # it may write into its input
 
 
 class MeanOf(nn.Module):

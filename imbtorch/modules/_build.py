@@ -6,11 +6,15 @@ import copy
 import inspect
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from types import FunctionType, MethodType, ModuleType
 from typing import Any, ClassVar, Protocol
 
 import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor, nn
+from torch.nn.modules.lazy import LazyModuleMixin
+from torch.nn.parameter import is_lazy
 
 from imbtorch._common.registry import Registered, Registry
 from imbtorch._common.sklearn_private import validate_parameter_constraints
@@ -19,12 +23,16 @@ __all__ = [
     "MODULES",
     "ModuleBuilder",
     "build_module",
+    "cast_module",
     "check_width",
+    "copied_module",
     "get_module",
     "is_builder",
     "logits_of",
+    "replace_inference_tensors",
     "set_output_bias",
     "try_module",
+    "without_graph",
 ]
 
 MODULES: Registry[ModuleBuilder] = Registry(
@@ -167,19 +175,28 @@ def get_module(name: str) -> ModuleBuilder:
     return MODULES[name]()
 
 
-def build_module(module: Any, input_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
+def build_module(
+    module: Any,
+    input_shape: tuple[int, ...],
+    n_outputs: int,
+    dtype: torch.dtype | None = None,
+) -> nn.Module:
     """Turn whatever stands for a module into one of the right size.
 
     Parameters
     ----------
     module : str, builder, callable, torch.nn.Module class or torch.nn.Module
         A name is that of a registered :class:`ModuleBuilder`. A builder has ``build(input_shape,
-        n_outputs)``; a callable takes the same two arguments. A class is called with those of
-        ``input_shape`` and ``n_outputs`` that its constructor names. An instance is deep-copied.
+        n_outputs)``; a callable takes the same two arguments. A class of modules is called with
+        those of ``input_shape`` and ``n_outputs`` that its constructor names, whether or not it has
+        a method ``build``. An instance is deep-copied.
     input_shape : tuple of int
         Shape of one row of ``X``.
     n_outputs : int
         Number of outputs.
+    dtype : torch.dtype or None, default=None
+        Dtype of the real numbers of the module; complex numbers get the complex dtype of the same
+        precision. None leaves them as they are.
 
     Returns
     -------
@@ -202,12 +219,13 @@ def build_module(module: Any, input_shape: tuple[int, ...], n_outputs: int) -> n
     """
     if isinstance(module, str):
         module = get_module(module)
-    if isinstance(module, type) and hasattr(module, "build"):
-        module = module()  # a builder class stands for a builder with its defaults
     if isinstance(module, nn.Module):
-        return copy.deepcopy(module)
-    if isinstance(module, type) and issubclass(module, nn.Module):
+        built = copied_module(module)
+    elif isinstance(module, type) and issubclass(module, nn.Module):
         built = _instantiate(module, input_shape, n_outputs)
+    elif isinstance(module, type) and hasattr(module, "build"):
+        # a builder class stands for a builder with its defaults
+        built = module().build(input_shape, n_outputs)
     elif hasattr(module, "build"):
         built = module.build(input_shape, n_outputs)
     elif callable(module):
@@ -220,7 +238,7 @@ def build_module(module: Any, input_shape: tuple[int, ...], n_outputs: int) -> n
             f"these two arguments, a torch.nn.Module class or instance; {module!r} gave "
             f"{type(built).__name__}."
         )
-    return built
+    return built if dtype is None else cast_module(built, dtype)
 
 
 def _instantiate(cls: type[nn.Module], input_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
@@ -322,6 +340,7 @@ def check_width(
         raise ValueError(
             f"{type(module).__name__} returned {got} for {n_rows} rows; y has {n_outputs} "
             f"{noun}, so its outputs must have shape {' or '.join(map(str, wanted))}."
+            + ("" if isinstance(output, Tensor) else _ONE_OUTPUT)
         )
 
 
@@ -349,8 +368,105 @@ class _Outputs(Protocol):
     def check_outputs(self, output: object, n_rows: int, module: nn.Module) -> None: ...
 
 
+def copied_module(module: nn.Module, memo: dict[int, Any] | None = None) -> nn.Module:
+    """Deep-copy a module, even if it stores tensors of an autograd graph, such as activations.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Module of any class.
+    memo : dict or None, default=None
+        Memo of :func:`copy.deepcopy`. Stored tensors with a graph are entered as copies without it.
+
+    Returns
+    -------
+    torch.nn.Module
+        The copy.
+    """
+    memo = {} if memo is None else memo
+    seen: dict[int, Any] = {}  # the values keep the ids valid
+    waiting: list[Any] = [vars(part) for part in module.modules()]
+    while waiting:
+        value = waiting.pop()
+        if id(value) in seen:
+            continue
+        seen[id(value)] = value
+        if isinstance(value, Tensor):
+            if value.grad_fn is not None:  # torch copies only tensors without a graph
+                memo[id(value)] = value.detach().clone()
+        elif isinstance(value, dict):
+            waiting.extend(value.values())
+        elif isinstance(value, list | tuple | set | frozenset):
+            waiting.extend(value)
+        elif not isinstance(value, type | FunctionType | MethodType | ModuleType):
+            waiting.extend([vars(value)] if hasattr(value, "__dict__") else [])
+    copied: nn.Module = copy.deepcopy(module, memo)
+    return copied
+
+
+def cast_module(module: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Cast the real numbers of a module to a dtype, and complex ones to its complex counterpart.
+
+    ``Module.to`` alone would drop the imaginary parts.
+    """
+    tensors = [*module.parameters(), *module.buffers()]
+    if not any(tensor.is_complex() for tensor in tensors):
+        return module.to(dtype)
+    to_complex = dtype.to_complex()
+
+    def cast(tensor: Tensor) -> Tensor:
+        if tensor.is_complex():
+            return tensor.to(to_complex)
+        return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+    applied: nn.Module = module._apply(cast)
+    return applied
+
+
+def without_graph(module: nn.Module, rows: Callable[[], Tensor]) -> Tensor:
+    """Compute outputs without a graph; a module that differentiates in ``forward`` may do so.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Module of any class.
+    rows : callable() -> Tensor
+        Function that returns a new copy of the rows, because the module may write into them.
+
+    Returns
+    -------
+    Tensor
+        Outputs, detached.
+    """
+    try:
+        with torch.no_grad():
+            output: Tensor = module(rows())
+            return output
+    except RuntimeError as error:
+        if "does not require grad" not in str(error):
+            raise
+    with torch.enable_grad():
+        output = module(rows())
+    return output.detach() if isinstance(output, Tensor) else output
+
+
+def replace_inference_tensors(module: nn.Module) -> None:
+    """Replace tensors that were made in inference mode, because autograd refuses them."""
+    held: Any
+    for part in module.modules():
+        for held in (part._parameters, part._buffers):
+            for name, tensor in held.items():
+                if tensor is not None and tensor.is_inference():
+                    with torch.inference_mode(False):
+                        held[name] = type(tensor)(tensor.clone())
+
+
 def try_module(module: nn.Module, rows: Tensor, task: _Outputs) -> Tensor:
-    """Compute the outputs of a few rows, and check their shape.
+    """Compute the outputs of a few rows by a copy of the module, and check their shape.
+
+    The module itself stays as it was built, so that layers which take statistics from the first
+    batch take them from a batch of the training. Only layers that are created by the first call
+    are created here.
 
     Raises
     ------
@@ -363,15 +479,15 @@ def try_module(module: nn.Module, rows: Tensor, task: _Outputs) -> Tensor:
         If the outputs of a classifier look like probabilities.
     """
     try:
-        output = module(rows)
+        output = _output_of_copy(module, rows)
     except (torch.OutOfMemoryError, MemoryError):
         raise
     except Exception as error:
         raise ValueError(
             f"{type(module).__name__} failed on a batch of shape {tuple(rows.shape)}, dtype "
-            f"{rows.dtype}: {error}. A module maps (n, {', '.join(map(str, rows.shape[1:]))}) to "
-            f"(n, {task.n_outputs}). To size it from the data, give a class or function of "
-            "(input_shape, n_outputs)."
+            f"{rows.dtype}: {error}.{_as_integers(error)} A module maps "
+            f"(n, {', '.join(map(str, rows.shape[1:]))}) to (n, {task.n_outputs}). To size "
+            "it from the data, give a class or function of (input_shape, n_outputs)."
         ) from error
     task.check_outputs(output, len(rows), module)
     if task.outputs_are_logits and _are_probabilities(module, output):
@@ -382,7 +498,36 @@ def try_module(module: nn.Module, rows: Tensor, task: _Outputs) -> Tensor:
             UserWarning,
             stacklevel=2,
         )
-    return output  # type: ignore[no-any-return]
+    return output
+
+
+def _output_of_copy(module: nn.Module, rows: Tensor) -> Tensor:
+    """Compute outputs by a copy; then let lazy layers of the module itself find their sizes."""
+    try:
+        copied = copied_module(module)
+    except Exception:  # for example a lock or an open file among the attributes
+        return without_graph(module, rows.clone)
+    inputs: list[tuple[Any, Any, Any]] = []
+    for part, twin in zip(module.modules(), copied.modules(), strict=True):
+        if isinstance(part, LazyModuleMixin) and part.has_uninitialized_params():
+
+            def keep(_: Any, args: Any, kwargs: Any, part: Any = part) -> None:
+                inputs.append((part, args, kwargs))
+
+            twin.register_forward_pre_hook(keep, prepend=True, with_kwargs=True)
+    accelerators = [rows.device] if rows.device.type == "cuda" else []
+    with torch.random.fork_rng(accelerators):  # the module itself will draw the same numbers
+        output = without_graph(copied, rows.clone)
+    for part, args, kwargs in inputs:
+        if part.has_uninitialized_params():
+            part._infer_parameters(part, args, kwargs)
+    if _shapes(module) != _shapes(copied):  # layers that the first call of the user's code creates
+        return without_graph(module, rows.clone)
+    return output
+
+
+def _shapes(module: nn.Module) -> list[tuple[str, torch.Size | None]]:
+    return [(name, None if is_lazy(p) else p.shape) for name, p in module.named_parameters()]
 
 
 def _are_probabilities(module: nn.Module, output: Tensor) -> bool:
@@ -392,3 +537,14 @@ def _are_probabilities(module: nn.Module, output: Tensor) -> bool:
         return False
     sums = output.sum(dim=1, dtype=torch.float64)
     return bool(torch.allclose(sums, torch.ones_like(sums), rtol=0, atol=1e-5))
+
+
+_ONE_OUTPUT = (
+    " Return the logits alone, such as self.module(x)[0] in forward of a module around this one."
+)
+
+
+def _as_integers(error: Exception) -> str:
+    """Say how a module gets integers, if this is what the error is about."""
+    wanted = "scalar types: Long" in str(error)
+    return " Rows are floats: call x.long() in forward before the embedding." if wanted else ""

@@ -8,15 +8,15 @@ import warnings
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from torch import Tensor, nn
 from tqdm import tqdm
 
 from imbtorch.exceptions import DivergenceError
+from imbtorch.modules._state import full_state, restore_full_state
 
 __all__ = ["BestEpoch", "DivergenceGuard", "Monitor", "ProgressBar"]
 
 Record = dict[str, Any]
-State = dict[str, Tensor]
+State = dict[str, Any]
 
 
 class Monitor:
@@ -50,10 +50,6 @@ class Monitor:
         """Restore a state from a checkpoint; the net has been restored already."""
 
 
-def _snapshot(module: nn.Module) -> State:
-    return {key: value.detach().clone() for key, value in module.state_dict().items()}
-
-
 class DivergenceGuard(Monitor):
     """Notice a loss or weights that are not finite, once per epoch.
 
@@ -75,7 +71,7 @@ class DivergenceGuard(Monitor):
 
     def _remember(self, net: Any) -> None:
         if self.action == "restore":
-            self.finite = _snapshot(net.module_), copy.deepcopy(net.optimizer_.state_dict())
+            self.finite = full_state(net.module_), copy.deepcopy(net.optimizer_.state_dict())
 
     def epoch_end(self, net: Any, record: Record) -> bool:
         """Look at loss and weights; act if one of them is not finite."""
@@ -86,7 +82,7 @@ class DivergenceGuard(Monitor):
         if self.action == "raise":
             raise DivergenceError(message)
         if self.finite is not None:
-            net.module_.load_state_dict(self.finite[0])
+            restore_full_state(net.module_, self.finite[0])
             net.optimizer_.load_state_dict(self.finite[1])
             message += " The weights of the last finite epoch were restored."
         warnings.warn(message, UserWarning, stacklevel=2)
@@ -137,7 +133,7 @@ class BestEpoch(Monitor):
         # A ranking may be perfect long before the probabilities are right: of epochs that score
         # the same the latest is kept, while patience counts from the first.
         if -math.inf < score >= self.best and self.patience is not None:
-            self.weights, self.kept = _snapshot(net.module_), record["epoch"]
+            self.weights, self.kept = full_state(net.module_), record["epoch"]
         if score > self.best:
             self.best, self.improved_in = score, record["epoch"]
         if self.patience is None or self.best == -math.inf:
@@ -155,7 +151,7 @@ class BestEpoch(Monitor):
     def end(self, net: Any, completed: bool) -> None:
         """Put the best weights back."""
         if self.weights is not None:
-            net.module_.load_state_dict(self.weights)
+            restore_full_state(net.module_, self.weights)
         elif completed and self.patience is not None and self.scored:
             warnings.warn(
                 "Early stopping had nothing to compare: the validation score was NaN in every "

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
+import torch
+
 from imbtorch._common.seed import private_torch_rng
 from imbtorch.training.net import StopTraining
 from imbtorch.training.run import Run
@@ -47,6 +49,12 @@ def train(runs: Sequence[Run], build: Callable[[Sequence[Run]], Engine] | None =
     build : callable(runs) -> Engine or None, default=None
         What computes the epochs; the default takes a single run, of one process or of several.
     """
+    # the caller may have switched gradients off
+    with torch.inference_mode(False), torch.enable_grad():
+        _train(runs, build or _engine_of_one_net)
+
+
+def _train(runs: Sequence[Run], build: Callable[[Sequence[Run]], Engine]) -> None:
     engine: Engine | None = None
     active = list(runs)
     try:
@@ -54,7 +62,7 @@ def train(runs: Sequence[Run], build: Callable[[Sequence[Run]], Engine] | None =
             _attempt(run, run.begin)
         active = _unfinished(None, active)
         if active:
-            engine = (build or _engine_of_one_net)(active)
+            engine = build(active)
         first = _resume(engine, active)
         for epoch in range(first, runs[0].recipe.epochs):
             if not active or engine is None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -21,7 +22,7 @@ from imbtorch._common.seed import private_torch_rng
 from imbtorch._tasks.base import Task
 from imbtorch.losses import BaseLoss
 from imbtorch.modules import build_module, set_output_bias
-from imbtorch.modules._build import try_module
+from imbtorch.modules._build import copied_module, replace_inference_tensors, try_module
 from imbtorch.training.data.features import Features, as_features
 from imbtorch.training.data.mixing import MixedTargets
 from imbtorch.training.optimizers import build_optimizer
@@ -125,6 +126,32 @@ class _Siblings(Protocol):
     def outputs(self, net: Net, features: Features) -> Tensor: ...
 
 
+class _History(History):
+    """History of skorch whose single records are read without a copy of all of them."""
+
+    def __init__(self, records: Iterable[dict[str, Any]] = ()) -> None:
+        super().__init__(records)
+        # For each loss: how many finished epochs have been looked at, and the lowest value.
+        self.lowest: dict[str, tuple[int, float]] = dict(getattr(records, "lowest", {}))
+
+    def record_loss(self, name: str, value: float) -> None:
+        """Record a loss and, for skorch's checkpoints, whether it is the lowest so far.
+
+        Each earlier record is looked at only once, however many epochs follow.
+        """
+        present = len(self) - 1
+        seen, lowest = self.lowest.get(name, (0, math.inf))
+        if seen > present:  # records have been removed
+            seen, lowest = 0, math.inf
+        for epoch in range(seen, present):
+            lowest = min(lowest, self[epoch].get(name, math.inf))
+        self.lowest = {**self.lowest, name: (present, lowest)}  # shallow copies share the old dict
+        self[-1].update({name: value, f"{name}_best": value < lowest})
+
+    def __getitem__(self, i: Any) -> Any:
+        return list.__getitem__(self, i) if isinstance(i, int) else super().__getitem__(i)
+
+
 class Net(ClassifierMixin, NeuralNet):
     """A skorch net whose loss weighs rows; :mod:`imbtorch.training.loop` trains it.
 
@@ -180,14 +207,36 @@ class Net(ClassifierMixin, NeuralNet):
 
     # -- skorch's hooks --------------------------------------------------------------------
 
+    def initialize_history(self) -> Net:
+        """Begin an empty history."""
+        self.history_ = _History()
+        return self
+
     @property
     def _default_callbacks(self) -> list[Any]:
         return []  # they work per batch; the loop below records loss and duration itself
 
     def initialize_optimizer(self, triggered_directly: Any = None) -> Net:
         """Build the optimizer from the estimator's own three parameters."""
-        params = [p for _, p in self.get_all_learnable_params() if p.requires_grad]
-        self.optimizer_ = build_optimizer(self.optimizer, params, self.lr, self.weight_decay)
+        own = {id(p) for p in self.module_.parameters()}
+        named = [
+            (name if id(p) in own else f"loss.{name}", p)
+            for name, p in self.get_all_learnable_params()
+            if p.requires_grad
+        ]
+        self.optimizer_ = build_optimizer(
+            self.optimizer,
+            [p for _, p in named],
+            self.lr,
+            self.weight_decay,
+            named=named,
+            module=self.module_,
+        )
+        # Schedules change the rates of the groups; a training that continues needs those of before.
+        self.group_settings: list[dict[str, Any]] = []
+        for group in self.optimizer_.param_groups:
+            known = {"lr", "weight_decay"} & group.keys()
+            self.group_settings.append(dict(zip(known, map(group.get, known), strict=True)))
         return self
 
     def initialize(self) -> Net:
@@ -203,15 +252,22 @@ class Net(ClassifierMixin, NeuralNet):
         fork = object.__new__(type(self))
         fork.__dict__.update(self.__dict__)
         trained = {name: vars(self)[name] for name in _TRAINED}
-        fork.__dict__.update(copy.deepcopy(trained, memo))
+        with torch.inference_mode(False):  # tensors made under it could not be trained
+            copied_module(self.module_, memo)
+            fork.__dict__.update(copy.deepcopy(trained, memo))
         return fork
+
+    def fork(self) -> Net:
+        """Copy the net to train the copy further; records of finished epochs do not change."""
+        history = _History(self.history_)  # a stream of many chunks must not copy each record
+        return copy.deepcopy(self, {id(self.history_): history})
 
     def portable(self) -> Net:
         """Copy what predicts, to the CPU and to float32."""
         fork = object.__new__(type(self))
         fork.__dict__.update(self.__dict__, device="cpu", dtype=torch.float32)
         for name in ("module_", "criterion_"):
-            fork.__dict__[name] = copy.deepcopy(vars(self)[name]).cpu().float().train(False)
+            fork.__dict__[name] = copied_module(vars(self)[name]).cpu().float().train(False)
         return fork
 
     def __getstate__(self) -> dict[str, Any]:
@@ -236,7 +292,8 @@ class Net(ClassifierMixin, NeuralNet):
 
     def infer(self, x: Any, **fit_params: Any) -> Tensor:
         """Compute the logits of a batch, as skorch's callbacks ask for them."""
-        x = to_tensor(x, device=self.device).to(self.dtype)
+        x = to_tensor(x, device=self.device)
+        x = x.to(self.dtype, copy=True)  # because the module may write into it
         return self.read(self.module_(x, **fit_params))
 
     def _get_predict_nonlinearity(self) -> Callable[[Tensor], Tensor]:
@@ -287,6 +344,7 @@ class Net(ClassifierMixin, NeuralNet):
 
     def resume(self, loss: Any, callbacks: Any) -> None:
         """Take the present loss and callbacks of a net that is trained further."""
+        replace_inference_tensors(loss)
         with self._current_init_context("criterion"):
             self.criterion_ = loss
         self.callbacks = callbacks
@@ -342,14 +400,15 @@ def build_net(
     ValueError
         If the module cannot compute the first rows, or returns another shape.
     """
-    with private_torch_rng(seed, spec.device):
-        module = build_module(builder, tuple(X.shape[1:]), spec.task.n_outputs).to(spec.dtype)
+    # tensors that are made in the inference mode of a caller could not be trained
+    with torch.inference_mode(False), private_torch_rng(seed, spec.device):
+        module = build_module(builder, tuple(X.shape[1:]), spec.task.n_outputs, spec.dtype)
         if bias is not None:
             set_output_bias(builder, module, bias)
         module.to(spec.device).train(False)
-        with torch.no_grad():  # also lets lazy layers find their sizes
-            few = as_features(X[:2], spec.dtype, spec.device, resident=False).slice(0, 2)
-            output = try_module(module, few, spec.task)
+        few = as_features(X[:2], spec.dtype, spec.device, resident=False).slice(0, 2)
+        output = try_module(module, few, spec.task)  # also lets lazy layers find their sizes
+        replace_inference_tensors(loss)
         loss.to(spec.device, spec.dtype).train(False)
         net = _new_net(module, loss, spec)
         with torch.no_grad():
@@ -410,5 +469,5 @@ def restored_net(
     """
     net = _new_net(module.to(spec.device), loss.to(spec.device), spec)
     net.module_.train(False)
-    net.history_ = History(records)
+    net.history_ = _History(records)
     return net

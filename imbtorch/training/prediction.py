@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from imbtorch.modules._build import without_graph
 from imbtorch.training.data.features import Features
 from imbtorch.training.net import Net
 
-__all__ = ["CHUNK_BYTES", "CHUNK_ROWS", "predict_chunks"]
+__all__ = ["CHUNK_BYTES", "CHUNK_ROWS", "is_made_of_known_layers", "predict_chunks"]
 
 CHUNK_BYTES = 8 * 2**20  # of input rows per forward pass: the activations stay in the cache
 CHUNK_ROWS = 4_096
@@ -41,11 +43,27 @@ def predict_chunks(
         return
     stop = len(features)
     step = max(1, min(CHUNK_ROWS, CHUNK_BYTES // max(1, features.row_bytes)))
-    net.module_.train(False)
+    module = net.module_.train(False)
+    fast = is_made_of_known_layers(module)
     for first in range(0, stop, step):
-        with torch.inference_mode():  # inside the loop: a generator must not leak the mode
-            x = features.slice(first, min(first + step, stop))
-            output = net.module_(x)
-            net.task.check_outputs(output, len(x), net.module_)
+        last = min(first + step, stop)
+        with torch.inference_mode(fast), torch.no_grad():  # a generator must not leak it
+            output = without_graph(module, partial(features.slice, first, last))
+            net.task.check_outputs(output, last - first, module)
             result = link(net.read(output))
         yield result
+
+
+def is_made_of_known_layers(module: nn.Module) -> bool:
+    """Return whether a module has only layers of torch or of this package, without hooks.
+
+    They may be called in ``torch.inference_mode``, which is faster for a single row. A user's class
+    may differentiate in ``forward``, or store tensors that a later training uses, and neither is
+    possible in inference mode.
+    """
+    return all(
+        type(layer).__module__.startswith(("torch.nn.", "imbtorch."))
+        and "forward" not in vars(layer)
+        and not (layer._forward_hooks or layer._forward_pre_hooks)
+        for layer in module.modules()
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -184,6 +183,7 @@ class Run:
     def close_epoch(self, total: float, weights_are_finite: bool) -> None:
         """Record the epoch, whose losses sum up to ``total``, and ask whether it was the last."""
         net, self.guard.weights_are_finite = self.net, weights_are_finite
+        datasets = self._datasets
         self.set_training(False)
         record: dict[str, Any] = {
             "epoch": len(net.history),
@@ -198,12 +198,12 @@ class Run:
             self.done = any(votes)  # all have seen the epoch
         for key, value in record.items():
             net.history.record(key, value)
-        self._record_loss("train_loss", record["train_loss"])
+        net.history.record_loss("train_loss", record["train_loss"])
         if self.validation is not None:
             valid_loss = self.validation.show(net, record["train_loss"], self.hooks)
             if valid_loss is not None:
-                self._record_loss("valid_loss", valid_loss)
-        net.notify("on_epoch_end", **self._datasets)
+                net.history.record_loss("valid_loss", valid_loss)
+        net.notify("on_epoch_end", **datasets)
 
     def resume(self, epoch: int, *, done: bool) -> None:
         """Restore the state after this epoch of a former training."""
@@ -216,13 +216,6 @@ class Run:
         """Put module and loss into training mode, or out of it."""
         self.net.module_.train(mode)
         self.net.criterion_.train(mode)
-
-    def _record_loss(self, name: str, value: float) -> None:
-        """Record a loss and, for skorch's checkpoints, whether it is the lowest so far."""
-        history = self.net.history
-        earlier = [row[name] for row in history[:-1] if name in row]
-        history.record(name, value)
-        history.record(f"{name}_best", value < min(earlier, default=math.inf))
 
     # -- after the epochs --------------------------------------------------------------------
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -16,6 +15,8 @@ from imbtorch._common.seed import draw_seeds, private_torch_rng
 from imbtorch._fit.estimator import BaseNetEstimator
 from imbtorch._tasks.classes import encode_labels
 from imbtorch.modules import CosineLinear
+from imbtorch.modules._build import copied_module
+from imbtorch.modules._state import full_state, restore_full_state
 from imbtorch.training.data.features import as_features
 from imbtorch.training.prediction import predict_chunks
 from imbtorch.two_stage._head import Tap, check_rows, copy_of, find_head, publish, scale_rows
@@ -180,7 +181,7 @@ def finetune_head(
     if method == "lws":
         scale_rows(layer, learned.scale)
     else:
-        layer.load_state_dict(learned.state_dict())
+        restore_full_state(layer, full_state(learned))
     publish(result, second.loss_)
     result.__dict__.update({name: getattr(second, name) for name in _BALANCE})
     result.net_.history_ = second.history_
@@ -202,7 +203,7 @@ class _Scale(nn.Module):
 
 def _initialised_anew(layer: nn.Module, seed: int) -> nn.Module:
     """Copy the head to the CPU, with newly initialised weights."""
-    fresh = copy.deepcopy(layer).cpu().requires_grad_(True)
+    fresh = copied_module(layer).cpu().requires_grad_(True)
     with private_torch_rng(seed, torch.device("cpu")):
         for part in fresh.modules():
             reset = getattr(part, "reset_parameters", None)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from imbtorch.classifier import ImbalancedNetClassifier
 from imbtorch.losses import BaseLoss
+from imbtorch.modules._build import without_graph
 
 __all__ = ["Tap", "check_rows", "copy_of", "find_head", "publish", "scale_rows"]
 
@@ -25,14 +26,22 @@ class Tap:
         self.output: Any = None
 
     def __enter__(self) -> Tap:
-        self._handle = self.layer.register_forward_hook(self._keep)
+        self._handles = [
+            self.layer.register_forward_pre_hook(self._keep_input, prepend=True),
+            self.layer.register_forward_hook(self._keep_output),
+        ]
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._handle.remove()
+        for handle in self._handles:
+            handle.remove()
 
-    def _keep(self, layer: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        self.args, self.output = args, output
+    def _keep_input(self, layer: nn.Module, args: tuple[Any, ...]) -> None:
+        # copies, because the layer may write into its input
+        self.args = tuple(arg.clone() if isinstance(arg, Tensor) else arg for arg in args)
+
+    def _keep_output(self, layer: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        self.output = output
 
     def ends(self, output: Tensor) -> bool:
         """Return whether the layer computes ``output`` from one input row for each output row."""
@@ -71,8 +80,7 @@ def find_head(estimator: Any, name: str | None) -> Any:
     x = torch.ones(2, *estimator._input_shape, dtype=estimator.net_.dtype)
     with ExitStack() as stack:
         taps = {key: stack.enter_context(Tap(named[key])) for key in candidates}
-        stack.enter_context(torch.no_grad())
-        output = module.train(False)(x.to(estimator.device_))
+        output = without_graph(module.train(False), x.to(estimator.device_).clone)
     width = output.shape[1]
     heads = [
         key

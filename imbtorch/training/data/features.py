@@ -45,7 +45,7 @@ class Features(Protocol):
         """Rows at these positions, on the device."""
 
     def slice(self, start: int, stop: int) -> Tensor:
-        """Neighbouring rows, on the device."""
+        """Copy of neighbouring rows, on the device: a module may write into it."""
 
     def same_as(self, other: Any) -> bool:
         """Whether these are known to be the same rows."""
@@ -67,7 +67,7 @@ class _TensorFeatures:
         return self.tensor.index_select(0, index)
 
     def slice(self, start: int, stop: int) -> Tensor:
-        return self.tensor[start:stop]
+        return self.tensor[start:stop].clone()
 
     def same_as(self, other: Any) -> bool:
         return isinstance(other, _TensorFeatures) and torch.equal(self.tensor, other.tensor)
@@ -89,7 +89,8 @@ class _HostFeatures:
         return self._send(self.array[index.cpu().numpy()])
 
     def slice(self, start: int, stop: int) -> Tensor:
-        return self._send(self.array[start:stop])
+        rows = cast(self.array[start:stop], _NUMPY_DTYPES[self.dtype])
+        return self._send(rows.copy() if np.may_share_memory(rows, self.array) else rows)
 
     def same_as(self, other: Any) -> bool:
         return isinstance(other, _HostFeatures) and np.array_equal(self.array, other.array)

@@ -119,8 +119,16 @@ def _is_trained_plainly(parameter: nn.Parameter) -> bool:
     return parameter.requires_grad and not hooked
 
 
+def _holds(layer: nn.Module, parameters: set[str]) -> bool:
+    """Return whether a layer has these parameters, no other tensors, and torch's ``forward``."""
+    known = set(layer._parameters) == parameters and "forward" not in vars(layer)
+    return known and not layer._buffers and not layer._modules
+
+
 def _is_plain(layer: nn.Module) -> bool:
     if has_hooks(layer) or not all(map(_is_trained_plainly, layer.parameters())):
+        return False
+    if not _holds(layer, {"weight", "bias"} if type(layer) is nn.Linear else set()):
         return False
     if type(layer) is nn.Linear:
         return layer.bias is not None
@@ -148,6 +156,7 @@ def plain_layers(module: nn.Module) -> list[nn.Module] | None:
     plain = (
         parts
         and not has_hooks(module)
+        and not (module._parameters or module._buffers or "forward" in vars(module))
         and all(map(_is_plain, parts))
         and len({id(p) for p in tensors}) == len(tensors)  # gradients of a shared one add up
         and type(parts[0]) is nn.Linear

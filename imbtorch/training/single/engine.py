@@ -61,7 +61,11 @@ class SingleEngine:
         self.rate.begin_epoch(epoch, len(batch_sizes(len(run.order), batch_size)))
         with self.steps.epoch():
             total = (self._hooked if run.hooks else self._lean)(self._batches())
-        weights = [p.detach() for p in self.net.module_.parameters() if p.is_floating_point()]
+        weights = [
+            p.detach()
+            for p in self.net.module_.parameters()
+            if p.is_floating_point() or p.is_complex()
+        ]
         norms = torch.stack([w.norm() for w in weights]) if weights else torch.zeros(1)
         return [(float(total), bool(torch.isfinite(norms).all()))]
 
@@ -117,11 +121,17 @@ class SingleEngine:
         net, module = self.net, self.net.module_
         params = [p for group in net.optimizer_.param_groups for p in group["params"]]
 
+        # a module may write into its input, and must find the same input when it is called again
+        computed_again = self.run.recipe.sharpness > 0 or self.in_parts is not None
+
         def by_autograd(x: Tensor, codes: Tensor, share: Tensor) -> Tensor:
             for param in params:
                 param.grad = None
+            given = x.clone() if computed_again else None
             value = net.batch_loss(codes, share, module(x))
             value.backward()
+            if given is not None:
+                x.detach().copy_(given)
             return value.detach()
 
         def by_chain(x: Tensor, codes: Tensor, share: Tensor) -> Tensor:
@@ -149,9 +159,11 @@ class SingleEngine:
             self.rate()
             net.optimizer_.zero_grad()
             net.notify("on_batch_begin", batch=(x, codes), training=True)
+            given = x.clone()  # callbacks and further steps use x, into which the module may write
             logits = net.read(net.module_(x))
             loss = net.batch_loss(codes, share, logits)
             loss.backward()
+            x.detach().copy_(given)
             named = list(net.get_all_learnable_params())
             net.notify("on_grad_computed", named_parameters=named, batch=(x, codes), training=True)
             step(partial(gradients, x, codes, share))

@@ -10,6 +10,7 @@ from torch import nn
 from imbtorch.training.data.rows import ArrayRows
 from imbtorch.training.run import Run
 from imbtorch.training.single.chain import has_hooks
+from imbtorch.training.stack.attributes import IncomparableError, attributes_of
 from imbtorch.training.stack.losses import numeric_parameters
 
 __all__ = ["not_stackable_because", "kind_of", "module_kind"]
@@ -34,31 +35,48 @@ def not_stackable_because(run: Run) -> str | None:
         return "rows of X are sparse, and their zeros are skipped for one net at a time"
     if net.observing_layers():
         return f"layers of {type(module).__name__} look at the targets"
-    if any(map(has_hooks, module.modules())):
+    hooked = any(p._backward_hooks or p._post_accumulate_grad_hooks for p in module.parameters())
+    if hooked or any(map(has_hooks, module.modules())):
         return f"{type(module).__name__} has hooks"
     if not isinstance(rows, ArrayRows):
         return "rows of a stream come in an order of their own"
+    if len({group["lr"] for group in net.optimizer_.param_groups}) > 1:
+        return "groups of parameters have learning rates of their own"
     kinds = {p.dtype for p in module.parameters() if p.requires_grad}
     if kinds != {net.dtype}:
         return f"{type(module).__name__} has no trainable parameters, or some of another dtype"
+    try:
+        attributes_of(module)
+    except IncomparableError as error:
+        return str(error)
     return None
 
 
 def kind_of(run: Run) -> tuple[Any, ...]:
-    """Return a key that is equal for two runs that can be trained in one stack."""
+    """Return a key that is equal for two runs that can be trained in one stack.
+
+    The last part describes the attributes of the layers.
+    """
     net, features = run.net, run.array_rows.features
     optimizer = net.optimizer if isinstance(net.optimizer, str) else "own"
     steps = (optimizer, run.recipe.clipping is None, run.recipe.sharpness > 0)
     data = (net.device, net.dtype, net.task.kind, net.batch_size, run.epochs)
     inputs = (type(features), features.row_bytes, run.array_rows.targets.n_labels)
-    return (*data, *inputs, *steps, module_kind(net.module_), _loss_kind(net.criterion_))
+    *module, attributes = module_kind(net.module_)
+    return (*data, *inputs, *steps, *module, *_loss_kind(net.criterion_), attributes)
 
 
 def module_kind(module: nn.Module) -> tuple[Any, ...]:
-    """Return a key that is equal for two modules with the same layers, names and shapes."""
+    """Return a key that is equal for two modules with the same layers, shapes and attributes.
+
+    Raises
+    ------
+    IncomparableError
+        If an attribute cannot be compared.
+    """
     tensors = [*module.named_parameters(), *module.named_buffers()]
     shapes = [(name, tuple(t.shape), t.dtype, t.requires_grad) for name, t in tensors]
-    return (type(module), repr(module), *shapes)
+    return (type(module), repr(module), *shapes, attributes_of(module))
 
 
 def _loss_kind(loss: Any) -> tuple[Any, ...]:

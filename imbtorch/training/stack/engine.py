@@ -98,9 +98,13 @@ class StackedEngine:
     def _gradients(self, batch: Batch) -> Tensor:
         """Compute the gradients of a batch in place, and return the losses of its nets."""
         network = self._network(batch.nets)
+        # a module may write into its input, and must find the same input when it is called again
+        given = batch.x.clone() if self.runs[0].recipe.sharpness > 0 else None
         output = network.forward(batch.x)
         values, gradient = self.losses(batch.nets, output, batch.target, batch.share)
         network.backward(gradient)
+        if given is not None:
+            batch.x.copy_(given)
         return values
 
     def _network(self, nets: slice) -> Network:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -13,10 +12,12 @@ from torch.func import functional_call
 
 from imbtorch._common.seed import private_torch_rng
 from imbtorch.exceptions import NotStackedWarning
+from imbtorch.modules._build import copied_module, without_graph
 from imbtorch.training.callbacks import ProgressBar
 from imbtorch.training.loop import train
 from imbtorch.training.run import Run
 from imbtorch.training.single.chain import plain_layers
+from imbtorch.training.stack.attributes import changed_by_forward
 from imbtorch.training.stack.compatibility import kind_of, not_stackable_because
 from imbtorch.training.stack.engine import StackedEngine
 from imbtorch.training.stack.modules import network_of
@@ -67,6 +68,7 @@ def train_stacked(runs: Sequence[Run], max_memory: int | None) -> None:
         if reason is not None:
             reasons[reason] = None
         groups.setdefault(run if reason else kind_of(run), []).append(run)
+    reasons |= _left_alone_by_attributes(groups)
     for group in groups.values():
         for part in _parts(group, max_memory, reasons):
             if any(run.interrupted for run in runs):
@@ -81,6 +83,21 @@ def train_stacked(runs: Sequence[Run], max_memory: int | None) -> None:
             NotStackedWarning,
             stacklevel=2,
         )
+
+
+def _left_alone_by_attributes(groups: dict[Any, list[Run]]) -> dict[str, None]:
+    """Return why nets are alone that only differ from others in attributes of their modules."""
+    kinds = [key[:-1] for key in groups if isinstance(key, tuple)]
+    alone = [
+        group[0].net.module_
+        for key, group in groups.items()
+        if isinstance(key, tuple) and len(group) == 1 and kinds.count(key[:-1]) > 1
+    ]
+    return dict.fromkeys(map(_more_differs, alone))
+
+
+def _more_differs(module: nn.Module) -> str:
+    return f"modules of class {type(module).__name__} differ in more than their parameters"
 
 
 def _train(runs: list[Run]) -> None:
@@ -143,26 +160,57 @@ def _cannot_be_mapped(modules: Sequence[nn.Module], x: Tensor) -> str | None:
     if len(modules) == 1 or plain_layers(first) is not None:
         return None
     name = type(first).__name__
-    copies = [copy.deepcopy(module).train(False) for module in modules[:2]]
-    stacked = torch.stack([x, x])
     try:
-        with torch.no_grad():
-            for module in modules[1:]:
-                own = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-                if not torch.allclose(functional_call(first, own, (x,)), module(x), equal_nan=True):
-                    return f"modules of class {name} differ in more than their parameters"
-            expected = torch.stack([module(x) for module in copies])
-        storage = Storage(copies)
-        found = network_of(storage)(slice(0, 2)).forward(stacked)
-        if not torch.allclose(found, expected, rtol=1e-4, atol=1e-5, equal_nan=True):
-            return f"torch.func.vmap changes the outputs of {name}"
-        for module in copies:
-            module.train(True)
-        network = network_of(storage)(slice(0, 2))
-        network.backward(torch.ones_like(network.forward(stacked)))
+        return (
+            changed_by_forward(copied_module(first), x)
+            or _differs_from_first(modules, x)
+            or _changed_by_vmap(modules[:2], x)
+        )
     except Exception as error:  # vmap raises many types of errors
         lines = str(error).strip().splitlines() or [""]
         return f"torch.func.vmap cannot follow {name} ({type(error).__name__}: {lines[0][:160]})"
+
+
+@torch.no_grad()
+def _differs_from_first(modules: Sequence[nn.Module], x: Tensor) -> str | None:
+    """Return a reason if a module computes something else than the first one with its tensors."""
+    skeleton = copied_module(modules[0])
+    for module in modules[1:]:
+        for mode in (False, True):
+            twin = copied_module(module).train(mode)
+            own = {**dict(twin.named_parameters()), **dict(twin.named_buffers())}
+            own = {name: tensor.detach().clone() for name, tensor in own.items()}
+            torch.manual_seed(0)  # both draw the same numbers
+            expected = twin(x.clone())
+            torch.manual_seed(0)
+            found = functional_call(skeleton.train(mode), own, (x.clone(),))
+            if not torch.allclose(found, expected, equal_nan=True):
+                return _more_differs(module)
+    return None
+
+
+def _changed_by_vmap(modules: Sequence[nn.Module], x: Tensor) -> str | None:
+    """Return a reason if two modules compute something else when they are mapped."""
+    for mode in (False, True):
+        copies = [copied_module(module).train(mode) for module in modules]
+        alone = [copied_module(module) for module in copies]
+        with torch.no_grad():
+            torch.manual_seed(0)
+            expected = torch.stack([module(x.clone()) for module in alone])
+            torch.manual_seed(1)
+            again = copied_module(copies[0])(x.clone())
+        is_random = not torch.equal(again, expected[0])
+        storage = Storage(copies)
+        network = network_of(storage)(slice(0, 2))
+        found = network.forward(torch.stack([x, x]))
+        network.backward(torch.ones_like(found))
+        if is_random:
+            continue
+        pairs = [(found, expected)]
+        for one, other in zip(copies, alone, strict=True):
+            pairs += zip(one.buffers(), other.buffers(), strict=True)
+        if not all(torch.allclose(*pair, rtol=1e-4, atol=1e-5, equal_nan=True) for pair in pairs):
+            return f"torch.func.vmap changes the outputs or buffers of {type(modules[0]).__name__}"
     return None
 
 
@@ -179,10 +227,10 @@ def _bytes(run: Run, x: Tensor) -> int:
         if isinstance(output, Tensor) and not any(True for _ in layer.children()):
             elements.append(output.numel())
 
-    hooks = [layer.register_forward_hook(count) for layer in module.modules()]
+    copied = copied_module(module)
+    hooks = [layer.register_forward_hook(count) for layer in copied.modules()]
     try:
-        with torch.no_grad():
-            module(x)
+        without_graph(copied, x.clone)
     finally:
         for hook in hooks:
             hook.remove()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from imbtorch.modules._build import copied_module
 from imbtorch.training.single.chain import Activation, Dropout, plain_layers
 from imbtorch.training.stack.storage import Storage
 
@@ -125,7 +125,7 @@ def network_of(storage: Storage) -> Callable[[slice], Network]:
     layers = plain_layers(first)
     if layers is not None:
         return lambda nets: _Chain(layers, storage, nets)
-    skeleton = copy.deepcopy(first)  # its own numbers are never read
+    skeleton = copied_module(first)  # its own numbers are never read
 
     def mapped(nets: slice) -> Network:
         skeleton.train(storage.modules[0].training)

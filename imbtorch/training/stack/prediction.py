@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -10,10 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from imbtorch.modules._build import copied_module, without_graph
 from imbtorch.training.data.features import Features
 from imbtorch.training.net import Net
-from imbtorch.training.prediction import CHUNK_BYTES, CHUNK_ROWS
+from imbtorch.training.prediction import CHUNK_BYTES, CHUNK_ROWS, is_made_of_known_layers
 from imbtorch.training.single.chain import plain_layers
+from imbtorch.training.stack.attributes import IncomparableError
 from imbtorch.training.stack.compatibility import module_kind
 
 __all__ = ["Siblings", "predict_chunks_stacked"]
@@ -42,8 +43,9 @@ def predict_chunks_stacked(nets: Sequence[Net], features: Features) -> Iterator[
     forward = _forward([net.module_ for net in nets])
     stop = len(features)
     step = max(1, min(CHUNK_ROWS, CHUNK_BYTES // max(1, features.row_bytes)) // 4)
+    fast = all(is_made_of_known_layers(net.module_) for net in nets)
     for first in range(0, stop, step):
-        with torch.inference_mode():  # inside the loop: a generator must not leak the mode
+        with torch.inference_mode(fast), torch.no_grad():  # a generator must not leak it
             outputs = forward(features.slice(first, min(first + step, stop)))
             read = [net.read(output) for net, output in zip(nets, outputs, strict=True)]
         yield read
@@ -55,9 +57,12 @@ def _forward(modules: Sequence[nn.Module]) -> Forward:
         module.train(False)
 
     def one_by_one(x: Tensor) -> list[Tensor]:
-        return [module(x) for module in modules]
+        return [without_graph(module, x.clone) for module in modules]
 
-    alike = len({module_kind(module) for module in modules}) == 1
+    try:
+        alike = len({module_kind(module) for module in modules}) == 1
+    except IncomparableError:
+        alike = False
     if len(modules) == 1 or not alike:
         return one_by_one
     tensors = [{**dict(m.named_parameters()), **dict(m.named_buffers())} for m in modules]
@@ -88,7 +93,7 @@ def _mapped(
     modules: Sequence[nn.Module], tensors: Sequence[dict[str, Tensor]], one_by_one: Forward
 ) -> Forward:
     """Map the module over its parameters if that gives equal outputs for the first rows."""
-    skeleton = copy.deepcopy(modules[0])
+    skeleton = copied_module(modules[0])
     stacked = {n: torch.stack([own[n].detach() for own in tensors]) for n in tensors[0]}
 
     def one(own: Any, x: Tensor) -> Tensor:
@@ -108,11 +113,13 @@ def _mapped(
 
 def _agree(everything: Any, stacked: Any, one_by_one: Forward, x: Tensor) -> bool:
     try:
-        found = everything(stacked, x)
+        found = everything(stacked, x.clone())
     except Exception:  # vmap raises many types of errors
         return False
     expected = torch.stack(list(one_by_one(x)))
-    return torch.allclose(found, expected, rtol=1e-4, atol=1e-5, equal_nan=True)
+    return found.dtype == expected.dtype and torch.allclose(
+        found, expected, rtol=1e-4, atol=1e-5, equal_nan=True
+    )
 
 
 class Siblings:

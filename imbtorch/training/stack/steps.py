@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from imbtorch.training.averaging import Ema, average_of
 from imbtorch.training.optimizers import LR_SCHEDULES
@@ -191,6 +192,14 @@ class StackedSteps:
         first = runs[0].recipe
         self.sharp, self.clips = first.sharpness > 0, first.clipping is not None
         like = next(iter(storage.values.values()))
+        # these see a batch once, and all other buffers twice, as in a single net
+        self.statistics = [
+            f"{name}.{buffer}".lstrip(".")
+            for name, layer in storage.modules[0].named_modules()
+            if isinstance(layer, _BatchNorm)
+            for buffer in layer._buffers
+            if layer._buffers[buffer] is not None
+        ]
         self.radius = like.new_tensor([run.recipe.sharpness for run in runs])
         self.limit = like.new_tensor([run.recipe.clipping or 0.0 for run in runs])
         self.averages = [
@@ -255,16 +264,15 @@ class StackedSteps:
     def _sharpen(self, nets: slice, again: Again) -> None:
         """Replace the gradients by those of weights that are moved uphill by one radius."""
         storage = self.storage
-        held = [
-            block[nets] for blocks in (storage.values, storage.fixed) for block in blocks.values()
-        ]
+        held = [block[nets] for block in storage.values.values()]
+        held += [storage.fixed[name][nets] for name in self.statistics]
         before = [block.clone() for block in held]
         scale = self.radius[nets] / (self._norms(nets) + 1e-12)
         for name, block in storage.values.items():
             block[nets].addcmul_(storage.grads[name][nets], _per_net(scale, block))
         again()
         for block, values in zip(held, before, strict=True):
-            block.copy_(values)  # this also undoes changes of batch normalisation statistics
+            block.copy_(values)
 
     # -- around the epochs -------------------------------------------------------------------
 
