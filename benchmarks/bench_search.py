@@ -53,6 +53,7 @@ from common import (
 )
 from handbook import FOLDS, load_checked
 from joblib import parallel_config
+from joblib._parallel_backends import LokyBackend
 from numpy.typing import NDArray
 from sklearn.model_selection import GridSearchCV, ParameterGrid, StratifiedKFold
 from sklearn.pipeline import Pipeline
@@ -152,6 +153,13 @@ def stacked(net: Any, grid: Any, cv: Any, X: Array, y: Array, **parameters: Any)
     return search.fit(X, y)
 
 
+class PatientLoky(LokyBackend):
+    """Loky, whose idle processes wait; ``parallel_config`` of joblib 1.3 cannot say how long."""
+
+    def configure(self, *args: Any, **parameters: Any) -> Any:
+        return super().configure(*args, **{"idle_worker_timeout": IDLE_SECONDS, **parameters})
+
+
 def fit_by_fit(
     net: Any, grid: Any, cv: Any, n_jobs: int, threads: int | None, X: Array, y: Array
 ) -> GridSearchCV:
@@ -159,7 +167,7 @@ def fit_by_fit(
     search = GridSearchCV(net, grid, scoring="average_precision", cv=cv, refit=False, n_jobs=n_jobs)
     if n_jobs == 1:
         return search.fit(X, y)
-    with parallel_config("loky", inner_max_num_threads=threads, idle_worker_timeout=IDLE_SECONDS):
+    with parallel_config(PatientLoky(inner_max_num_threads=threads)):
         return search.fit(X, y)
 
 

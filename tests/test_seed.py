@@ -5,8 +5,10 @@ import threading
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from imbtorch._common.seed import draw_seeds, private_torch_rng
+from tests.toy import parameters_of, small, table
 
 CPU = torch.device("cpu")
 
@@ -88,8 +90,30 @@ def test_lock_is_free_after_an_error():
 
     thread = threading.Thread(target=draw, daemon=True)
     thread.start()
-    thread.join(timeout=10)
+    thread.join(timeout=200)
     assert drawn
+
+
+def test_random_numbers_of_other_threads_change_no_fit_that_draws_none():
+    # rows are ordered, held out and sampled by private generators; only torch's own layers, such as
+    # dropout, use the generators that all threads share
+    X, y = table(200)
+    module = nn.Sequential(nn.Linear(5, 3), nn.Tanh(), nn.Linear(3, 2))
+    clf = small(module, sampler="class_balanced", loss="cross_entropy", early_stopping=True)
+    alone = parameters_of(clf.fit(X, y))
+    done = threading.Event()
+
+    def draw():
+        while not done.is_set():
+            torch.rand(1)
+
+    thread = threading.Thread(target=draw, daemon=True)
+    thread.start()
+    try:
+        np.testing.assert_array_equal(parameters_of(clf.fit(X, y)), alone)
+    finally:
+        done.set()
+        thread.join(timeout=200)
 
 
 def test_seeds_are_those_of_the_random_state():

@@ -1,4 +1,13 @@
-"""Private random numbers: ``fit`` neither uses nor changes the global random generators."""
+"""Private random numbers: ``fit`` leaves the global random generators as they were.
+
+The order of the rows, hold-outs, samplers and mixtures draw from generators of their own. Initial
+weights and layers such as dropout draw from torch's default generator, because torch gives its own
+layers no other one, and all threads of a process share it. Fits in several threads wait for each
+other (:func:`private_torch_rng`). But a thread that calls ``torch.rand`` itself while another one
+fits takes numbers of the fit, which then has other initial weights and dropout masks, and later
+draws the same numbers again. Give such a thread a ``torch.Generator`` of its own
+(``torch.rand(3, generator=generator)``), or fit in another process.
+"""
 
 from __future__ import annotations
 
@@ -90,7 +99,11 @@ def set_rng_states(states: list[torch.Tensor], device: torch.device) -> None:
 
 @contextmanager
 def private_torch_rng(seed: int, device: torch.device) -> Iterator[None]:
-    """Run a block with its own seed, then restore the states of torch's generators."""
+    """Run a block with its own seed, then restore the states of torch's generators.
+
+    Only one thread at a time is inside such a block. Threads that draw from torch's default
+    generator outside of it are not kept away, because torch offers no generator per thread.
+    """
     accelerator = _accelerator(device)
     with _LOCK:
         before = rng_states(device)

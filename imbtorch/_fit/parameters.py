@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
@@ -23,9 +25,11 @@ from imbtorch.training.net import Net
 from imbtorch.training.optimizers import LR_SCHEDULES, OPTIMIZERS
 from imbtorch.training.schedules import SCHEDULE_CONSTRAINTS
 
-__all__ = ["NetParameters", "check_schedules"]
+__all__ = ["PATIENCE", "NetParameters", "check_settings", "set_parameters"]
 
 Floats = NDArray[np.float64]
+
+PATIENCE = 5  # the default
 
 
 class NetParameters(InputMixin, BaseEstimator, ABC):
@@ -126,7 +130,44 @@ class NetParameters(InputMixin, BaseEstimator, ABC):
         """Raise ValueError for what would fail at prediction, or in the middle of the training."""
 
 
-def check_schedules(estimator: NetParameters) -> None:
+def set_parameters(estimator: NetParameters, names: Sequence[str]) -> list[str]:
+    """Return ``name=value`` for each of these parameters that differs from its default."""
+    defaults = inspect.signature(type(estimator)).parameters
+    return [
+        f"{name}={getattr(estimator, name)!r}"
+        for name in names
+        if name in defaults and getattr(estimator, name) != defaults[name].default
+    ]
+
+
+def check_settings(estimator: NetParameters) -> None:
+    """Check that ``fit`` will use the parameters that depend on others.
+
+    Raises
+    ------
+    ValueError
+        If a schedule has nothing to change.
+
+    Warns
+    -----
+    UserWarning
+        If ``patience`` or ``scoring`` is set, but no early stopping or no validation uses it.
+    """
+    _check_schedules(estimator)
+    if estimator.early_stopping:
+        return
+    scored = estimator.validation_fraction is not None
+    unused = set_parameters(estimator, ["patience"] if scored else ["patience", "scoring"])
+    if unused:
+        warnings.warn(
+            f"{', '.join(unused)} is not used: scoring needs validation rows (early_stopping=True "
+            "or a validation_fraction), and patience needs early_stopping=True.",
+            UserWarning,
+            stacklevel=8,
+        )
+
+
+def _check_schedules(estimator: NetParameters) -> None:
     """Raise ValueError if a schedule has nothing to change."""
     if estimator.class_weight_schedule is not None and estimator.class_weight is None:
         raise ValueError(

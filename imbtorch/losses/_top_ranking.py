@@ -10,7 +10,7 @@ from torch import Tensor
 
 from imbtorch._common.sklearn_private import Interval
 from imbtorch.losses._base import BaseLoss
-from imbtorch.losses._whole_batch import WARMUP_CONSTRAINT, WholeBatchMixin, anchors, safe_ratio
+from imbtorch.losses._whole_batch import WARMUP_CONSTRAINT, WholeBatchMixin, safe_ratio
 
 __all__ = ["RecallAtTopLoss", "SmoothAPLoss"]
 
@@ -104,7 +104,8 @@ class SmoothAPLoss(WholeBatchMixin, BaseLoss):
 
     :math:`R_i` is the smooth rank among all rows, :math:`R^+_i` among the positives. Remembered
     rows pass no gradient; they make the ranks of a few positives meaningful. Scores are taken
-    relative to the mean of their batch. Time and memory grow with the positives times all rows.
+    relative to the mean of their batch. Time and memory grow with the positives of each
+    column times all rows.
 
     Parameters
     ----------
@@ -191,13 +192,52 @@ class SmoothAPLoss(WholeBatchMixin, BaseLoss):
         return scores, positive, weight
 
     def _column_values(self, scores: Tensor, positive: Tensor, weight: Tensor) -> Tensor:
-        rows = anchors(positive * weight)
-        own, own_weight = scores[rows], weight[rows]
-        above = torch.sigmoid((scores.unsqueeze(0) - own.unsqueeze(1)) / self.temperature)
-        itself = torch.eye(len(scores), device=scores.device, dtype=scores.dtype)[rows]
-        above = above * (1 - itself).unsqueeze(2) * weight.unsqueeze(0)
+        rows, columns = _positives(positive * weight)
+        own, own_weight = scores[rows, columns], weight[rows, columns]
+        others, positive_others = _of_columns(scores, columns), _of_columns(positive, columns)
+        # a row is not above itself
+        in_rank = _of_columns(weight, columns).scatter(1, rows.unsqueeze(1), 0.0)
+        above = torch.sigmoid((others - own.unsqueeze(1)) / self.temperature) * in_rank
         rank = own_weight + above.sum(1)
-        rank_among_positives = own_weight + (above * positive.unsqueeze(0)).sum(1)
+        rank_among_positives = own_weight + (above * positive_others).sum(1)
         precision = safe_ratio(rank_among_positives, rank)
-        hits = own_weight * positive[rows]
-        return 1 - safe_ratio((hits * precision).sum(0), hits.sum(0))
+        hits = own_weight * positive[rows, columns]
+        n_columns = scores.shape[1]
+        return 1 - safe_ratio(
+            _sum_by_column(hits * precision, columns, n_columns),
+            _sum_by_column(hits, columns, n_columns),
+        )
+
+
+def _positives(hits: Tensor) -> tuple[Tensor, Tensor]:
+    """Return row and column of each positive, so that a column is ranked for its own ones only.
+
+    On a device other than the CPU all rows are taken in all columns: to select some would wait for
+    the device, and give a shape that depends on the data.
+    """
+    if _selects(hits):
+        rows, columns = hits.nonzero().unbind(1)
+        return rows, columns
+    n, n_columns = hits.shape
+    places = torch.arange(n * n_columns, device=hits.device)
+    return places // n_columns, places % n_columns
+
+
+def _of_columns(numbers: Tensor, columns: Tensor) -> Tensor:
+    """Return all rows of the column of each positive, ``(n, l) -> (n_positives, n)``."""
+    if numbers.shape[1] == 1:  # a view
+        return numbers.t().expand(len(columns), -1)
+    return numbers.t()[columns]
+
+
+def _selects(tensor: Tensor) -> bool:
+    return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def _sum_by_column(values: Tensor, columns: Tensor, n_columns: int) -> Tensor:
+    """Sum the values of the positives of each column, ``(n_positives,) -> (n_columns,)``."""
+    if not _selects(values):
+        return values.view(-1, n_columns).sum(0)
+    if n_columns == 1:
+        return values.sum(0, keepdim=True)
+    return values.new_zeros(n_columns).index_add(0, columns, values)

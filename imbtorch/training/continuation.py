@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,44 +41,83 @@ def continued_net(
     Net
         The copy; the state of its optimizer is kept for further trainings.
     """
-    # finished epochs do not change: a stream of many chunks must not copy them each time
-    net = copy.deepcopy(former, {id(former.history_): copy.copy(former.history_)})
+    net = former.fork()
     net.resume(loss.to(torch.device(net.device), net.dtype), callbacks)
     net.batch_size, net.keeps_optimizer = batch_size, True
-    for group in net.optimizer_.param_groups:
-        group.update(lr=lr, weight_decay=weight_decay)
-    _train_loss_parameters(net, former.criterion_)
+    _set_groups(net, {"lr": lr, "weight_decay": weight_decay})
+    _train_loss_parameters(net, former)
     return net
 
 
-def _train_loss_parameters(net: Net, former: Any) -> None:
+def _set_groups(net: Net, settings: dict[str, float]) -> None:
+    """Give the parameter groups of the optimizer the rate and the decay to continue with.
+
+    A group that was built with the net's former rate follows a change of it; a group that was built
+    with another rate keeps its own. The same holds for weight decay.
+
+    Parameters
+    ----------
+    net : Net
+        A copy of a fitted net.
+    settings : dict of str to float
+        Present ``lr`` and ``weight_decay`` of the estimator.
+    """
+    net.group_settings = [
+        {
+            name: settings[name] if value == getattr(net, name) else value
+            for name, value in built.items()
+        }
+        for built in net.group_settings
+    ]
+    # a callback may have added groups, which keep what they have
+    for group, own in zip(net.optimizer_.param_groups, net.group_settings, strict=False):
+        group.update(own)
+    for name, value in settings.items():
+        setattr(net, name, value)
+
+
+def _train_loss_parameters(net: Net, former: Net) -> None:
     """Make the optimizer train the parameters of the new loss in place of the old ones.
 
-    A new loss with the settings of the old one starts with the values of the old one.
+    A new loss with the settings of the old one starts with the values of the old one, and its
+    parameters stay in their groups. Else they join the group of the first old one.
 
     Parameters
     ----------
     net : Net
         A copy of a fitted net, which continues its training with a new loss object.
-    former : BaseLoss or BaseRegressionLoss
-        Loss with which the net was trained before.
+    former : Net
+        The fitted net.
     """
-    if not any(True for loss in (former, net.criterion_) for _ in loss.parameters()):
+    before, after = former.criterion_, net.criterion_
+    if not any(True for loss in (before, after) for _ in loss.parameters()):
         return
-    keep = type(former) is type(net.criterion_) and (
-        former.get_params() == net.criterion_.get_params()
-    )
-    optimizer = net.optimizer_
-    own = {id(p) for p in net.module_.parameters()}
-    old = [p for group in optimizer.param_groups for p in group["params"] if id(p) not in own]
-    new = [p for p in net.criterion_.parameters() if p.requires_grad]
-    states = {p: optimizer.state.pop(p) for p in old if p in optimizer.state}
-    for group in optimizer.param_groups:
-        group["params"] = [p for p in group["params"] if id(p) in own]
-    optimizer.param_groups[0]["params"] += new
-    if keep:
-        for before, after in zip(old, new, strict=True):
+    places = _places_of_loss_parameters(former)
+    optimizer, groups = net.optimizer_, net.optimizer_.param_groups
+    new = [p for p in after.parameters() if p.requires_grad]
+    old = [groups[place[0]]["params"][place[1]] if place else None for place in places]
+    states = [None if p is None else optimizer.state.pop(p, None) for p in old]
+    if type(before) is type(after) and before.get_params() == after.get_params():
+        for place, value, parameter, state in zip(places, old, new, states, strict=True):
+            if place is None or value is None:  # the optimizer of the user does not train it
+                continue
+            groups[place[0]]["params"][place[1]] = parameter
             with torch.no_grad():
-                after.copy_(before)
-            if before in states:
-                optimizer.state[after] = states[before]
+                parameter.copy_(value)
+            if state is not None:
+                optimizer.state[parameter] = state
+        return
+    gone = set(map(id, old))
+    for group in groups:
+        group["params"] = [p for p in group["params"] if id(p) not in gone]
+    groups[next((place[0] for place in places if place), 0)]["params"] += new
+
+
+def _places_of_loss_parameters(former: Net) -> list[tuple[int, int] | None]:
+    """Return group and position of each parameter of the former loss; None if no group has it."""
+    places = {
+        id(p): (i, j)
+        for i, group in enumerate(former.optimizer_.param_groups)
+        for j, p in enumerate(group["params"])
+    }
+    return [places.get(id(p)) for p in former.criterion_.parameters() if p.requires_grad]

@@ -12,11 +12,14 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import os
+import re
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -26,6 +29,10 @@ from torch import Tensor, nn
 from imbtorch.training.checkpoint import describe
 
 __all__ = ["ONE", "Processes", "joined", "refuse_company", "together"]
+
+# How long a process waits for the others before it raises an error: longer than the first process
+# takes to score an epoch or to write a checkpoint. A process group that exists already has its own.
+PROCESS_TIMEOUT = timedelta(minutes=10)
 
 T = TypeVar("T")
 _c10d: Any = dist  # typed as Any, because its type hints leave out some names
@@ -96,7 +103,9 @@ class Processes:
         self.failed = True
         return RuntimeError(
             f"Process {self.rank} of {self.size} has lost the connection to the others: one of "
-            "them has ended, or the network is down. Read the output of the process that ended."
+            f"them has ended or did not answer within {PROCESS_TIMEOUT.total_seconds():g} s, or "
+            "the network is down. Read the output of the process that ended. If one needs more "
+            "time, set imbtorch.training.distributed.PROCESS_TIMEOUT before fit, in every process."
         )
 
     def tell(self, error: Exception) -> None:
@@ -129,7 +138,8 @@ class Processes:
         Raises
         ------
         ValueError
-            In every process, if a description differs; the message names it.
+            In every process, if a description differs; the message names it, and the processes
+            that are unlike the others.
         """
         told = self.exchange(dict(facts))
         names = {name: None for others in told for name in others}
@@ -138,8 +148,9 @@ class Processes:
             self.failed = True
             raise ValueError(
                 f"With data_parallel=True each of the {self.size} processes gets all of the data "
-                f"and the same parameters, but they differ in {', '.join(differing)}. Give every "
-                "process the whole X and y in the same order; fit divides the rows itself."
+                f"and the same parameters, but they differ in {', '.join(differing)}. "
+                f"{_unlike([[others.get(name) for name in differing] for others in told])} Give "
+                "every process the whole X and y in the same order; fit divides the rows itself."
             )
 
     def agree(self, run: Any) -> None:
@@ -154,11 +165,13 @@ class Processes:
             return
         try:
             told = self.exchange((run.done, self.interrupted, _sums(run.net.module_)), run.error)
-            if len({sums for *_, sums in told}) > 1:
+            weights = [sums for *_, sums in told]
+            if len(set(weights)) > 1:
                 self.failed = True
                 raise RuntimeError(
-                    "The weights of the processes differ, though they must stay equal. Look for a "
-                    "callback, layer or optimizer that does not do the same in each of them."
+                    "The weights of the processes differ, though they must stay equal. "
+                    f"{_unlike(weights)} Look for a callback, layer or optimizer that does not do "
+                    "the same in each of them."
                 )
         except Exception as error:
             run.error, run.done = error, True
@@ -246,7 +259,7 @@ def together(device: str | torch.device, parameters: Mapping[str, Any]) -> Itera
             with _noting_interrupts(processes):
                 _joined = processes
                 processes.check_same(
-                    {name: describe(v) for name, v in parameters.items() if name not in _OWN}
+                    {name: _told(value) for name, value in parameters.items() if name not in _OWN}
                 )
                 yield
                 processes.exchange(None)  # learn whether another process has failed
@@ -255,6 +268,13 @@ def together(device: str | torch.device, parameters: Mapping[str, Any]) -> Itera
             raise
         finally:
             _joined = ONE
+
+
+def _told(value: Any) -> str:
+    """Describe a parameter; a module by its layers, as its first values are the first process's."""
+    if isinstance(value, nn.Module):
+        return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
+    return describe(value)
 
 
 def refuse_company() -> None:
@@ -296,16 +316,25 @@ def _process_group(device: str) -> Iterator[None]:
         yield
         return
     if _store is None:  # kept for later fits: the launcher's rendezvous can be used only once
-        _store = next(_c10d.rendezvous("env://"))
+        _store = next(_c10d.rendezvous("env://", timeout=PROCESS_TIMEOUT))
     store, rank, size = _store
     on_cuda = device.startswith(("auto", "cuda")) and torch.cuda.is_available()
     backend = "cpu:gloo,cuda:nccl" if on_cuda else "gloo"
     own = _c10d.PrefixStore(f"imbtorch/{next(_groups)}", store)
-    dist.init_process_group(backend, store=own, rank=rank, world_size=size)
+    dist.init_process_group(backend, store=own, rank=rank, world_size=size, timeout=PROCESS_TIMEOUT)
     try:
         yield
     finally:
         dist.destroy_process_group()
+
+
+def _unlike(values: Sequence[Any]) -> str:
+    """Say which processes have another value than most; where as many agree, the first is right."""
+    texts = list(map(repr, values))
+    usual, _ = Counter(texts).most_common(1)[0]
+    ranks = [str(rank) for rank, text in enumerate(texts) if text != usual]
+    word, verb = ("Process", "is") if len(ranks) == 1 else ("Processes", "are")
+    return f"{word} {', '.join(ranks)} {verb} unlike process {texts.index(usual)}."
 
 
 @contextmanager

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 __all__ = ["LR_SCHEDULES", "OPTIMIZERS", "LearningRate", "build_optimizer", "lean_step"]
@@ -55,20 +55,32 @@ LR_SCHEDULES: dict[str, Callable[[float], float]] = {
 
 
 def build_optimizer(
-    optimizer: str | Callable[..., Optimizer], params: list[Tensor], lr: float, weight_decay: float
+    optimizer: str | Callable[..., Optimizer],
+    params: list[Tensor],
+    lr: float,
+    weight_decay: float,
+    *,
+    named: Sequence[tuple[str, Tensor]] = (),
+    module: nn.Module | None = None,
 ) -> Optimizer:
     """Build an optimizer by name, fused if torch supports it, or by the user's callable.
 
     Parameters
     ----------
     optimizer : {"adam", "adamw", "sgd"} or callable(params, lr=..., weight_decay=...)
-        Name of the optimizer, or a function that returns it.
+        Name of the optimizer, or a function that returns it. A function that has a parameter
+        ``named_params`` or ``module`` gets it by keyword; ``params`` comes first, unless the first
+        parameter is one of these two.
     params : list of Tensor
         Parameters to train.
     lr : float
         Learning rate.
     weight_decay : float
         Weight decay.
+    named : sequence of (str, Tensor), default=()
+        The same parameters with their names, for ``named_params``.
+    module : torch.nn.Module or None, default=None
+        Module that is trained, for ``module``.
 
     Returns
     -------
@@ -80,13 +92,20 @@ def build_optimizer(
     TypeError
         If the callable does not return an optimizer, or returns one that needs a closure.
     """
+    if not params:
+        raise ValueError(
+            "The module has no parameters to train: requires_grad is False for all of them. Leave "
+            "it True for some, such as those of the last layer: layer.requires_grad_(True)."
+        )
     if isinstance(optimizer, str):
         fused = all(p.is_floating_point() and p.device.type in {"cpu", "cuda"} for p in params)
         options: dict[str, Any] = {"momentum": 0.9} if optimizer == "sgd" else {}
         return OPTIMIZERS[optimizer](
             params, lr=lr, weight_decay=weight_decay, fused=fused, **options
         )
-    built = optimizer(params, lr=lr, weight_decay=weight_decay)
+    first, wanted = _wanted(optimizer, {"named_params": list(named), "module": module})
+    given = () if first in wanted else (params,)
+    built = optimizer(*given, **wanted, lr=lr, weight_decay=weight_decay)
     if not isinstance(built, Optimizer):
         raise TypeError(
             f"optimizer must build a torch.optim.Optimizer; {optimizer!r} returned "
@@ -100,6 +119,16 @@ def build_optimizer(
             "torch.optim.AdamW."
         )
     return built
+
+
+def _wanted(optimizer: Callable[..., Any], offered: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Return the first parameter of a callable, and what it asks for of what is offered."""
+    try:
+        names = list(inspect.signature(optimizer).parameters)
+    except ValueError:  # some callables written in C do not show their parameters
+        names = []
+    wanted = {name: value for name, value in offered.items() if name in names}
+    return next(iter(names), None), wanted
 
 
 def lean_step(optimizer: Optimizer) -> Callable[[], Any]:

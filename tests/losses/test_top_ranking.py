@@ -12,7 +12,7 @@ from sklearn.base import clone
 from sklearn.metrics import average_precision_score
 from torch.testing import assert_close
 
-from imbtorch.losses import RecallAtTopLoss, SmoothAPLoss
+from imbtorch.losses import RecallAtTopLoss, SmoothAPLoss, _top_ranking
 from tests.losses.inputs import batch, close, f64, labels, value_and_gradient
 
 SR, YR = f64([0.1, 0.4, 0.35, 0.8]), torch.tensor([0, 0, 1, 1])  # FR: scores, labels
@@ -260,3 +260,30 @@ def test_recall_at_top_of_a_batch_too_small_for_the_share_takes_one_row():
     scores, target = f64([0.1, 0.4, 0.35, 0.8]), torch.tensor([0, 0, 1, 1])
     expected = 1 - torch.sigmoid(scores - 0.8)[2:].mean()
     assert_close(RecallAtTopLoss(0.001)(scores, target), expected)
+
+
+# -- work ----------------------------------------------------------------------------------------
+
+
+def largest_comparison(n_columns, monkeypatch, n=20):
+    """Return the most pairs of scores that are compared at once."""
+    sizes = []
+    sigmoid = torch.sigmoid
+    monkeypatch.setattr(torch, "sigmoid", lambda x: sizes.append(x.numel()) or sigmoid(x))
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(n, n_columns, generator=generator)
+    SmoothAPLoss()(logits, torch.arange(n) % n_columns)
+    monkeypatch.undo()
+    return max(sizes)
+
+
+def test_comparisons_do_not_grow_with_the_classes(monkeypatch):
+    assert [largest_comparison(n, monkeypatch) for n in (5, 10, 20)] == [20 * 20] * 3
+
+
+def test_all_rows_of_all_columns_give_the_same_values(monkeypatch):
+    # the way of accelerators, which do not select rows
+    logits, target = labels(12)
+    selected = value_and_gradient(lambda z: SmoothAPLoss()(z, target), logits)
+    monkeypatch.setattr(_top_ranking, "_selects", lambda tensor: False)
+    assert_close(value_and_gradient(lambda z: SmoothAPLoss()(z, target), logits), selected)

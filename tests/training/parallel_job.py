@@ -11,6 +11,7 @@ import signal
 import sys
 import tempfile
 import warnings
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +26,11 @@ from imbtorch.ensemble import BalancedNetEnsembleClassifier
 from imbtorch.losses import BaseLoss, all_losses
 from imbtorch.losses.regression import BalancedMSELoss, all_regression_losses
 from imbtorch.samplers import all_samplers
+from imbtorch.training import distributed
 from tests.toy import parameters_of, table
 
-TIME_LIMIT = 150  # seconds
+TIME_LIMIT = 900  # seconds, of which a machine that does nothing else needs about 20
+PATIENCE = 10  # seconds that one process waits for another one that has stopped
 BATCH = 32  # rows of a whole batch
 X, Y = table(203, rate=0.1, n_features=5)  # the last batch has 11 rows, 5 and 6 of them
 X3, Y3 = table(203, rate=0.02, n_classes=3, n_features=5)  # 2 rows of one class
@@ -255,15 +258,16 @@ def resumed_training(size, rank):
     with tempfile.TemporaryDirectory() as own:
         # the first process writes what both read
         folder = own if size == 1 else f"{sys.argv[1]}/checkpoint"
-        fails = out_of_memory if rank == size - 1 else nothing
+        FAILURES[:] = [] if rank == size - 1 else [1]  # the module must be the same in both
         params = {"checkpoint": folder, "averaging": 0.9, "validation_fraction": 0.2, "verbose": 1}
         torch.manual_seed(3)
         with (
             contextlib.redirect_stderr(io.StringIO()),
             contextlib.suppress(MemoryError, RuntimeError),
         ):
-            faulty(size, fails, **params).fit(X, Y)
-        clf = faulty(size, nothing, **params)
+            faulty(size, out_of_memory_once, **params).fit(X, Y)
+        torch.manual_seed(3)
+        clf = faulty(size, out_of_memory_once, **params)
         with contextlib.redirect_stderr(io.StringIO()):
             clf.fit(X, Y, resume=True)
         return told(clf)
@@ -316,6 +320,15 @@ def faulty(size, act, **params):
 
 def out_of_memory():
     raise MemoryError("no more memory")
+
+
+FAILURES = []
+
+
+def out_of_memory_once():
+    if not FAILURES:
+        FAILURES.append(1)
+        out_of_memory()
 
 
 def nothing():
@@ -387,6 +400,13 @@ def other_rows(size, rank):
 @case
 def other_features(size, rank):
     return learned(classifier(size), X + rank, Y)
+
+
+@case
+def one_other_number(size, rank):
+    mine = X.copy()
+    mine[57, 3] += 1e-3 * rank
+    return learned(classifier(size), mine, Y)
 
 
 @case
@@ -478,6 +498,25 @@ def a_group_that_was_there(size, rank):
         assert dist.is_initialized()
         dist.destroy_process_group()
     return result
+
+
+@case
+def a_process_that_stops(size, rank):
+    if size == 1:
+        return {}
+    stopped = Path(sys.argv[1]) / "stopped"
+
+    def stop():
+        stopped.write_text(str(os.getpid()))
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+    before, distributed.PROCESS_TIMEOUT = distributed.PROCESS_TIMEOUT, timedelta(seconds=PATIENCE)
+    try:
+        return learned(faulty(size, stop if rank == 1 else nothing), X, Y)
+    finally:
+        distributed.PROCESS_TIMEOUT = before
+        if rank == 0 and stopped.exists():
+            os.kill(int(stopped.read_text()), signal.SIGCONT)
 
 
 @case

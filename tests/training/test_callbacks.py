@@ -2,17 +2,24 @@
 
 import re
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 from sklearn.exceptions import FitFailedWarning
-from sklearn.metrics import average_precision_score
+from sklearn.metrics import average_precision_score, make_scorer
 from sklearn.model_selection import GridSearchCV
 from torch import nn
 from tqdm import tqdm
 
-from imbtorch import DivergenceError
+from imbtorch import (
+    MLP,
+    BalancedNetEnsembleClassifier,
+    DivergenceError,
+    ImbalancedNetRegressor,
+)
 from imbtorch.training.callbacks import BestEpoch
 from tests.toy import parameters_of, small, table
 
@@ -350,3 +357,67 @@ def test_divergence_is_noticed_on_the_device():
     with pytest.raises(DivergenceError):
         steps(device="cuda", module=failing(15)).fit(X, Y)
     assert torch.cuda.is_available()
+
+
+# -- weights of the score --------------------------------------------------------------------------
+
+DOUBTED = np.random.default_rng(0).random(len(Y)) < 0.5
+NOISY, TRUST = np.where(DOUBTED, 1 - Y, Y), np.where(DOUBTED, 1e-6, 1.0)
+
+
+def precision_of(estimator, X, y, sample_weight=None):
+    scores = estimator.decision_function(X)
+    return average_precision_score(y, scores, sample_weight=sample_weight)
+
+
+WAYS = {
+    "a name": "average_precision",
+    "make_scorer": make_scorer(average_precision_score, response_method="decision_function"),
+    "a callable": precision_of,
+    "a partial": partial(precision_of),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_sample_weights_reach_the_scorer_however_it_is_given(way):
+    by_default = small(validation_fraction=0.3, loss="cross_entropy").fit(X, NOISY, TRUST)
+    clf = small(validation_fraction=0.3, loss="cross_entropy", scoring=WAYS[way])
+    clf.fit(X, NOISY, sample_weight=TRUST)
+    expected = by_default.history_[:, "valid_score"]
+    np.testing.assert_allclose(clf.history_[:, "valid_score"], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_members_of_an_ensemble_score_with_the_weights(way):
+    clf = small(early_stopping=True, scoring=WAYS[way], max_epochs=1)
+    found = BalancedNetEnsembleClassifier(clf, 2, subset="all", random_state=0)
+    default = BalancedNetEnsembleClassifier(clone(clf).set_params(scoring=None), 2, subset="all",
+                                            random_state=0)  # fmt: skip
+    for a, b in zip(
+        found.fit(X, NOISY, TRUST).estimators_,
+        default.fit(X, NOISY, TRUST).estimators_,
+        strict=True,
+    ):
+        assert a.history_[0, "valid_score"] == pytest.approx(b.history_[0, "valid_score"])
+
+
+def test_a_regressor_gives_the_scorer_the_sample_weights_without_density_weights():
+    seen = []
+
+    def score(estimator, X, y, sample_weight=None):
+        seen.append(sample_weight)
+        return 0.0
+
+    values = X[:, 0] ** 3
+    weight = np.arange(len(values)) % 3 + 1.0
+    params = {"max_epochs": 1, "early_stopping": True, "random_state": 0, "scoring": score}
+    ImbalancedNetRegressor(MLP((4,)), density_weight="lds", **params).fit(X, values, weight)
+    assert set(seen[0]) == {1.0, 2.0, 3.0}
+    ImbalancedNetRegressor(MLP((4,)), **params).fit(X, values)
+    assert seen[1] is None
+
+
+def test_a_scorer_without_weights_is_called_without_them():
+    seen = []
+    small(early_stopping=True, scoring=scores_in_turn([0.1] * 9, seen)).fit(X, Y, TRUST)
+    assert len(seen) == 2

@@ -83,8 +83,9 @@ def test_class_of_torch_is_a_callable_of_three():
 
 
 def test_callable_that_builds_no_optimizer_is_an_error():
+    params = [torch.nn.Parameter(torch.zeros(2))]
     with pytest.raises(TypeError, match=r"torch\.optim\.Optimizer.*returned str"):
-        build_optimizer(lambda params, lr, weight_decay: "adam", [], 0.1, 0.0)
+        build_optimizer(lambda params, lr, weight_decay: "adam", params, 0.1, 0.0)
 
 
 # -- the lean step ---------------------------------------------------------------------------------

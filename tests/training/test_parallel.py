@@ -22,15 +22,18 @@ from imbtorch.losses import all_losses
 from imbtorch.losses.regression import all_regression_losses
 from imbtorch.training.data.features import as_features
 from imbtorch.training.data.rows import ArrayRows, batch_sizes
-from imbtorch.training.distributed import Processes
+from imbtorch.training.distributed import Processes, _unlike
 from imbtorch.training.single.distributed_engine import own_batches
 from tests.toy import small, table
-from tests.training.parallel_job import BATCH, CASES, NUMBERED, TIME_LIMIT, Y3, Y, outcome
+from tests.training.parallel_job import BATCH, CASES, NUMBERED, PATIENCE, TIME_LIMIT, Y3, Y, outcome
 
 ROOT = Path(__file__).resolve().parents[2]
-pytestmark = pytest.mark.skipif(
-    not torch.distributed.is_available() or os.name == "nt", reason="needs torch.distributed"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        not torch.distributed.is_available() or os.name == "nt", reason="needs torch.distributed"
+    ),
+    pytest.mark.timeout(TIME_LIMIT + 300),  # the first test waits for the job
+]
 
 COMPARING = {  # the rows of a batch with each other
     "auc_margin",
@@ -53,7 +56,7 @@ def job(tmp_path_factory):
     try:
         folder.mkdir()
     except FileExistsError:
-        deadline = time.monotonic() + TIME_LIMIT + 60
+        deadline = time.monotonic() + TIME_LIMIT + 120
         while not done.exists() and time.monotonic() < deadline:
             time.sleep(0.2)
     else:
@@ -203,6 +206,12 @@ def test_7_nan_in_one_process_is_a_divergence_in_both(job):
     assert first.startswith("DivergenceError")
 
 
+def test_7_a_process_that_stops_is_missed_in_time(job):
+    result = job[0]["a_process_that_stops"]
+    assert f"did not answer within {PATIENCE} s" in result["error"]
+    assert "error" in job[1]["a_process_that_stops"]  # it has lost the others when it goes on
+
+
 def test_7_a_process_that_dies_is_missed(job):
     assert "a_process_that_dies" not in job[1]
     assert "has lost the connection" in job[0]["a_process_that_dies"]["error"]
@@ -259,8 +268,9 @@ def test_ctrl_c_in_one_process_interrupts_both_at_the_same_step(job):
     ("case", "message"),
     [
         ("other_rows", "they differ in X, y, shape of X"),
-        ("other_features", "they differ in X."),
-        ("other_parameters", "they differ in lr."),
+        ("other_features", "they differ in X. Process 1 is unlike process 0."),
+        ("one_other_number", "they differ in X. Process 1 is unlike process 0."),
+        ("other_parameters", "they differ in lr. Process 1 is unlike process 0."),
         ("batch_normalisation", "BatchNorm1d takes its statistics from the whole batch"),
         ("watched_batches", "callbacks look at whole batches"),
         ("own_loss", "OwnLoss compares the rows"),
@@ -277,6 +287,21 @@ def test_what_cannot_be_divided_is_refused_in_both(job, case, message):
 def test_weights_that_drift_apart_are_noticed(job):
     for error in errors_of(job, "weights_that_drift"):
         assert "weights of the processes differ" in error
+        assert "Process 1 is unlike process 0." in error
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ("aab", "Process 2 is unlike process 0."),
+        ("baa", "Process 0 is unlike process 1."),
+        ("abac", "Processes 1, 3 are unlike process 0."),
+        ("abb", "Process 0 is unlike process 1."),
+        ("ab", "Process 1 is unlike process 0."),
+    ],
+)
+def test_message_names_the_processes_that_differ(values, message):
+    assert _unlike(values) == message
 
 
 # -- parts of batches, without processes --------------------------------------------------------
