@@ -25,12 +25,15 @@ from imbtorch._publish.model_card import ModelCardMixin
 from imbtorch._publish.model_file import SaveMixin
 from imbtorch._publish.onnx import ExportMixin, MeanOf, portable
 from imbtorch._tasks import ClassificationTask
+from imbtorch._tasks.unlabelled import prior_of_unlabelled
 from imbtorch.classifier import ImbalancedNetClassifier
 from imbtorch.samplers import BalancedSubsetSampler, BaseSampler, BootstrapSampler
 from imbtorch.training.data.features import as_features
 from imbtorch.training.stack import predict_chunks_stacked, train_stacked
 
 __all__ = ["BalancedNetEnsembleClassifier"]
+
+Floats = NDArray[np.float64]
 
 _SUBSETS: dict[str, Callable[[], BaseSampler] | None] = {
     "balanced": BalancedSubsetSampler,
@@ -378,6 +381,52 @@ class BalancedNetEnsembleClassifier(
             Labels of the classes; for several labels per row, zeros and ones.
         """
         return self._task.decide(self._scores(X))
+
+    def estimate_prior(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> Floats:
+        """Estimate the class frequencies of unlabelled rows, such as new data.
+
+        It is :func:`imbtorch.priors.estimate_prior` with the mean probabilities of the members
+        and the population that they describe. It assumes that only the class frequencies have
+        changed since the training. ``target_prior`` of the estimator has no influence.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features, ...)
+            Features of the unlabelled rows.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights >= 0 of the rows.
+
+        Returns
+        -------
+        ndarray of float64, shape (n_classes,) or (n_labels,)
+            Class frequencies, which sum to 1; for several labels per row the share of the rows
+            that have each label.
+
+        Raises
+        ------
+        ValueError
+            If the loss has no posterior, or a class has no training rows.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the estimation has not converged.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import make_classification
+        >>> from imbtorch import BalancedNetEnsembleClassifier
+        >>> X, y = make_classification(2000, weights=[0.9], class_sep=2, random_state=0)
+        >>> clf = BalancedNetEnsembleClassifier(n_estimators=3, random_state=0).fit(X, y)
+        >>> clf.estimate_prior(X).round(1)
+        array([0.9, 0.1])
+        """
+        check_is_fitted(self)
+        view = copy.copy(self)
+        view.estimator = copy.copy(self._base)
+        view.estimator.target_prior = "train"
+        proba = view.predict_proba(X)
+        return prior_of_unlabelled(self._task, proba, self.class_prior_, sample_weight)
 
     def __sklearn_tags__(self) -> Any:
         """Say that it accepts what its members accept."""

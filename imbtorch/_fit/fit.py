@@ -8,7 +8,6 @@ through :func:`prepare_fit`. What differs is the source of the rows
 
 from __future__ import annotations
 
-import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,13 +18,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
-from sklearn.metrics import check_scoring
 
 from imbtorch._common.memo import Memo
 from imbtorch._common.seed import draw_seeds
 from imbtorch._common.sklearn_private import callback_management_context
 from imbtorch._fit.epoch_callbacks import EpochCallbacks
-from imbtorch._fit.parameters import NetParameters, check_schedules
+from imbtorch._fit.pairs import PairWatch
+from imbtorch._fit.parameters import PATIENCE, NetParameters, check_settings
+from imbtorch._fit.scoring import validation_score
 from imbtorch._fit.sources import RowSource
 from imbtorch._tasks import Balance, RowWeights, Task
 from imbtorch.training.callbacks import BestEpoch, Monitor, ProgressBar
@@ -184,8 +184,9 @@ def _prepare(
     # validate the data, encode the targets
     source.read(estimator)
     scheduled = estimator.class_weight_schedule is not None, estimator.sampler_schedule is not None
-    if any(scheduled) and not source.is_chunk:
-        check_schedules(estimator)
+    judged = estimator.scoring is not None, estimator.patience != PATIENCE
+    if any(scheduled + judged) and not source.is_chunk:
+        check_settings(estimator)
     seeds = _draw_seeds(estimator, source, checkpoint, processes)
 
     # hold out validation rows, before anything is resampled
@@ -306,6 +307,8 @@ def _new_run(
     past = len(net.history) if source.is_chunk else 0  # each chunk has other random numbers
     rows, order = source.rows(net, balance, weights, seeds["order"] + past)
     monitors = _monitors(estimator, source, net, balance, attributes)
+    if not net.criterion_.sums_over_rows:
+        monitors.append(PairWatch(rows, order, source.plan))
     layers = net.observing_layers()
     if layers:
         rows, monitors = observed(rows, monitors, layers)
@@ -352,15 +355,7 @@ def _monitors(
     """Collect what looks at each epoch."""
     monitors: list[Monitor] = []
     if source.valid is not None:
-        scored = source.validation(estimator, net, balance)
-        view = copy.copy(estimator)
-        view.__dict__.update(attributes)
-        view.__dict__.pop("feature_names_in_", None)  # X is an array by now
-        if estimator.scoring is None:
-            score = source.task.scorer(view, scored.X, scored.targets, scored.weights)
-        else:
-            scorer = check_scoring(view, scoring=estimator.scoring)
-            score = lambda: float(scorer(view, scored.X, scored.y))  # noqa: E731
+        score = validation_score(estimator, source, net, balance, attributes)
         monitors.append(BestEpoch(score, estimator.patience if estimator.early_stopping else None))
     if estimator.verbose:
         monitors.append(ProgressBar())

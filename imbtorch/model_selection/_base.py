@@ -122,6 +122,10 @@ class BaseProbabilityMetaClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEst
             sample_weight=sample_weight,
         )
 
-    def _fit_estimator(self, X: Any, y: NDArray[Any], sample_weight: Any) -> Any:
+    def _fit_estimator(
+        self, X: Any, y: NDArray[Any], sample_weight: Any, estimator: Any = None
+    ) -> Any:
+        """Fit a clone to all rows, of the user's estimator unless another one is given."""
         weights = {} if sample_weight is None else {"sample_weight": sample_weight}
-        return clone(self.estimator).fit(X, y, **weights)
+        chosen = self.estimator if estimator is None else estimator
+        return clone(chosen).fit(X, y, **weights)

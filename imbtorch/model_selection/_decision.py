@@ -19,6 +19,8 @@ from imbtorch.model_selection._out_of_fold import (
     log_probabilities,
     positive_proba,
 )
+from imbtorch.model_selection._population import describing_training_data
+from imbtorch.model_selection._scaling import ScaledClassifierCV
 
 __all__ = ["TunedDecisionClassifierCV"]
 
@@ -31,7 +33,7 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
 
     ``predict`` is ``classes_[argmax(log p + offsets_)]``. The offsets maximise ``scoring`` on
     out-of-fold predictions of all rows together; for two classes this is one threshold, for
-    multi-label targets one threshold per label. Probabilities are not changed.
+    multi-label targets one threshold per label. Tuning does not change the probabilities.
 
     Parameters
     ----------
@@ -44,12 +46,14 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
         Multi-label targets need a scorer that accepts them, such as ``"f1_macro"``.
     cost_matrix : array-like of shape (n_classes, n_classes) or None, default=None
         ``cost_matrix[i, j]`` is the cost of predicting ``classes_[j]`` when the truth is
-        ``classes_[i]``. With a cost matrix nothing is tuned and ``scoring`` is not used:
-        ``predict`` minimises the expected cost. This needs calibrated probabilities, such as
-        those of ``ImbalancedNetClassifier(target_prior="train")``.
+        ``classes_[i]``. A DataFrame is read by its labels, in any order: the true class in the
+        index, the predicted class in the columns. With a cost matrix nothing is tuned and
+        ``scoring`` is not used: ``predict`` minimises the expected cost, which needs probabilities
+        of the population in which the costs arise (see Notes).
     cv : int, splitter, iterable of splits or None, default=None
         Cross-validation, in which every row must be in exactly one test fold. A number of folds is
-        stratified by class; None is 5 folds.
+        stratified by class, or by the rarest label of each row if a row has several labels; None
+        is 5 folds.
     n_candidates : int, default=100
         Largest number of offsets to try for one class at a time.
     max_passes : int, default=10
@@ -58,12 +62,13 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
         Number of folds that are fitted at the same time.
     random_state : int, RandomState or None, default=None
         Seed that shuffles the rows before they are divided into a number of folds; None keeps
-        their order. The search itself is deterministic.
+        their order. Multi-label rows are always shuffled, with seed 0 if it is None. The search
+        itself is deterministic.
 
     Attributes
     ----------
     estimator_ : classifier
-        The classifier fitted to all rows.
+        The classifier fitted to all rows; with ``cost_matrix`` as the Notes say.
     classes_ : ndarray of shape (n_classes,), or list
         The labels, in the form of the inner estimator's ``classes_``.
     offsets_ : ndarray of shape (n_classes,) or (n_labels,), or None
@@ -90,6 +95,13 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
     a range of equally good values the middle one is chosen. Several offsets are improved one at a
     time until none changes, from two starts: 0, and minus the log class frequencies. Offsets that
     are no better than 0 stay 0.
+
+    With ``cost_matrix`` the probabilities must describe the training data, or a population that
+    the user names. So each net inside ``estimator``, also in pipelines, searches and ensembles,
+    gets ``target_prior="train"`` if its ``target_prior`` is None. The whole estimator is calibrated
+    by :class:`ScaledClassifierCV` with ``method="vector"`` if a net has a loss without a
+    posterior, if a step of imbalanced-learn resamples the rows, or if another classifier has a
+    ``class_weight``; ``cv``, ``n_jobs`` and ``random_state`` are those of this estimator.
 
     References
     ----------
@@ -178,7 +190,8 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
             self.offsets_, self.best_score_ = self._tune(X, y, sample_weight)
         self._multilabel = y.ndim == 2
         self._values = [np.unique(column) for column in np.atleast_2d(y.T)]
-        self.estimator_ = self._fit_estimator(X, y, sample_weight)
+        chosen = self.estimator if self.cost_matrix is None else self._with_honest_proba()
+        self.estimator_ = self._fit_estimator(X, y, sample_weight, chosen)
         self.classes_ = self.estimator_.classes_
         return self
 
@@ -210,7 +223,10 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
                 "estimator for each label, for example with sklearn's MultiOutputClassifier."
             )
         classes = np.unique(y).tolist()
-        costs = np.asarray(self.cost_matrix, dtype=np.float64)
+        given: Any = self.cost_matrix
+        if hasattr(given, "index") and hasattr(given, "columns"):
+            given = _in_order_of_classes(given, classes)
+        costs = np.asarray(given, dtype=np.float64)
         if costs.shape != (len(classes), len(classes)):
             raise ValueError(
                 f"cost_matrix has shape {costs.shape}, expected {(len(classes), len(classes))}: "
@@ -219,6 +235,17 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
         if not np.isfinite(costs).all():
             raise ValueError(f"cost_matrix must be finite; got {costs.tolist()}.")
         return costs
+
+    def _with_honest_proba(self) -> Any:
+        """Return the estimator with probabilities that describe the training data."""
+        options: dict[str, Any] = {
+            "cv": self.cv,
+            "n_jobs": self.n_jobs,
+            "random_state": self.random_state,
+        }
+        return describing_training_data(
+            self.estimator, lambda inner: ScaledClassifierCV(inner, method="vector", **options)
+        )
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Predict the label of each row.
@@ -293,6 +320,19 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
         """
         check_is_fitted(self, "estimator_")
         return np.asarray(self.estimator_.decision_function(X))
+
+
+def _in_order_of_classes(frame: Any, classes: list[Any]) -> Any:
+    """Arrange the rows and columns of a labelled cost matrix as the classes."""
+    for name, labels in (("index", frame.index), ("columns", frame.columns)):
+        found = list(labels)
+        if len(found) != len(classes) or set(found) != set(classes):
+            raise ValueError(
+                f"cost_matrix is a DataFrame whose {name} is {found}, expected the classes "
+                f"{classes}, in any order: the true class in the index, the predicted class in the "
+                "columns. Rename them, or give cost_matrix.to_numpy() in the order of the classes."
+            )
+    return frame.loc[classes, classes]
 
 
 def _as_scores(proba: Floats, *, multilabel: bool) -> Floats:

@@ -17,6 +17,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.multioutput import MultiOutputClassifier
 
 from imbtorch.model_selection import TunedDecisionClassifierCV
+from imbtorch.model_selection._out_of_fold import as_folds
 from tests.model_selection.fixed import Given, GivenLabels, noisy_logits
 from tests.toy import table
 
@@ -255,6 +256,38 @@ def test_label_that_never_or_always_occurs():
     forest = RandomForestClassifier(5, max_depth=4, random_state=0)
     tuned = TunedDecisionClassifierCV(forest, scoring="accuracy", cv=3, n_candidates=10).fit(X, y)
     np.testing.assert_array_equal(tuned.predict(X)[:, :2], y[:, :2])
+
+
+@pytest.mark.parametrize("random_state", [None, 0, 3])
+@pytest.mark.parametrize("n_folds", [2, 5])
+def test_label_folds_are_shuffled_and_hold_every_label(random_state, n_folds):
+    y = np.zeros((200, 3), dtype=int)
+    y[:100, 0], y[100:180, 1], y[180:190, 2] = 1, 1, 1  # sorted, the last label is rare
+    y[185:190, 0] = 1
+    folds = [test for _, test in as_folds(n_folds, y, random_state).split()]
+    assert sorted(np.concatenate(folds)) == list(range(200))
+    for label in range(3):
+        counts = [y[fold, label].sum() for fold in folds]
+        assert max(counts) - min(counts) <= 2
+        assert min(counts) >= 1
+    assert any(np.ptp(fold) > 100 for fold in folds)
+    again = [test for _, test in as_folds(n_folds, y, random_state).split()]
+    for one, other in zip(folds, again, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("n_folds", [1, 7])
+def test_label_folds_need_enough_rows(n_folds):
+    with pytest.raises(ValueError, match=r"folds|splits"):
+        as_folds(n_folds, np.eye(6, dtype=int), 0)
+
+
+def test_rows_sorted_by_label_are_tuned_on_every_label():
+    rng = np.random.default_rng(0)
+    y = np.repeat(np.eye(4, dtype=int), 50, axis=0)
+    X = y + rng.normal(size=y.shape)
+    tuned = TunedDecisionClassifierCV(MultiOutputClassifier(LOGISTIC), scoring="f1_macro", cv=4)
+    assert tuned.fit(X, y).best_score_ > 0.5
 
 
 # -- costs -----------------------------------------------------------------------------------------

@@ -393,7 +393,7 @@ def test_error_of_a_candidate_is_raised_where_asked():
 
 
 def test_candidates_that_fail_before_the_training():
-    grid = {"loss": ["focal", "nonsense"], "class_weight": [None, {7: 1.0}]}
+    grid = {"loss": ["focal", "nonsense"], "class_weight": [None, {1: -1.0}]}
     with pytest.warns(FitFailedWarning):
         both(net(), grid, error_score=-2.0)
 
