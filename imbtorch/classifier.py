@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import Any, ClassVar, cast
@@ -17,11 +19,13 @@ from torch.utils.data import Dataset
 from imbtorch._common.sklearn_private import StrOptions, fit_context
 from imbtorch._data.class_counts import ClassCounts
 from imbtorch._fit.estimator import BaseNetEstimator
+from imbtorch._fit.input_advice import explain_labels
 from imbtorch._fit.sources import ClassChunkSource
 from imbtorch._publish.model_card import ModelCardMixin
 from imbtorch._publish.model_file import SaveMixin
 from imbtorch._publish.onnx import ExportMixin, Served, portable
 from imbtorch._tasks import Balance, Classes, ClassificationTask, Labels, Task
+from imbtorch._tasks.unlabelled import prior_of_unlabelled
 from imbtorch.training.net import Net
 
 __all__ = ["ImbalancedNetClassifier"]
@@ -55,10 +59,10 @@ class ImbalancedNetClassifier(
         done, in [0, 1), such as ``{"gamma": lambda t: 5 * (1 - t)}``. They are set at the start of
         each epoch, and the loss is prepared again. Probabilities are read with the values of the
         epoch whose weights are kept.
-    class_weight : None, str, dict, array-like or callable, default=None
+    class_weight : None, str, dict, Series, array-like or callable, default=None
         Weight of each class: ``"balanced"``, ``"sqrt"``, ``"effective_number"`` or ``"log"``; a
-        dict keyed by labels; an array in the order of ``classes_``; a callable of the class
-        counts. It multiplies ``sample_weight``.
+        dict keyed by labels, or a pandas Series with labels as index; an array in the order of
+        ``classes_``; a callable of the class counts. It multiplies ``sample_weight``.
     class_weight_schedule : float in (0, 1), "cumulative", callable or None, default=None
         Power of ``class_weight`` in an epoch; row weights are scaled to mean 1 each time, and
         ``sample_weight`` acts in full always. A float is deferred re-weighting [3]_: power 0
@@ -72,13 +76,15 @@ class ImbalancedNetClassifier(
     sampler_schedule : float in (0, 1) or None, default=None
         Deferred re-sampling [3]_: all rows, shuffled, before this share of the epochs, and what
         the sampler (one of :mod:`imbtorch.samplers`) plans after it.
-    target_prior : {None, "train", "uniform"}, dict or array-like, default=None
+    target_prior : {None, "train", "uniform"}, dict, Series or array-like, default=None
         The population that probabilities and predictions describe: None is the population of the
         training (``effective_prior_``), ``"train"`` the training data as they were given,
         ``"uniform"`` equally frequent classes, or the frequency of each class. It acts at
         prediction and may be changed without refitting.
     optimizer : {"adam", "adamw", "sgd"} or callable, default="adamw"
-        A callable gets ``(params, lr=..., weight_decay=...)``, as torch's optimizer classes do.
+        A callable gets ``(params, lr=..., weight_decay=...)``, as torch's optimizer classes do. If
+        it has a parameter ``named_params`` or ``module``, it gets that, too, so that groups by
+        layer can be written; groups keep their own rate and decay.
     lr : float, default=3e-3
         Learning rate; the peak, under a schedule.
     weight_decay : float or "auto", default="auto"
@@ -115,10 +121,12 @@ class ImbalancedNetClassifier(
     patience : int, default=5
         See ``early_stopping``.
     scoring : str, callable or None, default=None
-        scikit-learn scorer for the validation part; None is average precision, averaged over
-        classes where there are more than two.
+        scikit-learn scorer for the validation part, which gets ``sample_weight`` if it takes it;
+        None is average precision, averaged over classes where there are more than two.
     random_state : int, RandomState or None, default=None
-        Seed of everything random. The global generators are neither used nor changed.
+        Seed of everything random. The global generators are put back as they were. torch has one
+        default generator for all threads: a thread that draws from it during a fit changes
+        initial weights and dropout, so give such threads a generator of their own.
     warm_start : bool, default=False
         Whether ``fit`` continues from the previous fit, with the module, optimizer and dtype of
         that one; other parameters may change.
@@ -310,7 +318,9 @@ class ImbalancedNetClassifier(
             batch by batch, memory maps are read so. Items of a Dataset are ``(X, y)`` or ``(X, y,
             sample_weight)``; one more pass over a map-style one collects targets and weights.
         y : array-like of shape (n_samples,)
-            Labels of any type; None with a Dataset.
+            Labels of any type; None with a Dataset. Rows whose label is the ``ignore_index`` of the
+            loss count for nothing. Losses for ordered classes use the order of an ordered
+            Categorical.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Finite weights >= 0. A weight of 2 is a row given twice, 0 a row left out.
         class_counts : ClassCounts, mapping or None, default=None
@@ -391,17 +401,41 @@ class ImbalancedNetClassifier(
 
     @staticmethod
     def _encode(y: Any, given: Any, rows: NDArray[Any] | None) -> tuple[Task, Any]:
-        return Labels.encode(y) if y.ndim > 1 else Classes.encode(y, rows)
+        try:
+            return Labels.encode(y) if y.ndim > 1 else Classes.encode(y, rows)
+        except ValueError as error:
+            explain_labels(y, error)
+            raise
 
     def _balance(self, source: Any, counts: Floats, seen: Floats) -> Balance:
         task: ClassificationTask = source.task
         at_least = source.at_least
-        return task.balance(counts, seen, self.class_weight, self.loss, at_least=at_least)
+        if isinstance(task, Classes) and np.count_nonzero(counts) == 1 < min(at_least, len(counts)):
+            self._warn_of_one_class(*task.classes[counts > 0].tolist())
+            at_least = 1
+        if self.class_weight is not None:
+            source.check_labels("class_weight", self.class_weight)
+        balance = task.balance(counts, seen, self.class_weight, self.loss, at_least=at_least)
+        if getattr(balance.loss, "_ordered_classes", False):
+            task.order_classes(balance.loss, source.given[1])
+        return balance
+
+    @staticmethod
+    def _warn_of_one_class(label: Any) -> None:
+        warnings.warn(
+            f"Only class {label!r} has rows with a weight above 0, so the net learns nothing about "
+            "the other classes. If the weights are those of a bootstrap, as in sklearn's "
+            "BaggingClassifier, draw more rows, or use "
+            "BalancedNetEnsembleClassifier(subset='bootstrap'), which draws from each class.",
+            UserWarning,
+            stacklevel=2,
+        )
 
     def _check_fit(self, source: Any, balance: Any, net: Net) -> None:
         """Raise ValueError now, rather than at prediction, for an invalid target_prior."""
         if self.target_prior is None:
             return
+        source.check_labels("target_prior", self.target_prior)
         source.task.log_target_shift(
             net.criterion_, self.target_prior, balance.effective_prior, balance.prior
         )
@@ -441,6 +475,11 @@ class ImbalancedNetClassifier(
         -------
         ndarray of shape (n_samples, n_classes) or (n_samples, n_labels)
             In the order of ``classes_``, for the population that ``target_prior`` names.
+
+        Raises
+        ------
+        ValueError
+            If outputs of the module are NaN or infinite; the message names the rows.
         """
         task, link = self._task, self._link()
         return self._linked_outputs(X, lambda outputs: task.log_proba(link(outputs)))
@@ -494,6 +533,54 @@ class ImbalancedNetClassifier(
             Labels of the classes; for several labels per row, zeros and ones.
         """
         return self._task.decide(self._linked_outputs(X, self._link()))
+
+    def estimate_prior(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> Floats:
+        """Estimate the class frequencies of unlabelled rows, such as new data.
+
+        It is :func:`imbtorch.priors.estimate_prior` with the probabilities of this net and the
+        population that they describe. It assumes that only the class frequencies have changed
+        since the training. ``target_prior`` has no influence.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features, ...)
+            Features of the unlabelled rows.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights >= 0 of the rows.
+
+        Returns
+        -------
+        ndarray of float64, shape (n_classes,) or (n_labels,)
+            Class frequencies, which sum to 1; for several labels per row the share of the rows
+            that have each label. They may be given to ``target_prior``.
+
+        Raises
+        ------
+        ValueError
+            If the loss has no posterior, or a class has no training rows.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the estimation has not converged.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from imbtorch import ImbalancedNetClassifier
+        >>> rng = np.random.default_rng(0)
+        >>> y = np.repeat([0, 1], [1800, 200])
+        >>> X = rng.normal(size=(2000, 1)) + 3 * y[:, None]
+        >>> clf = ImbalancedNetClassifier(random_state=0).fit(X, y)
+        >>> X_new = rng.normal(size=(1000, 1)) + 3 * np.repeat([0, 1], [600, 400])[:, None]
+        >>> clf.estimate_prior(X_new).round(1)
+        array([0.6, 0.4])
+        """
+        check_is_fitted(self)
+        view = copy.copy(self)
+        view.target_prior = "train"
+        proba = view.predict_proba(X)
+        return prior_of_unlabelled(self._task, proba, self.class_prior_, sample_weight)
 
     def __sklearn_tags__(self) -> Any:
         """Say that several labels per row are accepted."""

@@ -59,7 +59,9 @@ class ImbalancedNetRegressor(
         column of ``y``; or the relevance of each row, in [0, 1]. See :mod:`imbtorch.density`.
         Computed on the training part, in units of ``y``. It multiplies ``sample_weight``.
     optimizer : {"adam", "adamw", "sgd"} or callable, default="adamw"
-        A callable gets ``(params, lr=..., weight_decay=...)``, as torch's optimizer classes do.
+        A callable gets ``(params, lr=..., weight_decay=...)``, as torch's optimizer classes do. If
+        it has a parameter ``named_params`` or ``module``, it gets that, too, so that groups by
+        layer can be written; groups keep their own rate and decay.
     lr : float, default=3e-3
         Learning rate; the peak, under a schedule.
     weight_decay : float or "auto", default="auto"
@@ -91,9 +93,12 @@ class ImbalancedNetRegressor(
         See ``early_stopping``.
     scoring : str, callable or None, default=None
         scikit-learn scorer for the validation part; None is minus the mean squared error of the
-        standardised targets, with ``sample_weight`` and ``density_weight``.
+        standardised targets, with ``sample_weight`` and ``density_weight``. A scorer that takes
+        ``sample_weight`` gets the sample weights alone.
     random_state : int, RandomState or None, default=None
-        Seed of everything random. The global generators are neither used nor changed.
+        Seed of everything random. The global generators are put back as they were. torch has one
+        default generator for all threads: a thread that draws from it during a fit changes
+        initial weights and dropout, so give such threads a generator of their own.
     warm_start : bool, default=False
         Whether ``fit`` continues from the previous fit, with the module, optimizer, dtype and
         scale of the target of that one; other parameters may change.

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from imbtorch._common.registry import unknown_name
 from imbtorch._data.class_counts import ClassCounts, as_class_counts, class_counts
+from imbtorch.priors._resolve import by_label
 
 __all__ = [
     "CLASS_WEIGHT_STRATEGIES",
@@ -69,21 +70,51 @@ def depends_on_counts(class_weight: Any) -> bool:
     return isinstance(class_weight, str) or callable(class_weight)
 
 
-def class_weights(class_weight: Any, counts: ArrayLike, classes: ArrayLike) -> Floats:
+def labels_without_class(named: Any, classes: ArrayLike) -> list[Any]:
+    """Return the labels that a mapping, or a pandas Series, names and that are no class.
+
+    Parameters
+    ----------
+    named : object
+        Numbers keyed by labels; anything else names no labels.
+    classes : array-like of shape (n_classes,)
+        Labels of the classes.
+
+    Examples
+    --------
+    >>> from imbtorch.weights import labels_without_class
+    >>> labels_without_class({"rare": 10, "common": 1}, ["common", "other"])
+    ['rare']
+    """
+    named = by_label(named)
+    if not isinstance(named, Mapping):
+        return []
+    known = {key for label in np.asarray(classes).tolist() for key in _spellings(label)}
+    return [label for label in named if label not in known]
+
+
+def class_weights(
+    class_weight: Any, counts: ArrayLike, classes: ArrayLike, *, strict: bool = True
+) -> Floats:
     """Compute the weight of each class.
 
     Parameters
     ----------
-    class_weight : None, str, mapping, array-like of shape (n_classes,) or callable
+    class_weight : None, str, mapping, Series, array-like of shape (n_classes,) or callable
         ``"balanced"`` is ``n / (n_classes * n_c)``; ``"sqrt"`` the inverse square root of the
         counts and ``"effective_number"`` the inverse effective number of rows (``beta`` 0.9999),
         both scaled to sum to ``n_classes``; ``"log"`` is ``1 / log(1.02 + n_c / n)``. A mapping is
-        keyed by the user's labels; missing labels have weight 1. A callable receives the counts.
+        keyed by the user's labels, and a pandas Series is read by its index; missing labels have
+        weight 1. Arrays and polars Series are in the order of ``classes``. A callable receives the
+        counts.
     counts : array-like of shape (n_classes,)
         Number of rows, or total ``sample_weight``, of each class. The named strategies give weight
         0 to classes without rows.
     classes : array-like of shape (n_classes,)
         The labels, in the order of ``counts``.
+    strict : bool, default=True
+        Whether a mapping that names another label is an error; False leaves such labels out, as for
+        the classes that a fold lacks.
 
     Returns
     -------
@@ -115,10 +146,11 @@ def class_weights(class_weight: Any, counts: ArrayLike, classes: ArrayLike) -> F
     labels = np.asarray(classes).tolist()
     if class_weight is None:
         return np.ones(len(labels))
+    class_weight = by_label(class_weight)
     if isinstance(class_weight, str):
         weights = _from_strategy(class_weight, counts)
     elif isinstance(class_weight, Mapping):
-        weights = _from_mapping(class_weight, labels)
+        weights = _from_mapping(class_weight, labels, strict=strict)
     else:
         weights = _from_array(class_weight, counts, labels)
     for label, weight in zip(labels, weights, strict=True):
@@ -185,9 +217,9 @@ def _from_strategy(name: str, counts: Floats) -> Floats:
     return weights
 
 
-def _from_mapping(class_weight: Mapping[Any, float], labels: list[Any]) -> Floats:
+def _from_mapping(class_weight: Mapping[Any, float], labels: list[Any], *, strict: bool) -> Floats:
     weights = np.ones(len(labels))
-    unused = set(class_weight)
+    unused = set(class_weight) if strict else set()
     for i, label in enumerate(labels):
         key = next((key for key in _spellings(label) if key in class_weight), None)
         if key is not None:
@@ -225,6 +257,9 @@ def _from_array(class_weight: Any, counts: Floats, labels: list[Any]) -> Floats:
             "A list of dicts is a class_weight for several labels, but y holds one label per row; "
             "give one dict keyed by the labels."
         )
+    given = by_label(given)
+    if isinstance(given, Mapping):  # what a callable has returned
+        return _from_mapping(given, labels, strict=True)
     weights = np.asarray(given, dtype=np.float64)
     if weights.shape != (len(labels),):
         raise ValueError(
@@ -232,6 +267,20 @@ def _from_array(class_weight: Any, counts: Floats, labels: list[Any]) -> Floats:
             f"each of the classes {labels}."
         )
     return weights
+
+
+def _series_of_labels(class_weight: Any, n_labels: int) -> Any:
+    """Put a pandas Series of one weight per label into the order of the labels."""
+    named = by_label(class_weight)
+    if named is class_weight:
+        return class_weight
+    if set(named) != set(range(n_labels)):
+        raise ValueError(
+            f"class_weight is a Series with the index {list(named)}, but labels are numbered from "
+            f"0 to {n_labels - 1}, as the columns of y. Give it these numbers as index, or "
+            "class_weight.to_numpy() in the order of the columns."
+        )
+    return [named[label] for label in range(n_labels)]
 
 
 def label_weights(class_weight: Any, counts: ArrayLike) -> Floats:
@@ -243,7 +292,8 @@ def label_weights(class_weight: Any, counts: ArrayLike) -> Floats:
         A strategy of :func:`class_weights` is applied to each label separately. A mapping with the
         keys 0 and 1 is used for every label; a list has one mapping for each label. An array of
         shape (n_labels,) holds the weights of presence, an array of shape (n_labels, 2) the weights
-        of absence and presence. A callable receives the counts and returns an array.
+        of absence and presence; the index of a pandas Series holds the numbers of the labels. A
+        callable receives the counts and returns an array.
     counts : array-like of shape (n_labels, 2)
         Number of rows, or total ``sample_weight``, without and with each label.
 
@@ -269,6 +319,7 @@ def label_weights(class_weight: Any, counts: ArrayLike) -> Floats:
     n_labels = len(counts)
     if class_weight is None:
         return np.ones((n_labels, 2))
+    class_weight = _series_of_labels(class_weight, n_labels)
     if isinstance(class_weight, str | Mapping):
         class_weight = [class_weight] * n_labels
     given = class_weight(counts.copy()) if callable(class_weight) else class_weight

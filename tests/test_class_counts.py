@@ -3,6 +3,7 @@
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -11,6 +12,7 @@ from scipy import sparse
 from sklearn.utils.class_weight import compute_class_weight
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
+from imbtorch._data.class_counts import as_class_counts
 from imbtorch.weights import (
     ClassCounts,
     class_counts,
@@ -166,3 +168,8 @@ def test_counts_show_their_labels_and_survive_pickle():
 def test_bad_counts_are_clear_errors(count, message):
     with pytest.raises(ValueError, match=message):
         count()
+
+
+def test_series_of_counts_is_read_by_its_index():
+    labels = pd.Series(["ok", "fraud", "ok", "ok"])
+    assert dict(as_class_counts(labels.value_counts())) == {"fraud": 1.0, "ok": 3.0}

@@ -4,11 +4,12 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 from scipy import sparse
 from sklearn.exceptions import NotFittedError
 from torch import nn
 
-from imbtorch import MLP, ImbalancedNetClassifier
+from imbtorch import MLP, ImbalancedNetClassifier, ImbalancedNetRegressor
 from tests.toy import parameters_of, small, table
 
 X, Y = table()
@@ -307,3 +308,125 @@ def test_unfitted_estimator_says_so():
     for name in ("predict", "predict_proba", "predict_log_proba", "decision_function"):
         with pytest.raises(NotFittedError):
             getattr(small(), name)(X)
+
+
+# -- what is no number, and numbers that float32 cannot hold ---------------------------------------
+
+
+WHEN = np.datetime64("2024-01-01", "us") + np.arange(len(Y)).astype("timedelta64[h]")
+DATES = {
+    "mixed": lambda: pandas().DataFrame({"t": WHEN, "x": X[:, 0]}),
+    "alone": lambda: pandas().DataFrame({"t": WHEN}),
+    "NaT": lambda: pandas().DataFrame({"t": np.r_[np.datetime64("NaT"), WHEN[1:]]}),
+    "zone": lambda: pandas().DataFrame({"t": pandas().Series(WHEN).dt.tz_localize("UTC")}),
+    "duration": lambda: pandas().DataFrame({"t": WHEN - WHEN[0]}),
+    "words": lambda: pandas().DataFrame({"t": WHEN, "x": ["a"] * len(Y)}),
+    "polars": lambda: polars().DataFrame({"t": WHEN, "x": X[:, 0]}),
+    "polars alone": lambda: polars().DataFrame({"t": WHEN}),
+    "array": lambda: WHEN[:, None],
+    "objects": lambda: np.array(
+        [list(row) for row in zip(WHEN, X[:, 0], strict=True)], dtype=object
+    ),
+    "list": lambda: [[when, 1.0] for when in WHEN.tolist()],
+    "durations": lambda: (WHEN - WHEN[0])[:, None],
+}
+
+
+@pytest.mark.parametrize("make", DATES.values(), ids=DATES)
+def test_dates_are_refused_wherever_they_stand(make):
+    with pytest.raises(ValueError, match=r"dates or durations.*the year, the month"):
+        small().fit(make(), Y)
+
+
+def test_dates_are_refused_at_prediction():
+    clf = small(max_epochs=1).fit(X[:, :1], Y)
+    with pytest.raises(ValueError, match="dates or durations"):
+        clf.predict(WHEN[:, None])
+
+
+IDS = 2**24 + np.arange(len(Y))[:, None]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: IDS,
+        lambda: -IDS.astype(np.int32),
+        lambda: sparse.csr_array(IDS),
+        lambda: pandas().DataFrame({"id": IDS[:, 0], "x": X[:, 0]}),
+        lambda: polars().DataFrame({"id": IDS[:, 0], "x": X[:, 0]}),
+    ],
+    ids=["int64", "int32", "sparse", "pandas", "polars"],
+)
+def test_integers_that_float32_cannot_hold(make):
+    with pytest.raises(ValueError, match=r'16777217.*OrdinalEncoder.*dtype="float64"'):
+        small().fit(make(), Y)
+    with pytest.raises(ValueError, match="16777217"):
+        ImbalancedNetClassifier().partial_fit(make(), Y, classes=[0, 1])
+    small(dtype="float64", max_epochs=1).fit(make(), Y)
+
+
+def test_integers_that_float32_holds():
+    small(max_epochs=1).fit(2 * IDS - 2**24, Y)
+    small(max_epochs=1).fit(np.full_like(IDS, 2**24), Y)
+
+
+def test_integers_that_float32_cannot_hold_at_prediction():
+    clf = small(max_epochs=1).fit(X[:, :1], Y)
+    with pytest.raises(ValueError, match="16777217"):
+        clf.predict(IDS)
+    with pytest.raises(ValueError, match="float64 cannot hold"):
+        small(dtype="float64").fit(2**53 + 2**24 * IDS + 1, Y)
+
+
+class Log(nn.Module):
+    """Computes a logarithm, which negative numbers do not have."""
+
+    def __init__(self, input_shape, n_outputs):
+        super().__init__()
+        self.layer = nn.Linear(input_shape[0], n_outputs)
+
+    def forward(self, x):
+        return self.layer(x.log())
+
+
+class Infinite(nn.Module):
+    """Returns infinity for large numbers."""
+
+    def __init__(self, input_shape, n_outputs):
+        super().__init__()
+        self.layer = nn.Linear(input_shape[0], n_outputs)
+
+    def forward(self, x):
+        return self.layer(x) + torch.where(x[:, :1] > 100, torch.inf, 0.0)
+
+
+@pytest.mark.parametrize("method", ["predict", "predict_proba", "decision_function"])
+@pytest.mark.parametrize("several", [False, True])
+def test_outputs_that_are_nan_are_an_error_that_names_rows(method, several):
+    positive = np.abs(X) + 0.1
+    y = np.stack([Y, 1 - Y, Y], axis=1) if several else Y
+    loss = "bce" if several else "cross_entropy"
+    clf = ImbalancedNetClassifier(Log, loss=loss, max_epochs=1, random_state=0).fit(positive, y)
+    new = positive.copy()
+    new[[2, 5], 0] = -1
+    with pytest.raises(ValueError, match=r"Log are NaN or infinite for 2 of \d+ rows of X: 2, 5\."):
+        getattr(clf, method)(new)
+
+
+def test_outputs_of_a_regressor_that_are_infinite():
+    reg = ImbalancedNetRegressor(Infinite, max_epochs=1, random_state=0).fit(X, X[:, 0])
+    with pytest.raises(ValueError, match="Infinite are NaN or infinite for 1 of 1 rows of X: 0"):
+        reg.predict(np.full((1, X.shape[1]), 200.0))
+
+
+def test_prior_of_zero_is_no_wrong_output():
+    clf = small(max_epochs=1, target_prior=[1.0, 0.0]).fit(X, Y)
+    assert (clf.predict_log_proba(X)[:, 1] == -np.inf).all()
+
+
+def test_missing_labels_are_named():
+    words = np.array(["no", "yes"], dtype=object)[Y]
+    words[3] = None
+    with pytest.raises(ValueError, match="missing labels"):
+        small().fit(X, words)

@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F  # noqa: N812
 from sklearn.metrics import roc_auc_score
+from torch import nn
 
 from imbtorch import MLP, ImbalancedNetClassifier
-from imbtorch.losses import all_losses
+from imbtorch.losses import FocalLoss, PairwiseLogisticLoss, TorchLoss, all_losses
+from imbtorch.model_selection import StackedGridSearchCV
 from tests.toy import overlapping, small, table
 
 LOSSES = sorted(all_losses())
@@ -34,7 +37,8 @@ def test_it_learns_to_rank(loss):
 @pytest.mark.parametrize("loss", LOSSES)
 def test_probabilities_are_distributions_and_agree_with_labels(loss, n_classes):
     X, y = table(200, n_classes=n_classes, rate=0.4)
-    labels = np.array(["a", "b", "c"])[y]
+    # words have no order, which ordinal losses ask for
+    labels = np.array([10, 20, 30] if loss == "ordinal_cdw" else ["a", "b", "c"])[y]
     clf = small(loss=loss).fit(X, labels)
     priors = [None, "train", "uniform"] if loss in PROPER else [None]
     for target_prior in priors:
@@ -107,3 +111,116 @@ def test_margins_with_a_cosine_head():
     assert clf.score(X, y) > 0.85
     with torch.no_grad():
         assert clf.module_(torch.from_numpy(X).float()).abs().max() <= 1 + 1e-6
+
+
+# -- rows that are not known ---------------------------------------------------------------------
+
+
+def with_unknown(label, n=400):
+    """Return rows of which a third has the label of rows that are not known, and which have."""
+    X, y = overlapping(n, 0.3, shift=1.5)
+    unknown = np.arange(n) % 3 == 0
+    return X, np.where(unknown, label, y), unknown
+
+
+LOSSES_THAT_IGNORE = [
+    nn.CrossEntropyLoss(ignore_index=-1),
+    nn.NLLLoss(ignore_index=-1),
+    FocalLoss(ignore_index=-1),
+    PairwiseLogisticLoss(ignore_index=-1),
+    TorchLoss(nn.NLLLoss(ignore_index=-1)),
+]
+
+
+@pytest.mark.parametrize("loss", LOSSES_THAT_IGNORE, ids=repr)
+def test_rows_with_the_ignored_label_count_for_nothing(loss):
+    X, y, unknown = with_unknown(-1)
+    params = {"loss": loss, "class_weight": "balanced", "max_epochs": 2, "batch_size": 64}
+    clf, left_out = fitted(X=X, y=y, **params), fitted(X=X[~unknown], y=y[~unknown], **params)
+    assert clf.classes_.tolist() == [0, 1]
+    assert clf.class_counts_.tolist() == left_out.class_counts_.tolist()
+    np.testing.assert_array_equal(clf.class_prior_, left_out.class_prior_)
+    np.testing.assert_allclose(clf.predict_proba(X), left_out.predict_proba(X), atol=1e-6)
+
+
+def test_an_ignored_label_between_the_classes_does_not_hide_a_class():
+    X, y = table(400, n_classes=3, rate=0.4)
+    params = {"max_epochs": 2, "batch_size": 64}
+    clf = fitted(nn.NLLLoss(ignore_index=1), X, y, **params)
+    left_out = fitted(nn.NLLLoss(), X[y != 1], y[y != 1], **params)
+    assert clf.classes_.tolist() == [0, 2]
+    np.testing.assert_allclose(clf.predict_proba(X), left_out.predict_proba(X), atol=1e-6)
+
+
+def test_ignored_rows_are_not_scored_by_early_stopping():
+    X, y, _ = with_unknown(-1)
+    seen = []
+
+    def scorer(estimator, X, y):
+        seen.extend(y)
+        return 0.0
+
+    fitted(nn.NLLLoss(ignore_index=-1), X, y, early_stopping=True, scoring=scorer, max_epochs=2)
+    assert set(seen) == {0, 1}
+
+
+def test_ignored_rows_are_left_out_by_samplers_and_searches():
+    X, y, unknown = with_unknown(-1)
+    loss = nn.CrossEntropyLoss(ignore_index=-1)
+    clf = fitted(loss, X, y, sampler="class_balanced", max_epochs=2)
+    assert clf.class_counts_.sum() == (~unknown).sum()
+    search = StackedGridSearchCV(clf, {"lr": [0.01, 0.1]}, cv=2).fit(X, y)
+    assert search.best_estimator_.classes_.tolist() == [0, 1]
+
+
+def test_ignored_rows_in_chunks():
+    X, y, unknown = with_unknown(-1)
+    clf = ImbalancedNetClassifier(MLP((4,)), loss=nn.CrossEntropyLoss(ignore_index=-1))
+    clf.partial_fit(X, y, classes=[0, 1])
+    assert clf.class_counts_.tolist() == np.bincount(y[~unknown]).tolist()
+    with pytest.raises(ValueError, match=r"hold -1, the ignore_index of the loss"):
+        ImbalancedNetClassifier(loss=nn.CrossEntropyLoss(ignore_index=-1)).partial_fit(
+            X, y, classes=[-1, 0, 1]
+        )
+
+
+def test_the_default_ignore_index_is_used_with_a_warning():
+    X, y, unknown = with_unknown(-100)
+    with pytest.warns(UserWarning, match=r"134 rows of y have the label -100.*ignore_index"):
+        clf = fitted("focal", X, y, max_epochs=1)
+    assert clf.classes_.tolist() == [0, 1]
+    assert clf.class_counts_.sum() == (~unknown).sum()
+
+
+def test_all_rows_ignored():
+    with pytest.raises(ValueError, match="Every row of y has the label 1, the ignore_index"):
+        fitted(nn.NLLLoss(ignore_index=1), y=np.ones_like(Y))
+
+
+def test_words_are_never_ignored():
+    labels = np.array(["-1", "1"])[Y]
+    clf = fitted(nn.NLLLoss(ignore_index=-1), y=labels, max_epochs=1)
+    assert clf.classes_.tolist() == ["-1", "1"]
+
+
+class OwnFocal(nn.CrossEntropyLoss):
+    """A loss of a user, who subclasses torch's cross-entropy for its parameters."""
+
+    calls = 0
+
+    def forward(self, logits, target):
+        OwnFocal.calls += 1
+        entropy = F.cross_entropy(logits, target, reduction="none")
+        values = (1 - torch.exp(-entropy)) ** 2 * entropy
+        return values if self.reduction == "none" else values.mean()
+
+
+def test_subclass_of_cross_entropy_is_trained_with_its_own_formula():
+    OwnFocal.calls = 0
+    clf = fitted(OwnFocal(), max_epochs=2)
+    assert OwnFocal.calls > 0
+    same = fitted(FocalLoss(gamma=2.0), max_epochs=2)
+    with torch.no_grad():
+        new = clf.loss_.per_sample(torch.eye(2), torch.tensor([0, 0]))
+        expected = same.loss_.per_sample(torch.eye(2), torch.tensor([0, 0]))
+    torch.testing.assert_close(new, expected)

@@ -15,7 +15,7 @@ INVALID = {
     "module": [None, 3, ["mlp"]],
     "loss": [None, 3, ["focal"]],
     "loss_schedule": [{"tua": float}, {"tau": 1.0}, {"weight": float}],
-    "class_weight": [3, "heavy", [1, 2, 3], {"x": 1}],
+    "class_weight": [3, "heavy", [1, 2, 3], {1: -1}],
     "class_weight_schedule": [0, 1, 1.5, "late", lambda t: 2.0, 0.5, "cumulative"],
     "sampler": ["smote", 3, object()],
     "sampler_schedule": [0, 1, "late", 0.5],

@@ -47,7 +47,7 @@ FAILURES = {
     "parameters": {"max_epochs": 0},
     "loss": {"loss": "nothing"},
     "module": {"module": torch.nn.Linear(5, 7)},
-    "weights": {"class_weight": {"x": 1}},
+    "weights": {"class_weight": {1: -1}},
     "prior": {"target_prior": [0.9, 0.9]},
     "device": {"device": "cuda:77"},
     "scorer": {"early_stopping": True, "scoring": "nothing"},

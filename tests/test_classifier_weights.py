@@ -3,14 +3,17 @@
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import recall_score
+from sklearn.model_selection import KFold, cross_val_score
 from sklearn.utils.class_weight import compute_sample_weight
 from torch import nn
 
 from imbtorch import MLP, ImbalancedNetClassifier
 from imbtorch.losses import BaseLoss, CrossEntropyLoss, FocalLoss, all_losses
+from imbtorch.model_selection import StackedGridSearchCV
 from imbtorch.weights import class_weights
 from tests.toy import overlapping, parameters_of, small, table
 
@@ -126,8 +129,8 @@ def test_weights_of_the_wrong_shape_are_an_error(shape):
         small().fit(X, Y, sample_weight=np.ones(shape))
 
 
-def test_class_without_weight_leaves_one_class_and_is_an_error():
-    with pytest.raises(ValueError, match=r"2 classes.*got 1 class.*\[0\]"):
+def test_class_without_weight_leaves_one_class_and_is_a_warning():
+    with pytest.warns(UserWarning, match="Only class 0 has rows with a weight above 0"):
         small().fit(X, Y, sample_weight=(Y == 0).astype(float))
 
 
@@ -203,7 +206,6 @@ def test_class_weight_in_every_form(class_weight, labels):
     ("class_weight", "message"),
     [
         ("balancd", "'balancd'.*'balanced'"),
-        ({"1": 2, 7: 3}, "7"),
         ({1: -1}, "class 1 is -1"),
         ({1: float("nan")}, "class 1 is nan"),
         ([1, float("inf")], "class 1 is inf"),
@@ -215,6 +217,62 @@ def test_class_weight_in_every_form(class_weight, labels):
 def test_invalid_class_weight_is_an_error(class_weight, message):
     with pytest.raises(ValueError, match=message):
         small(class_weight=class_weight).fit(X, Y)
+
+
+@pytest.mark.parametrize("class_weight", [{1: 2, 7: 3}, pd.Series({1: 2, 7: 3})], ids=type)
+def test_weight_of_a_class_that_no_row_has_is_a_warning(class_weight):
+    with pytest.warns(UserWarning, match=r"class_weight names \[7\].*fold that lacks a class"):
+        clf = small(class_weight=class_weight).fit(X, Y)
+    assert clf.class_weight_.tolist() == [1, 2]
+
+
+def test_target_prior_of_a_class_that_no_row_has_is_a_warning():
+    with pytest.warns(UserWarning, match=r"target_prior names \[7\]"):
+        clf = small(target_prior={0: 0.6, 1: 0.2, 7: 0.2}).fit(X, Y)
+    same = small(target_prior=[0.75, 0.25]).fit(X, Y)
+    np.testing.assert_allclose(clf.predict_proba(X), same.predict_proba(X), rtol=1e-5)
+
+
+def test_class_weight_schedule_and_a_class_that_no_row_has():
+    with pytest.warns(UserWarning, match="names"):
+        clf = small(class_weight={1: 2, 7: 3}, class_weight_schedule=0.5).fit(X, Y)
+    assert clf.class_weight_.tolist() == [1, 2]
+
+
+def test_folds_that_lack_a_class():
+    y = np.where(np.arange(len(Y)) >= len(Y) - 3, 2, Y)
+    cv = KFold(2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        scores = cross_val_score(small(class_weight={1: 2, 2: 10}), X, y, cv=cv)
+    assert np.isfinite(scores).all()
+
+
+def test_a_search_knows_all_labels():
+    y = np.where(np.arange(len(Y)) >= len(Y) - 3, 2, Y)
+    grid, cv = {"lr": [0.01, 0.02]}, KFold(2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.filterwarnings("error", message="class_weight names")
+        search = StackedGridSearchCV(small(class_weight={1: 2, 2: 10}), grid, cv=cv, refit=False)
+        search.fit(X, y)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    wrong = StackedGridSearchCV(small(class_weight={1: 2, 7: 10}), grid, cv=cv, error_score="raise")
+    with pytest.raises(ValueError, match=r"class_weight names \[7\], which are not among"):
+        wrong.fit(X, y)
+
+
+def test_series_of_weights_is_read_by_its_index():
+    words = pd.Series(np.array(["ok", "fraud"])[Y])
+    weights = len(Y) / (2 * words.value_counts())  # the more frequent class comes first
+    clf, same = (small(class_weight=given).fit(X, words) for given in (weights, weights.to_dict()))
+    assert clf.class_weight_.tolist() == same.class_weight_.tolist()
+    assert clf.class_weight_[0] == weights["fraud"]
+
+
+def test_callable_that_returns_a_series():
+    found = class_weights(lambda counts: pd.Series({"b": 2.0, "a": 1.0}), [1, 1], ["a", "b"])
+    assert found.tolist() == [1, 2]
 
 
 def test_class_of_weight_zero_is_left_out_but_stays_a_class():

@@ -165,7 +165,9 @@ def test_pages_leave_to_a_public_base_what_is_its():
     assert "predict_proba" in api.own_members(imbtorch.ImbalancedNetClassifier)
     assert "with_gradient" in api.own_members(loss.BaseLoss)
     assert api.own_members(loss.FocalLoss) == []
-    assert "those of :class:`BaseLoss`" in api.object_page("imbtorch.losses.FocalLoss", "")
+    assert "those of :class:`~imbtorch.losses.BaseLoss`" in api.object_page(
+        "imbtorch.losses.FocalLoss", ""
+    )
 
 
 def test_used_in_is_there_only_where_an_example_uses_it():

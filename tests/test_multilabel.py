@@ -1,5 +1,7 @@
 """Several labels a row: fit, predict, weights, priors, and every loss that has a form for them."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -317,3 +319,34 @@ def test_imbalanced_learn_samplers_need_one_label_per_row():
 
     with pytest.raises(ValueError, match="one label per row"):
         small(loss="bce", sampler=RandomOverSampler()).fit(X, Y)
+
+
+# -- targets that are something else ---------------------------------------------------------------
+
+
+def test_one_hot_targets_are_a_warning():
+    X, Y, _ = labelled(200)
+    classes = Y.argmax(axis=1)
+    with pytest.warns(UserWarning, match=r"exactly one of 3 labels.*y\.argmax\(axis=1\)"):
+        small(loss="bce", max_epochs=1).fit(X, np.eye(3, dtype=int)[classes])
+
+
+def test_labels_that_are_not_one_hot_do_not_warn():
+    X, Y, _ = labelled(200)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="Every row of y")
+        small(loss="bce", max_epochs=1).fit(X, Y)
+        small(loss="bce", max_epochs=1).fit(X, np.eye(2, dtype=int)[Y[:, 0]])
+
+
+def test_unknown_labels_are_an_error_that_says_what_is_supported():
+    X, Y, _ = labelled(200)
+    holes = Y.astype(float)
+    holes[0, 0] = np.nan
+    with pytest.raises(ValueError, match="not known for some rows.*one ImbalancedNetClassifier"):
+        small(loss="bce").fit(X, holes)
+
+
+def test_lists_of_labels_are_an_error_that_shows_the_way():
+    with pytest.raises(ValueError, match=r"MultiLabelBinarizer\(\)\.fit_transform"):
+        small(loss="bce").fit(np.eye(4), [["a"], ["a", "b"]] * 2)

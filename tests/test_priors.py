@@ -3,6 +3,8 @@
 import warnings
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 from scipy.special import softmax
 from sklearn.exceptions import ConvergenceWarning
@@ -14,6 +16,7 @@ from imbtorch.priors import (
     log_prior_ratio,
     logit_adjust,
     normalize,
+    resolve_label_prior,
     resolve_target_prior,
     shift_prior,
     undersampling_correction,
@@ -91,11 +94,46 @@ def test_target_prior_in_every_form(target, expected):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"yes": 1.0}, {"yes": 0.5, "no": 0.3, "maybe": 0.2}, {"yes": 0.5, "nein": 0.5}]
+    "wrong", [{"yes": 1.0}, {"yes": 0.5, "nein": 0.5}, pd.Series({"yes": 0.5, "nein": 0.5})]
 )
 def test_target_prior_names_every_class_once(wrong):
     with pytest.raises(ValueError, match=r"\['no', 'yes'\]"):
         resolve_target_prior(wrong, CLASSES, PRIOR)
+
+
+@pytest.mark.parametrize("kind", [dict, pd.Series])
+def test_target_prior_may_name_a_class_that_a_fold_lacks(kind):
+    found = resolve_target_prior(kind({"yes": 0.2, "no": 0.6, "maybe": 0.2}), CLASSES, PRIOR)
+    np.testing.assert_allclose(found, [0.75, 0.25])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"yes": 0.2, "no": 0.8, "maybe": 0.2}, "sum 1.2"),
+        ({"yes": 0.0, "no": 0.0, "maybe": 1.0}, "the share 0 to every class"),
+        ({"yes": 0.6, "no": 0.6, "maybe": -0.2}, ">= 0"),
+    ],
+)
+def test_further_shares_of_a_target_prior_are_checked(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        resolve_target_prior(wrong, CLASSES, PRIOR)
+
+
+def test_series_are_read_by_their_index():
+    prior = pd.Series([0.9, 0.1], index=["yes", "no"])
+    np.testing.assert_allclose(resolve_target_prior(prior, CLASSES, PRIOR), [0.1, 0.9])
+    shares = pd.Series([0.1, 0.2, 0.3], index=[2, 0, 1])
+    np.testing.assert_allclose(resolve_label_prior(shares, np.full(3, 0.5)), [0.2, 0.3, 0.1])
+    with pytest.raises(ValueError, match="numbered from 0 to 2"):
+        resolve_label_prior(pd.Series({"a": 0.1, "b": 0.2, "c": 0.3}), np.full(3, 0.5))
+    with pytest.raises(ValueError, match=r"twice.*\['yes'\]"):
+        resolve_target_prior(pd.Series([0.5, 0.5], index=["yes", "yes"]), CLASSES, PRIOR)
+
+
+def test_polars_series_are_read_by_position():
+    prior = pl.Series([0.9, 0.1])
+    np.testing.assert_allclose(resolve_target_prior(prior, CLASSES, PRIOR), [0.9, 0.1])
 
 
 @pytest.mark.parametrize("wrong", [[1.0], [0.2, 0.3, 0.5], [[0.5, 0.5]], 0.5])

@@ -1,12 +1,18 @@
 """From ``class_weight`` to one factor per class."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
 
-from imbtorch.weights import CLASS_WEIGHT_STRATEGIES, class_weights, depends_on_counts
+from imbtorch.weights import (
+    CLASS_WEIGHT_STRATEGIES,
+    class_weights,
+    depends_on_counts,
+    label_weights,
+)
 from tests.toy import steady
 
 COUNTS, CLASSES = [100, 20, 5], ["a", "b", "c"]
@@ -176,3 +182,10 @@ def test_weight_that_is_no_number_is_an_error_that_names_the_class(wrong):
 )
 def test_only_strategies_and_callables_depend_on_counts(class_weight, expected):
     assert depends_on_counts(class_weight) is expected
+
+
+def test_series_of_label_weights_is_read_by_its_index():
+    weights = label_weights(pd.Series([3.0, 2.0], index=[1, 0]), [[5, 5], [5, 5]])
+    assert weights.tolist() == [[1, 2], [1, 3]]
+    with pytest.raises(ValueError, match=r"index \['x', 'y'\], but labels are numbered"):
+        label_weights(pd.Series({"x": 1.0, "y": 2.0}), [[5, 5], [5, 5]])

@@ -12,6 +12,7 @@ from scipy import sparse
 from torch.utils.data import Dataset
 
 from imbtorch._data.dataset_items import chunks_of, to_array
+from imbtorch.priors._resolve import by_label
 
 __all__ = ["ClassCounts", "as_class_counts", "class_counts"]
 
@@ -156,8 +157,9 @@ def as_class_counts(counts: Any) -> ClassCounts:
 
     Parameters
     ----------
-    counts : ClassCounts or mapping
-        Counts of the classes; in a plain mapping from labels to counts every row has weight 1.
+    counts : ClassCounts, mapping or Series
+        Counts of the classes; in a plain mapping from labels to counts every row has weight 1. A
+        pandas Series, such as ``y.value_counts()``, is read by its index.
 
     Raises
     ------
@@ -166,6 +168,7 @@ def as_class_counts(counts: Any) -> ClassCounts:
     """
     if isinstance(counts, ClassCounts):
         return counts
+    counts = by_label(counts)
     if not isinstance(counts, Mapping):
         raise ValueError(
             "class_counts must be what imbtorch.weights.class_counts returns, or a dict of label "

@@ -9,7 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-__all__ = ["encode_label_matrix", "random_holdout", "rarest_label", "stratified_holdout"]
+__all__ = [
+    "class_ranks",
+    "encode_label_matrix",
+    "random_holdout",
+    "rarest_label",
+    "stratified_holdout",
+]
 
 Codes = NDArray[np.integer[Any]]
 
@@ -43,6 +49,53 @@ def encode_label_matrix(y: Any) -> Any:
     matrix = sparse.csr_array(y, dtype=np.uint8)
     matrix.eliminate_zeros()
     return matrix
+
+
+def class_ranks(y: Any, classes: NDArray[Any]) -> list[int]:
+    """Find the order of the classes, for losses that need one.
+
+    Parameters
+    ----------
+    y : array-like
+        Targets as the user gave them: an ordered Categorical (or a Series of one, or a polars Enum)
+        has an order of its own. Numbers are ordered as they are.
+    classes : ndarray of shape (n_classes,)
+        The classes, sorted.
+
+    Returns
+    -------
+    list of int
+        Place of each class in the order of the classes.
+
+    Raises
+    ------
+    ValueError
+        If there are three or more classes that are words without an order.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from imbtorch._data.targets import class_ranks
+    >>> y = pd.Categorical(["high", "low"], categories=["low", "medium", "high"], ordered=True)
+    >>> class_ranks(y, np.array(["high", "low"]))
+    [1, 0]
+    """
+    labels = classes.tolist()
+    dtype: Any = getattr(y, "dtype", None)
+    if dtype is None and hasattr(y, "dtypes"):  # a frame of one column
+        dtype = list(y.dtypes)[0]
+    if getattr(dtype, "ordered", type(dtype).__name__ == "Enum"):
+        place = {label: i for i, label in enumerate(list(dtype.categories))}
+        order = sorted(labels, key=place.__getitem__)
+        return [order.index(label) for label in labels]
+    if len(labels) > 2 and any(isinstance(label, str) for label in labels):
+        raise ValueError(
+            f"The loss needs an order of the classes, and the words {labels} have none: sorted by "
+            "the alphabet, distances between them mean nothing. Give y as an ordered Categorical, "
+            "pd.Categorical(y, categories=['low', 'medium', 'high'], ordered=True) with your own "
+            "words from the lowest to the highest, or as whole numbers 0, 1, 2, ..."
+        )
+    return list(range(len(labels)))
 
 
 def stratified_holdout(

@@ -18,13 +18,14 @@ from imbtorch._common.versions import VersionStampMixin
 from imbtorch._data.class_counts import ClassCounts
 from imbtorch._data.datasets_as_rows import DatasetStream, as_rows
 from imbtorch._fit.fit import PreparedFit, Stackable, prepare_fit
+from imbtorch._fit.input_checks import check_integers
 from imbtorch._fit.parameters import NetParameters
 from imbtorch._fit.sources import ArraySource, ChunkSource, RowSource, StreamSource
 from imbtorch.losses import get_loss
 from imbtorch.modules import get_module
 from imbtorch.samplers import get_sampler
 from imbtorch.training.checkpoint import Checkpoint
-from imbtorch.training.data.features import ChosenFeatures, as_features
+from imbtorch.training.data.features import ChosenFeatures, Features, as_features
 from imbtorch.training.distributed import refuse_company
 from imbtorch.training.loop import train_one_by_one
 from imbtorch.training.prediction import predict_chunks
@@ -210,18 +211,50 @@ class BaseNetEstimator(
         return str(self.net_.device)
 
     def _linked_outputs(self, X: Any, link: Callable[[Tensor], Tensor]) -> NDArray[Any]:
-        """Compute ``link(outputs)`` of the net for each row, ``(n, n_outputs)``."""
+        """Compute ``link(outputs)`` of the net for each row, ``(n, n_outputs)``.
+
+        Raises
+        ------
+        ValueError
+            If an output is NaN or infinite. Validation rows are let through: the training itself
+            looks for what diverges.
+        """
         net, features = self.net_, X
-        if not isinstance(X, ChosenFeatures):
-            X = self._check_X(X, reset=False)
+        is_checked = not isinstance(X, ChosenFeatures)
+        if is_checked:
+            checked = self._check_X(X, reset=False)
+            if hasattr(X, "columns") or getattr(checked, "dtype", np.dtype(float)).kind in "iu":
+                check_integers(checked, X, str(net.dtype).removeprefix("torch."))
+            X = checked
             features = as_features(X, net.dtype, torch.device(net.device), resident=False)
         dtype = np.float64 if net.dtype == torch.float64 else np.float32
         result = np.empty((len(features), net.n_outputs), dtype=dtype)
-        start = 0
+        start, is_finite = 0, True
         for chunk in predict_chunks(net, features, link):
-            result[start : start + len(chunk)] = chunk.cpu().numpy()
+            values = chunk.cpu().numpy()
+            result[start : start + len(chunk)] = values
             start += len(chunk)
+            is_finite = is_finite and bool(np.isfinite(values).all())
+        if is_checked and not is_finite:
+            self._refuse_outputs(features, result)
         return result
+
+    def _refuse_outputs(self, features: Features, linked: NDArray[Any]) -> None:
+        """Raise ValueError if the module itself returned NaN or infinity.
+
+        A ``target_prior`` of 0 makes infinite log-probabilities of finite outputs, which are right.
+        """
+        raw = [chunk.cpu().numpy() for chunk in predict_chunks(self.net_, features, lambda z: z)]
+        is_wrong = ~np.isfinite(np.concatenate(raw)).all(axis=1) | np.isnan(linked).any(axis=1)
+        rows = np.flatnonzero(is_wrong)
+        if len(rows):
+            shown = ", ".join(map(str, rows[:5].tolist())) + (", ..." if len(rows) > 5 else "")
+            raise ValueError(
+                f"The outputs of {type(self.module_).__name__} are NaN or infinite for {len(rows)} "
+                f"of {len(linked)} rows of X: {shown}. Look for a logarithm, a square root or a "
+                "division in forward that does not take these rows, and for values far from those "
+                "of the training data."
+            )
 
     def __sklearn_tags__(self) -> Any:
         """Say what is accepted: sparse and n-dimensional ``X``, and several targets per row."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,19 @@ from torch.utils.data import Dataset
 
 from imbtorch._common.sklearn_private import _check_sample_weight
 from imbtorch._data.datasets_as_rows import DatasetRows, refuse_dataset
+from imbtorch._fit.input_advice import explain_features, explain_labels
 
-__all__ = ["InputMixin", "check_new_input", "check_weights", "has_several_columns"]
+__all__ = [
+    "InputMixin",
+    "check_integers",
+    "check_new_input",
+    "check_weights",
+    "has_several_columns",
+    "refuse_dates",
+]
 
 
+_TEMPORAL = (np.datetime64, np.timedelta64, datetime.date, datetime.time, datetime.timedelta)
 _LEARNED = ("n_features_in_", "feature_names_in_", "_input_shape")
 
 
@@ -73,9 +83,17 @@ class InputMixin:
                 **({"multi_output": True} if several else {}),
             )
             features = checked[0] if has_y else checked
+            if hasattr(X, "columns") or getattr(X, "dtype", None) is np.dtype(object):
+                refuse_dates(X)  # which would be read as nanoseconds
             if features.dtype.kind not in "fiub":  # frames of mixed columns pass as objects
+                refuse_dates(features)
                 features = features.astype(np.float64)
         except (ValueError, TypeError) as error:
+            refuse_dates(X)
+            _explain_targets(y, error, several=several)
+            explain_features(X, error)
+            if has_y:
+                explain_labels(y, error)
             columns = _columns_without_numbers(X)
             if not columns:
                 raise
@@ -117,6 +135,100 @@ def check_weights(sample_weight: Any, X: Any) -> NDArray[np.float64]:
     if (weights < 0).any():
         raise ValueError(f"sample_weight must be >= 0; its smallest value is {weights.min()}.")
     return np.asarray(weights)
+
+
+def _explain_targets(y: Any, error: Exception, *, several: bool) -> None:
+    """Raise ValueError if targets are the reason of an error that does not say what to do."""
+    if several and "y contains NaN" in str(error):
+        raise ValueError(
+            "y has NaN among the labels, which must be 0 or 1: labels that are not known for some "
+            "rows are not supported. Leave such rows out, or fit one ImbalancedNetClassifier for "
+            "each column on the rows whose label is known. Input y contains NaN."
+        ) from error
+    is_list = isinstance(y, list | tuple) or getattr(y, "dtype", None) is np.dtype(object)
+    if is_list and len(y) and isinstance(next(iter(y)), list | tuple | set):
+        raise ValueError(
+            "y is a list of lists of labels. Make a matrix of zeros and ones of it first: "
+            "sklearn.preprocessing.MultiLabelBinarizer().fit_transform(y)."
+        ) from error
+
+
+def refuse_dates(X: Any) -> None:
+    """Raise ValueError if ``X`` holds dates or durations, in a column or as a whole.
+
+    Raises
+    ------
+    ValueError
+        If it does; the message names the columns, and what to do.
+    """
+    if hasattr(X, "columns"):
+        dtypes = getattr(X, "dtypes", ())
+        wrong = [str(c) for c, dtype in zip(X.columns, dtypes, strict=False) if _is_temporal(dtype)]
+    else:
+        wrong = ["all of X"] if _is_temporal(getattr(X, "dtype", None)) else []
+        if isinstance(X, list | np.ndarray) and len(X) and not wrong:
+            first = np.asarray(X[0], dtype=object).ravel()
+            wrong = [str(i) for i, value in enumerate(first) if isinstance(value, _TEMPORAL)]
+    if wrong:
+        raise ValueError(
+            f"X has columns of dates or durations: {wrong}. A net would read them as nanoseconds. "
+            "Make numbers of them first, such as the year, the month, the hour, or the days since "
+            "a fixed day."
+        )
+
+
+def _is_temporal(dtype: Any) -> bool:
+    """Return whether a dtype of numpy, pandas or polars is one of dates, times or durations."""
+    if getattr(dtype, "kind", "") in ("m", "M"):
+        return True
+    return str(dtype).lower().startswith(("date", "time", "duration", "period"))
+
+
+def check_integers(X: Any, given: Any, dtype: str) -> None:
+    """Raise ValueError if ``X`` holds integers that change when they are stored as floats.
+
+    Parameters
+    ----------
+    X : ndarray, CSR matrix or DatasetRows
+        Checked features.
+    given : array-like
+        Features as the user gave them: a frame of integers and floats is an array of floats.
+    dtype : {"float32", "float64"}
+        Dtype to compute in.
+
+    Raises
+    ------
+    ValueError
+        If there are such integers; the message names one, and the ways out.
+    """
+    if hasattr(given, "columns"):
+        dtypes = getattr(given, "dtypes", ())
+        wide = [c for c, t in zip(given.columns, dtypes, strict=False) if _is_wide_integer(t)]
+        parts = [(f"column {name!r} of X", np.asarray(given[name])) for name in wide]
+    else:
+        values = X.data if hasattr(X, "indptr") else X
+        parts = [("X", values)] if _is_wide_integer(values.dtype) else []
+    for name, values in parts:
+        if values.dtype.kind not in "iu" or not values.size:
+            continue  # nullable integers, some of which are missing
+        if int(values.min()) >= -(2**24) and int(values.max()) <= 2**24:
+            continue
+        changed = values.astype(dtype).astype(values.dtype) != values
+        if changed.any():
+            wider = "" if dtype == "float64" else 'use dtype="float64", or '
+            raise ValueError(
+                f"{name} holds integers that {dtype} cannot hold, such as "
+                f"{int(values[changed].flat[0])}: different ones would become equal. If they are "
+                "identifiers, encode them first, for example with OrdinalEncoder. If they are "
+                f"quantities, {wider}let X.astype(float) round them."
+            )
+
+
+def _is_wide_integer(dtype: Any) -> bool:
+    """Return whether a dtype of numpy, pandas or polars holds integers above 2**24."""
+    if not hasattr(dtype, "kind"):  # polars
+        return str(dtype) in ("Int32", "Int64", "UInt32", "UInt64")
+    return bool(dtype.kind in "iu" and dtype.itemsize >= 4)
 
 
 def _columns_without_numbers(X: Any) -> list[str]:

@@ -210,14 +210,19 @@ class ClassificationTask(Task):
             )
 
     @abstractmethod
-    def encode_known(self, y: Any) -> Any:
+    def encode_known(self, y: Any, rows: Positions | None = None) -> Any:
         """Encode targets of which the classes are known already.
+
+        Only the rows at the positions ``rows`` need to hold known classes; None means all.
 
         Raises
         ------
         ValueError
             If ``y`` holds anything else.
         """
+
+    def order_classes(self, loss: Any, y: Any) -> None:
+        """Tell a loss that needs it the order of the classes, which ``y`` as given may state."""
 
     @abstractmethod
     def batch_of(self, y: Any, dtype: torch.dtype) -> Tensor:

@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from torch import Tensor, nn
 
-from imbtorch._data.targets import stratified_holdout
+from imbtorch._data.targets import class_ranks, stratified_holdout
 from imbtorch._tasks.base import Balance, ClassificationTask, Link, RowWeights
 from imbtorch._tasks.double_correction import check_double_correction
 from imbtorch.losses import BaseLoss, as_loss
 from imbtorch.metrics import mean_average_precision
 from imbtorch.modules import check_width, logits_of
 from imbtorch.priors import log_prior_ratio, resolve_target_prior
+from imbtorch.priors._resolve import by_label
 from imbtorch.weights import class_weights
 
 __all__ = ["ClassBalance", "Classes", "encode_known_labels", "encode_labels"]
@@ -90,17 +91,34 @@ def encode_known_labels(y: NDArray[Any], classes: NDArray[Any]) -> Codes:
 
 
 def _check_labels(y: NDArray[Any]) -> None:
-    if type_of_target(y, input_name="y").startswith("continuous"):
+    try:
+        kind = type_of_target(y, input_name="y")
+    except TypeError:  # labels that cannot be compared with each other
+        _refuse_missing(y)
+        raise
+    if kind == "unknown":
+        _refuse_missing(y)
+    if kind.startswith("continuous"):
         raise ValueError(
             "Unknown label type: continuous. y holds continuous values; use "
             "imbtorch.ImbalancedNetRegressor for them, or cut them into classes."
         )
     check_classification_targets(y)
-    kind = type_of_target(y, input_name="y")
     if kind not in {"binary", "multiclass"}:
         raise ValueError(
             f"y must hold one label per row (binary or multiclass); got a {kind} target of shape "
             f"{np.shape(y)}."
+        )
+
+
+def _refuse_missing(y: NDArray[Any]) -> None:
+    """Raise ValueError if labels are missing, which cannot be sorted among words."""
+    missing = [i for i, label in enumerate(y.flat) if str(label) in ("None", "nan", "<NA>", "NaT")]
+    if missing:
+        raise ValueError(
+            f"y contains missing labels (None or NaN) in {len(missing)} rows: {missing[:5]}. Leave "
+            "these rows out, or encode the labels as numbers and state that of the missing ones as "
+            "ignore_index of the loss. Input contains NaN."
         )
 
 
@@ -109,6 +127,13 @@ def _compact(codes: NDArray[Any], n_classes: int) -> Codes:
     if n_classes <= 256:
         return codes.astype(np.uint8)
     return codes.astype(np.int16 if n_classes <= 2**15 else np.int32)
+
+
+def _everywhere(codes: Codes, rows: Positions, n_rows: int) -> Codes:
+    """Put the codes at the positions of their rows; all other rows have the code 0."""
+    everywhere = np.zeros(n_rows, dtype=codes.dtype)
+    everywhere[rows] = codes
+    return everywhere
 
 
 class Classes(ClassificationTask):
@@ -139,9 +164,7 @@ class Classes(ClassificationTask):
             classes, codes = encode_labels(y)
             return cls(classes), codes
         classes, codes = encode_labels(y[rows])
-        everywhere = np.zeros(len(y), dtype=codes.dtype)
-        everywhere[rows] = codes
-        return cls(classes), everywhere
+        return cls(classes), _everywhere(codes, rows, len(y))
 
     def attributes(self) -> dict[str, Any]:
         """Return the classes."""
@@ -157,9 +180,30 @@ class Classes(ClassificationTask):
         """One count per class."""
         return (n_outputs,)
 
-    def encode_known(self, y: Any) -> NDArray[Any]:
-        """Encode classes that are known already."""
-        return encode_known_labels(y, self.classes)
+    def encode_known(self, y: Any, rows: Positions | None = None) -> NDArray[Any]:
+        """Encode classes that are known already; rows at other positions have the code 0."""
+        if rows is None:
+            return encode_known_labels(y, self.classes)
+        return _everywhere(encode_known_labels(y[rows], self.classes), rows, len(y))
+
+    def order_classes(self, loss: Any, y: Any) -> None:
+        """Tell the loss the order of the classes, where it is not that of the sorted labels.
+
+        Raises
+        ------
+        ValueError
+            If the classes are words without an order, or the loss cannot take another order.
+        """
+        ranks = class_ranks(y, self.classes)
+        if ranks == sorted(ranks):
+            return
+        if not hasattr(loss, "set_class_order"):
+            raise ValueError(
+                f"{loss} takes classes in the order of the sorted labels only; encode them as "
+                "whole numbers 0, 1, 2, ... in your order, or give the loss a method "
+                "set_class_order."
+            )
+        loss.set_class_order(ranks)
 
     def batch_of(self, y: Any, dtype: torch.dtype) -> Tensor:
         """Class codes of a batch, ``(n,)``."""
@@ -333,7 +377,7 @@ class ClassBalance(Balance):
         """
         weights = np.ones(len(classes))
         if class_weight is not None:
-            weights = class_weights(class_weight, counts, classes)
+            weights = class_weights(class_weight, counts, classes, strict=False)
         prepared = as_loss(loss).prepare(seen)
         if prepared.weight is not None:
             weights = weights * class_weights(prepared.class_weight, counts, classes)
@@ -397,7 +441,7 @@ class ClassBalance(Balance):
 
     def at_power(self, class_weight: Any, power: float) -> ClassBalance:
         """Return the balance under a power of the class weights; a weight of 0 stays 0."""
-        stated = class_weights(class_weight, self.counts, self.classes)
+        stated = class_weights(class_weight, self.counts, self.classes, strict=False)
         own = class_weights(self.loss.class_weight, self.counts, self.classes)
         return replace(self, class_weight=np.where(stated > 0, stated**power, 0.0) * own)
 
@@ -416,7 +460,7 @@ class ClassBalance(Balance):
                     sampler,
                     np.log(_shares(self.seen) / self.prior),
                 ),
-                "class_weight={!r}": (class_weight, np.log(self.class_weight / own)),
+                "class_weight={!r}": (by_label(class_weight), np.log(self.class_weight / own)),
                 "weight of {}": (self.loss, np.log(own)),
                 "loss={}": (self.loss, self._log_shift),
             }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from scipy import sparse
-from sklearn.metrics import average_precision_score
+from sklearn.utils import assert_all_finite
 from torch import Tensor
 
 from imbtorch._data.targets import encode_label_matrix, rarest_label, stratified_holdout
@@ -24,6 +25,7 @@ from imbtorch.weights import label_weights
 __all__ = ["LabelBalance", "Labels"]
 
 Floats = NDArray[np.float64]
+_BLOCK = 2**20  # numbers that are ranked at once, to validate many labels in bounded memory
 Positions = NDArray[np.integer[Any]]
 _REACH, _HALVINGS = 80.0, 60  # largest log-odds of an initial bias; steps of the bisection
 
@@ -53,6 +55,14 @@ class Labels(ClassificationTask):
     def encode(cls, y: Any) -> tuple[Labels, Any]:
         """Store a matrix of labels as CSR."""
         matrix = encode_label_matrix(y)
+        if matrix.shape[1] > 2 and (np.diff(matrix.indptr) == 1).all():
+            warnings.warn(
+                f"Every row of y has exactly one of {matrix.shape[1]} labels, as in a one-hot "
+                "encoding, but y is read as labels of which a row may have none or several. If a "
+                "row has one class, give y.argmax(axis=1), one class per row.",
+                UserWarning,
+                stacklevel=2,
+            )
         return cls(matrix.shape[1]), matrix
 
     def attributes(self) -> dict[str, Any]:
@@ -69,8 +79,8 @@ class Labels(ClassificationTask):
         """Two counts per label."""
         return (n_outputs, 2)
 
-    def encode_known(self, y: Any) -> Any:
-        """Store a matrix of as many labels as CSR."""
+    def encode_known(self, y: Any, rows: Positions | None = None) -> Any:
+        """Store a matrix of as many labels as CSR, all rows of it."""
         matrix = encode_label_matrix(y)
         if matrix.shape[1] != self.n_outputs:
             raise ValueError(f"y has {matrix.shape[1]} labels, expected {self.n_outputs}.")
@@ -323,8 +333,37 @@ def _mean_label_precision(
     labels: NDArray[Any], scores: NDArray[Any], weights: Floats | None
 ) -> float:
     """Average precision, averaged over the labels that have positives; NaN without any."""
-    usable = labels.any(axis=0)
-    if not usable.any():
+    usable = np.flatnonzero(labels.any(axis=0))
+    if not len(usable):
         return float("nan")
-    labels, scores = labels[:, usable], scores[:, usable]
-    return float(average_precision_score(labels, scores, average="macro", sample_weight=weights))
+    assert_all_finite(scores, input_name="scores")
+    n = len(scores)
+    weights = np.ones(n) if weights is None else weights
+    step = max(_BLOCK // n, 1)
+    total = sum(
+        _precision(labels.T[some], scores.T[some], weights).sum()
+        for some in (usable[start : start + step] for start in range(0, len(usable), step))
+    )
+    return float(total / len(usable))
+
+
+def _precision(labels: NDArray[Any], scores: NDArray[Any], weights: Floats) -> Floats:
+    """Average precision of each label, ``(n_labels, n) -> (n_labels,)``.
+
+    It is the mean over the positives of the precision among the rows that score as much or more.
+    """
+    order = np.argsort(-scores, axis=1)
+    ranked = np.take_along_axis(scores, order, axis=1)
+    weight = weights[order]
+    hits = weight * np.take_along_axis(labels, order, axis=1)
+    found, seen = hits.cumsum(axis=1), weight.cumsum(axis=1)
+    n = scores.shape[1]
+    is_last = np.ones(scores.shape, dtype=bool)  # of the rows with equal score
+    is_last[:, :-1] = ranked[:, 1:] != ranked[:, :-1]
+    last = np.where(is_last, np.arange(n), n)
+    last = np.minimum.accumulate(last[:, ::-1], axis=1)[:, ::-1]
+    found, seen = (np.take_along_axis(sums, last, axis=1) for sums in (found, seen))
+    tiny = np.finfo(np.float64).tiny  # for rows of weight 0, which add nothing
+    precision = found / np.maximum(seen, tiny)
+    values: Floats = (hits * precision).sum(axis=1) / np.maximum(hits.sum(axis=1), tiny)
+    return values

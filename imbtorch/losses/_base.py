@@ -139,7 +139,8 @@ class BaseLoss(LossModule):
     weight : array-like of shape (n_classes,) or None, default=None
         One factor per class (per label in the sigmoid form), used as given.
     ignore_index : int, default=-100
-        Rows with this target are ignored (softmax form only).
+        Rows with this target are ignored (softmax form only). In an estimator it is a label of
+        ``y``: rows with it are not known, they count for nothing and are no class.
     reduction : {"mean", "sum", "none", "weighted_mean"}, default="mean"
         ``"mean"`` divides the weighted sum by the number of rows, which keeps the balance of the
         weights whatever rows a batch holds; ``"weighted_mean"`` divides by the sum of the weights,
@@ -193,6 +194,11 @@ class BaseLoss(LossModule):
                 torch.get_default_dtype()
             )
         super().__setattr__(name, value)
+
+    @property
+    def _ignored_target(self) -> int:
+        """Target of the rows that count for nothing; in an estimator a label of ``y``."""
+        return self.ignore_index
 
     @property
     def class_weight(self) -> np.ndarray[Any, np.dtype[np.float64]] | None:
@@ -382,7 +388,7 @@ class BaseLoss(LossModule):
         return values, weights, target.numel()
 
     def _softmax_form(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Any]:
-        rows, index, kept = as_index_rows(logits, target, self.ignore_index)
+        rows, index, kept = as_index_rows(logits, target, self._ignored_target)
         values = torch.where(kept, self.per_sample(rows, index), 0)
         weights = kept.to(values.dtype)
         factors = self._class_factors(logits.shape[1], values)

@@ -22,7 +22,8 @@ class OrdinalCDWLoss(BaseLoss):
     .. math:: \ell = -\sum_j |j - t|^\alpha \log(1 - p_j)
 
     Probability far from the true class costs more than probability next to it. Classes are ordered
-    as their indices: in an estimator, as the sorted labels.
+    as their indices, unless ``set_class_order`` says otherwise. In an estimator it does for an
+    ordered Categorical; numbers are in their own order, and words without an order are an error.
 
     Parameters
     ----------
@@ -57,6 +58,7 @@ class OrdinalCDWLoss(BaseLoss):
     name = "ordinal_cdw"
     has_posterior = False
     _ordered_classes = True
+    rank: Tensor | None
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "alpha": [Interval(Real, 0, None, closed="neither")]
     }
@@ -72,10 +74,29 @@ class OrdinalCDWLoss(BaseLoss):
     ) -> None:
         super().__init__(weight=weight, ignore_index=ignore_index, reduction=reduction)
         self.alpha = alpha
+        self.register_buffer("rank", None)
+
+    def set_class_order(self, rank: Any) -> None:
+        """Say which place each class has in the order of the classes.
+
+        Parameters
+        ----------
+        rank : array-like of int, shape (n_classes,)
+            Place of each class, from 0.
+
+        Examples
+        --------
+        >>> from imbtorch.losses import OrdinalCDWLoss
+        >>> loss = OrdinalCDWLoss()
+        >>> loss.set_class_order([2, 0, 1])  # of the classes "high", "low" and "medium"
+        """
+        self.rank = torch.as_tensor(rank, dtype=torch.int64, device=self._home.device)
 
     def _cost(self, logits: Tensor, target: Tensor) -> Tensor:
         """Distances to the power alpha, ``(n, c)``."""
-        classes = torch.arange(logits.shape[1], device=logits.device)
+        classes: Tensor = torch.arange(logits.shape[1], device=logits.device)
+        if self.rank is not None:
+            classes, target = self.rank, self.rank[target]
         distance = (classes - target.unsqueeze(1)).abs().to(logits.dtype)
         return distance**self.alpha
 

@@ -17,6 +17,7 @@ from imbtorch.losses._log_space import log_not_each
 __all__ = ["TorchLoss"]
 
 Inputs = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+_NO_CLASS = -100  # the ignore_index of torch's losses that no class code has
 
 
 def _one_hot(logits: Tensor, target: Tensor) -> Tensor:
@@ -65,6 +66,23 @@ _INPUTS: dict[type[nn.Module], Inputs] = {
 }
 
 
+# Losses from whose minimiser the class probabilities follow, as long as nobody overrides forward.
+_PROPER = {
+    cls.forward
+    for cls in (
+        nn.BCELoss,
+        nn.BCEWithLogitsLoss,
+        nn.CrossEntropyLoss,
+        nn.KLDivLoss,
+        nn.MSELoss,
+        nn.NLLLoss,
+        nn.SoftMarginLoss,
+    )
+}
+_WEIGHED_PER_CLASS = {cls.forward for cls in (nn.CrossEntropyLoss, nn.MultiMarginLoss, nn.NLLLoss)}
+_QUADRATIC = {nn.HuberLoss.forward, nn.SmoothL1Loss.forward}
+
+
 def _evaluate(loss: nn.Module, logits: Tensor, target: Tensor) -> Tensor:
     """Call ``loss`` with the inputs that it expects; compute two of torch's losses from logits."""
     if type(loss) is nn.BCELoss:  # on probabilities it has no gradient once they round to 0 or 1
@@ -94,7 +112,7 @@ class TorchLoss(BaseLoss):
     weight : array-like of shape (n_classes,) or None, default=None
         One factor per class, used as given.
     ignore_index : int, default=-100
-        Rows with this target are ignored.
+        Rows with this target are ignored; -100 takes over the ``ignore_index`` of ``loss``.
     reduction : {"mean", "sum", "none", "weighted_mean"}, default="mean"
         See :class:`BaseLoss`.
 
@@ -147,11 +165,27 @@ class TorchLoss(BaseLoss):
                 "KLDivLoss(log_target=True) has no finite value for a one-hot target; use "
                 "KLDivLoss(log_target=False)."
             )
-        if getattr(self.loss, "reduction", "none") == "none":
+        changed: dict[str, Any] = {}
+        if getattr(self.loss, "reduction", "none") != "none":
+            changed["reduction"] = "none"
+        if self._inner_ignored != _NO_CLASS:  # inside, it would be taken for the code of a class
+            changed["ignore_index"] = _NO_CLASS
+        if not changed:
             return self.loss
         inner = copy.copy(self.loss)
-        inner.reduction = "none"  # type: ignore[assignment]
+        for name, value in changed.items():
+            setattr(inner, name, value)
         return inner
+
+    @property
+    def _inner_ignored(self) -> int:
+        given = getattr(self.loss, "ignore_index", None)
+        return given if isinstance(given, int) else _NO_CLASS  # None says that nothing is ignored
+
+    @property
+    def _ignored_target(self) -> int:
+        """``ignore_index``, or that of the inner loss where this one has the default."""
+        return self._inner_ignored if self.ignore_index == _NO_CLASS else self.ignore_index
 
     def _sums_columns(self) -> bool:
         return getattr(self.loss, "reduction", "mean") in {"sum", "batchmean"}
@@ -160,12 +194,15 @@ class TorchLoss(BaseLoss):
     def has_posterior(self) -> bool:  # type: ignore[override]
         """Whether the minimiser of the inner loss determines the class probabilities."""
         loss = self.loss
-        if isinstance(loss, nn.SmoothL1Loss | nn.HuberLoss):  # quadratic up to beta: Brier score
+        if loss is None:
+            return False
+        if type(loss).forward in _QUADRATIC:  # up to beta, so that it is the Brier score
             return float(getattr(loss, "beta", getattr(loss, "delta", 0.0))) >= 1
         if getattr(loss, "pos_weight", None) is not None:
             return False  # a factor inside the loss, unlike class weights outside the books
-        proper = nn.MSELoss | nn.BCELoss | nn.KLDivLoss | nn.NLLLoss
-        return isinstance(loss, proper | nn.BCEWithLogitsLoss | nn.SoftMarginLoss)
+        if getattr(loss, "label_smoothing", 0.0):
+            return False
+        return type(loss).forward in _PROPER and "forward" not in vars(loss)
 
     def log_posterior(self, logits: Tensor) -> Tensor:
         """Log-probabilities, or normalised log-scores where ``has_posterior`` is False."""
@@ -184,20 +221,23 @@ class TorchLoss(BaseLoss):
 
 
 def adapt(loss: nn.Module) -> BaseLoss:
-    """Turn one of torch's losses into a :class:`BaseLoss`, its class weight taken out."""
+    """Turn one of torch's losses into a :class:`BaseLoss`, its class weight taken out.
+
+    Only what is exactly ``nn.CrossEntropyLoss`` is replaced; a subclass keeps what it computes,
+    with the weight that it may read.
+    """
     loss = copy.deepcopy(loss)
     weight = getattr(loss, "weight", None)
-    if isinstance(loss, nn.CrossEntropyLoss):
+    if type(loss) is nn.CrossEntropyLoss and "forward" not in vars(loss):
         return CrossEntropyLoss(
             loss.label_smoothing,
             weight=weight,
             ignore_index=loss.ignore_index,
             reduction=loss.reduction,
         )
-    per_class = isinstance(loss, nn.NLLLoss | nn.MultiMarginLoss)
+    per_class = type(loss).forward in _WEIGHED_PER_CLASS
     if per_class and weight is not None:
         loss.weight = None  # type: ignore[assignment]
     else:
         weight = None
-    ignore_index = loss.ignore_index if isinstance(loss, nn.NLLLoss) else -100
-    return TorchLoss(loss, weight=weight, ignore_index=ignore_index)
+    return TorchLoss(loss, weight=weight)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["normalize", "resolve_label_prior", "resolve_target_prior"]
+__all__ = ["by_label", "normalize", "resolve_label_prior", "resolve_target_prior"]
 
 Floats = NDArray[np.float64]
 
@@ -27,13 +27,44 @@ def normalize(masses: Floats) -> Floats:
     return prior
 
 
+def by_label(values: Any) -> Any:
+    """Read a pandas Series by its index, as a dict; return anything else unchanged.
+
+    A polars Series has no index: it is read by position, as arrays are.
+
+    Raises
+    ------
+    ValueError
+        If a label occurs twice in the index.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from imbtorch.priors._resolve import by_label
+    >>> by_label(pd.Series([0.9, 0.1], index=["ok", "fraud"]))
+    {'ok': 0.9, 'fraud': 0.1}
+    """
+    is_series = type(values).__module__.split(".")[0] == "pandas" and hasattr(values, "items")
+    if not is_series or getattr(values, "ndim", 0) != 1 or not hasattr(values, "index"):
+        return values
+    labelled = dict(values.items())
+    if len(labelled) < len(values):
+        raise ValueError(
+            f"A Series of one number per label has labels twice in its index: "
+            f"{values.index[values.index.duplicated()].tolist()}."
+        )
+    return labelled
+
+
 def resolve_target_prior(target_prior: Any, classes: NDArray[Any], class_prior: Floats) -> Floats:
     """Convert ``target_prior`` to one probability per class.
 
     Parameters
     ----------
-    target_prior : {"train", "uniform"}, mapping or array-like of shape (n_classes,)
-        Population that probabilities shall describe.
+    target_prior : {"train", "uniform"}, mapping, Series or array-like of shape (n_classes,)
+        Population that probabilities shall describe. A mapping is keyed by labels, a pandas Series
+        is read by its index. Both may name further labels, such as a class that a fold lacks: the
+        shares of the classes are then scaled to sum to 1.
     classes : ndarray of shape (n_classes,)
         The labels.
     class_prior : ndarray of shape (n_classes,)
@@ -47,7 +78,7 @@ def resolve_target_prior(target_prior: Any, classes: NDArray[Any], class_prior: 
     Raises
     ------
     ValueError
-        If a label is missing or unknown, or the numbers are not a distribution.
+        If a label is missing, or the numbers are not a distribution.
 
     Examples
     --------
@@ -62,25 +93,44 @@ def resolve_target_prior(target_prior: Any, classes: NDArray[Any], class_prior: 
         if target_prior == "train":
             return class_prior
         return np.full(len(labels), 1 / len(labels))
+    target_prior = by_label(target_prior)
     if isinstance(target_prior, Mapping):
-        if set(target_prior) != set(labels):
+        if not set(labels) <= set(target_prior):
             raise ValueError(
                 f"target_prior must name every class once: it has {sorted(map(repr, target_prior))}"
                 f", the classes are {labels}."
             )
-        target_prior = [target_prior[label] for label in labels]
+        others = sorted(set(target_prior) - set(labels), key=repr)
+        return _named_shares([target_prior[label] for label in [*labels, *others]], len(labels))
     prior = np.asarray(target_prior, dtype=np.float64)
     if prior.shape != (len(labels),):
         raise ValueError(
             f"target_prior has shape {prior.shape}, expected ({len(labels)},): one probability for "
             f"each of the classes {labels}."
         )
+    _check_distribution(prior)
+    return normalize(prior)
+
+
+def _named_shares(shares: list[Any], n_classes: int) -> Floats:
+    """Return the shares of the classes, which come first, after a check of all shares."""
+    prior = np.asarray(shares, dtype=np.float64)
+    _check_distribution(prior)
+    prior = prior[:n_classes]
+    if not prior.any():
+        raise ValueError(
+            "target_prior gives the share 0 to every class that y holds; at least one of them "
+            "needs a share > 0."
+        )
+    return normalize(prior)
+
+
+def _check_distribution(prior: Floats) -> None:
     if not (np.isfinite(prior).all() and (prior >= 0).all() and abs(prior.sum() - 1) < 1e-6):
         raise ValueError(
             f"target_prior must be probabilities >= 0 that sum to 1; got {prior.tolist()} with sum "
             f"{prior.sum():g}."
         )
-    return normalize(prior)
 
 
 def resolve_label_prior(target_prior: Any, class_prior: Floats) -> Floats:
@@ -88,8 +138,9 @@ def resolve_label_prior(target_prior: Any, class_prior: Floats) -> Floats:
 
     Parameters
     ----------
-    target_prior : {"train", "uniform"} or array-like of shape (n_labels,)
-        Population that probabilities shall describe; ``"uniform"`` is one half for every label.
+    target_prior : {"train", "uniform"}, mapping, Series or array-like of shape (n_labels,)
+        Population that probabilities shall describe; ``"uniform"`` is one half for every label. A
+        mapping, or the index of a pandas Series, holds the numbers of the labels.
     class_prior : ndarray of shape (n_labels,)
         Share of the training rows that have each label.
 
@@ -112,9 +163,16 @@ def resolve_label_prior(target_prior: Any, class_prior: Floats) -> Floats:
     """
     if isinstance(target_prior, str):
         return class_prior if target_prior == "train" else np.full(len(class_prior), 0.5)
-    shares = target_prior
+    shares = target_prior = by_label(target_prior)
     if isinstance(target_prior, Mapping):
-        shares = [target_prior.get(label, np.nan) for label in range(len(class_prior))]
+        numbers = range(len(class_prior))
+        if not set(target_prior) <= set(numbers):
+            raise ValueError(
+                f"target_prior names {list(target_prior)}, but labels are numbered from 0 to "
+                f"{len(class_prior) - 1}, as the columns of y. Key it by these numbers, or give an "
+                "array in the order of the columns."
+            )
+        shares = [target_prior.get(label, np.nan) for label in numbers]
     prior = np.asarray(shares, dtype=np.float64)
     if prior.shape != class_prior.shape or not ((prior >= 0) & (prior <= 1)).all():
         raise ValueError(

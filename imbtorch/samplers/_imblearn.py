@@ -18,6 +18,9 @@ def resample(
     weights: NDArray[Any] | None,
     classes: NDArray[Any],
     seed: int,
+    *,
+    names: NDArray[Any] | None = None,
+    n_held_out: int = 0,
 ) -> tuple[Any, NDArray[Any], NDArray[Any] | None]:
     """Apply an imbalanced-learn sampler to the training part.
 
@@ -26,7 +29,8 @@ def resample(
     sampler : object with fit_resample
         Cloned first; a ``random_state`` of None is replaced by ``seed``.
     X : ndarray or CSR matrix of shape (n, ...)
-        Features. Dimensions after the second are flattened for the sampler and restored.
+        Features. Dimensions after the second are flattened for the sampler and restored. The
+        sampler gets integers and booleans as floats, because what it makes lies between the rows.
     codes : ndarray of int, shape (n,)
         Class of each row.
     weights : ndarray of shape (n,) or None
@@ -35,6 +39,10 @@ def resample(
         The labels: a ``sampling_strategy`` is keyed by them.
     seed : int
         Seed for a sampler that has none.
+    names : ndarray of shape (n_features,) or None, default=None
+        Names of the columns: the sampler gets a DataFrame with them.
+    n_held_out : int, default=0
+        Number of rows that were held out for validation, for messages.
 
     Returns
     -------
@@ -44,8 +52,8 @@ def resample(
     Raises
     ------
     ValueError
-        If there are sample weights and the sampler makes up rows that have none, or if a class
-        disappears.
+        If there are sample weights and the sampler makes up rows that have none, if a class
+        disappears, or if the sampler fails; the message tells the rows of each class.
 
     Examples
     --------
@@ -62,7 +70,14 @@ def resample(
         sampler.set_params(random_state=seed)
     shape = X.shape[1:]
     flat = X if len(shape) == 1 else X.reshape(len(X), -1)
-    X_new, y_new = sampler.fit_resample(flat, classes[codes])
+    if flat.dtype.kind in "iub":  # float32 holds integers of up to two bytes
+        flat = flat.astype(np.float32 if flat.dtype.itemsize <= 2 else np.float64)
+    try:
+        X_new, y_new = sampler.fit_resample(_named(flat, names), classes[codes])
+    except ValueError as error:
+        raise ValueError(_failure(sampler, codes, classes, n_held_out, error)) from error
+    if hasattr(X_new, "to_numpy"):
+        X_new, y_new = X_new.to_numpy(dtype=flat.dtype), np.asarray(y_new)
     codes_new = np.searchsorted(classes, y_new)
     lost = np.setdiff1d(codes, codes_new)
     if lost.size:
@@ -82,3 +97,40 @@ def resample(
     if len(shape) > 1:
         X_new = X_new.reshape(-1, *shape)
     return X_new, codes_new.astype(codes.dtype), weights
+
+
+def _named(X: Any, names: NDArray[Any] | None) -> Any:
+    """Return a DataFrame with the names of the columns, which some samplers ask for."""
+    if names is None or not isinstance(X, np.ndarray):
+        return X
+    try:
+        import pandas as pd
+    except ImportError:
+        return X
+    return pd.DataFrame(X, columns=names, copy=False)
+
+
+def _failure(
+    sampler: Any, codes: NDArray[Any], classes: NDArray[Any], n_held_out: int, error: Exception
+) -> str:
+    """Say why a sampler may have failed: the rows that it got, and its neighbours."""
+    counts = np.bincount(codes, minlength=len(classes))
+    rows = dict(zip(classes.tolist(), counts.tolist(), strict=True))
+    message = f"sampler {sampler!r} failed on a training part with these rows of each class: {rows}"
+    if n_held_out:
+        message += (
+            f" ({n_held_out} rows were held out for validation before: state sampling_strategy as "
+            "a ratio or a name, or less than these numbers)"
+        )
+    message += f". Its error was: {error}"
+    wanted = [name for name in ("k_neighbors", "n_neighbors") if hasattr(sampler, name)]
+    rare = {label: count for label, count in rows.items() if count == counts.min()}
+    if wanted and isinstance(getattr(sampler, wanted[0]), int):
+        needed = getattr(sampler, wanted[0])
+        if counts.min() <= needed:
+            message += (
+                f" {wanted[0]}={needed} needs more than {needed} rows of a class: {rare} are too "
+                f"few. Use {wanted[0]}={max(1, int(counts.min()) - 1)}, or RandomOverSampler, "
+                "which needs no neighbours."
+            )
+    return message

@@ -389,3 +389,71 @@ def test_adapter_around_nothing(given):
         TorchLoss(given)(Z3, Y3)
     with pytest.raises(ValueError, match="TorchLoss wraps a torch loss|parameter of TorchLoss"):
         TorchLoss(given).prepare(N3)
+
+
+class OwnFocal(nn.CrossEntropyLoss):
+    """A loss of a user, who subclasses torch's cross-entropy for its parameters."""
+
+    def forward(self, logits, target):
+        entropy = F.cross_entropy(logits, target, reduction="none")
+        values = (1 - torch.exp(-entropy)) ** 2 * entropy
+        return values if self.reduction == "none" else values.mean()
+
+
+class OwnLikelihood(nn.NLLLoss):
+    """A loss whose formula is not that of its base."""
+
+    def forward(self, log_proba, target):
+        return F.nll_loss(log_proba, target, reduction="none") ** 2
+
+
+class OwnSquare(nn.MSELoss):
+    """A loss whose formula is not that of its base."""
+
+    def forward(self, proba, hot):
+        return (proba - hot) ** 4
+
+
+def test_subclass_of_cross_entropy_computes_what_its_author_wrote():
+    logits, target = batch()
+    loss = as_loss(OwnFocal())
+    expected = OwnFocal(reduction="none")(logits, target)
+    assert_close(loss.set_params(reduction="none")(logits, target), expected)
+    assert type(loss.loss) is OwnFocal
+
+
+@pytest.mark.parametrize("cls", [OwnFocal, OwnLikelihood, OwnSquare])
+def test_another_formula_does_not_inherit_the_posterior(cls):
+    assert not as_loss(cls()).has_posterior
+
+
+def test_replaced_forward_of_cross_entropy_is_kept():
+    inner = nn.CrossEntropyLoss()
+    inner.forward = lambda logits, target: logits.sum(dim=1)
+    loss = as_loss(inner).set_params(reduction="none")
+    assert_close(loss(Z3, Y3), Z3.sum(dim=1))
+    assert not loss.has_posterior
+
+
+def test_subclass_without_a_formula_has_its_weight_taken_out():
+    class Named(nn.CrossEntropyLoss):
+        pass
+
+    logits, target = batch()
+    loss = as_loss(Named(weight=f64(CLASS_WEIGHT))).set_params(reduction="weighted_mean")
+    assert_close(
+        loss(logits, target), nn.CrossEntropyLoss(weight=f64(CLASS_WEIGHT))(logits, target)
+    )
+    assert loss.has_posterior
+
+
+def test_ignore_index_of_a_wrapped_loss_is_found_by_both_names():
+    assert as_loss(nn.NLLLoss(ignore_index=1))._ignored_target == 1
+    assert TorchLoss(nn.NLLLoss(ignore_index=1), ignore_index=2)._ignored_target == 2
+    assert TorchLoss(nn.L1Loss())._ignored_target == -100
+
+
+def test_codes_inside_an_estimator_are_never_ignored():
+    # the engine calls per_sample with class codes: the ignored number is a label there, no code
+    inner = nn.NLLLoss(ignore_index=1)
+    assert (as_loss(inner).per_sample(Z3, torch.ones(len(Z3), dtype=torch.long)) > 0).all()

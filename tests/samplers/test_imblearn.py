@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from imblearn.over_sampling import SMOTE, RandomOverSampler
+from imblearn.over_sampling import SMOTE, SMOTENC, RandomOverSampler
 from imblearn.under_sampling import RandomUnderSampler
 from scipy import sparse
 from sklearn.base import BaseEstimator
 
+from imbtorch import ImbalancedNetClassifier
 from imbtorch.samplers import get_sampler, resample
 
 X = np.arange(40, dtype=np.float32).reshape(20, 2)
@@ -97,3 +98,46 @@ def test_sparse_rows_stay_sparse():
 def test_unknown_name_says_what_is_known():
     with pytest.raises(ValueError, match=r"'smote'.*SMOTE\(\)"):
         get_sampler("smote")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, bool])
+def test_integers_and_booleans_are_floats_for_the_sampler(dtype):
+    rng = np.random.default_rng(0)
+    whole = rng.integers(0, 2 if dtype is bool else 200, (60, 3)).astype(dtype)
+    codes = np.repeat([0, 1], [45, 15])
+    made = resample(SMOTE(random_state=0), whole, codes, None, CLASSES, 0)[0]
+    expected = resample(SMOTE(random_state=0), whole.astype(float), codes, None, CLASSES, 0)[0]
+    np.testing.assert_allclose(made, expected, rtol=1e-6)
+    assert made.dtype.kind == "f"
+    assert made.max() <= whole.max()
+
+
+def test_categorical_columns_by_name():
+    pd = pytest.importorskip("pandas")
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": rng.normal(size=60), "kind": rng.integers(0, 3, 60)})
+    y = np.repeat([0, 1], [45, 15])
+    smote = SMOTENC(categorical_features=["kind"], random_state=0)
+    names = frame.columns.to_numpy()
+    made, codes, _ = resample(smote, frame.to_numpy(), y, None, CLASSES, 0, names=names)
+    assert isinstance(made, np.ndarray)
+    assert np.bincount(codes).tolist() == [45, 45]
+    assert set(np.unique(made[:, 1])) <= {0, 1, 2}
+    clf = ImbalancedNetClassifier(loss="cross_entropy", sampler=smote, max_epochs=1).fit(frame, y)
+    assert clf.feature_names_in_.tolist() == ["a", "kind"]
+
+
+def test_class_that_is_too_rare_for_the_neighbours():
+    codes = np.repeat([0, 1], [16, 4])
+    with pytest.raises(
+        ValueError, match=r"'no': 16, 'yes': 4.*k_neighbors=5 .*'yes': 4.*k_neighbors=3"
+    ):
+        resample(SMOTE(), X, codes, None, CLASSES, 0)
+
+
+def test_rows_that_were_held_out_are_named():
+    y = np.repeat([0, 1], [90, 10])
+    sampler = RandomUnderSampler(sampling_strategy={0: 90, 1: 10})
+    clf = ImbalancedNetClassifier(loss="cross_entropy", sampler=sampler, early_stopping=True)
+    with pytest.raises(ValueError, match=r"10 rows were held out for validation"):
+        clf.fit(np.random.default_rng(0).normal(size=(100, 2)), y)

@@ -5,6 +5,7 @@ The training split says which of the rows are trained on, from the hold-out to t
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from imbtorch._common.memo import Memo
 from imbtorch._data.datasets_as_rows import DatasetRows, refuse_imblearn
 from imbtorch._data.target_scaling import read_values
-from imbtorch._fit.input_checks import check_new_input, check_weights
+from imbtorch._fit.input_checks import check_integers, check_new_input, check_weights
 from imbtorch._fit.parameters import NetParameters
 from imbtorch._fit.sources.base import HasRows, RowSource, Scored, Seeds
 from imbtorch._tasks import Balance, ClassificationTask, RowWeights, Task, Values
@@ -31,7 +32,7 @@ from imbtorch.training.net import Net
 from imbtorch.training.run import Plan
 from imbtorch.training.schedules import deferred
 
-__all__ = ["ArraySource", "TrainingSplit"]
+__all__ = ["ArraySource", "TrainingSplit", "ignored_label", "labelled_rows"]
 
 Floats = NDArray[np.float64]
 Positions = NDArray[np.integer[Any]]
@@ -89,12 +90,17 @@ class TrainingSplit:
         return None if self.sample_weight is None else self.sample_weight[self.chosen]
 
     def identity(self) -> dict[str, str]:
-        """Describe the data: shape, hashes of some rows and of all targets and weights."""
+        """Describe the data: shape, and hashes of all features, targets and weights.
+
+        Of a Dataset at most 10 000 items are read, evenly spread.
+        """
         n = int(self.targets.shape[0])
-        some = np.unique(np.linspace(0, n - 1, 64).astype(np.intp))
-        told = {"X": self.X[some], "y": self.targets, "sample_weight": self.sample_weight}
-        hashes = {name: joblib.hash(value) for name, value in told.items()}
-        return {**hashes, "shape of X": str(self.X.shape), "rows": joblib.hash(self.index)}
+        step = max(n // 10_000, 1) if isinstance(self.X, DatasetRows) else 1
+        starts = range(0, n, 1000 * step)  # in blocks, so that a memory map stays on the disk
+        rows = [_hash(self.X[start : min(start + 1000 * step, n) : step]) for start in starts]
+        told = {"X": rows, "y": self.targets, "sample_weight": self.sample_weight}
+        hashes = {name: _hash(value) for name, value in told.items()}
+        return {**hashes, "shape of X": str(self.X.shape), "rows": _hash(self.index)}
 
     def counts(self, task: Task) -> Floats:
         """Count the weighted rows, as :meth:`Task.counts` arranges them."""
@@ -121,16 +127,27 @@ class TrainingSplit:
         return valid
 
     def resampled(
-        self, sampler: Any, task: Task, classes: NDArray[Any], seed: int
+        self,
+        sampler: Any,
+        task: Task,
+        classes: NDArray[Any],
+        seed: int,
+        *,
+        names: NDArray[Any] | None = None,
+        n_held_out: int = 0,
     ) -> TrainingSplit:
-        """Let an imbalanced-learn sampler make a new split."""
+        """Let an imbalanced-learn sampler make a new split; ``names`` are those of the columns."""
         if task.n_labels:
             raise ValueError(
                 f"sampler {sampler!r} works on one label per row, but y has {task.n_labels} "
                 "labels; use RepeatFactorSampler from imbtorch.samplers."
             )
         X, codes = self.X[self.chosen], self.targets[self.chosen]
-        return TrainingSplit(*resample(sampler, X, codes, self._chosen_weights, classes, seed))
+        weights = self._chosen_weights
+        made = resample(
+            sampler, X, codes, weights, classes, seed, names=names, n_held_out=n_held_out
+        )
+        return TrainingSplit(*made)
 
     def plan(self, sampler: Any, task: Task, batch_size: int, seed: int) -> SamplerPlan:
         """Let a sampler plan which rows each epoch sees."""
@@ -219,27 +236,38 @@ class ArraySource(RowSource):
     ) -> None:
         self._once = _compute if memo is None else memo.once
         self.given, self._given_weight, self._rows = (X, y), sample_weight, rows
+        self._is_part = rows is not None
 
     def read(self, estimator: NetParameters) -> None:
         """Validate arrays and encode the targets."""
         X, y = self.given
         if isinstance(X, DatasetRows):
             refuse_imblearn(X, estimator.sampler)
-        if Values in estimator._tasks:
+        has_classes = Values not in estimator._tasks
+        if not has_classes:
             y = self._once(read_values, (y,))
         if self.resumed:
             self.X, self.y = estimator._check_X(X, reset=False, y=y)
         else:
             self.X, self.y, learned = self._once(check_new_input, (type(estimator), X, y))
             estimator._note(learned)
+        if hasattr(X, "columns") or getattr(self.X, "dtype", np.dtype(float)).kind in "iu":
+            self._once(check_integers, (self.X, X, estimator.dtype))
         if self._given_weight is not None:
             self.sample_weight = self._once(check_weights, (self._given_weight, self.X))
+        if has_classes:
+            arguments = (self.y, self._rows, ignored_label(estimator.loss))
+            self._rows = self._once(labelled_rows, arguments)
         self.task, targets = self._once(estimator._encode, (self.y, self.given[1], self._rows))
         if self.resumed:
             self.task.check_continues(estimator.net_.task, "y")
         self.split = TrainingSplit(self.X, targets, self.sample_weight, self._rows)
         self.trained = self.split
         self.n_given = int(self.X.shape[0]) if self._rows is None else len(self._rows)
+
+    def all_labels(self) -> list[Any] | None:
+        """Return every label of ``y``, if the rows of the fit are a part of it."""
+        return self._once(_distinct, (self.y,)) if self._is_part else None
 
     def identity(self) -> dict[str, str]:
         """Describe the data by hashes."""
@@ -269,7 +297,14 @@ class ArraySource(RowSource):
             seen = self.split.seen(plan, self.task, estimator.max_epochs)
         else:
             seed = seeds["resampling"]
-            self.trained = self.split.resampled(self.sampler, self.task, self.task.classes, seed)
+            self.trained = self.split.resampled(
+                self.sampler,
+                self.task,
+                self.task.classes,
+                seed,
+                names=getattr(estimator, "feature_names_in_", None),
+                n_held_out=0 if self.valid is None else len(self.valid),
+            )
             seen = self.trained.counts(self.task)
         return seen
 
@@ -327,6 +362,77 @@ class ArraySource(RowSource):
         if not isinstance(self.task, ClassificationTask):
             return {}
         return {"_n_rows_seen": self.split.n_rows, "_counts_are_stated_": False}
+
+
+def _distinct(y: NDArray[Any]) -> list[Any]:
+    """Return the distinct labels."""
+    labels: list[Any] = np.unique(y).tolist()
+    return labels
+
+
+def _hash(value: Any) -> str:
+    return str(joblib.hash(value, hash_name="sha1", coerce_mmap=True))
+
+
+def ignored_label(loss: Any) -> Any:
+    """Return the label of rows that are not known, which the parameter ``loss`` names.
+
+    It is the ``ignore_index`` of a loss object; a loss that is given by its name has the default,
+    -100.
+    """
+    return getattr(loss, "_ignored_target", getattr(loss, "ignore_index", -100))
+
+
+def labelled_rows(
+    y: NDArray[Any], rows: NDArray[np.integer[Any]] | None, ignored: Any
+) -> NDArray[np.integer[Any]] | None:
+    """Leave out the rows whose label says that they are not known.
+
+    Parameters
+    ----------
+    y : ndarray
+        Checked targets; only one number per row can be the ignored label.
+    rows : ndarray of int or None
+        Positions of the rows to fit on; None for all.
+    ignored : int
+        The ``ignore_index`` of the loss.
+
+    Returns
+    -------
+    ndarray of int or None
+        Positions of the rows to fit on; None for all.
+
+    Raises
+    ------
+    ValueError
+        If no row is left.
+
+    Warns
+    -----
+    UserWarning
+        If rows have the label -100, which every loss ignores, whether asked to or not.
+    """
+    if y.ndim > 1 or y.dtype.kind not in "iufO":
+        return rows
+    is_ignored = y == ignored
+    if not is_ignored.any():
+        return rows
+    if ignored == -100:
+        warnings.warn(
+            f"{np.count_nonzero(is_ignored)} rows of y have the label -100, the default "
+            "ignore_index of every loss: they count for nothing. If -100 is a class, encode it as "
+            "another number, or give a loss with another ignore_index.",
+            UserWarning,
+            stacklevel=2,
+        )
+    kept: NDArray[np.integer[Any]]
+    kept = np.flatnonzero(~is_ignored) if rows is None else rows[~is_ignored[rows]]
+    if not len(kept):
+        raise ValueError(
+            f"Every row of y has the label {ignored}, the ignore_index of the loss: no row is left "
+            "to train on. Give labels of known rows, or a loss with another ignore_index."
+        )
+    return kept
 
 
 def _compute(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
@@ -10,15 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imbtorch._fit.parameters import NetParameters
-from imbtorch._tasks import Balance, RowWeights, Task
+from imbtorch._tasks import Balance, ClassificationTask, RowWeights, Task
 from imbtorch.samplers import BaseSampler
 from imbtorch.training.data.features import Features
 from imbtorch.training.data.rows import RowOrder, Rows
 from imbtorch.training.data.validation import Validation
 from imbtorch.training.net import Net
 from imbtorch.training.run import Plan
+from imbtorch.weights import labels_without_class
 
-__all__ = ["RowSource", "Scored", "Seeds", "in_order_given"]
+__all__ = [
+    "RowSource",
+    "Scored",
+    "Seeds",
+    "in_order_given",
+    "refuse_ignored_class",
+]
 
 Floats = NDArray[np.float64]
 Seeds = dict[str, int]
@@ -119,6 +127,43 @@ class RowSource(ABC):
             If the data are invalid, or the estimator has parameters that this source cannot serve.
         """
 
+    def all_labels(self) -> list[Any] | None:
+        """Return every label of the data; None if the rows may be a part of more data."""
+        return None
+
+    def check_labels(self, parameter: str, named: Any) -> None:
+        """Check the labels that a parameter names: labels without rows, as a fold may have, pass.
+
+        Raises
+        ------
+        ValueError
+            If no row of the data has such a label, and all of the data are known.
+
+        Warns
+        -----
+        UserWarning
+            If no row has such a label, and the rows may be a part of more data.
+        """
+        if not isinstance(self.task, ClassificationTask) or self.task.n_labels:
+            return
+        absent = labels_without_class(named, self.task.classes)
+        if not absent:
+            return
+        everything = self.all_labels()
+        message = (
+            f"{parameter} names {absent}, which are not among the classes "
+            f"{self.task.classes.tolist() if everything is None else everything}."
+        )
+        if everything is None:
+            warnings.warn(
+                f"{message} They are left out, as in a fold that lacks a class; if this is no fold,"
+                " key it by the labels that y holds.",
+                UserWarning,
+                stacklevel=2,
+            )
+        elif labels_without_class(dict.fromkeys(absent), everything):
+            raise ValueError(f"{message} Key it by the labels that y holds.")
+
     @abstractmethod
     def identity(self) -> dict[str, str]:
         """Describe the data, so that a checkpoint or another process can compare them."""
@@ -162,6 +207,16 @@ class RowSource(ABC):
     def attributes(self) -> dict[str, Any]:
         """Return the fitted attributes that follow from the source."""
         return {}
+
+
+def refuse_ignored_class(classes: NDArray[Any], ignored: Any) -> None:
+    """Raise ValueError if the label of rows that are not known is among the stated classes."""
+    if classes.dtype.kind in "iufO" and (classes == ignored).any():
+        raise ValueError(
+            f"The classes {classes.tolist()} hold {ignored}, the ignore_index of the loss, whose "
+            "rows are not known and are no class. Leave it out of classes and class_counts (and "
+            "its rows out of an IterableDataset), or give a loss with another ignore_index."
+        )
 
 
 def in_order_given(n_rows: int) -> Plan:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -10,16 +11,31 @@ from numpy.typing import NDArray
 from imbtorch._common.sklearn_private import _check_partial_fit_first_call
 from imbtorch._data.class_counts import ClassCounts, as_class_counts
 from imbtorch._data.datasets_as_rows import refuse_dataset
-from imbtorch._fit.input_checks import check_weights, has_several_columns
-from imbtorch._fit.parameters import NetParameters
-from imbtorch._fit.sources.arrays import ArraySource, TrainingSplit
-from imbtorch._fit.sources.base import in_order_given
+from imbtorch._fit.input_checks import check_integers, check_weights, has_several_columns
+from imbtorch._fit.parameters import NetParameters, set_parameters
+from imbtorch._fit.sources.arrays import ArraySource, TrainingSplit, ignored_label, labelled_rows
+from imbtorch._fit.sources.base import in_order_given, refuse_ignored_class
 from imbtorch._tasks import Classes, ClassificationTask, Labels, RowWeights
 from imbtorch.weights import depends_on_counts
 
 __all__ = ["ChunkSource", "ClassChunkSource"]
 
 Floats = NDArray[np.float64]
+
+# Parameters that only fit uses, and the values besides the default that ask for nothing more.
+_FIT_ONLY: dict[str, tuple[Any, ...]] = {
+    "averaging": (),
+    "checkpoint": (),
+    "class_weight_schedule": (),
+    "early_stopping": (),
+    "loss_schedule": (),
+    "lr_schedule": ("constant",),
+    "max_epochs": (1,),
+    "patience": (),
+    "sampler_schedule": (),
+    "scoring": (),
+    "validation_fraction": (),
+}
 
 
 class ChunkSource(ArraySource):
@@ -45,8 +61,28 @@ class ChunkSource(ArraySource):
 
     def read(self, estimator: NetParameters) -> None:
         """Validate the chunk and encode its targets."""
+        self._warn_of_unused(estimator)
         refuse_dataset(self.given[0], "partial_fit")
         super().read(estimator)
+
+    def _warn_of_unused(self, estimator: NetParameters) -> None:
+        """Warn of parameters that a chunk does not use, on the first one."""
+        if self.resumed:
+            return
+        asking = [
+            name
+            for name, others in _FIT_ONLY.items()
+            if getattr(estimator, name, None) not in others
+        ]
+        unused = set_parameters(estimator, asking)
+        if unused:
+            warnings.warn(
+                f"{', '.join(unused)}: not used by partial_fit, which trains for one epoch on each "
+                "chunk, at a constant learning rate and without validation rows. Leave them at "
+                "their defaults, or use fit.",
+                UserWarning,
+                stacklevel=8,
+            )
 
     def hold_out(self, fraction: float, seed: int) -> None:
         """Hold out nothing: validation belongs to ``fit``."""
@@ -89,6 +125,7 @@ class ClassChunkSource(ChunkSource):
 
     def read(self, estimator: NetParameters) -> None:
         """Validate the chunk and encode its labels; the first one sets ``classes_``."""
+        self._warn_of_unused(estimator)
         X, y = self.given
         refuse_dataset(X, "partial_fit")
         first = not self.resumed
@@ -99,19 +136,27 @@ class ClassChunkSource(ChunkSource):
         multilabel = has_several_columns(y)
         self._learn_classes(estimator, y, multilabel=multilabel, first=first)
         self.X, self.y = estimator._check_X(X, reset=first, y=y)
+        if hasattr(X, "columns") or getattr(self.X, "dtype", np.dtype(float)).kind in "iu":
+            check_integers(self.X, X, estimator.dtype)
         if self._given_weight is not None:
             self.sample_weight = check_weights(self._given_weight, self.X)
         classes = estimator.classes_
         self.task = Labels(len(classes)) if multilabel else Classes(classes)
-        targets = self.task.encode_known(self.y)
+        rows = labelled_rows(self.y, None, ignored_label(estimator.loss))
+        targets = self.task.encode_known(self.y, rows)
         if former is not None and former.kind != self.task.kind:
             raise ValueError(
                 f"y holds {self.task.n_outputs} {self.task.noun}, but the chunks before held "
                 f"{former.n_outputs} {former.noun}: all chunks must have targets of one kind."
             )
-        self.split = self.trained = TrainingSplit(self.X, targets, self.sample_weight)
+        self.split = self.trained = TrainingSplit(self.X, targets, self.sample_weight, rows)
         self.n_given = int(self.X.shape[0])
         self._counts, self.n_rows = self._counts_so_far(estimator, first=first)
+
+    def all_labels(self) -> list[Any]:
+        """Return the classes, which are stated before the first row."""
+        labels: list[Any] = self.task.classes.tolist()
+        return labels
 
     def _learn_classes(self, estimator: Any, y: Any, *, multilabel: bool, first: bool) -> None:
         classes = self.classes
@@ -121,6 +166,7 @@ class ClassChunkSource(ChunkSource):
             estimator.classes_ = np.arange(np.shape(y)[1])
         else:
             _check_partial_fit_first_call(estimator, classes)
+            refuse_ignored_class(estimator.classes_, ignored_label(estimator.loss))
 
     def counts(self) -> Floats:
         """Return the counts of all chunks so far, or those that were stated."""

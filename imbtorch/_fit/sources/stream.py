@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from imbtorch._data.datasets_as_rows import DatasetStream
 from imbtorch._fit.parameters import NetParameters
-from imbtorch._fit.sources.base import RowSource, Seeds
+from imbtorch._fit.sources.arrays import ignored_label
+from imbtorch._fit.sources.base import RowSource, Seeds, refuse_ignored_class
 from imbtorch._tasks import Balance, Classes, ClassificationTask, Labels, RowWeights
 from imbtorch.training.data.rows import RowOrder, Rows
 from imbtorch.training.data.stream import StreamOrder, StreamRows
@@ -43,12 +44,19 @@ class StreamSource(RowSource):
         """Read the classes from their counts, and the shape of a row from the first ones."""
         _refuse_choices(estimator)
         classes = self.counted.classes
+        if not self.counted.multilabel:
+            refuse_ignored_class(classes, ignored_label(estimator.loss))
         self.task = Labels(len(classes)) if self.counted.multilabel else Classes(classes)
         if self.resumed:
             self.task.check_continues(estimator.net_.task, "class_counts")
         estimator._check_shape(self.stream.shape[1:], reset=not self.resumed)
         if not self.resumed:
             estimator.__dict__.pop("feature_names_in_", None)
+
+    def all_labels(self) -> list[Any]:
+        """Return the classes, which are stated before the first row."""
+        labels: list[Any] = self.task.classes.tolist()
+        return labels
 
     def identity(self) -> dict[str, str]:
         """Describe the stream by its first rows and its counts."""
