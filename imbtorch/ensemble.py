@@ -284,8 +284,15 @@ class BalancedNetEnsembleClassifier(
         return MeanOf(nets, view._links(), self._task.proba)
 
     def _over_members(self, X: Any, reduce: Callable[[Tensor], Tensor]) -> NDArray[Any]:
-        """Reduce linked outputs of shape (n_members, n, n_outputs) over the members."""
+        """Reduce linked outputs of shape (n_members, n, n_outputs) over the members.
+
+        Raises
+        ------
+        ValueError
+            If an output of a member is NaN or infinite; the message names the rows.
+        """
         check_is_fitted(self)
+        given = X
         X = self.estimators_[0]._check_X(X, reset=False)
         nets, links = [member.net_ for member in self.estimators_], self._links()
         features = as_features(X, nets[0].dtype, torch.device(nets[0].device), resident=False)
@@ -293,7 +300,11 @@ class BalancedNetEnsembleClassifier(
             reduce(torch.stack([link(z) for link, z in zip(links, outputs, strict=True)]))
             for outputs in predict_chunks_stacked(nets, features)
         ]
-        return np.asarray(torch.cat(chunks).cpu().numpy())
+        values = torch.cat(chunks).cpu().numpy()
+        if not np.isfinite(values).all():
+            for member in self.estimators_:  # each looks at its own outputs
+                member.predict_log_proba(given)
+        return np.asarray(values)
 
     def predict_log_proba(self, X: ArrayLike) -> NDArray[Any]:
         """Logarithm of the mean probabilities.

@@ -509,3 +509,26 @@ def test_members_that_were_not_begun_do_not_vote():
     assert clf.interrupted_
     assert len(clf.estimators_) == 2
     assert all(member.n_iter_ for member in clf.estimators_)
+
+
+# -- outputs that are no numbers -------------------------------------------------------------------
+
+
+class Log(nn.Module):
+    def __init__(self, input_shape, n_outputs):
+        super().__init__()
+        self.layer = nn.Linear(input_shape[0], n_outputs)
+
+    def forward(self, x):
+        return self.layer(torch.log(x))
+
+
+@pytest.mark.parametrize("method", ["predict", "predict_proba", "decision_function", "predict_std"])
+def test_outputs_that_are_nan_are_an_error_that_names_rows(method):
+    positive = np.abs(X) + 0.1
+    net = ImbalancedNetClassifier(Log, loss="cross_entropy", max_epochs=1)
+    clf = BalancedNetEnsembleClassifier(net, 2, random_state=0).fit(positive, Y)
+    new = positive.copy()
+    new[[2, 5], 0] = -1
+    with pytest.raises(ValueError, match=r"Log are NaN or infinite for 2 of \d+ rows of X: 2, 5\."):
+        getattr(clf, method)(new)
