@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import clone
+from sklearn.base import TransformerMixin, clone
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
@@ -55,8 +55,8 @@ class Contest:
 
     counts: NDArray[np.intp]
     max_epochs: int
-    preprocessing: Any
-    scoring: Any
+    preprocessing: TransformerMixin
+    scoring: Callable[..., float]
     seed: int
     net_parameters: Mapping[str, Any] = field(default_factory=dict)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import TransformerMixin
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
@@ -49,7 +50,7 @@ class TableFile:
 
     X: pd.DataFrame
     y: NDArray[Any]
-    preprocessing: Any
+    preprocessing: TransformerMixin
     notes: list[str]
 
 

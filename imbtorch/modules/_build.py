@@ -452,7 +452,7 @@ def without_graph(module: nn.Module, rows: Callable[[], Tensor]) -> Tensor:
 
 def replace_inference_tensors(module: nn.Module) -> None:
     """Replace tensors that were made in inference mode, because autograd refuses them."""
-    held: Any
+    held: Any  # torch types parameters and buffers differently
     for part in module.modules():
         for held in (part._parameters, part._buffers):
             for name, tensor in held.items():

@@ -52,7 +52,7 @@ class LossCurve:
     """
 
     name: str
-    true_class: Any
+    true_class: object
     value: Floats
     gradient: Floats
 

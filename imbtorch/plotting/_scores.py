@@ -34,7 +34,7 @@ class BinaryScores:
     score: Floats
     weight: Floats
     labels: NDArray[Any]
-    pos_label: Any
+    pos_label: object
 
 
 def binary_scores(
