@@ -26,6 +26,7 @@ from imbtorch._publish.model_file import SaveMixin
 from imbtorch._publish.onnx import ExportMixin, Served, portable
 from imbtorch._tasks import Balance, Classes, ClassificationTask, Labels, Task
 from imbtorch._tasks.unlabelled import prior_of_unlabelled
+from imbtorch.features import FeatureEncoder
 from imbtorch.training.net import Net
 
 __all__ = ["ImbalancedNetClassifier"]
@@ -50,6 +51,11 @@ class ImbalancedNetClassifier(
         ``module__hidden_sizes`` works. A builder has ``build(input_shape, n_outputs)``, a callable
         takes the same two arguments, a class is called with those of the two that its constructor
         names. An instance is deep-copied.
+    features : {"auto", "table"}, TableFeatures or None, default="auto"
+        What encodes the columns of a table: scales numbers, fills gaps, and encodes categories; see
+        :class:`imbtorch.features.TableFeatures`. It is learned from the training rows and belongs
+        to the net. ``"auto"`` encodes two-dimensional ``X`` for modules of this package; modules of
+        your own, and rows of more dimensions, get ``X`` as it is.
     loss : str, BaseLoss or torch loss, default="logit_adjusted"
         What to minimise: a name from :func:`imbtorch.losses.all_losses`, such as ``"focal"``
         (``loss__gamma`` works), an object from :mod:`imbtorch.losses`, or one of torch's losses
@@ -229,6 +235,7 @@ class ImbalancedNetClassifier(
         self,
         module: Any = "mlp",
         *,
+        features: str | FeatureEncoder | None = "auto",
         loss: Any = "logit_adjusted",
         loss_schedule: Mapping[str, Callable[[float], Any]] | None = None,
         class_weight: Any = None,
@@ -264,6 +271,7 @@ class ImbalancedNetClassifier(
         verbose: int = 0,
     ) -> None:
         self.module = module
+        self.features = features
         self.loss = loss
         self.loss_schedule = loss_schedule
         self.class_weight = class_weight

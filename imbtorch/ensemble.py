@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from numbers import Integral
 from typing import Any, ClassVar
@@ -28,7 +28,8 @@ from imbtorch._tasks import ClassificationTask
 from imbtorch._tasks.unlabelled import prior_of_unlabelled
 from imbtorch.classifier import ImbalancedNetClassifier
 from imbtorch.samplers import BalancedSubsetSampler, BaseSampler, BootstrapSampler
-from imbtorch.training.data.features import as_features
+from imbtorch.training.net import Net
+from imbtorch.training.prediction import predict_chunks
 from imbtorch.training.stack import predict_chunks_stacked, train_stacked
 
 __all__ = ["BalancedNetEnsembleClassifier"]
@@ -249,6 +250,7 @@ class BalancedNetEnsembleClassifier(
         self.__dict__.pop("feature_names_in_", None)
         if hasattr(first, "feature_names_in_"):
             self.feature_names_in_ = first.feature_names_in_
+        self._columns = first._columns
         for name in ("class_counts_", "class_prior_", "effective_prior_"):
             setattr(self, name, np.mean([getattr(member, name) for member in members], axis=0))
 
@@ -295,10 +297,13 @@ class BalancedNetEnsembleClassifier(
         given = X
         X = self.estimators_[0]._check_X(X, reset=False)
         nets, links = [member.net_ for member in self.estimators_], self._links()
-        features = as_features(X, nets[0].dtype, torch.device(nets[0].device), resident=False)
+        if all(net.encoder_ is nets[0].encoder_ for net in nets):
+            every = predict_chunks_stacked(nets, nets[0].features_of(X))
+        else:  # members with early stopping have learned from other rows how to encode a table
+            every = zip(*(_outputs(net, X) for net in nets), strict=True)
         chunks = [
             reduce(torch.stack([link(z) for link, z in zip(links, outputs, strict=True)]))
-            for outputs in predict_chunks_stacked(nets, features)
+            for outputs in every
         ]
         values = torch.cat(chunks).cpu().numpy()
         if not np.isfinite(values).all():
@@ -446,6 +451,10 @@ class BalancedNetEnsembleClassifier(
         tags.input_tags, tags.target_tags = inner.input_tags, inner.target_tags
         tags.classifier_tags = inner.classifier_tags
         return tags
+
+
+def _outputs(net: Net, X: Any) -> Iterator[Tensor]:
+    return predict_chunks(net, net.features_of(X), lambda outputs: outputs)
 
 
 def _log_mean(log_values: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from imbtorch._publish.model_card import ModelCardMixin
 from imbtorch._publish.model_file import SaveMixin
 from imbtorch._publish.onnx import ExportMixin, Served, portable
 from imbtorch._tasks import Balance, FormerScale, Task, ValueBalance, Values
+from imbtorch.features import FeatureEncoder
 from imbtorch.losses.regression import get_regression_loss
 from imbtorch.modules import get_module
 from imbtorch.training.net import Net
@@ -46,6 +47,11 @@ class ImbalancedNetRegressor(
     module : str, builder, callable, torch.nn.Module class or instance, default="mlp"
         The network, which returns one column per target. ``"mlp"`` is :class:`imbtorch.MLP` with
         its defaults. See :class:`imbtorch.ImbalancedNetClassifier` for the other forms.
+    features : {"auto", "table"}, TableFeatures or None, default="auto"
+        What encodes the columns of a table: scales numbers, fills gaps, and encodes categories; see
+        :class:`imbtorch.features.TableFeatures`. It is learned from the training rows and belongs
+        to the net. ``"auto"`` encodes two-dimensional ``X`` for modules of this package; modules of
+        your own, and rows of more dimensions, get ``X`` as it is.
     loss : str, BaseRegressionLoss or torch loss, default="mse"
         What to minimise: a name from :func:`imbtorch.losses.regression.all_regression_losses`,
         such as ``"huber"`` (``loss__delta`` works), an object from
@@ -201,6 +207,7 @@ class ImbalancedNetRegressor(
         self,
         module: Any = "mlp",
         *,
+        features: str | FeatureEncoder | None = "auto",
         loss: Any = "mse",
         density_weight: Any = None,
         optimizer: str | Callable[..., torch.optim.Optimizer] = "adamw",
@@ -231,6 +238,7 @@ class ImbalancedNetRegressor(
         verbose: int = 0,
     ) -> None:
         self.module = module
+        self.features = features
         self.loss = loss
         self.density_weight = density_weight
         self.optimizer = optimizer

@@ -21,9 +21,14 @@ class Memo:
     """
 
     def __init__(self) -> None:
-        self._known: dict[tuple[Any, ...], tuple[tuple[Any, ...], Any]] = {}
+        self._known: dict[tuple[Any, ...], tuple[Any, Any]] = {}
 
-    def once(self, function: Callable[..., Result], arguments: tuple[Any, ...]) -> Result:
+    def once(
+        self,
+        function: Callable[..., Result],
+        arguments: tuple[Any, ...],
+        key: tuple[Any, ...] | None = None,
+    ) -> Result:
         """Call a function, unless it was called with the same objects before.
 
         Parameters
@@ -33,16 +38,20 @@ class Memo:
         arguments : tuple
             Arguments of the call. Strings, numbers and types are the same if they compare equal,
             all other arguments only if they are the same object.
+        key : tuple or None, default=None
+            What is compared instead of the arguments, for arguments that are equal without being
+            the same object.
 
         Returns
         -------
         object
             Result of the first call with these arguments.
         """
-        key = (function, *map(_identity, arguments))
-        if key not in self._known:
-            self._known[key] = arguments, function(*arguments)
-        result: Result = self._known[key][1]
+        told = arguments if key is None else key
+        call = (function, *map(_identity, told))
+        if call not in self._known:
+            self._known[call] = (arguments, told), function(*arguments)
+        result: Result = self._known[call][1]
         return result
 
 

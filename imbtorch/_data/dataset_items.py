@@ -39,8 +39,15 @@ def parts_of(item: Any) -> tuple[Any, Any, Any]:
     return item[0], item[1], item[2] if len(item) == 3 else None
 
 
-def collate_features(items: Sequence[Any]) -> Tensor:
+def collate_features(items: Sequence[Any], *, allow_nan: bool = False) -> Tensor:
     """Stack the features of items, ``(n, ...)``; an item may be features alone.
+
+    Parameters
+    ----------
+    items : sequence
+        Items of a Dataset.
+    allow_nan : bool, default=False
+        Whether NaN stands for a missing value.
 
     Raises
     ------
@@ -62,8 +69,9 @@ def collate_features(items: Sequence[Any]) -> Tensor:
             "Features of the Dataset's items must have at least one dimension; got single numbers. "
             "Return x.reshape(1) instead of x."
         )
-    if x.is_floating_point() and not torch.isfinite(x.sum()) and not torch.isfinite(x).all():
-        raise ValueError("X contains NaN or infinity, in an item of the Dataset.")
+    if x.is_floating_point() and not torch.isfinite(x.sum()):
+        if torch.isinf(x).any() or not (allow_nan or torch.isfinite(x).all()):
+            raise ValueError("X contains NaN or infinity, in an item of the Dataset.")
     return x
 
 
@@ -78,17 +86,19 @@ def _targets(items: Sequence[Any]) -> tuple[NDArray[Any], NDArray[np.float64] | 
     return targets, np.array([float(w) for *_, w in parts])
 
 
-def collate_targets(items: Sequence[Any]) -> tuple[tuple[int, ...], Any, Any]:
+def collate_targets(
+    items: Sequence[Any], *, allow_nan: bool = False
+) -> tuple[tuple[int, ...], Any, Any]:
     """Return the shape of an item's features, the targets ``(n,)`` or ``(n, k)``, and the weights.
 
     The weights are ``(n,)``, or None if the items have none.
     """
-    return tuple(collate_features(items).shape[1:]), *_targets(items)
+    return tuple(collate_features(items, allow_nan=allow_nan).shape[1:]), *_targets(items)
 
 
-def collate(items: Sequence[Any]) -> tuple[Tensor, Any, Any]:
+def collate(items: Sequence[Any], *, allow_nan: bool = False) -> tuple[Tensor, Any, Any]:
     """Return features ``(n, ...)``, targets ``(n,)`` or ``(n, k)``, weights ``(n,)`` or None."""
-    return collate_features(items), *_targets(items)
+    return collate_features(items, allow_nan=allow_nan), *_targets(items)
 
 
 def chunks_of(data: Any) -> Iterator[tuple[Any, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -12,11 +13,12 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from imbtorch._data.class_counts import ClassCounts, as_class_counts
-from imbtorch._data.dataset_items import collate_features, collate_targets
+from imbtorch._data.dataset_items import collate, collate_features, collate_targets
 
 __all__ = ["DatasetRows", "DatasetStream", "as_rows", "refuse_dataset", "refuse_imblearn"]
 
 _CHUNK = 1024  # number of items that are read together if only their targets are needed
+_FIRST = 10_000  # number of items of a stream from which the encoding of a table is learned
 
 
 class DatasetRows:
@@ -28,9 +30,11 @@ class DatasetRows:
         Dataset with ``__len__`` and ``__getitem__`` or ``__getitems__``.
     num_workers : int
         Number of processes that read batches.
+    allow_nan : bool, default=False
+        Whether NaN stands for a missing value.
     """
 
-    def __init__(self, dataset: Any, num_workers: int = 0) -> None:
+    def __init__(self, dataset: Any, num_workers: int = 0, *, allow_nan: bool = False) -> None:
         if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
             raise ValueError(
                 "The rows of an IterableDataset cannot be read by position: give its chunks as "
@@ -40,7 +44,9 @@ class DatasetRows:
         if not len(dataset):
             raise ValueError("The Dataset is empty (0 samples); at least one item is needed.")
         self.dataset, self.num_workers = dataset, num_workers
-        self.shape: tuple[int, ...] = (len(dataset), *collate_features([dataset[0]]).shape[1:])
+        self.collate = partial(collate_features, allow_nan=allow_nan)
+        self.allow_nan = allow_nan
+        self.shape: tuple[int, ...] = (len(dataset), *self.collate([dataset[0]]).shape[1:])
         self.ndim = len(self.shape)
 
     def __len__(self) -> int:
@@ -55,8 +61,8 @@ class DatasetRows:
     def read(self, positions: list[int]) -> torch.Tensor:
         """Read rows into memory, in this process."""
         if hasattr(self.dataset, "__getitems__"):
-            return collate_features(self.dataset.__getitems__(positions))
-        return collate_features([self.dataset[i] for i in positions])
+            return self.collate(self.dataset.__getitems__(positions))
+        return self.collate([self.dataset[i] for i in positions])
 
     def targets(self) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
         """Read the targets and weights of all items, in one pass that keeps no features.
@@ -71,7 +77,7 @@ class DatasetRows:
             self.dataset,
             batch_size=_CHUNK,
             num_workers=self.num_workers,
-            collate_fn=collate_targets,
+            collate_fn=partial(collate_targets, allow_nan=self.allow_nan),
             generator=torch.Generator(),  # leaves torch's default generator unchanged
         )
         targets, weights = [], []
@@ -104,28 +110,48 @@ class DatasetStream:
         Counts of the classes of all rows.
     num_workers : int
         Number of processes that read batches.
+    n_first : int, default=2
+        Number of items that are read once more.
+    allow_nan : bool, default=False
+        Whether NaN stands for a missing value.
     """
 
-    def __init__(self, dataset: Any, counts: ClassCounts, num_workers: int = 0) -> None:
-        first = list(islice(iter(dataset), 2))
+    def __init__(
+        self,
+        dataset: Any,
+        counts: ClassCounts,
+        num_workers: int = 0,
+        *,
+        n_first: int = 2,
+        allow_nan: bool = False,
+    ) -> None:
+        first = list(islice(iter(dataset), n_first))
+        self.collate = partial(collate, allow_nan=allow_nan)
         if not first or not counts.n_rows:
             raise ValueError("The Dataset is empty (0 samples); at least one item is needed.")
         self.dataset, self.counts, self.num_workers = dataset, counts, num_workers
-        self._first = collate_features(first).numpy()
+        self._first = collate_features(first, allow_nan=allow_nan).numpy()
         self.shape: tuple[int, ...] = (counts.n_rows, *self._first.shape[1:])
+        self.ndim = len(self.shape)
 
     def identity(self) -> dict[str, str]:
         """Describe the data by their shape, a hash of the first rows, and a hash of the counts."""
-        told = {"X": joblib.hash(self._first), "y": joblib.hash(self.counts)}
+        told = {"X": joblib.hash(self._first[:2]), "y": joblib.hash(self.counts)}
         return {**told, "shape of X": str(self.shape)}
 
     def __getitem__(self, few: slice) -> NDArray[Any]:
-        """Return some of the first two rows, which are used to try a module."""
+        """Return some of the first rows, on which a module is tried."""
         return self._first[few]
 
 
 def as_rows(
-    X: Any, y: Any, sample_weight: Any, num_workers: int, class_counts: Any = None
+    X: Any,
+    y: Any,
+    sample_weight: Any,
+    num_workers: int,
+    class_counts: Any = None,
+    *,
+    allow_nan: bool = False,
 ) -> tuple[Any, Any, Any]:
     """Replace a torch Dataset by its rows, targets and weights; return arrays unchanged.
 
@@ -139,6 +165,9 @@ def as_rows(
         Number of processes that read a Dataset.
     class_counts : ClassCounts, mapping or None, default=None
         Counts of the classes of an IterableDataset; None for all other data.
+    allow_nan : bool, default=False
+        Whether NaN stands for a missing value; the first rows of an IterableDataset then serve to
+        learn how a table is encoded.
 
     Returns
     -------
@@ -167,7 +196,7 @@ def as_rows(
             "sample_weight). Leave out y and sample_weight."
         )
     if not streams:
-        rows = DatasetRows(X, num_workers)
+        rows = DatasetRows(X, num_workers, allow_nan=allow_nan)
         return rows, *rows.targets()
     if class_counts is None:
         raise ValueError(
@@ -175,7 +204,9 @@ def as_rows(
             "before the first row: fit(dataset, class_counts=imbtorch.weights.class_counts("
             "dataset)), which reads it once, or a dict of label -> number of rows."
         )
-    return DatasetStream(X, as_class_counts(class_counts), num_workers), None, None
+    counts, n_first = as_class_counts(class_counts), _FIRST if allow_nan else 2
+    stream = DatasetStream(X, counts, num_workers, n_first=n_first, allow_nan=allow_nan)
+    return stream, None, None
 
 
 def refuse_imblearn(X: Any, sampler: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
@@ -9,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.base import clone
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -21,11 +23,13 @@ from imbtorch._fit.fit import PreparedFit, Stackable, prepare_fit
 from imbtorch._fit.input_checks import check_integers
 from imbtorch._fit.parameters import NetParameters
 from imbtorch._fit.sources import ArraySource, ChunkSource, RowSource, StreamSource
+from imbtorch._fit.table import is_for_tables
+from imbtorch.features import FeatureEncoder, TableNet, get_features
 from imbtorch.losses import get_loss
 from imbtorch.modules import get_module
 from imbtorch.samplers import get_sampler
 from imbtorch.training.checkpoint import Checkpoint
-from imbtorch.training.data.features import ChosenFeatures, Features, as_features
+from imbtorch.training.data.features import ChosenFeatures, Features
 from imbtorch.training.distributed import refuse_company
 from imbtorch.training.loop import train_one_by_one
 from imbtorch.training.prediction import predict_chunks
@@ -103,6 +107,7 @@ class BaseNetEstimator(
     """Base of the classifier and the regressor: how they fit, and what they show of their net."""
 
     _components: ClassVar[Mapping[str, Callable[[str], Any]]] = {
+        "features": get_features,
         "loss": get_loss,
         "module": get_module,
         "sampler": get_sampler,
@@ -126,7 +131,9 @@ class BaseNetEstimator(
         if memo is not None and self.data_parallel:
             refuse_company()
         if memo is None and (isinstance(X, Dataset) or class_counts is not None):
-            X, y, sample_weight = as_rows(X, y, sample_weight, self.num_workers, class_counts)
+            X, y, sample_weight = as_rows(
+                X, y, sample_weight, self.num_workers, class_counts, allow_nan=is_for_tables(self)
+            )
         checkpoint = self._checkpoint(resume=resume)
         source: RowSource
         if isinstance(X, DatasetStream):
@@ -186,9 +193,25 @@ class BaseNetEstimator(
 
     @property
     def module_(self) -> nn.Module:
-        """The trained module, on ``device_``."""
-        module: nn.Module = self.net_.module_
-        return module
+        """The trained module, on ``device_``; behind the encoder of a table, if there is one."""
+        net = self.net_
+        if net.encoder_ is None:
+            module: nn.Module = net.module_
+            return module
+        return TableNet(copy.deepcopy(net.encoder_).to(net.device), net.module_)
+
+    @property
+    def features_(self) -> FeatureEncoder | None:
+        """The fitted feature encoder, a transformer of scikit-learn; None where there is none."""
+        if self.net_.encoder_ is None:
+            return None
+        features = self.features
+        fitted = get_features(features) if isinstance(features, str) else clone(features)
+        for name in ("n_features_in_", "feature_names_in_"):
+            if hasattr(self, name):
+                setattr(fitted, name, getattr(self, name))
+        fitted.encoder_ = self.net_.encoder_
+        return fitted
 
     @property
     def loss_(self) -> Any:
@@ -224,11 +247,11 @@ class BaseNetEstimator(
         if is_checked:
             checked = self._check_X(X, reset=False)
             if hasattr(X, "columns") or getattr(checked, "dtype", np.dtype(float)).kind in "iu":
-                check_integers(checked, X, str(net.dtype).removeprefix("torch."))
-            X = checked
-            features = as_features(X, net.dtype, torch.device(net.device), resident=False)
-        dtype = np.float64 if net.dtype == torch.float64 else np.float32
-        result = np.empty((len(features), net.n_outputs), dtype=dtype)
+                dtype = "float64" if net.encoder_ else str(net.dtype).removeprefix("torch.")
+                check_integers(checked, X, dtype)
+            features = net.features_of(checked)
+        kind = np.float64 if net.dtype == torch.float64 else np.float32
+        result = np.empty((len(features), net.n_outputs), dtype=kind)
         start, is_finite = 0, True
         for chunk in predict_chunks(net, features, link):
             values = chunk.cpu().numpy()
@@ -261,5 +284,8 @@ class BaseNetEstimator(
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         tags.input_tags.three_d_array = True
+        if is_for_tables(self):
+            tags.input_tags.allow_nan = True
+            tags.input_tags.string = tags.input_tags.categorical = True
         tags.target_tags.multi_output = True
         return tags

@@ -55,7 +55,7 @@ _INCIDENTAL = {
     "callbacks", "checkpoint", "checkpoint_interval", "data_parallel", "device", "on_divergence",
     "on_interrupt", "on_oom", "random_state", "target_prior", "verbose", "warm_start",
 }  # fmt: skip
-_PRIVATE_STATE = {"_input_shape", "_n_rows_seen"}
+_PRIVATE_STATE = {"_columns", "_input_shape", "_n_rows_seen"}
 
 
 class PreparedFit:
@@ -193,6 +193,11 @@ def _prepare(
     if estimator.early_stopping or estimator.validation_fraction is not None:
         source.hold_out(estimator.validation_fraction or 0.1, seeds["hold_out"])
 
+    # learn how the columns of a table are encoded
+    if source.resumed:
+        source.encoder = estimator.net_.encoder_
+    source.encode(_dtype_of(estimator))
+
     # count, resample, weigh
     if estimator.batch_size == "auto":
         batch_size = auto_batch_size(source.n_given)
@@ -274,14 +279,21 @@ def _new_net(
     seed: int,
 ) -> Net:
     """Build a net, whose output bias starts at the balance of the first epoch."""
-    dtype = torch.float64 if estimator.dtype == "float64" else torch.float32
+    dtype = _dtype_of(estimator)
     name = estimator.device if processes.size == 1 else processes.device(estimator.device)
     device = resolve_device(name, dtype)
     spec = net_spec(estimator, source.task, batch_size, dtype=dtype, device=device)
     start = balance if source.is_chunk else _first_stage(estimator, balance)
-    net = build_net(spec, estimator.module, balance.loss, start.initial_bias, source.X, seed)
+    bias = start.initial_bias
+    net = build_net(
+        spec, estimator.module, balance.loss, bias, source.X, seed, source.features, source.encoder
+    )
     net.keeps_optimizer = source.is_chunk or estimator.warm_start
     return net
+
+
+def _dtype_of(estimator: NetParameters) -> torch.dtype:
+    return torch.float64 if estimator.dtype == "float64" else torch.float32
 
 
 def _first_stage(estimator: NetParameters, balance: Any) -> Any:

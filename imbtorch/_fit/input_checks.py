@@ -7,12 +7,21 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils import check_array, check_X_y
 from sklearn.utils.validation import validate_data
 from torch.utils.data import Dataset
 
 from imbtorch._common.sklearn_private import _check_sample_weight
 from imbtorch._data.datasets_as_rows import DatasetRows, refuse_dataset
 from imbtorch._fit.input_advice import explain_features, explain_labels
+from imbtorch.features import (
+    FeatureEncoder,
+    TableColumns,
+    as_table,
+    find_columns,
+    needs_reading,
+    stand_in,
+)
 
 __all__ = [
     "InputMixin",
@@ -25,10 +34,12 @@ __all__ = [
 
 
 _TEMPORAL = (np.datetime64, np.timedelta64, datetime.date, datetime.time, datetime.timedelta)
-_LEARNED = ("n_features_in_", "feature_names_in_", "_input_shape")
+_LEARNED = ("n_features_in_", "feature_names_in_", "_input_shape", "_columns")
 
 
-def check_new_input(cls: type[Any], X: Any, y: Any) -> tuple[Any, Any, dict[str, Any]]:
+def check_new_input(
+    cls: type[Any], X: Any, y: Any, features: FeatureEncoder | None
+) -> tuple[Any, Any, dict[str, Any]]:
     """Validate features and targets for a new fit of an estimator of this class.
 
     Returns
@@ -36,8 +47,8 @@ def check_new_input(cls: type[Any], X: Any, y: Any) -> tuple[Any, Any, dict[str,
     tuple
         Checked ``X`` and ``y``, and the attributes that the estimator learns from them.
     """
-    checker = object.__new__(cls)  # parameters have no say in it
-    X, y = checker._check_X(X, reset=True, y=y)
+    checker = object.__new__(cls)  # other parameters have no say in it
+    X, y = checker._check_X(X, reset=True, y=y, features=features)
     return X, y, {name: vars(checker)[name] for name in _LEARNED if name in vars(checker)}
 
 
@@ -55,9 +66,21 @@ class InputMixin:
 
     _input_shape: tuple[int, ...]
     n_features_in_: int
+    _columns: TableColumns | None = None  # columns of a table that is encoded
 
-    def _check_X(self, X: Any, *, reset: bool, y: Any = "no_validation") -> Any:
-        """Validate features (and target); they may have more than two dimensions."""
+    def _check_X(
+        self,
+        X: Any,
+        *,
+        reset: bool,
+        y: Any = "no_validation",
+        features: FeatureEncoder | None = None,
+    ) -> Any:
+        """Validate features (and target); they may have more than two dimensions.
+
+        With ``features``, or in an estimator that was fitted with them, ``X`` is a table: it may
+        have gaps, and columns of categories, which become codes.
+        """
         has_y = not (isinstance(y, str) and y == "no_validation")
         if isinstance(X, Dataset) and not has_y:
             X = DatasetRows(X)
@@ -68,8 +91,15 @@ class InputMixin:
             if has_y:
                 y = validate_data(self, y=y, reset=reset, multi_output=several)
             self._check_shape(X.shape[1:], reset=reset)
+            if features is not None:
+                self._columns = TableColumns(X.shape[1])
             return (X, y) if has_y else X
+        is_encoded = features is not None if reset else self._columns is not None
+        X = as_table(X) if is_encoded else X
+        categorical = None if features is None else features.categorical
         try:
+            if is_encoded and needs_reading(X, categorical, None if reset else self._columns):
+                return self._read_table(X, y, categorical, reset=reset, several=several)
             checked = validate_data(
                 self,
                 X,
@@ -78,33 +108,53 @@ class InputMixin:
                 accept_sparse="csr",
                 allow_nd=True,
                 dtype="numeric",
-                ensure_all_finite=True,
+                ensure_all_finite="allow-nan" if is_encoded else True,
                 accept_large_sparse=True,
                 **({"multi_output": True} if several else {}),
             )
-            features = checked[0] if has_y else checked
+            rows = checked[0] if has_y else checked
             if hasattr(X, "columns") or getattr(X, "dtype", None) is np.dtype(object):
                 refuse_dates(X)  # which would be read as nanoseconds
-            if features.dtype.kind not in "fiub":  # frames of mixed columns pass as objects
-                refuse_dates(features)
-                features = features.astype(np.float64)
+            if rows.dtype.kind not in "fiub":  # frames of mixed columns pass as objects
+                refuse_dates(rows)
+                rows = rows.astype(np.float64)
         except (ValueError, TypeError) as error:
             refuse_dates(X)
             _explain_targets(y, error, several=several)
             explain_features(X, error)
             if has_y:
                 explain_labels(y, error)
-            columns = _columns_without_numbers(X)
+            columns = [] if is_encoded else _columns_without_numbers(X)
             if not columns:
                 raise
             raise ValueError(
                 f"X has columns that are not numbers: {columns}. Encode them first, for example "
                 "with make_pipeline(ColumnTransformer([('categories', OneHotEncoder("
                 f"handle_unknown='ignore'), {columns})], remainder='passthrough'), "
-                f"{type(self).__name__}())."
+                f"{type(self).__name__}()), or let the estimator do it: features='table'."
             ) from error
-        self._check_shape(features.shape[1:], reset=reset)
-        return (features, checked[1]) if has_y else features
+        self._check_shape(rows.shape[1:], reset=reset)
+        if reset and is_encoded:
+            self._columns = find_columns(rows, None, getattr(self, "feature_names_in_", None))
+        return (rows, checked[1]) if has_y else rows
+
+    def _read_table(
+        self, X: Any, y: Any, categorical: Any, *, reset: bool, several: bool
+    ) -> Any:
+        """Read the columns of a table that does not only hold numbers, and check the target."""
+        validate_data(self, X, reset=reset, skip_check_array=True)
+        has_y = not (isinstance(y, str) and y == "no_validation")
+        if has_y:
+            _, y = check_X_y(stand_in(X), y, multi_output=several, estimator=self)
+        else:
+            check_array(stand_in(X), estimator=self)
+        self._check_shape(X.shape[1:], reset=reset)
+        if reset:
+            names = getattr(self, "feature_names_in_", getattr(X, "columns", None))
+            self._columns = find_columns(X, categorical, names)
+        assert self._columns is not None
+        rows = self._columns.read(X)
+        return (rows, y) if has_y else rows
 
     def _check_shape(self, shape: tuple[int, ...], *, reset: bool) -> None:
         """Remember the shape of a row, or compare it with the one remembered."""

@@ -19,6 +19,7 @@ from torch import nn
 from imbtorch._common.sklearn_private import HasMethods, Interval, StrOptions
 from imbtorch._fit.input_checks import InputMixin
 from imbtorch._tasks import Balance, Task
+from imbtorch.features import FeatureEncoder
 from imbtorch.losses import BaseLoss
 from imbtorch.samplers import get_sampler
 from imbtorch.training.net import Net
@@ -40,6 +41,7 @@ class NetParameters(InputMixin, BaseEstimator, ABC):
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "features": [None, str, FeatureEncoder],
         "module": [str, HasMethods("build"), nn.Module, callable],
         "loss": [str, BaseLoss, nn.Module, callable],
         "sampler": [None, str, HasMethods("fit_resample"), HasMethods("plan")],
@@ -103,6 +105,7 @@ class NetParameters(InputMixin, BaseEstimator, ABC):
     checkpoint_interval: int
     verbose: int
 
+    features: object = None
     loss_schedule: Mapping[str, Callable[[float], Any]] | None = None
     class_weight: object = None
     class_weight_schedule: float | str | Callable[[float], float] | None = None

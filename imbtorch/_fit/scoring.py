@@ -49,7 +49,8 @@ def validation_score(
     scored = source.validation(estimator, net, balance)
     view = copy.copy(estimator)
     view.__dict__.update(attributes)
-    view.__dict__.pop("feature_names_in_", None)  # X is an array by now
+    if not hasattr(scored.X, "columns"):
+        view.__dict__.pop("feature_names_in_", None)  # X is an array by now
     if estimator.scoring is None:
         return source.task.scorer(view, scored.X, scored.targets, scored.weights)
     scorer = check_scoring(view, scoring=estimator.scoring)

@@ -15,10 +15,12 @@ from imbtorch.modules._build import (
     set_output_bias,
 )
 from imbtorch.modules._cosine import CosineLinear
+from imbtorch.modules._embedding import CategoryEmbeddings
 from imbtorch.modules._mlp import MLP
 
 __all__ = [
     "MLP",
+    "CategoryEmbeddings",
     "CosineLinear",
     "ModuleBuilder",
     "build_module",

@@ -20,10 +20,11 @@ from torch import Tensor, nn
 
 from imbtorch._common.seed import private_torch_rng
 from imbtorch._tasks.base import Task
+from imbtorch.features import FeatureEncoder, TableEncoder
 from imbtorch.losses import BaseLoss
-from imbtorch.modules import build_module, set_output_bias
+from imbtorch.modules import CategoryEmbeddings, build_module, set_output_bias
 from imbtorch.modules._build import copied_module, replace_inference_tensors, try_module
-from imbtorch.training.data.features import Features, as_features
+from imbtorch.training.data.features import EncodedFeatures, Features, as_features
 from imbtorch.training.data.mixing import MixedTargets
 from imbtorch.training.optimizers import build_optimizer
 
@@ -193,6 +194,9 @@ class Net(ClassifierMixin, NeuralNet):
     # Whether training will be continued, so that a pickle must hold the state of the optimizer.
     keeps_optimizer = False
 
+    # What encodes the rows of a table for the module; it lies on the CPU.
+    encoder_: TableEncoder | None = None
+
     # Nets that will be asked for their outputs on the same rows: the first one asks for all.
     siblings: _Siblings | None = None
 
@@ -285,6 +289,13 @@ class Net(ClassifierMixin, NeuralNet):
         if hasattr(self, "module_") and not hasattr(self, "optimizer_"):
             self.initialize_optimizer()
 
+    def features_of(self, X: Any) -> Features:
+        """Return checked rows on their way to the module, encoded where it has an encoder."""
+        device = torch.device(self.device)
+        if self.encoder_ is None:
+            return as_features(X, self.dtype, device, resident=False)
+        return EncodedFeatures(X, self.encoder_, device)
+
     def try_loss(self, output: Tensor) -> None:
         """Evaluate the loss on outputs of the module, so that what does not fit shows early."""
         zeros = output.new_zeros(len(output), self.n_outputs, dtype=self.dtype)
@@ -292,6 +303,8 @@ class Net(ClassifierMixin, NeuralNet):
 
     def infer(self, x: Any, **fit_params: Any) -> Tensor:
         """Compute the logits of a batch, as skorch's callbacks ask for them."""
+        if self.encoder_ is not None:
+            x = self.encoder_(to_tensor(x, device="cpu"))
         x = to_tensor(x, device=self.device)
         x = x.to(self.dtype, copy=True)  # because the module may write into it
         return self.read(self.module_(x, **fit_params))
@@ -374,7 +387,14 @@ class Net(ClassifierMixin, NeuralNet):
 
 
 def build_net(
-    spec: NetSpec, builder: Any, loss: Any, bias: Tensor | None, X: Any, seed: int
+    spec: NetSpec,
+    builder: Any,
+    loss: Any,
+    bias: Tensor | None,
+    X: Any,
+    seed: int,
+    features: FeatureEncoder | None = None,
+    encoder: TableEncoder | None = None,
 ) -> Net:
     """Build a net for rows like those of ``X``, under a seed of its own.
 
@@ -392,6 +412,10 @@ def build_net(
         Features with ``shape``, and rows at ``X[:2]``.
     seed : int
         Seed of the initial weights.
+    features : FeatureEncoder or None, default=None
+        What says how large the embeddings of categories are.
+    encoder : TableEncoder or None, default=None
+        What has encoded the rows of ``X``.
 
     Raises
     ------
@@ -402,7 +426,12 @@ def build_net(
     """
     # tensors that are made in the inference mode of a caller could not be trained
     with torch.inference_mode(False), private_torch_rng(seed, spec.device):
-        module = build_module(builder, tuple(X.shape[1:]), spec.task.n_outputs, spec.dtype)
+        n_outputs = spec.task.n_outputs
+        if encoder is not None and encoder.embedded:
+            layer = embeddings_of(encoder, features)
+            module = behind_embeddings(builder, layer, n_outputs, spec.dtype)
+        else:
+            module = build_module(builder, tuple(X.shape[1:]), n_outputs, spec.dtype)
         if bias is not None:
             set_output_bias(builder, module, bias)
         module.to(spec.device).train(False)
@@ -411,9 +440,27 @@ def build_net(
         replace_inference_tensors(loss)
         loss.to(spec.device, spec.dtype).train(False)
         net = _new_net(module, loss, spec)
+        vars(net)["encoder_"] = encoder  # skorch would take it for a module to be trained
         with torch.no_grad():
             net.try_loss(output)
     return net
+
+
+def embeddings_of(encoder: TableEncoder, features: Any) -> CategoryEmbeddings:
+    """Make the layer of embeddings that an encoder asks for."""
+    n_codes = [encoder.n_slots[j] for j in encoder.embedded]
+    size = features.size_of_embedding(max(n_codes) - 1)
+    return CategoryEmbeddings(encoder.n_encoded - len(n_codes), n_codes, size)
+
+
+def behind_embeddings(
+    builder: Any, layer: CategoryEmbeddings, n_outputs: int, dtype: torch.dtype
+) -> nn.Module:
+    """Build a module behind a layer of embeddings."""
+    width = layer.n_numbers + len(layer.n_codes) * layer.size
+    body = build_module(builder, (width,), n_outputs, dtype)
+    parts = list(body) if type(body) is nn.Sequential else [body]
+    return nn.Sequential(layer.to(dtype), *parts)
 
 
 def _new_net(module: nn.Module, loss: BaseLoss, spec: NetSpec) -> Net:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import joblib
@@ -16,11 +16,13 @@ import torch
 from numpy.typing import NDArray
 
 from imbtorch._common.memo import Memo
+from imbtorch._common.sklearn_private import _safe_indexing
 from imbtorch._data.datasets_as_rows import DatasetRows, refuse_imblearn
 from imbtorch._data.target_scaling import read_values
 from imbtorch._fit.input_checks import check_integers, check_new_input, check_weights
 from imbtorch._fit.parameters import NetParameters
 from imbtorch._fit.sources.base import HasRows, RowSource, Scored, Seeds
+from imbtorch._fit.table import chosen_features, digest, encoded_rows, learned_encoder
 from imbtorch._tasks import Balance, ClassificationTask, RowWeights, Task, Values
 from imbtorch.samplers import Plan as SamplerPlan
 from imbtorch.samplers import get_sampler, resample
@@ -249,10 +251,15 @@ class ArraySource(RowSource):
         if self.resumed:
             self.X, self.y = estimator._check_X(X, reset=False, y=y)
         else:
-            self.X, self.y, learned = self._once(check_new_input, (type(estimator), X, y))
+            self.features = chosen_features(estimator, X)
+            cls, given = type(estimator), (X, y, self.features)
+            key = (cls, X, y, repr(self.features))
+            self.X, self.y, learned = self._once(check_new_input, (cls, *given), key)
             estimator._note(learned)
+        self.columns, self.read_X = estimator._columns, self.X
         if hasattr(X, "columns") or getattr(self.X, "dtype", np.dtype(float)).kind in "iu":
-            self._once(check_integers, (self.X, X, estimator.dtype))
+            dtype = estimator.dtype if self.columns is None else "float64"
+            self._once(check_integers, (self.X, X, dtype))
         if self._given_weight is not None:
             self.sample_weight = self._once(check_weights, (self._given_weight, self.X))
         if has_classes:
@@ -271,11 +278,25 @@ class ArraySource(RowSource):
 
     def identity(self) -> dict[str, str]:
         """Describe the data by hashes."""
-        return self.split.identity()
+        words = {} if self.columns is None else {"categories": _hash(self.columns.vocabulary)}
+        return {**self.split.identity(), **words}
 
     def hold_out(self, fraction: float, seed: int) -> None:
         """Take validation rows out of the training split."""
         self.valid = self.split.hold_out(self.task, fraction, seed)
+
+    def encode(self, dtype: torch.dtype) -> None:
+        """Learn from the training split how the columns of a table are encoded, and encode them."""
+        if self.columns is None:
+            return
+        X, split = self.read_X, self.split
+        if self.encoder is None:
+            assert self.features is not None
+            arguments = (self.features, self.columns, X, split.index, self.sample_weight, dtype)
+            key = (X, repr(self.features), digest(split.index), self.sample_weight, dtype)
+            self.encoder = self._once(learned_encoder, arguments, key)
+        self.X = self._once(encoded_rows, (X, self.encoder))
+        self.split = self.trained = replace(split, X=self.X)
 
     def counts(self) -> Floats:
         """Count the rows of the training split."""
@@ -340,7 +361,9 @@ class ArraySource(RowSource):
         if self.valid is None:
             return super().validation(estimator, net, balance)
         if callable(estimator.scoring):
-            X = self.X[self.valid]  # a scorer of the user's own may look at it
+            # a scorer of the user's own may look at it
+            given = self.X if self.columns is None else self.given[0]
+            X = _safe_indexing(given, self.valid)
         else:
             device = torch.device(net.device)
             if self.trained.X is self.X:
@@ -355,7 +378,8 @@ class ArraySource(RowSource):
         """Return the data as skorch's callbacks see them."""
         split = self.split
         device = torch.device(net.device)
-        return Validation(self.X, split.targets, split.index, self.valid, net.dtype, device)
+        X = self.X if self.columns is None else self.read_X
+        return Validation(X, split.targets, split.index, self.valid, net.dtype, device, self.X)
 
     def attributes(self) -> dict[str, Any]:
         """Return what a classifier remembers of its rows."""
@@ -435,6 +459,8 @@ def labelled_rows(
     return kept
 
 
-def _compute(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+def _compute(
+    function: Callable[..., Any], arguments: tuple[Any, ...], key: tuple[Any, ...] = ()
+) -> Any:
     """Call a function, where there is no other fit on the same data."""
     return function(*arguments)

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from imbtorch._fit.parameters import NetParameters
 from imbtorch._tasks import Balance, ClassificationTask, RowWeights, Task
+from imbtorch.features import FeatureEncoder, TableEncoder
 from imbtorch.samplers import BaseSampler
 from imbtorch.training.data.features import Features
 from imbtorch.training.data.rows import RowOrder, Rows
@@ -97,6 +99,10 @@ class RowSource(ABC):
         Whether the fit continues with the estimator's present net.
     sampler : object or None
         Sampler that has chosen or made the rows; None without any.
+    features : FeatureEncoder or None
+        What encodes the columns of a table; None where the module gets the rows as they are.
+    encoder : TableEncoder or None
+        What ``features`` has learned; known after ``encode``.
     valid : ndarray of int or None
         Positions of the validation rows; None where nothing is held out.
     plan : callable(epoch, n_epochs) -> ndarray of int, or None
@@ -107,6 +113,8 @@ class RowSource(ABC):
     is_chunk: ClassVar[bool] = False
     resumed: bool = False
     sampler: BaseSampler | HasFitResample | None = None
+    features: FeatureEncoder | None = None
+    encoder: TableEncoder | None = None
     plan: Plan | None = None
     valid: NDArray[np.integer[Any]] | None = None
     sample_weight: Floats | None = None
@@ -171,6 +179,9 @@ class RowSource(ABC):
     @abstractmethod
     def hold_out(self, fraction: float, seed: int) -> None:
         """Hold out validation rows."""
+
+    def encode(self, dtype: torch.dtype) -> None:
+        """Learn from the training part how the columns of a table are encoded, and encode them."""
 
     @abstractmethod
     def counts(self) -> Floats:

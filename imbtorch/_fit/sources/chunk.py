@@ -15,6 +15,7 @@ from imbtorch._fit.input_checks import check_integers, check_weights, has_severa
 from imbtorch._fit.parameters import NetParameters, set_parameters
 from imbtorch._fit.sources.arrays import ArraySource, TrainingSplit, ignored_label, labelled_rows
 from imbtorch._fit.sources.base import in_order_given, refuse_ignored_class
+from imbtorch._fit.table import chosen_features
 from imbtorch._tasks import Classes, ClassificationTask, Labels, RowWeights
 from imbtorch.weights import depends_on_counts
 
@@ -135,9 +136,11 @@ class ClassChunkSource(ChunkSource):
             raise ValueError("sampler needs the whole data set: use fit, or sample each chunk.")
         multilabel = has_several_columns(y)
         self._learn_classes(estimator, y, multilabel=multilabel, first=first)
-        self.X, self.y = estimator._check_X(X, reset=first, y=y)
+        self.features = chosen_features(estimator, X) if first else None
+        self.X, self.y = estimator._check_X(X, reset=first, y=y, features=self.features)
+        self.columns, self.read_X = estimator._columns, self.X
         if hasattr(X, "columns") or getattr(self.X, "dtype", np.dtype(float)).kind in "iu":
-            check_integers(self.X, X, estimator.dtype)
+            check_integers(self.X, X, estimator.dtype if self.columns is None else "float64")
         if self._given_weight is not None:
             self.sample_weight = check_weights(self._given_weight, self.X)
         classes = estimator.classes_

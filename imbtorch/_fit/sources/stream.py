@@ -12,7 +12,9 @@ from imbtorch._data.datasets_as_rows import DatasetStream
 from imbtorch._fit.parameters import NetParameters
 from imbtorch._fit.sources.arrays import ignored_label
 from imbtorch._fit.sources.base import RowSource, Seeds, refuse_ignored_class
+from imbtorch._fit.table import chosen_features, learned_encoder
 from imbtorch._tasks import Balance, Classes, ClassificationTask, Labels, RowWeights
+from imbtorch.features import EncodedRows, TableColumns
 from imbtorch.training.data.rows import RowOrder, Rows
 from imbtorch.training.data.stream import StreamOrder, StreamRows
 from imbtorch.training.distributed import launched
@@ -52,6 +54,22 @@ class StreamSource(RowSource):
         estimator._check_shape(self.stream.shape[1:], reset=not self.resumed)
         if not self.resumed:
             estimator.__dict__.pop("feature_names_in_", None)
+            self.features = chosen_features(estimator, self.stream)
+            estimator._columns = None
+            if self.features is not None:
+                estimator._columns = TableColumns(self.stream.shape[1])
+        self.columns = estimator._columns
+
+    def encode(self, dtype: torch.dtype) -> None:
+        """Learn from the first rows how the columns of a table are encoded."""
+        if self.columns is None:
+            return
+        if self.encoder is None:
+            assert self.features is not None
+            self.encoder = learned_encoder(
+                self.features, self.columns, self.stream, None, None, dtype
+            )
+        self.X = EncodedRows(self.stream, self.encoder)
 
     def all_labels(self) -> list[Any]:
         """Return the classes, which are stated before the first row."""
@@ -83,7 +101,7 @@ class StreamSource(RowSource):
     ) -> tuple[Rows, RowOrder]:
         """Return rows that come in the order of the Dataset."""
         device = torch.device(net.device)
-        rows = StreamRows(self.stream, self.task, weights, net.dtype, device)
+        rows = StreamRows(self.stream, self.task, weights, net.dtype, device, self.encoder)
         return rows, StreamOrder(len(rows))
 
     def attributes(self) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,10 +13,18 @@ from scipy import sparse
 from torch import Tensor
 
 from imbtorch._data.datasets_as_rows import DatasetRows
+from imbtorch.features import EncodedRows, TableEncoder
 from imbtorch.training.data.loading import DatasetFeatures, too_large
 from imbtorch.training.data.sparse_rows import SparseRows
 
-__all__ = ["ChosenFeatures", "Features", "SparseFeatures", "as_features"]
+__all__ = [
+    "ChosenFeatures",
+    "EncodedFeatures",
+    "Features",
+    "SparseFeatures",
+    "as_features",
+    "is_on_disk",
+]
 
 _RESIDENT_SHARE = 0.5  # share of the accelerator's free memory that X may take
 _DISK_BLOCKS = 4  # the more rows are fetched at once, the nearer to each other they lie
@@ -181,6 +189,8 @@ def as_features(
     """
     if isinstance(X, DatasetRows):
         return DatasetFeatures(X, dtype, device)
+    if isinstance(X, EncodedRows):
+        return EncodedFeatures(X.rows, X.encoder, device)
     if sparse.issparse(X):
         parts = (cast(X.data, _NUMPY_DTYPES[dtype]), X.indices, X.indptr)
         return SparseFeatures(sparse.csr_array(parts, shape=X.shape), dtype, device)
@@ -194,6 +204,68 @@ def as_features(
     if not resident or n_bytes > _RESIDENT_SHARE * _free_bytes(device):
         return _HostFeatures(X, dtype, device)
     return _TensorFeatures(wrap(cast(X, kind)).to(device))
+
+
+class EncodedFeatures:
+    """Rows of a table that are encoded when they are asked for.
+
+    Parameters
+    ----------
+    X : ndarray, CSR matrix or DatasetRows of shape (n, n_columns)
+        Rows as :meth:`imbtorch.features.TableColumns.read` makes them.
+    encoder : TableEncoder
+        Encoder of the rows.
+    device : torch.device
+        Device on which the encoded rows are needed. They are encoded on the CPU, in float64: there
+        a number such as the seconds since 1970 keeps its digits until it is scaled.
+    """
+
+    blocks = 1
+
+    def __init__(self, X: Any, encoder: TableEncoder, device: torch.device) -> None:
+        kind = getattr(X, "dtype", np.dtype(np.float64))
+        dtype = torch.float32 if kind == np.float32 else torch.float64
+        self.rows = as_features(X, dtype, torch.device("cpu"), resident=False)
+        self.encoder, self.device, self.blocks = encoder, device, self.rows.blocks
+        size = torch.empty((), dtype=encoder.dtype).element_size()
+        self.row_bytes = 1 if self.rows.row_bytes == 1 else encoder.n_encoded * size
+
+    def __len__(self) -> int:
+        """Count the rows."""
+        return len(self.rows)
+
+    def gather(self, index: Tensor) -> _Block:
+        """Rows at these positions, encoded, on the device."""
+        block = self.rows.gather(index.cpu())
+        if isinstance(block, Tensor):
+            return self._encoded(block)
+        return _EncodedBlock(block, self._encoded)
+
+    def slice(self, start: int, stop: int) -> Tensor:
+        """Neighbouring rows, encoded, on the device."""
+        return self._encoded(self.rows.slice(start, stop))
+
+    def same_as(self, other: Any) -> bool:
+        """Whether these are known to be the same rows, encoded in the same way."""
+        return (
+            isinstance(other, EncodedFeatures)
+            and self.encoder is other.encoder
+            and self.rows.same_as(other.rows)
+        )
+
+    def _encoded(self, rows: Tensor) -> Tensor:
+        encoded: Tensor = self.encoder(rows)
+        return encoded.to(self.device, non_blocking=True)
+
+
+class _EncodedBlock:
+    """Gathered rows of a table, which are encoded when they are split into batches."""
+
+    def __init__(self, block: _Block, encode: Callable[[Tensor], Tensor]) -> None:
+        self.block, self.encode = block, encode
+
+    def split(self, sizes: Any) -> Iterator[Tensor]:
+        yield from map(self.encode, self.block.split(sizes))
 
 
 class DiskFeatures:
@@ -305,6 +377,7 @@ def cast(array: NDArray[Any], kind: type[np.floating[Any]]) -> NDArray[Any]:
         return np.ascontiguousarray(array)
     with np.errstate(over="ignore"):
         converted = np.ascontiguousarray(array, dtype=kind)
-    if not np.isfinite(converted.sum(dtype=np.float64)):
+    # NaN is a gap, which only rows that will be encoded have
+    if not np.isfinite(converted.sum(dtype=np.float64)) and np.isinf(converted).any():
         raise ValueError(too_large(np.dtype(kind).name))
     return converted

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from imbtorch._data.dataset_items import collate_features
 from imbtorch._data.datasets_as_rows import DatasetRows
 
 __all__ = ["DatasetFeatures", "cast_tensor", "open_loader", "too_large"]
@@ -32,7 +31,9 @@ def cast_tensor(x: Tensor, dtype: torch.dtype) -> Tensor:
         If a value is too large for ``dtype``.
     """
     converted = x.to(dtype)
-    if x.dtype != dtype and not torch.isfinite(converted.sum(dtype=torch.float64)):
+    if x.dtype == dtype or torch.isfinite(converted.sum(dtype=torch.float64)):
+        return converted
+    if torch.isinf(converted).any():  # NaN is a gap, which only rows that will be encoded have
         raise ValueError(too_large(str(dtype).removeprefix("torch.")))
     return converted
 
@@ -138,7 +139,7 @@ class _Unread:
         batches = [batch.tolist() for batch in self.index.cpu().split(sizes)]
         loader = open_loader(
             rows.dataset,
-            collate_features,
+            rows.collate,
             features.device,
             rows.num_workers,
             self.number,

@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from imbtorch._data.dataset_items import collate
 from imbtorch._data.datasets_as_rows import DatasetStream
 from imbtorch._tasks.base import ClassificationTask, RowWeights
+from imbtorch.features import TableEncoder
 from imbtorch.training.data.features import Features
 from imbtorch.training.data.loading import cast_tensor, open_loader
 from imbtorch.training.data.mixing import Mixing
@@ -60,6 +60,8 @@ class StreamRows(WeightedRows):
         Dtype to compute in.
     device : torch.device
         Device to compute on.
+    encoder : TableEncoder or None, default=None
+        Encoder of the rows.
     """
 
     def __init__(
@@ -69,8 +71,10 @@ class StreamRows(WeightedRows):
         weights: RowWeights,
         dtype: torch.dtype,
         device: torch.device,
+        encoder: TableEncoder | None = None,
     ) -> None:
         super().__init__(weights.rows, weights.labels, dtype, device)
+        self.encoder = encoder
         self.stream, self.task = stream, task
         self.features: Features | None = None
         self.mixing: Mixing | None = None
@@ -98,7 +102,7 @@ class StreamRows(WeightedRows):
         self.passes += 1
         loader = open_loader(
             self.stream.dataset,
-            collate,
+            self.stream.collate,
             self.device,
             self.stream.num_workers,
             self.passes,
@@ -131,6 +135,8 @@ class StreamRows(WeightedRows):
             raise ValueError(self._miscounted(str(seen)))
 
     def _encoded(self, x: Tensor, y: NDArray[Any], own: NDArray[Any] | None) -> Batch:
+        if self.encoder is not None:
+            x = self.encoder(x.to(torch.float64))
         x = cast_tensor(x, self.dtype).to(self.device, non_blocking=True)
         weight = None if own is None else torch.from_numpy(own).to(self.device, self.dtype)
         target = self.task.batch_of(y, self.dtype).to(self.device)

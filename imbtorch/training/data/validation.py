@@ -32,6 +32,8 @@ class Validation:
         Type to compute in.
     device : torch.device
         Device to compute on.
+    encoded : array or None, default=None
+        All rows as the module gets them, if these are not the rows of ``X``.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Validation:
         valid: NDArray[Any] | None,
         dtype: torch.dtype,
         device: torch.device,
+        encoded: Any = None,
     ) -> None:
         # skorch's dataset indexes rows as sparse matrices do, not as sparse arrays do
         self.given = {
@@ -55,7 +58,9 @@ class Validation:
         }
         self.rows: Rows | None = None
         if valid is not None:
-            features = ChosenFeatures(as_features(X, dtype, device), valid, device)
+            features = ChosenFeatures(
+                as_features(X if encoded is None else encoded, dtype, device), valid, device
+            )
             self.rows = ArrayRows(features, targets[valid], None, dtype, device)
 
     def show(self, net: Any, train_loss: float, hooks: frozenset[str]) -> float | None:

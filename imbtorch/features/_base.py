@@ -1,0 +1,96 @@
+"""Base class of feature encoders: what stands between the user's table and the module."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, TransformerMixin
+
+from imbtorch._common.registry import Registered, Registry
+from imbtorch._common.sklearn_private import validate_parameter_constraints
+from imbtorch.features._columns import TableColumns
+from imbtorch.features._encoder import TableEncoder
+
+__all__ = ["FEATURES", "FeatureEncoder", "get_features"]
+
+FEATURES: Registry[FeatureEncoder] = Registry(
+    "features", "give an object such as imbtorch.features.TableFeatures(), 'auto' or None"
+)
+
+
+class FeatureEncoder(Registered, TransformerMixin, BaseEstimator, ABC):
+    """Base class of objects that hold parameters and learn an encoder from the training rows.
+
+    A subclass that sets ``name`` can be given by this name, and its parameters can be searched:
+    ``features__scaling`` is the parameter ``scaling`` of the object.
+    """
+
+    _registry: ClassVar[Registry[Any]] = FEATURES
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {}
+
+    @property
+    @abstractmethod
+    def categorical(self) -> Any:
+        """Which columns hold categories, see :func:`imbtorch.features._columns.find_columns`."""
+
+    def validate(self) -> None:
+        """Raise ValueError if a parameter has a value that its constraints do not allow."""
+        validate_parameter_constraints(
+            self._parameter_constraints, self.get_params(deep=False), type(self).__name__
+        )
+
+    @abstractmethod
+    def learn(
+        self,
+        columns: TableColumns,
+        X: Any,
+        rows: NDArray[Any] | None = None,
+        sample_weight: NDArray[Any] | None = None,
+        *,
+        dtype: torch.dtype = torch.float32,
+    ) -> TableEncoder:
+        """Learn an encoder from the training rows of a matrix.
+
+        Parameters
+        ----------
+        columns : TableColumns
+            Columns of the table.
+        X : ndarray of shape (n, n_columns), CSR matrix or DatasetRows
+            The table as :meth:`TableColumns.read` made it.
+        rows : ndarray of int or None, default=None
+            Positions of the training rows; None for all.
+        sample_weight : ndarray of shape (n,) or None, default=None
+            Weights of all rows; those of the training rows are above 0.
+        dtype : torch.dtype, default=torch.float32
+            Dtype of the encoded rows.
+        """
+
+
+def get_features(name: str) -> FeatureEncoder:
+    """Build the feature encoder of this name with its defaults.
+
+    Parameters
+    ----------
+    name : str
+        A registered name, such as ``"table"``. ``"auto"`` stands for the one that tables get.
+
+    Returns
+    -------
+    FeatureEncoder
+        A new object.
+
+    Raises
+    ------
+    ValueError
+        If there is no such encoder; the message lists those that exist.
+
+    Examples
+    --------
+    >>> from imbtorch.features import get_features
+    >>> get_features("table")
+    TableFeatures()
+    """
+    return FEATURES["table" if name == "auto" else name]()

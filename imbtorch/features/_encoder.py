@@ -1,0 +1,243 @@
+"""The encoder of a table: from numbers with gaps and codes of categories to what a net reads."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from imbtorch.features._columns import TableColumns
+
+__all__ = ["TableEncoder", "TableNet"]
+
+_LARGEST = 1e6  # bound of scaled numbers, so that float32 and the products of the net stay finite
+
+
+class TableEncoder(nn.Module):
+    """Encode the rows of a table; everything that it knows was learned by :class:`TableFeatures`.
+
+    A row that is encoded consists of the scaled numbers, an indicator of the gap for each column
+    that had gaps in training, one column for each category of the columns of few categories, and
+    one code for each column of many categories, whose embedding is learned by the net.
+
+    Parameters
+    ----------
+    columns : TableColumns
+        The columns of the table, with their vocabulary.
+    centre, factor, fill : ndarray of shape (n_numbers,)
+        A number ``x`` becomes ``(x - centre) * factor``, and a gap ``fill``.
+    indicators : sequence of int
+        Which columns of numbers get an indicator, by their place among these.
+    slots : list of ndarray of int
+        For each column of categories the slot of each word, then of words that are not known, and
+        of gaps. The last slot is the one of what training never had: it is encoded as zeros.
+    embedded : sequence of int
+        Which columns of categories are embedded, by their place among these.
+    clips : bool, default=False
+        Whether scaled numbers are clipped smoothly, to between -3 and 3.
+    quantiles : ndarray of shape (n_numbers, k) or None, default=None
+        Quantiles of each column of numbers, where numbers are scaled to normal scores.
+    dtype : torch.dtype, default=torch.float32
+        Dtype of the encoded rows.
+    """
+
+    centre: Tensor
+    factor: Tensor
+    fill: Tensor
+    lookup: Tensor
+    quantiles: Tensor
+
+    def __init__(
+        self,
+        columns: TableColumns,
+        centre: NDArray[np.float64],
+        factor: NDArray[np.float64],
+        fill: NDArray[np.float64],
+        indicators: list[int],
+        slots: list[NDArray[np.intp]],
+        n_slots: list[int],
+        embedded: list[int],
+        *,
+        clips: bool = False,
+        quantiles: NDArray[np.float64] | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__()
+        self.columns, self.indicators, self.embedded = columns, indicators, embedded
+        self.clips, self.dtype = clips, dtype
+        self.numbers, self.categories = columns.numbers, list(columns.vocabulary)
+        self.n_slots = n_slots
+        self.n_words = [len(slot) - 2 for slot in slots]
+        self.one_hot = [j for j in range(len(slots)) if j not in set(embedded)]
+        for name, values in (("centre", centre), ("factor", factor), ("fill", fill)):
+            self.register_buffer(name, torch.from_numpy(np.array(values, dtype=np.float64)))
+        together = np.concatenate(slots) if slots else np.zeros(0, dtype=np.intp)
+        self.register_buffer("lookup", torch.from_numpy(together.astype(np.int64)))
+        known = np.zeros((len(centre), 0)) if quantiles is None else quantiles
+        self.register_buffer("quantiles", torch.from_numpy(np.array(known, dtype=np.float64)))
+
+    # -- sizes -----------------------------------------------------------------------------------
+
+    @property
+    def n_encoded(self) -> int:
+        """Number of columns of an encoded row."""
+        dense = len(self.numbers) + len(self.indicators) + sum(self._widths())
+        return dense + len(self.embedded)
+
+    def _widths(self) -> list[int]:
+        """Return the number of columns of each column of few categories."""
+        return [self.n_slots[j] - 1 for j in self.one_hot]
+
+    @property
+    def n_compact(self) -> int:
+        """Number of columns of a compact row, see :meth:`compact`."""
+        return len(self.numbers) + len(self.indicators) + len(self.n_slots)
+
+    # -- encoding --------------------------------------------------------------------------------
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Encode rows.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n, n_columns)
+            Numbers with NaN as gaps, and codes of categories, as :meth:`TableColumns.read` makes
+            them.
+
+        Returns
+        -------
+        Tensor of shape (n, n_encoded)
+            Encoded rows, in ``dtype``.
+        """
+        if not self.n_slots and not self.indicators:
+            return self._scaled(x)[0].to(self.dtype)
+        return self.expand(self.compact(x))
+
+    def compact(self, x: Tensor) -> Tensor:
+        """Encode rows with one column per category column, for samplers that know categories.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n, n_columns)
+            As for :meth:`forward`.
+
+        Returns
+        -------
+        Tensor of shape (n, n_compact)
+            Scaled numbers without gaps, indicators, and the slot of each category.
+        """
+        numbers = x[:, self.numbers] if self.categories else x
+        scaled, gaps = self._scaled(numbers)
+        parts = [scaled.to(self.dtype)]
+        if self.indicators:
+            parts.append(gaps[:, self.indicators].to(self.dtype))
+        if self.categories:
+            parts.append(self._slots(x[:, self.categories]).to(self.dtype))
+        return torch.cat(parts, dim=1)
+
+    def expand(self, compact: Tensor) -> Tensor:
+        """Give each category of the columns of few categories a column of its own.
+
+        Parameters
+        ----------
+        compact : Tensor of shape (n, n_compact)
+            What :meth:`compact` returned, or rows that a sampler made of it.
+
+        Returns
+        -------
+        Tensor of shape (n, n_encoded)
+            Encoded rows.
+        """
+        if not self.n_slots:
+            return compact
+        first = len(self.numbers) + len(self.indicators)
+        parts = [compact[:, :first]]
+        for j in self.one_hot:
+            every = torch.arange(self.n_slots[j] - 1, device=compact.device, dtype=compact.dtype)
+            parts.append((compact[:, first + j : first + j + 1] == every).to(compact.dtype))
+        if self.embedded:
+            parts.append(compact[:, [first + j for j in self.embedded]])
+        return torch.cat(parts, dim=1)
+
+    def _scaled(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
+        """Return scaled numbers without gaps, and where the gaps were."""
+        numbers = numbers.to(self.centre.dtype)
+        gaps = torch.isnan(numbers)
+        if self.quantiles.shape[1]:
+            scaled = self._normal_scores(numbers)
+        else:
+            scaled = (numbers - self.centre) * self.factor
+        scaled = scaled.clamp(-_LARGEST, _LARGEST)
+        if self.clips:
+            scaled = scaled / torch.sqrt(1 + torch.square(scaled / 3))
+        return torch.where(gaps, self.fill, scaled), gaps
+
+    def _normal_scores(self, numbers: Tensor) -> Tensor:
+        """Return the quantile of the normal distribution at the rank of each number."""
+        known = self.quantiles
+        k = known.shape[1]
+        last = (known.unsqueeze(0) <= numbers.unsqueeze(2)).sum(dim=2).clamp(1, k) - 1
+        first = (known.unsqueeze(0) < numbers.unsqueeze(2)).sum(dim=2).clamp(1, k) - 1
+        rows = torch.arange(known.shape[0], device=known.device)
+        below, above = known[rows, first], known[rows, (first + 1).clamp(max=k - 1)]
+        width = torch.where(above > below, above - below, torch.ones_like(above))
+        inside = ((numbers - below) / width).clamp(0, 1)
+        # a value that occupies several quantiles gets the middle of its ranks
+        rank = torch.where(last > first, (first + 1 + last) / 2, first + inside) / (k - 1)
+        return torch.special.ndtri(rank.clamp(1e-3, 1 - 1e-3)) * (self.factor != 0)
+
+    def _slots(self, codes: Tensor) -> Tensor:
+        """Return the slot of each category, ``(n, n_categories)``."""
+        n_words = torch.tensor(self.n_words, device=codes.device)
+        starts = torch.cumsum(n_words + 2, 0) - (n_words + 2)
+        gaps = torch.isnan(codes)
+        place = torch.nan_to_num(codes, nan=-1.0).to(torch.int64)
+        place = torch.where((place < 0) | (place >= n_words), n_words, place)
+        place = torch.where(gaps, n_words + 1, place) + starts
+        slots = self.lookup[place.reshape(-1)].reshape(place.shape)
+        return slots
+
+    def names(self) -> list[str]:
+        """Return the names of the columns of an encoded row."""
+        of = self.columns.name_of
+        names = [of(j) for j in self.numbers]
+        names += [f"{of(self.numbers[j])}_missing" for j in self.indicators]
+        for j in self.one_hot:
+            names += [f"{of(self.categories[j])}_{word}" for word in self.words_of(j)]
+        return names + [of(self.categories[j]) for j in self.embedded]
+
+    def words_of(self, j: int) -> list[str]:
+        """Return what each slot of a column of categories stands for, but for the last one."""
+        start = sum(n + 2 for n in self.n_words[:j])
+        table = self.lookup[start : start + self.n_words[j] + 2].tolist()
+        words = self.columns.vocabulary[self.categories[j]].tolist()
+        found: list[list[str]] = [[] for _ in range(self.n_slots[j])]
+        for word, slot in zip(words, table, strict=False):
+            found[slot].append(str(word))
+        found[table[-1]] = ["missing"]
+        infrequent = table[-2]
+        if infrequent != self.n_slots[j] - 1:
+            found[infrequent] = ["infrequent"]
+        return [here[0] for here in found[:-1]]
+
+
+class TableNet(nn.Module):
+    """An encoder and the module behind it, for rows as :meth:`TableColumns.read` makes them.
+
+    Parameters
+    ----------
+    encoder : TableEncoder
+        Fitted encoder.
+    module : torch.nn.Module
+        Module that was trained on encoded rows.
+    """
+
+    def __init__(self, encoder: TableEncoder, module: nn.Module) -> None:
+        super().__init__()
+        self.encoder, self.module = encoder, module
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits of rows, ``(n, n_columns) -> (n, n_outputs)``."""
+        outputs: Tensor = self.module(self.encoder(x))
+        return outputs

@@ -1,0 +1,244 @@
+"""What the training rows say about each column: location, spread, gaps and frequencies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "ColumnStatistics",
+    "column_statistics",
+    "sparse_statistics",
+    "weighted_quantiles",
+]
+
+Floats = NDArray[np.float64]
+_QUANTILE_ROWS = 200_000  # rows from which quantiles are computed; of more rows every k-th
+
+
+@dataclass
+class ColumnStatistics:
+    """What is known of each column of a table; rows are weighted.
+
+    Attributes
+    ----------
+    n_rows : int
+        Number of rows.
+    mean, scale : ndarray of shape (n_numbers,)
+        Mean and standard deviation of the columns of numbers, without gaps; NaN where a column has
+        nothing but gaps.
+    largest : ndarray of shape (n_numbers,)
+        Largest absolute value.
+    has_gaps, has_values : ndarray of bool, shape (n_numbers,)
+        Whether a column has gaps, and whether it has numbers.
+    frequencies : list of ndarray
+        For each column of categories the weighted number of rows of each word of the vocabulary,
+        then of gaps.
+    present : list of ndarray of int
+        The same numbers without weights.
+    sample : tuple of ndarray or None
+        Numbers and weights of the rows from which quantiles are computed.
+    """
+
+    n_rows: int
+    mean: Floats
+    scale: Floats
+    largest: Floats
+    has_gaps: NDArray[np.bool_]
+    has_values: NDArray[np.bool_]
+    frequencies: list[Floats]
+    present: list[Floats]
+    sample: tuple[NDArray[Any], Floats | None] | None
+
+    def quantiles(self, shares: Sequence[float]) -> Floats:
+        """Return weighted quantiles of the columns of numbers, ``(n_numbers, len(shares))``."""
+        assert self.sample is not None
+        values, weights = self.sample
+        return np.stack([weighted_quantiles(column, weights, shares) for column in values.T])
+
+
+def column_statistics(
+    blocks: Iterator[tuple[NDArray[Any], Floats | None]],
+    numbers: Sequence[int],
+    sizes: dict[int, int],
+    n_rows: int,
+    *,
+    needs_quantiles: bool,
+) -> ColumnStatistics:
+    """Compute the statistics of all columns in one pass over blocks of rows.
+
+    Parameters
+    ----------
+    blocks : iterator of (rows, weights)
+        Rows as :meth:`TableColumns.read` returns them, ``(m, n_columns)``, and their weights > 0;
+        None for weights of 1.
+    numbers : sequence of int
+        Positions of the columns of numbers.
+    sizes : dict of int to int
+        Number of words of each column of categories, by its position.
+    n_rows : int
+        Number of rows of all blocks.
+    needs_quantiles : bool
+        Whether to keep rows for quantiles.
+
+    Returns
+    -------
+    ColumnStatistics
+        Statistics of the rows.
+    """
+    p = len(numbers)
+    every = len(numbers) == (len(numbers) + len(sizes))
+    mass, mean, spread = np.zeros(p), np.zeros(p), np.zeros(p)
+    largest, has_gaps = np.zeros(p), np.zeros(p, dtype=bool)
+    frequencies = [np.zeros(size + 1) for size in sizes.values()]
+    present = [np.zeros(size + 1) for size in sizes.values()]
+    kept: list[NDArray[Any]] = []
+    kept_weights: list[Floats] = []
+    step, start = max(1, -(-n_rows // _QUANTILE_ROWS)), 0
+    for rows, weights in blocks:
+        values = (rows if every else rows[:, numbers]).astype(np.float64, copy=False)
+        mass, mean, spread = _merge((mass, mean, spread), _moments(values, weights))
+        if p:
+            gaps = np.isnan(values)
+            has_gaps |= gaps.any(axis=0)
+            largest = np.fmax(largest, np.abs(np.where(gaps, 0.0, values)).max(axis=0))
+        for i, (position, size) in enumerate(sizes.items()):
+            codes = np.nan_to_num(rows[:, position], nan=size).astype(np.intp)
+            known = codes >= 0
+            seen = None if weights is None else weights[known]
+            frequencies[i] += np.bincount(codes[known], seen, minlength=size + 1)
+            present[i] += np.bincount(codes[known], minlength=size + 1)
+        if needs_quantiles:
+            chosen = slice(-start % step, None, step)
+            kept.append(values[chosen])
+            kept_weights.append(np.ones(len(values)) if weights is None else weights)
+            kept_weights[-1] = kept_weights[-1][chosen]
+        start += len(rows)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        scale = np.sqrt(spread / mass)
+    sample = (np.concatenate(kept), np.concatenate(kept_weights)) if needs_quantiles else None
+    has_values = mass > 0
+    mean = np.where(has_values, mean, np.nan)
+    return ColumnStatistics(
+        start, mean, scale, largest, has_gaps, has_values, frequencies, present, sample
+    )
+
+
+def _moments(values: Floats, weights: Floats | None) -> tuple[Floats, Floats, Floats]:
+    """Return the weight, the mean and the sum of squared deviations of each column."""
+    present = ~np.isnan(values)
+    filled = values if present.all() else np.where(present, values, 0.0)
+    w = np.ones(len(values)) if weights is None else weights
+    mass = w @ present
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = np.divide(w @ filled, mass, out=np.zeros(len(mass)), where=mass > 0)
+        deviations = filled - mean
+        if filled is not values:
+            deviations[~present] = 0.0
+        return mass, mean, w @ np.square(deviations)
+
+
+def _merge(
+    one: tuple[Floats, Floats, Floats], other: tuple[Floats, Floats, Floats]
+) -> tuple[Floats, Floats, Floats]:
+    """Combine the moments of two sets of rows.
+
+    References
+    ----------
+    .. [1] Chan, Golub and LeVeque (1983). "Algorithms for Computing the Sample Variance".
+           :doi:`10.1080/00031305.1983.10483115`
+    """
+    (mass, mean, spread), (more, mean_more, spread_more) = one, other
+    total = mass + more
+    if not mass.any():
+        return other
+    share = np.divide(more, total, out=np.zeros_like(total), where=total > 0)
+    step = mean_more - mean
+    with np.errstate(over="ignore", invalid="ignore"):
+        return total, mean + step * share, spread + spread_more + np.square(step) * mass * share
+
+
+def weighted_quantiles(
+    values: NDArray[Any], weights: Floats | None, shares: Sequence[float]
+) -> Floats:
+    """Return quantiles of weighted values, those of rows that are repeated as often as they weigh.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n,)
+        Numbers; NaN is left out.
+    weights : ndarray of shape (n,) or None
+        Weights > 0.
+    shares : sequence of float
+        Shares of the total weight, from 0 to 1.
+
+    Returns
+    -------
+    ndarray of shape (len(shares),)
+        The smallest value up to which at least this share of the weight lies, or, if exactly this
+        share does, the mean of this value and the next ("averaged inverted cdf"); NaN without any
+        value.
+
+    References
+    ----------
+    .. [1] Hyndman and Fan (1996). "Sample Quantiles in Statistical Packages".
+           :doi:`10.1080/00031305.1996.10473566`
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> weighted_quantiles(np.array([1.0, 2.0, 4.0]), np.array([1.0, 1.0, 2.0]), [0.25, 0.5])
+    array([1.5, 3. ])
+    """
+    present = ~np.isnan(values)
+    x = values[present].astype(np.float64)
+    w = np.ones(len(x)) if weights is None else weights[present]
+    if not len(x):
+        return np.full(len(shares), np.nan)
+    order = np.argsort(x, kind="stable")
+    x, below = x[order], np.cumsum(w[order])
+    below = below / below[-1]
+    wanted = np.asarray(shares, dtype=np.float64)
+    tolerance = 1e-10  # sums of weights are rounded
+    low = np.searchsorted(below, wanted - tolerance).clip(max=len(x) - 1)
+    high = np.searchsorted(below, wanted + tolerance, side="right").clip(max=len(x) - 1)
+    quantiles: Floats = (x[low] + x[high]) / 2
+    return quantiles
+
+
+def sparse_statistics(X: Any, weights: Floats | None) -> tuple[Floats, Floats]:
+    """Return the mean of each column, and the root mean square of its values that are not 0.
+
+    Parameters
+    ----------
+    X : CSR matrix of shape (n, n_columns)
+        Rows; NaN is left out.
+    weights : ndarray of shape (n,) or None
+        Weights > 0 of the rows.
+
+    Returns
+    -------
+    mean, size : ndarray of shape (n_columns,)
+        0 for columns of zeros.
+    """
+    n, p = X.shape
+    w = np.ones(n) if weights is None else weights
+    per_value = np.repeat(w, np.diff(X.indptr))
+    values = X.data.astype(np.float64)
+    gaps = np.isnan(values)
+
+    def total(x: Floats) -> Floats:
+        return np.bincount(X.indices, x, minlength=p)
+
+    present = np.where(gaps, 0.0, values)
+    mass = w.sum() - total(per_value * gaps)
+    mean = np.divide(total(per_value * present), mass, out=np.zeros(p), where=mass > 0)
+    largest = np.abs(present).max(initial=0.0) or 1.0  # squares of 1e200 are infinite
+    squares = total(per_value * np.square(present / largest))
+    filled = total(per_value * (present != 0))
+    size = largest * np.sqrt(np.divide(squares, filled, out=np.zeros(p), where=filled > 0))
+    return mean, size
