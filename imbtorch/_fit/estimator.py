@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
@@ -24,7 +23,7 @@ from imbtorch._fit.input_checks import check_integers
 from imbtorch._fit.parameters import NetParameters
 from imbtorch._fit.sources import ArraySource, ChunkSource, RowSource, StreamSource
 from imbtorch._fit.table import is_for_tables
-from imbtorch.features import FeatureEncoder, TableNet, get_features
+from imbtorch.features import FeatureEncoder, behind_encoder, get_features
 from imbtorch.losses import get_loss
 from imbtorch.modules import get_module
 from imbtorch.samplers import get_sampler
@@ -194,11 +193,7 @@ class BaseNetEstimator(
     @property
     def module_(self) -> nn.Module:
         """The trained module, on ``device_``; behind the encoder of a table, if there is one."""
-        net = self.net_
-        if net.encoder_ is None:
-            module: nn.Module = net.module_
-            return module
-        return TableNet(copy.deepcopy(net.encoder_).to(net.device), net.module_)
+        return behind_encoder(self.net_.encoder_, self.net_.module_)
 
     @property
     def features_(self) -> FeatureEncoder | None:

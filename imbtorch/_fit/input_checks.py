@@ -83,7 +83,7 @@ class InputMixin:
         """
         has_y = not (isinstance(y, str) and y == "no_validation")
         if isinstance(X, Dataset) and not has_y:
-            X = DatasetRows(X)
+            X = DatasetRows(X, allow_nan=self._columns is not None)
         if isinstance(X, Dataset):
             refuse_dataset(X, type(self).__name__)
         several = has_y and y is not None and has_several_columns(y)

@@ -16,8 +16,10 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
+from imbtorch._publish.onnx_columns import with_columns
 from imbtorch._safe_file import replacing
 from imbtorch._version import __version__
+from imbtorch.features import TableColumns, behind_encoder
 
 __all__ = ["ExportMixin", "MeanOf", "Served", "portable"]
 
@@ -31,7 +33,8 @@ class Served(nn.Module):
 
     def __init__(self, net: Any, finish: Link) -> None:
         super().__init__()
-        self.module, self.loss = net.module_, net.criterion_  # the link needs the loss's buffers
+        self.loss = net.criterion_  # the link needs its buffers
+        self.module = behind_encoder(net.encoder_, net.module_)
         self._read, self._finish = net.read, finish
 
     def forward(self, X: Tensor) -> Tensor:
@@ -69,6 +72,7 @@ class ExportMixin:
     _serving: Callable[[], nn.Module]  # builds a module from rows to the output ``_predicts``
     _predicts = "probabilities"
     _input_shape: tuple[int, ...]
+    _columns: TableColumns | None
 
     def to_onnx(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted model as an ONNX file, for runtimes without Python or torch.
@@ -97,9 +101,14 @@ class ExportMixin:
 
         Notes
         -----
-        The input is ``"X"``, float32 of shape ``(n, n_features, ...)`` with any n >= 1. It is
+        The input of a net that reads numbers only is ``"X"``, float32 of shape ``(n, n_features, ...)`` with any n >= 1. It is
         float32 even if the estimator computes in float64, because runtimes lack many operations in
-        float64. Probabilities are float32, predictions of a regressor float64.
+        float64; NaN is a missing value where the estimator accepts it. Probabilities are float32,
+        predictions of a regressor float64.
+
+        A net that reads a table with categories has one input per column, of shape ``(n, 1)`` and
+        the name of the column: float32 for numbers, text for categories that are text (``""`` is a
+        missing value), float32 for categories that are numbers.
 
         The metadata of the file have an entry ``"imbtorch"``: a JSON object with the ``version`` of
         this package, the name of the ``estimator``, the ``classes`` in the order of the columns,
@@ -135,7 +144,10 @@ class ExportMixin:
             )
         program = _exported(serving, torch.zeros(2, *self._input_shape), [self._predicts])
         program.model.metadata_props["imbtorch"] = json.dumps(self._described(), default=str)
-        content = program.model_proto.SerializeToString()
+        graph = program.model_proto
+        if self._columns is not None and self._columns.vocabulary:
+            graph = with_columns(graph, self._columns)
+        content = graph.SerializeToString()
         with replacing(path) as file:
             file.write(content)
 

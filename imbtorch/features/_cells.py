@@ -182,11 +182,12 @@ class _Values(Cells):
         if words and len(words) == len(types):
             return True
         wrong = [t.__name__ for t in types if not issubclass(t, Number | np.bool_)]
+        kinds = sorted(t.__name__ for t in types)
         if words:
             raise ValueError(
-                f"Column {self.name!r} holds text and other values ({', '.join(sorted(wrong))} and "
-                f"{', '.join(sorted(t.__name__ for t in types if t not in words))}). Make text of "
-                "all of them (astype(str)) if they are categories, or numbers (pandas.to_numeric)."
+                f"Column {self.name!r} holds text and other values ({' and '.join(kinds)}). Make text "
+                "of all of them (astype(str)) if they are categories, or numbers "
+                "(pandas.to_numeric)."
             )
         if wrong:
             raise TypeError(

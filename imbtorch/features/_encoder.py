@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -9,7 +11,7 @@ from torch import Tensor, nn
 
 from imbtorch.features._columns import TableColumns
 
-__all__ = ["TableEncoder", "TableNet"]
+__all__ = ["TableEncoder", "behind_encoder"]
 
 _LARGEST = 1e6  # bound of scaled numbers, so that float32 and the products of the net stay finite
 
@@ -47,6 +49,7 @@ class TableEncoder(nn.Module):
     fill: Tensor
     lookup: Tensor
     quantiles: Tensor
+    scores: Tensor
 
     def __init__(
         self,
@@ -75,7 +78,9 @@ class TableEncoder(nn.Module):
         together = np.concatenate(slots) if slots else np.zeros(0, dtype=np.intp)
         self.register_buffer("lookup", torch.from_numpy(together.astype(np.int64)))
         known = np.zeros((len(centre), 0)) if quantiles is None else quantiles
-        self.register_buffer("quantiles", torch.from_numpy(np.array(known, dtype=np.float64)))
+        self.register_buffer("quantiles", torch.from_numpy(np.nan_to_num(known)))
+        ranks = torch.linspace(0, 1, known.shape[1], dtype=torch.float64).clamp(1e-3, 1 - 1e-3)
+        self.register_buffer("scores", torch.special.ndtri(ranks))
 
     # -- sizes -----------------------------------------------------------------------------------
 
@@ -165,7 +170,7 @@ class TableEncoder(nn.Module):
         numbers = numbers.to(self.centre.dtype)
         gaps = torch.isnan(numbers)
         if self.quantiles.shape[1]:
-            scaled = self._normal_scores(numbers)
+            scaled = self._normal_scores(torch.where(gaps, self.centre, numbers))
         else:
             scaled = (numbers - self.centre) * self.factor
         scaled = scaled.clamp(-_LARGEST, _LARGEST)
@@ -184,8 +189,11 @@ class TableEncoder(nn.Module):
         width = torch.where(above > below, above - below, torch.ones_like(above))
         inside = ((numbers - below) / width).clamp(0, 1)
         # a value that occupies several quantiles gets the middle of its ranks
-        rank = torch.where(last > first, (first + 1 + last) / 2, first + inside) / (k - 1)
-        return torch.special.ndtri(rank.clamp(1e-3, 1 - 1e-3)) * (self.factor != 0)
+        rank = torch.where(last > first, (first + 1 + last) / 2, first + inside).clamp(0, k - 1)
+        low = rank.floor().clamp(max=k - 2)
+        at = low.to(torch.int64)
+        score, following = self.scores[at], self.scores[at + 1]
+        return (score + (rank - low) * (following - score)) * (self.factor != 0)
 
     def _slots(self, codes: Tensor) -> Tensor:
         """Return the slot of each category, ``(n, n_categories)``."""
@@ -222,22 +230,23 @@ class TableEncoder(nn.Module):
         return [here[0] for here in found[:-1]]
 
 
-class TableNet(nn.Module):
-    """An encoder and the module behind it, for rows as :meth:`TableColumns.read` makes them.
+def behind_encoder(encoder: TableEncoder | None, module: nn.Module) -> nn.Module:
+    """Put an encoder in front of the module that was trained on encoded rows.
 
     Parameters
     ----------
-    encoder : TableEncoder
-        Fitted encoder.
+    encoder : TableEncoder or None
+        Fitted encoder, which is copied; None for rows that are not encoded.
     module : torch.nn.Module
-        Module that was trained on encoded rows.
+        Trained module, whose layers are not copied.
+
+    Returns
+    -------
+    torch.nn.Module
+        ``module`` itself, or a ``torch.nn.Sequential`` that begins with the encoder.
     """
-
-    def __init__(self, encoder: TableEncoder, module: nn.Module) -> None:
-        super().__init__()
-        self.encoder, self.module = encoder, module
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the logits of rows, ``(n, n_columns) -> (n, n_outputs)``."""
-        outputs: Tensor = self.module(self.encoder(x))
-        return outputs
+    if encoder is None:
+        return module
+    device = next((p.device for p in module.parameters()), torch.device("cpu"))
+    layers = list(module) if type(module) is nn.Sequential else [module]
+    return nn.Sequential(copy.deepcopy(encoder).to(device), *layers).train(module.training)

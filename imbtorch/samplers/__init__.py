@@ -17,6 +17,7 @@ from imbtorch.samplers._imblearn import resample
 from imbtorch.samplers._mixing import Mixed, Mixup, Remix
 from imbtorch.samplers._repeat_factor import RepeatFactorSampler
 from imbtorch.samplers._subsets import BalancedSubsetSampler, BootstrapSampler
+from imbtorch.samplers._tables import SampledTable
 
 __all__ = [
     "BalancedSubsetSampler",
@@ -32,6 +33,7 @@ __all__ = [
     "ProgressiveSampler",
     "Remix",
     "RepeatFactorSampler",
+    "SampledTable",
     "SquareRootSampler",
     "UnderSampler",
     "all_samplers",

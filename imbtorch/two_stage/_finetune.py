@@ -165,6 +165,7 @@ def finetune_head(
             **_settings(result),
             **changed,
             "module": nn.Sequential(trained),
+            "features": None,
             "loss": loss,
             "class_weight": class_weight,
             "sampler": sampler,
@@ -249,7 +250,7 @@ def _check_classes(X: Any, y: Any, classes: NDArray[Any]) -> None:
 def _tapped(estimator: Any, layer: nn.Module, X: Any, *, outputs: bool) -> NDArray[Any]:
     """Compute the inputs of the head for each row, or its outputs, without autograd."""
     net = estimator.net_
-    features = as_features(X, net.dtype, torch.device(net.device), resident=False)
+    features = net.features_of(X)
     with Tap(layer) as tap:
 
         def read(logits: Tensor) -> Tensor:

@@ -77,7 +77,8 @@ def find_head(estimator: Any, name: str | None) -> Any:
         known = [key for key, layer in named.items() if key and _has_parameters(layer)]
         raise ValueError(f"The module has no layer {name!r}; it has {known}.")
     candidates = list(named) if name is None else [name]
-    x = torch.ones(2, *estimator._input_shape, dtype=estimator.net_.dtype)
+    dtype = torch.float64 if estimator.net_.encoder_ else estimator.net_.dtype
+    x = torch.ones(2, *estimator._input_shape, dtype=dtype)
     with ExitStack() as stack:
         taps = {key: stack.enter_context(Tap(named[key])) for key in candidates}
         output = without_graph(module.train(False), x.to(estimator.device_).clone)

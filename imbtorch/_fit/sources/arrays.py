@@ -14,6 +14,7 @@ import joblib
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import sparse
 
 from imbtorch._common.memo import Memo
 from imbtorch._common.sklearn_private import _safe_indexing
@@ -24,8 +25,9 @@ from imbtorch._fit.parameters import NetParameters
 from imbtorch._fit.sources.base import HasRows, RowSource, Scored, Seeds
 from imbtorch._fit.table import chosen_features, digest, encoded_rows, learned_encoder
 from imbtorch._tasks import Balance, ClassificationTask, RowWeights, Task, Values
+from imbtorch.features import TableEncoder
 from imbtorch.samplers import Plan as SamplerPlan
-from imbtorch.samplers import get_sampler, resample
+from imbtorch.samplers import SampledTable, get_sampler, resample
 from imbtorch.training.data.features import ChosenFeatures, as_features
 from imbtorch.training.data.mixing import Mixing
 from imbtorch.training.data.rows import ArrayRows, RowOrder, Rows, ShuffledOrder
@@ -318,14 +320,24 @@ class ArraySource(RowSource):
             seen = self.split.seen(plan, self.task, estimator.max_epochs)
         else:
             seed = seeds["resampling"]
-            self.trained = self.split.resampled(
-                self.sampler,
+            names = getattr(estimator, "feature_names_in_", None)
+            n_held_out = 0 if self.valid is None else len(self.valid)
+            split, table = self.split, None
+            if self.encoder is not None and not sparse.issparse(self.X):
+                table, names = SampledTable(self.encoder, sampler), None
+                sampler = table.sampler
+                read = table.rows(self.read_X[split.chosen])
+                split = TrainingSplit(read, split.targets[split.chosen], split._chosen_weights)
+            self.trained = split.resampled(
+                sampler,
                 self.task,
                 self.task.classes,
                 seed,
-                names=getattr(estimator, "feature_names_in_", None),
-                n_held_out=0 if self.valid is None else len(self.valid),
+                names=names,
+                n_held_out=n_held_out,
             )
+            if table is not None:
+                self.trained = replace(self.trained, X=table.encoded(self.trained.X))
             seen = self.trained.counts(self.task)
         return seen
 
@@ -351,6 +363,7 @@ class ArraySource(RowSource):
         features = self._once(as_features, (split.X, net.dtype, device))
         rows = ArrayRows(features, split.targets, weights.rows, net.dtype, device, weights.labels)
         if hasattr(self.sampler, "mix"):
+            _refuse_mixed_codes(self.sampler, self.encoder)
             counts = split.counts(self.task)
             rows.mixing = Mixing(self.sampler, counts, self._seeds["plan"])
         order: RowOrder = self._once(ShuffledOrder, (split.index, split.n_rows, seed, device))
@@ -392,6 +405,17 @@ def _distinct(y: NDArray[Any]) -> list[Any]:
     """Return the distinct labels."""
     labels: list[Any] = np.unique(y).tolist()
     return labels
+
+
+def _refuse_mixed_codes(sampler: Any, encoder: TableEncoder | None) -> None:
+    """Raise ValueError if a sampler would mix the codes of categories."""
+    if encoder is not None and encoder.embedded:
+        names = encoder.names()[-len(encoder.embedded) :]
+        raise ValueError(
+            f"sampler={sampler!r} mixes rows, but the columns {names} hold codes of categories, "
+            "which the net embeds. Use features=TableFeatures(embedding_size=None), which gives "
+            "each category a column of its own."
+        )
 
 
 def _hash(value: Any) -> str:

@@ -1,0 +1,85 @@
+"""Tables on their way through a sampler of imbalanced-learn, which may know categories."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import clone
+
+from imbtorch.features import TableEncoder
+
+__all__ = ["SampledTable"]
+
+
+class SampledTable:
+    """What a sampler gets of a table, and what becomes of the rows that it makes.
+
+    A sampler that knows categories, such as SMOTENC, gets one column of codes for each column of
+    categories. Any other gets the rows as the net does.
+
+    Parameters
+    ----------
+    encoder : TableEncoder
+        Encoder of the table.
+    sampler : object with fit_resample
+        Sampler of imbalanced-learn; it is cloned.
+
+    Attributes
+    ----------
+    sampler : object with fit_resample
+        Copy that knows which columns are categories.
+    """
+
+    def __init__(self, encoder: TableEncoder, sampler: Any) -> None:
+        self.encoder, self.sampler = encoder, clone(sampler)
+        params = sampler.get_params(deep=False)
+        self.knows_categories = bool({"categorical_features", "categorical_encoder"} & set(params))
+        if "categorical_features" in params:
+            self.sampler.set_params(categorical_features=self._categorical())
+
+    def _categorical(self) -> list[int]:
+        """Return the positions of the columns that only hold a few values."""
+        first = len(self.encoder.numbers)
+        return list(range(first, self.encoder.n_compact))
+
+    def rows(self, X: NDArray[Any]) -> NDArray[Any]:
+        """Return what the sampler gets.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n, n_columns)
+            Rows as :meth:`imbtorch.features.TableColumns.read` makes them.
+
+        Returns
+        -------
+        ndarray of shape (n, n_compact) or (n, n_encoded)
+            Scaled numbers without gaps, and codes or columns of zeros and ones.
+        """
+        rows = torch.from_numpy(np.array(X, dtype=np.float64))
+        encode = self.encoder.compact if self.knows_categories else self.encoder
+        made: NDArray[Any] = encode(rows).numpy()
+        return made
+
+    def encoded(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """Encode the rows that the sampler made, as the net needs them.
+
+        Raises
+        ------
+        ValueError
+            If the sampler has made numbers between the codes of categories.
+        """
+        if self.knows_categories:
+            return np.asarray(self.encoder.expand(torch.from_numpy(rows)))
+        codes = rows[:, rows.shape[1] - len(self.encoder.embedded) :]
+        if (codes != np.floor(codes)).any():
+            names = self.encoder.names()[len(self.encoder.names()) - codes.shape[1] :]
+            raise ValueError(
+                f"sampler {self.sampler!r} makes rows between others, but the columns {names} hold "
+                "codes of categories, between which there is nothing. Use SMOTENC("
+                "categorical_features='auto'), RandomOverSampler, or TableFeatures("
+                "embedding_size=None), which gives each category a column of its own."
+            )
+        return rows
