@@ -28,7 +28,6 @@ from imbtorch._tasks import ClassificationTask
 from imbtorch._tasks.unlabelled import prior_of_unlabelled
 from imbtorch.classifier import ImbalancedNetClassifier
 from imbtorch.samplers import BalancedSubsetSampler, BaseSampler, BootstrapSampler
-from imbtorch.training.data.features import as_features
 from imbtorch.training.stack import predict_chunks_stacked, train_stacked
 
 __all__ = ["BalancedNetEnsembleClassifier"]
@@ -160,7 +159,8 @@ class BalancedNetEnsembleClassifier(
         X : array-like or sparse matrix of shape (n_samples, n_features, ...)
             Finite features.
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
-            Labels; of several labels a row, 0 and 1, with ``subset="bootstrap"`` or ``"all"``.
+            Labels; of several labels a row, 0 and 1, with ``subset="bootstrap"`` or ``"all"``. NaN
+            is a label that is not known, see :meth:`ImbalancedNetClassifier.fit`.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Finite weights >= 0.
 
@@ -292,10 +292,8 @@ class BalancedNetEnsembleClassifier(
             If an output of a member is NaN or infinite; the message names the rows.
         """
         check_is_fitted(self)
-        given = X
-        X = self.estimators_[0]._check_X(X, reset=False)
         nets, links = [member.net_ for member in self.estimators_], self._links()
-        features = as_features(X, nets[0].dtype, torch.device(nets[0].device), resident=False)
+        features = self.estimators_[0]._features(X)
         chunks = [
             reduce(torch.stack([link(z) for link, z in zip(links, outputs, strict=True)]))
             for outputs in predict_chunks_stacked(nets, features)
@@ -303,7 +301,7 @@ class BalancedNetEnsembleClassifier(
         values = torch.cat(chunks).cpu().numpy()
         if not np.isfinite(values).all():
             for member in self.estimators_:  # each looks at its own outputs
-                member.predict_log_proba(given)
+                member.predict_log_proba(X)
         return np.asarray(values)
 
     def predict_log_proba(self, X: ArrayLike) -> NDArray[Any]:

@@ -175,7 +175,8 @@ def as_rows(
             "before the first row: fit(dataset, class_counts=imbtorch.weights.class_counts("
             "dataset)), which reads it once, or a dict of label -> number of rows."
         )
-    return DatasetStream(X, as_class_counts(class_counts), num_workers), None, None
+    counts = as_class_counts(class_counts, of_chunks=False)
+    return DatasetStream(X, counts, num_workers), None, None
 
 
 def refuse_imblearn(X: Any, sampler: Any) -> None:

@@ -18,7 +18,7 @@ from imbtorch._common.versions import VersionStampMixin
 from imbtorch._data.class_counts import ClassCounts
 from imbtorch._data.datasets_as_rows import DatasetStream, as_rows
 from imbtorch._fit.fit import PreparedFit, Stackable, prepare_fit
-from imbtorch._fit.input_checks import check_integers
+from imbtorch._fit.input_checks import check_rows
 from imbtorch._fit.parameters import NetParameters
 from imbtorch._fit.sources import ArraySource, ChunkSource, RowSource, StreamSource
 from imbtorch.losses import get_loss
@@ -219,14 +219,9 @@ class BaseNetEstimator(
             If an output is NaN or infinite. Validation rows are let through: the training itself
             looks for what diverges.
         """
-        net, features = self.net_, X
+        net = self.net_
         is_checked = not isinstance(X, ChosenFeatures)
-        if is_checked:
-            checked = self._check_X(X, reset=False)
-            if hasattr(X, "columns") or getattr(checked, "dtype", np.dtype(float)).kind in "iu":
-                check_integers(checked, X, str(net.dtype).removeprefix("torch."))
-            X = checked
-            features = as_features(X, net.dtype, torch.device(net.device), resident=False)
+        features = self._features(X) if is_checked else X
         dtype = np.float64 if net.dtype == torch.float64 else np.float32
         result = np.empty((len(features), net.n_outputs), dtype=dtype)
         start, is_finite = 0, True
@@ -238,6 +233,15 @@ class BaseNetEstimator(
         if is_checked and not is_finite:
             self._refuse_outputs(features, result)
         return result
+
+    def _features(self, X: Any) -> Features:
+        """Validate rows to predict, and return them as the module gets them."""
+        net, checked = self.net_, self._check_X(X, reset=False)
+        dtype = net.dtype_of(checked)
+        kind = getattr(checked, "dtype", np.dtype(float)).kind
+        if hasattr(X, "columns") or kind in "iu" or net.lookups:
+            check_rows(checked, X, net)
+        return as_features(checked, dtype, torch.device(net.device), resident=False)
 
     def _refuse_outputs(self, features: Features, linked: NDArray[Any]) -> None:
         """Raise ValueError if the module itself returned NaN or infinity.

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from imbtorch._common.memo import Memo
 from imbtorch._data.datasets_as_rows import DatasetRows, refuse_imblearn
 from imbtorch._data.target_scaling import read_values
-from imbtorch._fit.input_checks import check_integers, check_new_input, check_weights
+from imbtorch._fit.input_checks import check_new_input, check_rows, check_weights
 from imbtorch._fit.parameters import NetParameters
 from imbtorch._fit.sources.base import HasRows, RowSource, Scored, Seeds
 from imbtorch._tasks import Balance, ClassificationTask, RowWeights, Task, Values
@@ -251,8 +251,6 @@ class ArraySource(RowSource):
         else:
             self.X, self.y, learned = self._once(check_new_input, (type(estimator), X, y))
             estimator._note(learned)
-        if hasattr(X, "columns") or getattr(self.X, "dtype", np.dtype(float)).kind in "iu":
-            self._once(check_integers, (self.X, X, estimator.dtype))
         if self._given_weight is not None:
             self.sample_weight = self._once(check_weights, (self._given_weight, self.X))
         if has_classes:
@@ -327,7 +325,11 @@ class ArraySource(RowSource):
     ) -> tuple[Rows, RowOrder]:
         """Return the rows of the split, and their order in each epoch."""
         split, device = self.trained, torch.device(net.device)
-        features = self._once(as_features, (split.X, net.dtype, device))
+        dtype = net.input_dtype or net.dtype_of(self.X)
+        kind = getattr(self.X, "dtype", np.dtype(float)).kind
+        if hasattr(self.given[0], "columns") or kind in "iu" or net.lookups:
+            check_rows(self.X, self.given[0], net, self._once)
+        features = self._once(as_features, (split.X, dtype, device))
         rows = ArrayRows(features, split.targets, weights.rows, net.dtype, device, weights.labels)
         if hasattr(self.sampler, "mix"):
             counts = split.counts(self.task)
@@ -343,10 +345,11 @@ class ArraySource(RowSource):
             X = self.X[self.valid]  # a scorer of the user's own may look at it
         else:
             device = torch.device(net.device)
+            dtype = net.input_dtype or net.dtype
             if self.trained.X is self.X:
-                features = self._once(as_features, (self.X, net.dtype, device))
+                features = self._once(as_features, (self.X, dtype, device))
             else:
-                features = as_features(self.X, net.dtype, device, resident=False)
+                features = as_features(self.X, dtype, device, resident=False)
             X = ChosenFeatures(features, self.valid, device)
         weights = balance.validation_weights(self.sample_weight, self.valid)
         return Scored(X, self.y[self.valid], self.split.targets[self.valid], weights)
@@ -355,7 +358,8 @@ class ArraySource(RowSource):
         """Return the data as skorch's callbacks see them."""
         split = self.split
         device = torch.device(net.device)
-        return Validation(self.X, split.targets, split.index, self.valid, net.dtype, device)
+        parts = split.targets, split.index, self.valid
+        return Validation(self.X, *parts, net.dtype, device, net.input_dtype)
 
     def attributes(self) -> dict[str, Any]:
         """Return what a classifier remembers of its rows."""

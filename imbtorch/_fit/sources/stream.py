@@ -83,7 +83,8 @@ class StreamSource(RowSource):
     ) -> tuple[Rows, RowOrder]:
         """Return rows that come in the order of the Dataset."""
         device = torch.device(net.device)
-        rows = StreamRows(self.stream, self.task, weights, net.dtype, device)
+        dtype = net.dtype_of(self.X)
+        rows = StreamRows(self.stream, self.task, weights, net.dtype, device, dtype)
         return rows, StreamOrder(len(rows))
 
     def attributes(self) -> dict[str, Any]:
