@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 
 from imbtorch._common.sklearn_private import StrOptions, fit_context
 from imbtorch._data.class_counts import ClassCounts
+from imbtorch._data.targets import split_unknown
 from imbtorch._fit.estimator import BaseNetEstimator
 from imbtorch._fit.input_advice import explain_labels
 from imbtorch._fit.sources import ClassChunkSource
@@ -50,7 +51,9 @@ class ImbalancedNetClassifier(
         classes. ``"mlp"`` is :class:`imbtorch.MLP` with its defaults, so that
         ``module__hidden_sizes`` works. A builder has ``build(input_shape, n_outputs)``, a callable
         takes the same two arguments, a class is called with those of the two that its constructor
-        names. An instance is deep-copied.
+        names. An instance is deep-copied. Rows are floats of ``dtype``. A module whose first layer
+        is an embedding gets ``X`` of an integer type as int64; its attribute ``takes_integers``,
+        True or False, decides otherwise.
     features : {"auto", "table"}, TableFeatures or None, default="auto"
         What encodes the columns of a table: scales numbers, fills gaps, and encodes categories; see
         :class:`imbtorch.features.TableFeatures`. It is learned from the training rows and belongs
@@ -141,13 +144,14 @@ class ImbalancedNetClassifier(
     ----------------
     device : str or torch.device, default="auto"
         ``"auto"`` takes cuda, then mps, then cpu.
-    data_parallel : bool, default=False
+    data_parallel : bool or float >= 1, default=False
         Whether the processes that ``torchrun`` or ``accelerate launch`` has started train this net
         together (experimental). Each is given all of the data and computes ``batch_size`` rows of
         every batch, so that W of them train as one with a W times larger ``batch_size``; with
-        ``"auto"`` they divide the batches of one. See ``docs/scaling.md``.
+        ``"auto"`` they divide the batches of one. A number is how many seconds a process waits for
+        the others before it raises an error; True is 600. See ``docs/scaling.md``.
     dtype : {"float32", "float64"}, default="float32"
-        Dtype to compute in.
+        Dtype to compute in, and of the rows that the module gets unless it takes integers.
     num_workers : int, default=0
         Processes that read a torch Dataset while the net trains; 0 reads it in this one.
     callbacks : list of skorch callbacks or None, default=None
@@ -257,7 +261,7 @@ class ImbalancedNetClassifier(
         patience: int = 5,
         scoring: str | Callable[..., float] | None = None,
         device: str | torch.device = "auto",
-        data_parallel: bool = False,
+        data_parallel: bool | float = False,
         dtype: str = "float32",
         num_workers: int = 0,
         random_state: int | np.random.RandomState | None = None,
@@ -325,10 +329,11 @@ class ImbalancedNetClassifier(
             Finite features; more dimensions for sequences and images. CSR matrices are made dense
             batch by batch, memory maps are read so. Items of a Dataset are ``(X, y)`` or ``(X, y,
             sample_weight)``; one more pass over a map-style one collects targets and weights.
-        y : array-like of shape (n_samples,)
+        y : array-like of shape (n_samples,), or label matrix of shape (n_samples, n_labels)
             Labels of any type; None with a Dataset. Rows whose label is the ``ignore_index`` of the
             loss count for nothing. Losses for ordered classes use the order of an ordered
-            Categorical.
+            Categorical. In a matrix, dense or sparse, labels are 0 or 1, and NaN where a label is
+            not known: then this label of this row counts for nothing.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Finite weights >= 0. A weight of 2 is a row given twice, 0 a row left out.
         class_counts : ClassCounts, mapping or None, default=None
@@ -378,8 +383,8 @@ class ImbalancedNetClassifier(
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features, ...)
             Features.
-        y : array-like of shape (n_samples,)
-            Labels; a chunk may lack some of the classes.
+        y : array-like of shape (n_samples,), or label matrix of shape (n_samples, n_labels)
+            Labels; a chunk may lack some of the classes. See ``fit`` for labels that are not known.
         classes : array-like of shape (n_classes,) or None, default=None
             Every label that will ever come; required on the first call.
         sample_weight : array-like of shape (n_samples,) or None, default=None
@@ -406,6 +411,22 @@ class ImbalancedNetClassifier(
         chunk = ClassChunkSource(X, y, sample_weight, classes, class_counts, shuffle=shuffle)
         self._fit_chunk(chunk)
         return self
+
+    def _check_X(
+        self,
+        X: Any,
+        *,
+        reset: bool,
+        y: Any = "no_validation",
+        features: FeatureEncoder | None = None,
+    ) -> Any:
+        """Validate features and targets; NaN among several labels is a label that is not known."""
+        found = split_unknown(y) if getattr(y, "ndim", 2) == 2 else None
+        if found is None:
+            return super()._check_X(X, reset=reset, y=y, features=features)
+        labels, filled = found
+        X, _ = super()._check_X(X, reset=reset, y=filled, features=features)
+        return X, labels
 
     @staticmethod
     def _encode(y: Any, given: Any, rows: NDArray[Any] | None) -> tuple[Task, Any]:
@@ -440,7 +461,9 @@ class ImbalancedNetClassifier(
         )
 
     def _check_fit(self, source: Any, balance: Any, net: Net) -> None:
-        """Raise ValueError now, rather than at prediction, for an invalid target_prior."""
+        """Raise ValueError now, rather than later, for an invalid target_prior or scoring."""
+        if isinstance(self.scoring, str) and source.valid is not None and source.task.n_labels:
+            source.task.check_scoring(self.scoring, source.split.targets)
         if self.target_prior is None:
             return
         source.check_labels("target_prior", self.target_prior)

@@ -28,7 +28,6 @@ from imbtorch._tasks import ClassificationTask
 from imbtorch._tasks.unlabelled import prior_of_unlabelled
 from imbtorch.classifier import ImbalancedNetClassifier
 from imbtorch.samplers import BalancedSubsetSampler, BaseSampler, BootstrapSampler
-from imbtorch.training.net import Net
 from imbtorch.training.prediction import predict_chunks
 from imbtorch.training.stack import predict_chunks_stacked, train_stacked
 
@@ -161,7 +160,8 @@ class BalancedNetEnsembleClassifier(
         X : array-like or sparse matrix of shape (n_samples, n_features, ...)
             Finite features.
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
-            Labels; of several labels a row, 0 and 1, with ``subset="bootstrap"`` or ``"all"``.
+            Labels; of several labels a row, 0 and 1, with ``subset="bootstrap"`` or ``"all"``. NaN
+            is a label that is not known, see :meth:`ImbalancedNetClassifier.fit`.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Finite weights >= 0.
 
@@ -294,13 +294,12 @@ class BalancedNetEnsembleClassifier(
             If an output of a member is NaN or infinite; the message names the rows.
         """
         check_is_fitted(self)
-        given = X
-        X = self.estimators_[0]._check_X(X, reset=False)
         nets, links = [member.net_ for member in self.estimators_], self._links()
-        if all(net.encoder_ is nets[0].encoder_ for net in nets):
-            every = predict_chunks_stacked(nets, nets[0].features_of(X))
+        first, nets = self.estimators_[0], [member.net_ for member in self.estimators_]
+        if all(net.encoder_ is first.net_.encoder_ for net in nets):
+            every = predict_chunks_stacked(nets, first._features(X))
         else:  # members with early stopping have learned from other rows how to encode a table
-            every = zip(*(_outputs(net, X) for net in nets), strict=True)
+            every = zip(*(_outputs(member, X) for member in self.estimators_), strict=True)
         chunks = [
             reduce(torch.stack([link(z) for link, z in zip(links, outputs, strict=True)]))
             for outputs in every
@@ -308,7 +307,7 @@ class BalancedNetEnsembleClassifier(
         values = torch.cat(chunks).cpu().numpy()
         if not np.isfinite(values).all():
             for member in self.estimators_:  # each looks at its own outputs
-                member.predict_log_proba(given)
+                member.predict_log_proba(X)
         return np.asarray(values)
 
     def predict_log_proba(self, X: ArrayLike) -> NDArray[Any]:
@@ -453,8 +452,8 @@ class BalancedNetEnsembleClassifier(
         return tags
 
 
-def _outputs(net: Net, X: Any) -> Iterator[Tensor]:
-    return predict_chunks(net, net.features_of(X), lambda outputs: outputs)
+def _outputs(member: ImbalancedNetClassifier, X: Any) -> Iterator[Tensor]:
+    return predict_chunks(member.net_, member._features(X), lambda outputs: outputs)
 
 
 def _log_mean(log_values: Tensor) -> Tensor:

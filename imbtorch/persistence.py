@@ -40,7 +40,7 @@ def load(
         Name of the file.
     module : str, builder, callable, torch.nn.Module class or instance, optional
         The module that the estimator was given, if it is your own: the file holds only its
-        weights. An instance is copied.
+        parameters, buffers and extra state. An instance is copied.
     device : str or torch.device, default="cpu"
         Device of the loaded net, independent of the device that it was trained on. ``"auto"``
         chooses the first available one of cuda, mps and cpu.
@@ -60,13 +60,15 @@ def load(
     OSError
         If the file cannot be opened, or no file can have this name.
     ValueError
-        If ``module`` is missing or does not fit the weights, or the device is not available.
+        If ``module`` is missing or does not fit the weights, buffers or extra state in the file,
+        or the device is not available.
 
     Warns
     -----
     UserWarning
         If the file was written with another major or minor version of imbtorch, torch,
-        scikit-learn, numpy or skorch.
+        scikit-learn, numpy or skorch, or by a version that did not save buffers with
+        ``persistent=False`` and the module has such buffers.
 
     See Also
     --------
@@ -102,6 +104,15 @@ def load(
         restorer = Restorer(document, file.layout, _ESTIMATORS, module, place)
         tensors = file.tensors(into=restorer.into())
     estimator = restorer.restore(tensors)
+    if restorer.lacking:
+        warnings.warn(
+            f"{os.fspath(path)!r} lacks the buffers {', '.join(restorer.lacking[:5])}, which are "
+            "registered with persistent=False: the version of imbtorch that wrote it did not save "
+            "them. They have the values of a new module. If the training changed them, "
+            "predictions differ; save the fitted estimator again with this version.",
+            UserWarning,
+            stacklevel=2,
+        )
     changed = changed_versions(made_with)
     if changed:
         warnings.warn(

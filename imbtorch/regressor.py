@@ -113,13 +113,15 @@ class ImbalancedNetRegressor(
     ----------------
     device : str or torch.device, default="auto"
         ``"auto"`` takes cuda, then mps, then cpu.
-    data_parallel : bool, default=False
+    data_parallel : bool or float >= 1, default=False
         Whether the processes that ``torchrun`` or ``accelerate launch`` has started train this net
         together (experimental). Each is given all of the data and computes ``batch_size`` rows of
         every batch, so that W of them train as one with a W times larger ``batch_size``; with
-        ``"auto"`` they divide the batches of one. See ``docs/scaling.md``.
+        ``"auto"`` they divide the batches of one. A number is how many seconds a process waits for
+        the others before it raises an error; True is 600. See ``docs/scaling.md``.
     dtype : {"float32", "float64"}, default="float32"
-        Type to compute in. Predictions are always of type float64.
+        Dtype to compute in, and of the rows that the module gets unless it takes integers.
+        Predictions are always float64.
     num_workers : int, default=0
         Processes that read a torch Dataset while the net trains; 0 reads it in this one.
     callbacks : list of skorch callbacks or None, default=None
@@ -224,7 +226,7 @@ class ImbalancedNetRegressor(
         patience: int = 5,
         scoring: str | Callable[..., float] | None = None,
         device: str | torch.device = "auto",
-        data_parallel: bool = False,
+        data_parallel: bool | float = False,
         dtype: str = "float32",
         num_workers: int = 0,
         random_state: int | np.random.RandomState | None = None,

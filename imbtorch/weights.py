@@ -196,7 +196,7 @@ def class_weight_from_counts(
     >>> class_weight_from_counts(class_counts(["no", "no", "no", "yes"]))
     {'no': 0.66..., 'yes': 2.0}
     """
-    counted = as_class_counts(counts)
+    counted = as_class_counts(counts, of_chunks=False)
     if not counted:
         raise ValueError(
             "The counts are empty: class_counts was given data with no row. Give it the data set."
@@ -295,7 +295,9 @@ def label_weights(class_weight: Any, counts: ArrayLike) -> Floats:
         of absence and presence; the index of a pandas Series holds the numbers of the labels. A
         callable receives the counts and returns an array.
     counts : array-like of shape (n_labels, 2)
-        Number of rows, or total ``sample_weight``, without and with each label.
+        Number of rows, or total ``sample_weight``, without and with each label. Rows in which a
+        label is not known count in neither. A label without any row has equal weights, if a
+        strategy is named.
 
     Returns
     -------
@@ -330,7 +332,12 @@ def label_weights(class_weight: Any, counts: ArrayLike) -> Floats:
         )
     if isinstance(each[0], str | Mapping):
         return np.stack(
-            [class_weights(one, row, [0, 1]) for one, row in zip(each, counts, strict=True)]
+            [
+                np.ones(2)
+                if isinstance(one, str) and not row.any()
+                else class_weights(one, row, [0, 1])
+                for one, row in zip(each, counts, strict=True)
+            ]
         )
     weights = np.asarray(given, dtype=np.float64)
     if weights.ndim == 1:

@@ -2,11 +2,15 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from tests.limits import END_SECONDS
+
+ROOT = Path(__file__).resolve().parents[1]  # so that scripts can import tests
 SERVER = """
 import json, os, sys, traceback
 import scipy.sparse, sklearn.metrics, imbtorch
@@ -37,14 +41,18 @@ class Forks:
 
     def __enter__(self):
         self.server = subprocess.Popen(
-            [sys.executable, "-c", SERVER], env={**os.environ, "OMP_NUM_THREADS": "1"},
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            [sys.executable, "-c", SERVER], cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
         return self
 
     def __exit__(self, *error):
         self.server.stdin.close()  # which ends its loop
-        self.server.wait(60)
+        try:
+            self.server.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:  # a script hangs: end it, and whatever it started
+            os.killpg(self.server.pid, signal.SIGKILL)
+            self.server.wait(END_SECONDS)
         self.server.stdout.close()
 
     def run(self, script):

@@ -9,6 +9,7 @@ starts with ``file:line``. The fake sources at the end show that every rule bite
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -58,8 +59,14 @@ def unit_of(path):
     return path.split("/")[0] + "/" if "/" in path else path
 
 
+@cache  # all rules read the same files
+def parsed(source):
+    return ast.parse(source)
+
+
+@cache
 def imports_of(source):
-    """Yield ``(line, module, name or None, level, runs_on_import)`` for each imported name."""
+    """List ``(line, module, name or None, level, runs_on_import)`` of each imported name."""
 
     def visit(node, runs_on_import):
         if isinstance(node, ast.Import):
@@ -78,7 +85,7 @@ def imports_of(source):
             for child in ast.iter_child_nodes(node):
                 yield from visit(child, runs_on_import and not is_function)
 
-    yield from visit(ast.parse(source), True)
+    return list(visit(parsed(source), True))
 
 
 def statement(module, name, level=0):
@@ -200,7 +207,7 @@ def explicit_signatures(sources):
 
     found = []
     for path, source in sources.items():
-        for function in public_functions(ast.parse(source), unit_of(path) == "training/"):
+        for function in public_functions(parsed(source), unit_of(path) == "training/"):
             for stars, arg in (("*", function.args.vararg), ("**", function.args.kwarg)):
                 if arg is not None and function.name not in PRESCRIBED:
                     where = f"{path}:{function.lineno}: {function.name}({stars}{arg.arg})"
@@ -213,7 +220,7 @@ def short_files(sources):
     for path, source in sources.items():
         in_docstrings = sum(
             node.body[0].end_lineno - node.body[0].lineno + 1
-            for node in ast.walk(ast.parse(source))
+            for node in ast.walk(parsed(source))
             if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
             and ast.get_docstring(node, clean=False) is not None
         )
@@ -230,7 +237,7 @@ def no_comparison_of_tasks(sources):
         f"{path}:{node.lineno}: {ast.unparse(node)}: ask the task instead of comparing its name"
         for path, source in sources.items()
         if unit_of(path) != "_tasks/"
-        for node in ast.walk(ast.parse(source))
+        for node in ast.walk(parsed(source))
         if isinstance(node, ast.Compare)
         and any(
             isinstance(constant, ast.Constant) and constant.value in TASK_NAMES
@@ -245,7 +252,7 @@ def no_attributes_of_somebody_else(sources):
     return [
         f"{path}:{line.lineno}: {ast.unparse(line)}: say what it is, or do without"
         for path, source in sources.items()
-        for node in ast.walk(ast.parse(source))
+        for node in ast.walk(parsed(source))
         if isinstance(node, ast.ClassDef) and not node.decorator_list  # no dataclass
         for line in node.body
         if isinstance(line, ast.AnnAssign) and line.value is None
@@ -259,7 +266,7 @@ def no_estimator_in_the_engine(sources):
         f"{path}:{node.lineno}: {node.name}(estimator): give it a NetSpec or a Recipe"
         for path, source in sources.items()
         if unit_of(path) == "training/"
-        for node in ast.walk(ast.parse(source))
+        for node in ast.walk(parsed(source))
         if isinstance(node, ast.FunctionDef)
         and any(arg.arg == "estimator" for arg in (*node.args.args, *node.args.kwonlyargs))
     ]

@@ -265,7 +265,7 @@ def test_counts_that_do_not_fit_leave_the_object_unfitted(counts, message):
 @pytest.mark.slow
 def test_a_thousand_chunks_take_the_memory_and_the_time_of_one(forks):
     code = """
-        import time
+        import copy, time
         import numpy as np
         from imbtorch import MLP, ImbalancedNetClassifier
 
@@ -273,18 +273,25 @@ def test_a_thousand_chunks_take_the_memory_and_the_time_of_one(forks):
             words = open("/proc/self/status").read().split()
             return int(words[words.index("VmRSS:") + 1]) / 1024
 
-        rng = np.random.default_rng(0)
-        clf = ImbalancedNetClassifier(MLP((16,)), batch_size=64, class_weight="balanced",
-                                      loss="cross_entropy", random_state=0)
-        seconds, memory = [], []
-        for _ in range(1100):
+        def seconds(clf):
             X = rng.normal(size=(64, 5)).astype(np.float32)
             y = (X[:, 0] > 1).astype(int)
             start = time.process_time()
             clf.partial_fit(X, y, class_counts={0: 840, 1: 160})
-            seconds.append(time.process_time() - start)
-            memory.append(occupied())
-        print(memory[-1] - memory[99], np.median(seconds[-200:]) / np.median(seconds[100:300]))
+            return time.process_time() - start
+
+        rng = np.random.default_rng(0)
+        clf = ImbalancedNetClassifier(MLP((16,)), batch_size=64, class_weight="balanced",
+                                      loss="cross_entropy", random_state=0)
+        for _ in range(100):
+            seconds(clf)
+        young, before = copy.deepcopy(clf), occupied()
+        for _ in range(900):
+            seconds(clf)
+        grown = occupied() - before
+        # in turn, so that both meet the same load of the machine
+        pairs = np.array([(seconds(young), seconds(clf)) for _ in range(100)])
+        print(grown, np.divide(*np.median(pairs, axis=0)[::-1]))
     """
     megabytes, ratio = map(float, forks.run(textwrap.dedent(code)).split())
     assert megabytes < 20

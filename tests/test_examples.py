@@ -15,6 +15,8 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 
+from tests.limits import PROCESS_SECONDS
+
 ROOT = Path(__file__).resolve().parents[1]
 QUICK = ("--rounds", 1, "--rows")
 GALLERY = {  # what each script prints, among other things
@@ -29,13 +31,20 @@ GALLERY = {  # what each script prints, among other things
     "plot_three_tasks.py": ["huber", "balanced_softmax", "to the bit: True"],
 }
 
+RUN_SCRIPT = """
+import os, runpy, sys
+sys.argv = {command}
+sys.path.insert(0, os.path.dirname(sys.argv[0]))
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
 
 def run_alone(script, *arguments, cwd):
     """Run a script in a process of its own, which takes seconds to import torch."""
     env = dict(os.environ, OMP_NUM_THREADS="1", MPLBACKEND="Agg")
     done = subprocess.run(
         [sys.executable, str(ROOT / script), *map(str, arguments)],
-        env=env, cwd=cwd, capture_output=True, text=True, timeout=240,
+        env=env, cwd=cwd, capture_output=True, text=True, timeout=PROCESS_SECONDS,
     )  # fmt: skip
     return done.returncode, done.stdout, done.stderr
 
@@ -63,6 +72,18 @@ def run(monkeypatch, capsys, tmp_path):
         yield run_here
     plt.close("all")
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def forked_processes(monkeypatch, forks):
+    """Fork what benchmarks measure in a fresh process, which need not import torch again."""
+
+    def fork(script, *arguments):
+        printed = forks.run(RUN_SCRIPT.format(command=[script, *arguments]))
+        return json.loads(printed.splitlines()[-1])
+
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    monkeypatch.setattr("common.in_fresh_process", fork)
 
 
 @pytest.mark.slow
@@ -163,6 +184,7 @@ def test_search_with_optuna_prints_the_best_parameters(tmp_path, run):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked_processes")
 @pytest.mark.parametrize(
     ("script", "arguments"),
     [
@@ -178,9 +200,8 @@ def test_benchmark_prints_ratios(tmp_path, script, arguments, run):
 
 
 @pytest.mark.slow
-def test_data_parallel_example_runs_alone(tmp_path):
-    arguments = ("--epochs", 1, "--rows", 2000)
-    code, output, errors = run_alone("examples/data_parallel.py", *arguments, cwd=tmp_path)
+def test_data_parallel_example_runs_alone(run):
+    code, output, errors = run("examples/data_parallel.py", "--epochs", 1, "--rows", 2000)
     assert code == 0, errors
     assert "1 epochs by 1 process(es)" in output
 
@@ -188,8 +209,7 @@ def test_data_parallel_example_runs_alone(tmp_path):
 @pytest.mark.slow
 def test_parquet_file_is_trained_on_both_ways(tmp_path, run):
     pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
-    arguments = ("--epochs", 1, "--workers", 2)
-    code, output, errors = run_alone("examples/parquet_stream.py", *arguments, cwd=tmp_path)
+    code, output, errors = run("examples/parquet_stream.py", "--epochs", 1, "--workers", 2)
     assert code == 0, errors
     assert "fraud 589, genuine 19411" in output
     assert output.count("average precision") == 2
@@ -204,9 +224,9 @@ def test_parquet_file_is_trained_on_both_ways(tmp_path, run):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
-def test_benchmark_of_a_disk_measures_memory(tmp_path):
+def test_benchmark_of_a_disk_measures_memory(tmp_path, run):
     arguments = ("--rows", 20_000, "--dtype", "float64", "--folder", tmp_path, "--json", "o.json")
-    code, output, errors = run_alone("benchmarks/bench_disk.py", *arguments, cwd=tmp_path)
+    code, output, errors = run("benchmarks/bench_disk.py", *arguments)
     assert code == 0, errors
     assert "anonymous memory" in output
     found = json.loads((tmp_path / "o.json").read_text())
@@ -215,6 +235,7 @@ def test_benchmark_of_a_disk_measures_memory(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked_processes")
 def test_benchmarks_of_losses_and_labels_run(tmp_path, run):
     code, output, errors = run(
         "benchmarks/bench_losses.py",

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.limits import PROCESS_SECONDS
+
 ROOT = Path(__file__).resolve().parents[1]
 BLOCKED = """
 import socket
@@ -44,7 +46,7 @@ def test_no_connection_is_tried(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", BLOCKED, str(tmp_path)],
         cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"},
-        timeout=120, capture_output=True, text=True,
+        timeout=PROCESS_SECONDS, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.split() == ["1"]  # the trap's own

@@ -2,8 +2,6 @@
 
 import gc
 import pickle
-import subprocess
-import sys
 from contextlib import suppress
 
 import cloudpickle
@@ -137,27 +135,24 @@ def test_names_do_not_wait_for_the_garbage_collector():
 
 
 WORKER = """
-import pickle, sys
+import pickle
 from imbtorch.losses import FocalLoss, as_loss
-for _ in range(2):
-    loss = pickle.load(sys.stdin.buffer)
+for payload in payloads:
+    loss = pickle.loads(payload)
 assert as_loss(loss).name == "toy" and isinstance(loss, FocalLoss), loss
 print(as_loss(type(loss)).gamma)
 """
 
 
-def test_cloudpickle_rebuilds_a_class_in_a_worker():
+@pytest.mark.slow
+def test_cloudpickle_rebuilds_a_class_in_a_worker(forks):
     """Also after the cell that defines it was run again."""
-    payload = b""
+    payloads = []
     for gamma in (3.0, 4.0):
         namespace = {"__name__": "__main__", "FocalLoss": FocalLoss}
         exec("class Toy(FocalLoss):\n    name = 'toy'", namespace)
-        payload += cloudpickle.dumps(namespace["Toy"](gamma=gamma), pickle.HIGHEST_PROTOCOL)
-    done = subprocess.run(
-        [sys.executable, "-c", WORKER], input=payload, capture_output=True, timeout=120
-    )
-    assert done.returncode == 0, done.stderr.decode()
-    assert float(done.stdout) == FocalLoss().gamma
+        payloads.append(cloudpickle.dumps(namespace["Toy"](gamma=gamma), pickle.HIGHEST_PROTOCOL))
+    assert float(forks.run(f"payloads = {payloads}\n{WORKER}")) == FocalLoss().gamma
 
 
 # -- the registries themselves ---------------------------------------------------------------------

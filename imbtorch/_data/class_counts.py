@@ -12,6 +12,13 @@ from scipy import sparse
 from torch.utils.data import Dataset
 
 from imbtorch._data.dataset_items import chunks_of, to_array
+from imbtorch._data.targets import (
+    absent_masses,
+    encode_label_matrix,
+    present_labels,
+    split_unknown,
+    unknown_labels,
+)
 from imbtorch.priors._resolve import by_label
 
 __all__ = ["ClassCounts", "as_class_counts", "class_counts"]
@@ -37,6 +44,8 @@ class ClassCounts(Mapping[Any, float]):
         Number of all rows, or their total ``sample_weight``.
     multilabel : bool
         Whether a row may have several labels, which are numbered from 0.
+    unknown : dict or None
+        Count of the rows in which each label is not known; None if all labels are known.
 
     Examples
     --------
@@ -50,6 +59,7 @@ class ClassCounts(Mapping[Any, float]):
     n_rows: int = 0
     total: float = 0.0
     multilabel: bool = False
+    unknown: Mapping[Any, float] | None = None
 
     def __getitem__(self, label: Any) -> float:
         """Return the count of a label."""
@@ -70,21 +80,24 @@ class ClassCounts(Mapping[Any, float]):
         if not self.masses or not other.masses:  # counts of no data fit data with any labels
             one = other if other.masses else self
             return ClassCounts(
-                one.masses, self.n_rows + other.n_rows, self.total + other.total, one.multilabel
+                one.masses,
+                self.n_rows + other.n_rows,
+                self.total + other.total,
+                one.multilabel,
+                one.unknown,
             )
         if self.multilabel != other.multilabel or (self.multilabel and set(self) != set(other)):
             raise ValueError(
                 f"Cannot add counts of {_described(self)} and of {_described(other)}: both parts "
                 "of the data must have the same kind of targets."
             )
-        masses = dict(self.masses)
-        for label, mass in other.masses.items():
-            masses[label] = masses.get(label, 0.0) + mass
+        unknown = [counts.unknown for counts in (self, other) if counts.unknown is not None]
         return ClassCounts(
-            _in_order(masses),
+            _in_order(_sum(self.masses, other.masses)),
             self.n_rows + other.n_rows,
             self.total + other.total,
             self.multilabel,
+            _in_order(_sum(*unknown)) if unknown else None,
         )
 
     def __radd__(self, other: object) -> ClassCounts:
@@ -100,7 +113,12 @@ class ClassCounts(Mapping[Any, float]):
     def counts(self) -> Floats:
         """Counts in the order of ``classes``; for several labels a row, without and with each."""
         masses = np.array(list(self.masses.values()), dtype=np.float64)
-        return np.stack([self.total - masses, masses], axis=1) if self.multilabel else masses
+        if not self.multilabel:
+            return masses
+        if self.unknown is None:
+            return np.stack([self.total - masses, masses], axis=1)
+        unknown = np.array([self.unknown[label] for label in self.masses], dtype=np.float64)
+        return np.stack([absent_masses(self.total, masses, unknown), masses], axis=1)
 
 
 def class_counts(y: Any, sample_weight: ArrayLike | None = None) -> ClassCounts:
@@ -110,9 +128,10 @@ def class_counts(y: Any, sample_weight: ArrayLike | None = None) -> ClassCounts:
     ----------
     y : array-like, torch Dataset, or iterable of chunks
         Either an array of labels of any type that can be sorted, ``(n,)``, or a matrix of labels 0
-        and 1, ``(n, l)``, dense or sparse; or a Dataset of items ``(X, y)`` or ``(X, y,
-        sample_weight)``, which is read once; or an iterable of chunks, such as a generator or a
-        ``DataLoader``, where a chunk is an array of labels or a tuple of arrays like an item.
+        and 1, ``(n, l)``, dense or sparse, with NaN where a label is not known; or a Dataset of
+        items ``(X, y)`` or ``(X, y, sample_weight)``, which is read once; or an iterable of chunks,
+        such as a generator or a ``DataLoader``, where a chunk is an array of labels or a tuple of
+        arrays like an item.
     sample_weight : array-like of shape (n,) or None, default=None
         Finite weights >= 0 of the rows, if ``y`` is an array.
 
@@ -152,7 +171,15 @@ def class_counts(y: Any, sample_weight: ArrayLike | None = None) -> ClassCounts:
     return total
 
 
-def as_class_counts(counts: Any) -> ClassCounts:
+def _sum(*parts: Mapping[Any, float]) -> dict[Any, float]:
+    sums: dict[Any, float] = {}
+    for part in parts:
+        for label, mass in part.items():
+            sums[label] = sums.get(label, 0.0) + mass
+    return sums
+
+
+def as_class_counts(counts: Any, *, of_chunks: bool = True) -> ClassCounts:
     """Convert the ``class_counts`` that a user gives.
 
     Parameters
@@ -160,13 +187,22 @@ def as_class_counts(counts: Any) -> ClassCounts:
     counts : ClassCounts, mapping or Series
         Counts of the classes; in a plain mapping from labels to counts every row has weight 1. A
         pandas Series, such as ``y.value_counts()``, is read by its index.
+    of_chunks : bool, default=True
+        Whether they are the counts of the chunks of ``partial_fit``.
 
     Raises
     ------
     ValueError
-        If ``counts`` is something else, or a plain mapping whose values are not whole numbers >= 0.
+        If ``counts`` is something else, or a plain mapping whose values are not whole numbers >= 0;
+        or if they count labels that are not known, for ``partial_fit``.
     """
     if isinstance(counts, ClassCounts):
+        if of_chunks and counts.unknown is not None:
+            raise ValueError(
+                "class_counts count labels that are not known, which partial_fit cannot take. "
+                "Leave class_counts out, and give the weights that follow from them: class_weight="
+                "imbtorch.weights.class_weight_from_counts(class_counts, 'balanced')."
+            )
         return counts
     counts = by_label(counts)
     if not isinstance(counts, Mapping):
@@ -194,6 +230,9 @@ def _is_target(y: Any) -> bool:
 
 def _of_array(y: Any, sample_weight: Any) -> ClassCounts:
     labels: Any = y if sparse.issparse(y) else to_array(y)
+    if labels.ndim == 2 and labels.dtype.kind not in "biu":
+        found = split_unknown(y)
+        labels = labels if found is None else found[0]
     n = labels.shape[0]
     weights = None if sample_weight is None else to_array(sample_weight).astype(np.float64).ravel()
     if weights is not None:
@@ -218,11 +257,20 @@ def _of_array(y: Any, sample_weight: Any) -> ClassCounts:
 
 def _of_labels(labels: Any, weights: Floats | None, n_rows: int) -> ClassCounts:
     values = labels.data if sparse.issparse(labels) else labels
-    if not np.isin(values, (0, 1)).all():
-        raise ValueError("y has several columns, so it must be a matrix of labels, 0 or 1.")
     masses = np.ones(labels.shape[0]) if weights is None else weights
-    present = np.asarray(labels.T @ masses, dtype=np.float64).ravel()
-    return ClassCounts(dict(enumerate(present.tolist())), n_rows, float(masses.sum()), True)
+    unknown = None
+    if not np.isin(values, (0, 1)).all():
+        encoded = encode_label_matrix(labels)
+        unknown = _column_sums(unknown_labels(encoded), masses)
+        labels = present_labels(encoded)
+    present = _column_sums(labels, masses)
+    return ClassCounts(present, n_rows, float(masses.sum()), True, unknown)
+
+
+def _column_sums(matrix: Any, masses: Floats) -> dict[Any, float]:
+    """Add up the weights of the rows that are 1 in each column."""
+    sums = np.asarray(matrix.T @ masses, dtype=np.float64).ravel()
+    return dict(enumerate(sums.tolist()))
 
 
 def _in_order(masses: dict[Any, float]) -> dict[Any, float]:

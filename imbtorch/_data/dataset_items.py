@@ -69,9 +69,10 @@ def collate_features(items: Sequence[Any], *, allow_nan: bool = False) -> Tensor
             "Features of the Dataset's items must have at least one dimension; got single numbers. "
             "Return x.reshape(1) instead of x."
         )
-    if x.is_floating_point() and not torch.isfinite(x.sum()):
-        if torch.isinf(x).any() or not (allow_nan or torch.isfinite(x).all()):
-            raise ValueError("X contains NaN or infinity, in an item of the Dataset.")
+    if not x.is_floating_point() or torch.isfinite(x.sum()):
+        return x
+    if torch.isinf(x).any() or not (allow_nan or torch.isfinite(x).all()):
+        raise ValueError("X contains NaN or infinity, in an item of the Dataset.")
     return x
 
 

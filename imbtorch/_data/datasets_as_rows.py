@@ -204,7 +204,8 @@ def as_rows(
             "before the first row: fit(dataset, class_counts=imbtorch.weights.class_counts("
             "dataset)), which reads it once, or a dict of label -> number of rows."
         )
-    counts, n_first = as_class_counts(class_counts), _FIRST if allow_nan else 2
+    counts = as_class_counts(class_counts, of_chunks=False)
+    n_first = _FIRST if allow_nan else 2
     stream = DatasetStream(X, counts, num_workers, n_first=n_first, allow_nan=allow_nan)
     return stream, None, None
 

@@ -10,14 +10,20 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 __all__ = [
+    "absent_masses",
     "class_ranks",
     "encode_label_matrix",
+    "has_unknown",
+    "present_labels",
     "random_holdout",
     "rarest_label",
+    "split_unknown",
     "stratified_holdout",
+    "unknown_labels",
 ]
 
 Codes = NDArray[np.integer[Any]]
+Floats = NDArray[np.float64]
 
 
 def encode_label_matrix(y: Any) -> Any:
@@ -26,29 +32,134 @@ def encode_label_matrix(y: Any) -> Any:
     Parameters
     ----------
     y : ndarray or sparse matrix of shape (n, n_labels)
-        Zeros and ones.
+        Zeros and ones, and NaN where a label is not known.
 
     Returns
     -------
-    csr_array of uint8, shape (n, n_labels)
-        The matrix, which stores the ones but not the zeros.
+    csr_array of uint8 or int8, shape (n, n_labels)
+        The matrix, which stores the ones but not the zeros. Only if a label is not known, the type
+        is int8, and -1 is stored for it.
 
     Raises
     ------
     ValueError
-        If ``y`` holds values other than 0 and 1.
+        If ``y`` holds values other than 0, 1 and NaN.
     """
     values = y.data if sparse.issparse(y) else np.asarray(y)
-    if values.dtype.kind not in "biuf" or not np.isin(values, (0, 1)).all():
-        odd = np.unique(values[~np.isin(values, (0, 1))])[:5].tolist()
+    valid = np.isin(values, (0, 1)) & (values.dtype.kind in "biuf")
+    if valid.all():
+        matrix = sparse.csr_array(y, dtype=np.uint8)
+        matrix.eliminate_zeros()
+        return matrix
+    missing = np.isnan(values) if values.dtype.kind == "f" else np.zeros(values.shape, dtype=bool)
+    if not (valid | missing).all():
+        wrong = values[~np.isin(values, (0, 1)) & ~missing]
+        if wrong.dtype.kind == "O":  # words and None cannot be sorted together
+            wrong = np.array([str(value) for value in wrong])
+        odd = np.unique(wrong)[:5].tolist()
         raise ValueError(
-            f"y has {y.shape[1]} columns, so it must be a matrix of labels, 0 or 1; got {odd}. Use "
-            "ImbalancedNetRegressor for continuous targets, or fit one classifier for each column "
+            f"y has {y.shape[1]} columns, so it must be a matrix of labels, 0 or 1; got {odd}. "
+            "Where a label is not known, give NaN. Use ImbalancedNetRegressor for continuous "
+            "targets, or fit one classifier for each column "
             "(sklearn.multioutput.MultiOutputClassifier). Unknown label type."
         )
-    matrix = sparse.csr_array(y, dtype=np.uint8)
-    matrix.eliminate_zeros()
-    return matrix
+    if sparse.issparse(y):
+        matrix = sparse.csr_array(y)
+        codes = np.where(np.isnan(matrix.data), -1, matrix.data).astype(np.int8)
+        matrix = sparse.csr_array((codes, matrix.indices, matrix.indptr), shape=matrix.shape)
+        matrix.eliminate_zeros()
+        return matrix
+    return sparse.csr_array(np.where(missing, -1, values).astype(np.int8))
+
+
+def has_unknown(matrix: Any) -> bool:
+    """Return whether an encoded label matrix may hold labels that are not known."""
+    return bool(matrix.dtype.kind == "i")
+
+
+def present_labels(matrix: Any) -> Any:
+    """Return an encoded label matrix in which unknown labels count as absent."""
+    return (matrix > 0).astype(np.uint8) if has_unknown(matrix) else matrix
+
+
+def unknown_labels(matrix: Any) -> Any:
+    """Return a matrix that is 1 where a label is not known; None if all labels are known."""
+    return (matrix < 0).astype(np.uint8) if has_unknown(matrix) else None
+
+
+def absent_masses(total: float, present: Floats, unknown: Floats) -> Floats:
+    """Return the weight of the rows without each label: neither with it, nor unknown.
+
+    Parameters
+    ----------
+    total : float
+        Weight of all rows.
+    present, unknown : ndarray of shape (n_labels,)
+        Weight of the rows with each label, and of those in which it is not known.
+
+    Returns
+    -------
+    ndarray of shape (n_labels,)
+        Numbers >= 0; what rounding leaves of a label without such rows is 0.
+    """
+    absent = total - present - unknown
+    return np.where(absent > 1e-12 * total, absent, 0.0)
+
+
+def split_unknown(y: Any) -> tuple[Any, Any] | None:
+    """Find the labels that are not known in a matrix of labels.
+
+    Parameters
+    ----------
+    y : array-like, frame or sparse matrix
+        Targets as the user gave them. NaN, None and pandas.NA stand for labels that are not known.
+
+    Returns
+    -------
+    tuple of two matrices of shape (n, n_labels), or None
+        The labels as numbers with NaN where a label is not known, and the same with 0 there. None
+        if all labels are known, or ``y`` is not a matrix of numbers with two or more columns.
+
+    Examples
+    --------
+    >>> from imbtorch._data.targets import split_unknown
+    >>> split_unknown([[1, None], [0, 1]])[0]
+    array([[ 1., nan],
+           [ 0.,  1.]])
+    >>> split_unknown([[1, 0], [0, 1]]) is None
+    True
+    """
+    if sparse.issparse(y):
+        if y.dtype.kind != "f" or y.shape[1] < 2:
+            return None
+        labels = sparse.csr_array(y)
+        missing = np.isnan(labels.data)
+        if not missing.any():
+            return None
+        filled = labels.copy()
+        filled.data = np.where(missing, 0.0, labels.data)
+        return labels, filled
+    try:
+        values = _as_numbers(y)
+    except (TypeError, ValueError, RuntimeError):
+        return None  # the validation of y says what is wrong with it
+    if values.ndim != 2 or values.shape[1] < 2 or values.dtype.kind != "f":
+        return None
+    missing = np.isnan(values)
+    return (values, np.where(missing, 0.0, values)) if missing.any() else None
+
+
+def _as_numbers(y: Any) -> NDArray[Any]:
+    """Convert to an array of numbers; missing values become NaN, words raise ValueError."""
+    if isinstance(y, str):
+        raise ValueError("y is a word.")
+    is_pandas = hasattr(y, "isna") and hasattr(y, "to_numpy")
+    values = y.to_numpy(na_value=np.nan) if is_pandas else np.asarray(y)
+    if values.dtype.kind in "biuf":
+        return np.asarray(values)
+    if values.dtype.kind != "O" or any(isinstance(value, str) for value in values.flat):
+        raise ValueError("y holds words or dates.")
+    return values.astype(np.float64)
 
 
 def class_ranks(y: Any, classes: NDArray[Any]) -> list[int]:
@@ -194,7 +305,7 @@ def rarest_label(matrix: Any) -> tuple[NDArray[Any], NDArray[Any]]:
     Parameters
     ----------
     matrix : csr_array of shape (n, n_labels)
-        Labels; ones are stored, zeros are not.
+        Encoded labels, see :func:`encode_label_matrix`. Unknown labels count as absent.
 
     Returns
     -------
@@ -203,6 +314,7 @@ def rarest_label(matrix: Any) -> tuple[NDArray[Any], NDArray[Any]]:
     names : ndarray of int
         Numbers of the groups.
     """
+    matrix = present_labels(matrix)
     counts = np.asarray(matrix.astype(np.int64).sum(axis=0)).ravel()
     rank = np.empty(len(counts), dtype=np.intp)
     rank[np.argsort(counts, kind="stable")] = np.arange(len(counts))

@@ -19,7 +19,7 @@ from imbtorch._common.versions import VersionStampMixin
 from imbtorch._data.class_counts import ClassCounts
 from imbtorch._data.datasets_as_rows import DatasetStream, as_rows
 from imbtorch._fit.fit import PreparedFit, Stackable, prepare_fit
-from imbtorch._fit.input_checks import check_integers
+from imbtorch._fit.input_checks import check_rows
 from imbtorch._fit.parameters import NetParameters
 from imbtorch._fit.sources import ArraySource, ChunkSource, RowSource, StreamSource
 from imbtorch._fit.table import is_for_tables
@@ -28,7 +28,7 @@ from imbtorch.losses import get_loss
 from imbtorch.modules import get_module
 from imbtorch.samplers import get_sampler
 from imbtorch.training.checkpoint import Checkpoint
-from imbtorch.training.data.features import ChosenFeatures, Features
+from imbtorch.training.data.features import ChosenFeatures, EncodedFeatures, Features, as_features
 from imbtorch.training.distributed import refuse_company
 from imbtorch.training.loop import train_one_by_one
 from imbtorch.training.prediction import predict_chunks
@@ -237,16 +237,11 @@ class BaseNetEstimator(
             If an output is NaN or infinite. Validation rows are let through: the training itself
             looks for what diverges.
         """
-        net, features = self.net_, X
+        net = self.net_
         is_checked = not isinstance(X, ChosenFeatures)
-        if is_checked:
-            checked = self._check_X(X, reset=False)
-            if hasattr(X, "columns") or getattr(checked, "dtype", np.dtype(float)).kind in "iu":
-                dtype = "float64" if net.encoder_ else str(net.dtype).removeprefix("torch.")
-                check_integers(checked, X, dtype)
-            features = net.features_of(checked)
-        kind = np.float64 if net.dtype == torch.float64 else np.float32
-        result = np.empty((len(features), net.n_outputs), dtype=kind)
+        features = self._features(X) if is_checked else X
+        dtype = np.float64 if net.dtype == torch.float64 else np.float32
+        result = np.empty((len(features), net.n_outputs), dtype=dtype)
         start, is_finite = 0, True
         for chunk in predict_chunks(net, features, link):
             values = chunk.cpu().numpy()
@@ -256,6 +251,18 @@ class BaseNetEstimator(
         if is_checked and not is_finite:
             self._refuse_outputs(features, result)
         return result
+
+    def _features(self, X: Any) -> Features:
+        """Validate rows to predict, and return them as the module gets them."""
+        net, checked = self.net_, self._check_X(X, reset=False)
+        kind = getattr(checked, "dtype", np.dtype(float)).kind
+        dtype = net.dtype if net.encoder_ else net.dtype_of(checked)
+        if hasattr(X, "columns") or kind in "iu" or net.lookups:
+            check_rows(checked, X, net)
+        device = torch.device(net.device)
+        if net.encoder_ is not None:
+            return EncodedFeatures(checked, net.encoder_, device)
+        return as_features(checked, dtype, device, resident=False)
 
     def _refuse_outputs(self, features: Features, linked: NDArray[Any]) -> None:
         """Raise ValueError if the module itself returned NaN or infinity.

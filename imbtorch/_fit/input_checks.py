@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.utils import check_array, check_X_y
 from sklearn.utils.validation import validate_data
@@ -22,11 +24,15 @@ from imbtorch.features import (
     needs_reading,
     stand_in,
 )
+from imbtorch.modules._lookups import bounds_of, check_ids
+from imbtorch.training.data.loading import inexact
+from imbtorch.training.net import Net
 
 __all__ = [
     "InputMixin",
     "check_integers",
     "check_new_input",
+    "check_rows",
     "check_weights",
     "has_several_columns",
     "refuse_dates",
@@ -120,7 +126,7 @@ class InputMixin:
                 rows = rows.astype(np.float64)
         except (ValueError, TypeError) as error:
             refuse_dates(X)
-            _explain_targets(y, error, several=several)
+            _explain_targets(y, error)
             explain_features(X, error)
             if has_y:
                 explain_labels(y, error)
@@ -138,9 +144,7 @@ class InputMixin:
             self._columns = find_columns(rows, None, getattr(self, "feature_names_in_", None))
         return (rows, checked[1]) if has_y else rows
 
-    def _read_table(
-        self, X: Any, y: Any, categorical: Any, *, reset: bool, several: bool
-    ) -> Any:
+    def _read_table(self, X: Any, y: Any, categorical: Any, *, reset: bool, several: bool) -> Any:
         """Read the columns of a table that does not only hold numbers, and check the target."""
         validate_data(self, X, reset=reset, skip_check_array=True)
         has_y = not (isinstance(y, str) and y == "no_validation")
@@ -187,14 +191,8 @@ def check_weights(sample_weight: Any, X: Any) -> NDArray[np.float64]:
     return np.asarray(weights)
 
 
-def _explain_targets(y: Any, error: Exception, *, several: bool) -> None:
+def _explain_targets(y: Any, error: Exception) -> None:
     """Raise ValueError if targets are the reason of an error that does not say what to do."""
-    if several and "y contains NaN" in str(error):
-        raise ValueError(
-            "y has NaN among the labels, which must be 0 or 1: labels that are not known for some "
-            "rows are not supported. Leave such rows out, or fit one ImbalancedNetClassifier for "
-            "each column on the rows whose label is known. Input y contains NaN."
-        ) from error
     is_list = isinstance(y, list | tuple) or getattr(y, "dtype", None) is np.dtype(object)
     if is_list and len(y) and isinstance(next(iter(y)), list | tuple | set):
         raise ValueError(
@@ -243,14 +241,18 @@ def check_integers(X: Any, given: Any, dtype: str) -> None:
         Checked features.
     given : array-like
         Features as the user gave them: a frame of integers and floats is an array of floats.
-    dtype : {"float32", "float64"}
-        Dtype to compute in.
+    dtype : {"float32", "float64", "int64"}
+        Dtype in which the module gets the rows.
 
     Raises
     ------
     ValueError
         If there are such integers; the message names one, and the ways out.
     """
+    if dtype == "int64":  # which holds integers as they are, unless a float was in between
+        dtype = X.dtype.name if hasattr(given, "columns") and X.dtype.kind == "f" else dtype
+    if dtype == "int64":
+        return
     if hasattr(given, "columns"):
         dtypes = getattr(given, "dtypes", ())
         wide = [c for c, t in zip(given.columns, dtypes, strict=False) if _is_wide_integer(t)]
@@ -265,13 +267,37 @@ def check_integers(X: Any, given: Any, dtype: str) -> None:
             continue
         changed = values.astype(dtype).astype(values.dtype) != values
         if changed.any():
-            wider = "" if dtype == "float64" else 'use dtype="float64", or '
-            raise ValueError(
-                f"{name} holds integers that {dtype} cannot hold, such as "
-                f"{int(values[changed].flat[0])}: different ones would become equal. If they are "
-                "identifiers, encode them first, for example with OrdinalEncoder. If they are "
-                f"quantities, {wider}let X.astype(float) round them."
-            )
+            raise ValueError(inexact(name, int(values[changed].flat[0]), dtype))
+
+
+def check_rows(
+    X: Any, given: Any, net: Net, once: Callable[..., Any] = lambda check, args: check(*args)
+) -> None:
+    """Raise ValueError if the module would get other integers than ``X`` holds, or unknown ones.
+
+    Parameters
+    ----------
+    X : ndarray, CSR matrix or DatasetRows
+        Checked features. Rows of a Dataset are checked as they are read.
+    given : array-like
+        Features as the user gave them.
+    net : Net
+        Net that gets the rows, which knows in which dtype.
+    once : callable(function, arguments), optional
+        Function that calls another one, or knows its result from another fit on the same data.
+
+    Raises
+    ------
+    ValueError
+        If integers would change, or if an embedding has no row for some identifiers.
+    """
+    if isinstance(X, DatasetRows):
+        return
+    dtype = net.input_dtype if net.encoder_ is None else torch.float64
+    once(check_integers, (X, given, str(dtype).removeprefix("torch.")))
+    if net.lookups:
+        names, is_flat = getattr(given, "columns", None), len(X.shape) == 2
+        check_ids(once(bounds_of, (X,)), net.lookups, names, is_flat=is_flat)
 
 
 def _is_wide_integer(dtype: Any) -> bool:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
+from imbtorch._data.targets import present_labels
 from imbtorch.losses import BaseLoss
 from imbtorch.losses._whole_batch import WholeBatchMixin
 from imbtorch.training.callbacks import Monitor
@@ -91,6 +92,7 @@ def has_pair(targets: Any, order: Tensor, batch_size: int) -> NDArray[np.bool_]:
             found, starts
         )
         return pairs
+    found = present_labels(found)
     of_batch = np.repeat(np.arange(len(sizes)), sizes)
     shape = len(sizes), len(of_batch)
     adds = sparse.csr_array((np.ones(len(of_batch)), (of_batch, np.arange(len(of_batch)))), shape)

@@ -57,7 +57,7 @@ class NetParameters(InputMixin, BaseEstimator, ABC):
         "patience": [Interval(Integral, 1, None, closed="left")],
         "scoring": [None, str, callable],
         "device": [str, torch.device],
-        "data_parallel": ["boolean"],
+        "data_parallel": ["boolean", Interval(Real, 1, 10**9, closed="both")],
         "dtype": [StrOptions({"float32", "float64"})],
         "num_workers": [Interval(Integral, 0, None, closed="left")],
         "random_state": ["random_state"],
@@ -92,7 +92,7 @@ class NetParameters(InputMixin, BaseEstimator, ABC):
     patience: int
     scoring: str | Callable[..., float] | None
     device: str | torch.device
-    data_parallel: bool
+    data_parallel: bool | float
     dtype: str
     num_workers: int
     random_state: int | np.random.RandomState | None

@@ -35,7 +35,7 @@ class Served(nn.Module):
         super().__init__()
         self.loss = net.criterion_  # the link needs its buffers
         self.module = behind_encoder(net.encoder_, net.module_)
-        self._read, self._finish = net.read, finish
+        self._read, self._finish, self.dtype_of = net.read, finish, net.dtype_of
 
     def forward(self, X: Tensor) -> Tensor:
         """Predict rows: ``(n, ...) -> (n, n_outputs)`` or ``(n,)``."""
@@ -47,6 +47,7 @@ class MeanOf(nn.Module):
 
     def __init__(self, nets: Sequence[Any], links: Sequence[Link], last: Link) -> None:
         super().__init__()
+        self.dtype_of = nets[0].dtype_of
         pairs = zip(nets, links, strict=True)
         self.members = nn.ModuleList(Served(net, _in_turn(link, last)) for net, link in pairs)
 
@@ -69,7 +70,7 @@ def portable(estimator: Any) -> Any:
 class ExportMixin:
     """Add the method ``to_onnx`` to an estimator that has ``_serving``."""
 
-    _serving: Callable[[], nn.Module]  # builds a module from rows to the output ``_predicts``
+    _serving: Callable[[], Served | MeanOf]  # builds a module from rows to the output ``_predicts``
     _predicts = "probabilities"
     _input_shape: tuple[int, ...]
     _columns: TableColumns | None
@@ -101,9 +102,10 @@ class ExportMixin:
 
         Notes
         -----
-        The input of a net that reads numbers only is ``"X"``, float32 of shape ``(n, n_features, ...)`` with any n >= 1. It is
+        The input is ``"X"``, float32 of shape ``(n, n_features, ...)`` with any n >= 1. It is
         float32 even if the estimator computes in float64, because runtimes lack many operations in
-        float64; NaN is a missing value where the estimator accepts it. Probabilities are float32,
+        float64. Where the module gets integers (an embedding, see the parameter ``module``), it is
+        int64. NaN is a missing value where the estimator accepts it. Probabilities are float32,
         predictions of a regressor float64.
 
         A net that reads a table with categories has one input per column, of shape ``(n, 1)`` and
@@ -136,13 +138,15 @@ class ExportMixin:
         check_is_fitted(self)
         _require_onnx()
         serving = self._serving().eval()
-        n_bytes = sum(value.nbytes for value in serving.state_dict().values())
+        state = serving.state_dict().values()
+        n_bytes = sum(value.nbytes for value in state if isinstance(value, Tensor))
         if n_bytes > _LARGEST:
             raise ValueError(
                 f"The weights take {n_bytes / 2**30:.1f} GiB, but one ONNX file holds at most 2 "
                 "GiB. Export module_ with torch.onnx.export(..., external_data=True)."
             )
-        program = _exported(serving, torch.zeros(2, *self._input_shape), [self._predicts])
+        rows = torch.zeros(2, *self._input_shape, dtype=torch.int64)
+        program = _exported(serving, rows.to(serving.dtype_of(rows)), [self._predicts])
         program.model.metadata_props["imbtorch"] = json.dumps(self._described(), default=str)
         graph = program.model_proto
         if self._columns is not None and self._columns.vocabulary:

@@ -43,8 +43,8 @@ def with_columns(model: Any, columns: TableColumns) -> Any:
     names = [columns.name_of(j) for j in range(columns.n_columns)]
     if len(set(names)) < len(names) or set(names) & (taken - {matrix.name}):
         raise ValueError(
-            f"The columns {names} cannot name the inputs of an ONNX file: two of them are equal, or "
-            "one has the name of a tensor of the net. Rename the columns and fit again."
+            f"The columns {names} cannot name the inputs of an ONNX file: two of them are equal, "
+            "or one has the name of a tensor of the net. Rename the columns and fit again."
         )
     if matrix.name in names:  # the matrix becomes a tensor inside the graph
         for node in graph.node:

@@ -11,8 +11,8 @@ The checksum finds damage. It does not prove who wrote the file.
 
 from __future__ import annotations
 
-from imbtorch._safe_file._header import Layout, printable
+from imbtorch._safe_file._header import NAMES, Layout, printable
 from imbtorch._safe_file._reading import SafeFile, read_file
 from imbtorch._safe_file._writing import replacing, write_file
 
-__all__ = ["Layout", "SafeFile", "printable", "read_file", "replacing", "write_file"]
+__all__ = ["NAMES", "Layout", "SafeFile", "printable", "read_file", "replacing", "write_file"]

@@ -29,7 +29,8 @@ class RowWeights(NamedTuple):
     rows : ndarray or None
         One weight per row, ``(n,)``; None where all rows weigh the same.
     labels : ndarray of shape (n_labels, 2) or None
-        Factors of the absence and the presence of each label; None where all are equal.
+        Factors of the absence and the presence of each label; None where all are equal. The terms
+        of labels that are not known have the factor 0 besides, in each batch.
     """
 
     rows: NDArray[Any] | None
@@ -120,8 +121,8 @@ class Task(ABC):
         Returns
         -------
         ndarray of float64
-            Rows of each class, ``(n_classes,)``; rows without and with each label,
-            ``(n_labels, 2)``; or the number of rows and their total weight, ``(2,)``.
+            Rows of each class, ``(n_classes,)``; rows without and with each label, as far as it
+            is known, ``(n_labels, 2)``; or the number of rows and their total weight, ``(2,)``.
         """
 
     @abstractmethod

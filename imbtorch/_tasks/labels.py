@@ -15,9 +15,18 @@ from scipy import sparse
 from sklearn.utils import assert_all_finite
 from torch import Tensor
 
-from imbtorch._data.targets import encode_label_matrix, rarest_label, stratified_holdout
+from imbtorch._data.targets import (
+    absent_masses,
+    encode_label_matrix,
+    has_unknown,
+    present_labels,
+    rarest_label,
+    stratified_holdout,
+    unknown_labels,
+)
 from imbtorch._tasks.base import Balance, ClassificationTask, Link, RowWeights
 from imbtorch._tasks.double_correction import check_double_correction
+from imbtorch._tasks.unknown_terms import check_leaves_out, tell_of_untrained
 from imbtorch.losses import BaseLoss, as_loss
 from imbtorch.priors import log_prior_ratio, resolve_label_prior
 from imbtorch.weights import label_weights
@@ -27,11 +36,16 @@ __all__ = ["LabelBalance", "Labels"]
 Floats = NDArray[np.float64]
 _BLOCK = 2**20  # numbers that are ranked at once, to validate many labels in bounded memory
 Positions = NDArray[np.integer[Any]]
+_ROUNDING = 1e-9  # relative difference of two sums of the same weights
+_ABSENT_ONCE = np.array([1.0, 0.0])  # counts that a loss sees for a label that no row knows
 _REACH, _HALVINGS = 80.0, 60  # largest log-odds of an initial bias; steps of the bisection
 
 
 class Labels(ClassificationTask):
-    """Several labels per row, each of which is absent or present.
+    """Several labels per row, each of which is absent, present or not known.
+
+    A label that is not known counts for nothing: not in the loss, the counts and the score. Where
+    rows as a whole are grouped or sampled by their labels, it counts as absent.
 
     Parameters
     ----------
@@ -53,9 +67,9 @@ class Labels(ClassificationTask):
 
     @classmethod
     def encode(cls, y: Any) -> tuple[Labels, Any]:
-        """Store a matrix of labels as CSR."""
+        """Store a matrix of labels as CSR, in which -1 is a label that is not known."""
         matrix = encode_label_matrix(y)
-        if matrix.shape[1] > 2 and (np.diff(matrix.indptr) == 1).all():
+        if not has_unknown(matrix) and matrix.shape[1] > 2 and (np.diff(matrix.indptr) == 1).all():
             warnings.warn(
                 f"Every row of y has exactly one of {matrix.shape[1]} labels, as in a one-hot "
                 "encoding, but y is read as labels of which a row may have none or several. If a "
@@ -87,7 +101,7 @@ class Labels(ClassificationTask):
         return matrix
 
     def batch_of(self, y: Any, dtype: torch.dtype) -> Tensor:
-        """Labels of a batch, ``(n, n_labels)``."""
+        """Labels of a batch, ``(n, n_labels)``; -1 is a label that is not known."""
         return torch.from_numpy(self.encode_known(y).toarray()).to(dtype)
 
     def factors(self, weights: Tensor, target: Tensor) -> Tensor:
@@ -102,8 +116,12 @@ class Labels(ClassificationTask):
     def counts(self, targets: Any, weights: Floats | None) -> Floats:
         """Count the rows without and with each label, ``(n_labels, 2)``."""
         masses = np.ones(targets.shape[0]) if weights is None else weights
-        present = np.asarray(targets.astype(np.float64).T @ masses)
-        return np.stack([masses.sum() - present, present], axis=1)
+        present = np.asarray(present_labels(targets).astype(np.float64).T @ masses)
+        unknown = unknown_labels(targets)
+        if unknown is None:
+            return np.stack([masses.sum() - present, present], axis=1)
+        missing = np.asarray(unknown.astype(np.float64).T @ masses)
+        return np.stack([absent_masses(masses.sum(), present, missing), present], axis=1)
 
     def masses(self, labelled: dict[Any, float], total: float) -> Floats:
         """Arrange counts of the rows without and with each label."""
@@ -125,9 +143,19 @@ class Labels(ClassificationTask):
     def scorer(
         self, estimator: Any, X: Any, targets: Any, weights: Floats | None
     ) -> Callable[[], float]:
-        """Average precision, averaged over the labels that have positives."""
+        """Average precision of the known rows, averaged over the labels that have positives."""
         labels = np.asarray(targets.toarray() if sparse.issparse(targets) else targets)
         return lambda: _mean_label_precision(labels, estimator.decision_function(X), weights)
+
+    @staticmethod
+    def check_scoring(scoring: str, targets: Any) -> None:
+        """Raise ValueError if a metric of scikit-learn would get labels that are not known."""
+        if has_unknown(targets):
+            raise ValueError(
+                f"scoring={scoring!r} is a metric of scikit-learn, which cannot leave out labels "
+                "that are not known (NaN in y). Use scoring=None, the mean average precision of "
+                "the known labels, or a callable(estimator, X, y) that leaves them out."
+            )
 
     def balance(
         self, counts: Floats, seen: Floats, class_weight: Any, loss: Any, *, at_least: int
@@ -227,6 +255,11 @@ class LabelBalance(Balance):
             If a weight is invalid, or the loss has no form for labels.
         """
         weights = label_weights(class_weight, counts)
+        if not counts.any(axis=1).all():
+            tell_of_untrained(np.flatnonzero(~counts.any(axis=1)), len(counts))
+        shown, is_seen = seen, seen.any(axis=1, keepdims=True)
+        if not is_seen.all():
+            seen = np.where(is_seen, seen, _ABSENT_ONCE)
         prepared = as_loss(loss).prepare(seen)
         if not prepared.has_form_for(Labels(len(counts))):
             raise ValueError(
@@ -236,21 +269,45 @@ class LabelBalance(Balance):
             )
         if prepared.class_weight is not None:
             weights = weights * prepared.class_weight[:, None]
-        return cls(counts, seen, weights / _mean(seen, weights), prepared)
+        return cls(counts, seen, weights / _mean(shown, weights), prepared)
 
     def weigh(self, split: Any, dtype: str, n_rows: int | None = None) -> RowWeights:
-        """Weigh each row by its sample weight, and the terms of each label."""
+        """Weigh each row by its sample weight, and the terms of each label.
+
+        Terms of labels that are not known weigh 0. The others weigh more in exchange, so that all
+        terms weigh 1 on average, and a batch loss is about the mean over its known terms. Losses
+        of a whole batch take means of their own.
+        """
         mean = None if n_rows is None else float(self.counts[0].sum()) / n_rows
-        return RowWeights(split.weigh_rows(dtype, mean=mean), self._label_factors(dtype))
+        if not (has_unknown(split.targets) or self._knows_unevenly):
+            return RowWeights(split.weigh_rows(dtype, mean=mean), self._label_factors(dtype))
+        check_leaves_out(self.loss, len(self.counts))
+        known = self.counts.sum(axis=1)
+        if not self.loss.sums_over_rows:
+            mean = None if n_rows is None else float(known.max()) / n_rows
+            return RowWeights(split.weigh_rows(dtype, mean=mean), self._label_factors(dtype))
+        mean = float(known.mean()) / (n_rows or split.n_rows)
+        rows = split.weigh_rows(dtype, mean=mean)
+        return RowWeights(rows, self._label_factors(dtype, 1 / mean if rows is None else 1.0))
 
     def stream_factors(self, n_rows: int, total: float, dtype: str) -> RowWeights:
         """Return the one factor of ``sample_weight``, for ``n_rows`` rows of a stream."""
+        if not np.allclose(self.counts.sum(axis=1), total, rtol=_ROUNDING, atol=0):
+            check_leaves_out(self.loss, len(self.counts))
+            if self.loss.sums_over_rows:
+                total = float(self.counts.sum(axis=1).mean())
         row = None if total == n_rows else np.array([n_rows / total], dtype)
         return RowWeights(row, self._label_factors(dtype))
 
-    def _label_factors(self, dtype: str) -> NDArray[Any] | None:
-        even = np.ptp(self.class_weight) == 0
-        return None if even else self.class_weight.astype(dtype)
+    @property
+    def _knows_unevenly(self) -> bool:
+        """Whether some labels were known for more rows than others, in this chunk or before."""
+        known = self.counts.sum(axis=1)
+        return not np.allclose(known, known[0], rtol=_ROUNDING, atol=0)
+
+    def _label_factors(self, dtype: str, scale: float = 1.0) -> NDArray[Any] | None:
+        even = np.ptp(self.class_weight) == 0 and scale == 1
+        return None if even else (self.class_weight * scale).astype(dtype)
 
     def attributes(self) -> dict[str, Any]:
         """Return the fitted attributes that follow from the balance."""
@@ -332,16 +389,23 @@ def _share(masses: Floats) -> Floats:
 def _mean_label_precision(
     labels: NDArray[Any], scores: NDArray[Any], weights: Floats | None
 ) -> float:
-    """Average precision, averaged over the labels that have positives; NaN without any."""
-    usable = np.flatnonzero(labels.any(axis=0))
+    """Average precision, averaged over the labels that have positives; NaN without any.
+
+    Rows in which a label is not known, -1, do not count for this label.
+    """
+    usable = np.flatnonzero((labels > 0).any(axis=0))
     if not len(usable):
         return float("nan")
     assert_all_finite(scores, input_name="scores")
     n = len(scores)
     weights = np.ones(n) if weights is None else weights
+    if labels.dtype.kind == "i":
+        weights, labels = weights * (labels >= 0).T, np.maximum(labels, 0)
     step = max(_BLOCK // n, 1)
     total = sum(
-        _precision(labels.T[some], scores.T[some], weights).sum()
+        _precision(
+            labels.T[some], scores.T[some], weights if weights.ndim == 1 else weights[some]
+        ).sum()
         for some in (usable[start : start + step] for start in range(0, len(usable), step))
     )
     return float(total / len(usable))
@@ -351,10 +415,11 @@ def _precision(labels: NDArray[Any], scores: NDArray[Any], weights: Floats) -> F
     """Average precision of each label, ``(n_labels, n) -> (n_labels,)``.
 
     It is the mean over the positives of the precision among the rows that score as much or more.
+    Weights are those of the rows, ``(n,)``, or of the rows for each label, ``(n_labels, n)``.
     """
     order = np.argsort(-scores, axis=1)
     ranked = np.take_along_axis(scores, order, axis=1)
-    weight = weights[order]
+    weight = weights[order] if weights.ndim == 1 else np.take_along_axis(weights, order, axis=1)
     hits = weight * np.take_along_axis(labels, order, axis=1)
     found, seen = hits.cumsum(axis=1), weight.cumsum(axis=1)
     n = scores.shape[1]

@@ -86,8 +86,9 @@ class Cells(ABC):
     def _finite(self, values: NDArray[Any]) -> NDArray[Any]:
         if np.isinf(values).any():
             raise ValueError(
-                f"Input X contains infinity: column {self.name!r} has infinite values. Replace them "
-                "by NaN, which stands for a missing value, or by the largest number that occurs."
+                f"Input X contains infinity: column {self.name!r} has infinite values. Replace "
+                "them by NaN, which stands for a missing value, or by the largest number that "
+                "occurs."
             )
         return values
 
@@ -105,7 +106,7 @@ class _PandasCells(Cells):
             return True
         if dtype.kind in "biufc" and not _holds_text(dtype):
             return False
-        if dtype == object:
+        if dtype.kind == "O":
             return _Values(self.column.to_numpy(), self.name).holds_categories()
         return True
 
@@ -185,8 +186,8 @@ class _Values(Cells):
         kinds = sorted(t.__name__ for t in types)
         if words:
             raise ValueError(
-                f"Column {self.name!r} holds text and other values ({' and '.join(kinds)}). Make text "
-                "of all of them (astype(str)) if they are categories, or numbers "
+                f"Column {self.name!r} holds text and other values ({' and '.join(kinds)}). Make "
+                "text of all of them (astype(str)) if they are categories, or numbers "
                 "(pandas.to_numeric)."
             )
         if wrong:

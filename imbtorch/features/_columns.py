@@ -81,9 +81,9 @@ class TableColumns:
             return np.full(len(codes), np.nan, np.float32)
         if is_text(values) != is_text(words) and len(words):
             raise ValueError(
-                f"Column {cells.name!r} held {_kind(words)} in fit, such as {words[0]!r}, but holds "
-                f"{_kind(values)} now, such as {values[0]!r}, so that no category would be known. "
-                "Give the column the type that it had."
+                f"Column {cells.name!r} held {_kind(words)} in fit, such as {words[0]!r}, but "
+                f"holds {_kind(values)} now, such as {values[0]!r}, so that no category would be "
+                "known. Give the column the type that it had."
             )
         known = _encoder(words).transform(values.reshape(-1, 1))[:, 0]
         return np.where(codes < 0, np.nan, known[codes])
@@ -142,8 +142,8 @@ def find_columns(X: Any, categorical_features: Any, names: Any = None) -> TableC
         elif chosen is not None and cells.holds_categories():
             raise ValueError(
                 f"Column {cells.name!r} holds text, but categorical_features="
-                f"{categorical_features!r} does not name it. Add it there, leave the column out, or "
-                "use categorical_features='from_dtype'."
+                f"{categorical_features!r} does not name it. Add it there, leave the column out, "
+                "or use categorical_features='from_dtype'."
             )
     return columns
 
@@ -157,16 +157,14 @@ def _vocabulary(cells: Cells) -> NDArray[Any]:
     except TypeError as error:
         kinds = sorted({type(value).__name__ for value in values})
         raise ValueError(
-            f"Column {cells.name!r} holds categories of several types: {', '.join(kinds)}. Make one "
-            f"of them, for example with X[{cells.name!r}].astype(str)."
+            f"Column {cells.name!r} holds categories of several types: {', '.join(kinds)}. Make "
+            f"one of them, for example with X[{cells.name!r}].astype(str)."
         ) from error
     words: NDArray[Any] = encoder.categories_[0]
     return words
 
 
-def _positions(
-    chosen: Any, n_columns: int, names: Sequence[str] | None
-) -> frozenset[int] | None:
+def _positions(chosen: Any, n_columns: int, names: Sequence[str] | None) -> frozenset[int] | None:
     """Return the positions of the named columns; None for "from_dtype"."""
     if chosen is None:
         return frozenset()

@@ -203,8 +203,7 @@ class TableEncoder(nn.Module):
         place = torch.nan_to_num(codes, nan=-1.0).to(torch.int64)
         place = torch.where((place < 0) | (place >= n_words), n_words, place)
         place = torch.where(gaps, n_words + 1, place) + starts
-        slots = self.lookup[place.reshape(-1)].reshape(place.shape)
-        return slots
+        return self.lookup[place.reshape(-1)].reshape(place.shape)
 
     def names(self) -> list[str]:
         """Return the names of the columns of an encoded row."""

@@ -388,8 +388,8 @@ default="from_dtype"
             raise ValueError(
                 f"Columns whose {what} are nearly all different: {wrong}. They hold identifiers or "
                 f"free text, from which a net learns nothing as categories. Leave them out: "
-                f"X.drop(columns={wrong}); or let skrub.tabular_pipeline(estimator) make numbers of "
-                "text and dates; or state max_categories or min_frequency of TableFeatures."
+                f"X.drop(columns={wrong}); or let skrub.tabular_pipeline(estimator) make numbers "
+                "of text and dates; or state max_categories or min_frequency of TableFeatures."
             )
 
 

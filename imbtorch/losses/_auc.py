@@ -11,7 +11,8 @@ from torch import Tensor
 
 from imbtorch._common.sklearn_private import Interval
 from imbtorch.losses._base import BaseLoss
-from imbtorch.losses._whole_batch import WARMUP_CONSTRAINT, WholeBatchMixin, anchors, safe_ratio
+from imbtorch.losses._top_ranking import _of_columns, _positives, _sum_by_column
+from imbtorch.losses._whole_batch import WARMUP_CONSTRAINT, WholeBatchMixin, safe_ratio
 
 __all__ = ["AUCMarginLoss", "PairwiseLogisticLoss", "PartialAUCLoss"]
 
@@ -22,13 +23,17 @@ def _mean_and_variance(values: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _mean_pair_loss(scores: Tensor, positive_weight: Tensor, negative_weight: Tensor) -> Tensor:
-    """Weighted mean of ``log(1 + exp(-(s_+ - s_-)))`` over all pairs, ``(l,)``."""
-    rows = anchors(positive_weight)
-    upper, upper_weight = scores[rows], positive_weight[rows]
-    pairs = -F.logsigmoid(upper.unsqueeze(1) - scores.unsqueeze(0))  # [positive, negative, column]
+    """Weighted mean of ``log(1 + exp(-(s_+ - s_-)))`` over the pairs of each column, ``(l,)``."""
+    rows, columns = _positives(positive_weight)
+    upper, upper_weight = scores[rows, columns], positive_weight[rows, columns]
+    gaps = upper.unsqueeze(1) - _of_columns(scores, columns)  # [positive of a column, row]
     # no einsum: autocast would compute it in half precision
-    total = (upper_weight * (pairs * negative_weight.unsqueeze(0)).sum(1)).sum(0)
-    return safe_ratio(total, upper_weight.sum(0) * negative_weight.sum(0))
+    losses = (-F.logsigmoid(gaps) * _of_columns(negative_weight, columns)).sum(1)
+    n_columns = scores.shape[1]
+    return safe_ratio(
+        _sum_by_column(upper_weight * losses, columns, n_columns),
+        _sum_by_column(upper_weight, columns, n_columns) * negative_weight.sum(0),
+    )
 
 
 class AUCMarginLoss(WholeBatchMixin, BaseLoss):
@@ -107,7 +112,7 @@ class PairwiseLogisticLoss(WholeBatchMixin, BaseLoss):
     .. math:: \ell = \frac{1}{n_+ n_-} \sum_{i \in +} \sum_{j \in -}
         \log \left( 1 + e^{-(s_i - s_j)} \right)
 
-    Time and memory grow with the number of pairs.
+    Time and memory grow with the positives of each column times all rows.
 
     Parameters
     ----------

@@ -24,17 +24,24 @@ def mean_average_precision(
 
     Parameters
     ----------
-    codes : ndarray of int, shape (n,)
-        Class of each row.
-    scores : ndarray of shape (n,) or (n, n_classes)
-        Score of class 1, or of every class; greater means more likely.
+    codes : ndarray of int, shape (n,), or of numbers, shape (n, n_labels)
+        Class of each row; or labels of 0 and 1, with NaN where a label is not known: such a row
+        does not count for this label.
+    scores : ndarray of shape (n,), (n, n_classes) or (n, n_labels)
+        Score of class 1, or of every class or label; greater means more likely.
     sample_weight : ndarray of shape (n,) or None, default=None
         Row weights.
 
     Returns
     -------
     float
-        The average precision in [0, 1]; NaN if all rows belong to one class.
+        The average precision in [0, 1]; NaN if all rows belong to one class, or no label has both
+        known values.
+
+    Raises
+    ------
+    ValueError
+        If labels are not 0, 1 or NaN, or have another shape than the scores.
 
     Examples
     --------
@@ -42,7 +49,16 @@ def mean_average_precision(
     >>> from imbtorch.metrics import mean_average_precision
     >>> round(mean_average_precision(np.array([0, 0, 1, 1]), np.array([0.1, 0.4, 0.35, 0.8])), 4)
     0.8333
+
+    Labels that are not known do not count. As a scorer of a net for labels it is
+    ``make_scorer(mean_average_precision, response_method="decision_function")``:
+
+    >>> labels = np.array([[1, 0], [0, np.nan], [np.nan, 1]])
+    >>> mean_average_precision(labels, np.array([[0.9, 0.2], [0.1, 0.8], [0.5, 0.7]]))
+    1.0
     """
+    if np.ndim(codes) == 2:
+        return _mean_over_labels(codes, scores, sample_weight)
     columns = dict(enumerate(scores.T))
     if scores.ndim == 1:
         rarer = int(2 * np.count_nonzero(codes) <= len(codes))
@@ -52,6 +68,23 @@ def mean_average_precision(
         for code, column in columns.items()
         if 0 < np.count_nonzero(codes == code) < len(codes)
     ]
+    return float(np.mean(values)) if values else float("nan")
+
+
+def _mean_over_labels(
+    labels: NDArray[Any], scores: NDArray[Any], sample_weight: NDArray[Any] | None
+) -> float:
+    labels, scores = np.asarray(labels, dtype=np.float64), np.asarray(scores)
+    if labels.shape != scores.shape:
+        raise ValueError(f"labels have shape {labels.shape}, but scores have {scores.shape}.")
+    known = ~np.isnan(labels)
+    if not np.isin(labels[known], (0, 1)).all():
+        raise ValueError("labels must be 0 or 1, or NaN where a label is not known.")
+    values = []
+    for label, score, rows in zip(labels.T, scores.T, known.T, strict=True):
+        weight = None if sample_weight is None else np.asarray(sample_weight)[rows]
+        if len(np.unique(label[rows])) == 2:
+            values.append(average_precision_score(label[rows], score[rows], sample_weight=weight))
     return float(np.mean(values)) if values else float("nan")
 
 

@@ -16,6 +16,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import check_is_fitted
 
 from imbtorch._common.sklearn_private import HasMethods, _check_sample_weight
+from imbtorch._data.targets import encode_label_matrix, split_unknown
 from imbtorch.model_selection._out_of_fold import as_folds, out_of_fold_proba
 
 __all__ = ["BaseProbabilityMetaClassifier", "if_inner_has"]
@@ -77,16 +78,25 @@ class BaseProbabilityMetaClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEst
     def _check_input(
         self, X: Any, y: Any, sample_weight: ArrayLike | None
     ) -> tuple[Any, NDArray[Any], Floats | None]:
-        """Check ``y`` and the weights; the inner estimator checks ``X``."""
+        """Check ``y`` and the weights; the inner estimator checks ``X``.
+
+        A matrix of labels of which some are not known stays one of floats, with NaN there.
+        """
         if y is None:
             raise ValueError(
                 f"This {type(self).__name__} estimator requires y to be passed, but the target y "
                 "is None."
             )
+        found = split_unknown(y)
+        y = y if found is None else found[0]
         X, y = indexable(X, y.toarray() if issparse(y) else y)
-        check_classification_targets(y)
-        kind = type_of_target(y, input_name="y")
-        if kind == "multilabel-indicator":
+        kind = "unknown labels"
+        if found is None:
+            check_classification_targets(y)
+            kind = type_of_target(y, input_name="y")
+        if kind == "unknown labels":
+            encode_label_matrix(y)  # raises ValueError for other numbers than 0 and 1
+        elif kind == "multilabel-indicator":
             y = np.asarray(y).astype(np.intp)
         elif kind in {"binary", "multiclass"}:
             y = column_or_1d(y, warn=True)

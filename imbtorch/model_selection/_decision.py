@@ -168,7 +168,9 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
         X : array-like or sparse matrix of shape (n_samples, n_features)
             Features, whatever the inner estimator accepts.
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
-            Labels; or 0 and 1 for each of several labels.
+            Labels; or 0 and 1 for each of several labels, and NaN where a label is not known. An
+            unknown label counts as absent and decided so, which F-measures, precision and recall
+            do not see.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Row weights, which are passed to the fits, and to the scorer if it takes weights.
 
@@ -199,6 +201,10 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
         multilabel = y.ndim == 2
         proba = self._out_of_fold_proba(X, y, sample_weight)
         truth = y == 1 if multilabel else y[:, None] == np.unique(y)
+        weight = sample_weight
+        if multilabel and np.isnan(y).any():
+            known = ~np.isnan(y)
+            weight = known * (1.0 if sample_weight is None else sample_weight[:, None])
         search = OffsetSearch(
             _as_scores(proba, multilabel=multilabel),
             truth,
@@ -206,9 +212,9 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
             multilabel=multilabel,
             n_candidates=self.n_candidates,
             max_passes=self.max_passes,
-            weight=sample_weight,
+            weight=weight,
         )
-        offsets, best = search.best(_starts(truth, sample_weight, multilabel=multilabel))
+        offsets, best = search.best(_starts(truth, weight, multilabel=multilabel))
         if np.isnan(best):
             raise ValueError(
                 f"scoring={self.scoring!r} gave NaN for every decision that was tried; choose a "
@@ -347,7 +353,12 @@ def _starts(truth: NDArray[np.bool_], weight: Floats | None, *, multilabel: bool
     start = np.zeros(n_columns)
     if n_columns == 2 and not multilabel:
         return [start]  # the search for a single offset does not depend on its start
-    counts = truth.sum(axis=0) if weight is None else weight @ truth
-    share = (counts + 0.5) / ((len(truth) if weight is None else weight.sum()) + 1)
+    if weight is None:
+        counts, total = truth.sum(axis=0), len(truth)
+    elif weight.ndim == 1:
+        counts, total = weight @ truth, weight.sum()
+    else:  # of each label only the rows count in which it is known
+        counts, total = (weight * truth).sum(axis=0), weight.sum(axis=0)
+    share = (counts + 0.5) / (total + 1)
     balancing = -np.log(share) + (np.log(1 - share) if multilabel else 0.0)
     return [start, balancing]

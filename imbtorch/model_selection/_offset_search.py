@@ -128,8 +128,8 @@ class OffsetSearch:
         Largest number of offsets to try for one class at a time.
     max_passes : int
         Largest number of passes over the classes.
-    weight : ndarray of shape (n,) or None, default=None
-        How often each row counts in the choice of candidates.
+    weight : ndarray of shape (n,), (n, n_labels) or None, default=None
+        How often each row counts in the choice of candidates, for all columns or for each.
     """
 
     scores: Floats
@@ -186,7 +186,12 @@ class OffsetSearch:
     def _line(self, offsets: Floats, best: float, column: int) -> tuple[Floats, float] | None:
         """Improve one offset; return None if no other value has a better score."""
         values = margins(self.scores, offsets, column, multilabel=self.multilabel)
-        cuts = thinned_cuts(values, self.truth[:, column], self.n_candidates, self.weight)
+        weight = self.weight
+        if weight is not None and weight.ndim == 2:
+            weight = weight[:, column]
+            if not weight.any():  # a label that no row knows
+                return None
+        cuts = thinned_cuts(values, self.truth[:, column], self.n_candidates, weight)
         trials = np.tile(offsets, (len(cuts), 1))
         trials[:, column] = -cuts
         reached = np.array([self.score_of(trial) for trial in trials])

@@ -213,7 +213,9 @@ def label_scorer(
     X : array-like of shape (n, ...)
         Features, which some scorers need.
     y : ndarray of shape (n,) or (n, n_labels)
-        True labels.
+        True labels; NaN among several labels is a label that is not known. The scorer sees it as
+        absent, and its decision as right, so that it counts for nothing in F-measures, precision
+        and recall.
     proba : ndarray of shape (n, n_classes) or (n, n_labels)
         Probabilities for scorers that call ``predict_proba``.
     sample_weight : ndarray of shape (n,) or None
@@ -233,9 +235,14 @@ def label_scorer(
     if isinstance(scoring, str) and weighted and asks_for_labels(scorer) and not multilabel:
         return _confusion_scorer(scorer, np.searchsorted(classes, y), classes, sample_weight)
     weights = {"sample_weight": sample_weight} if weighted and sample_weight is not None else {}
+    known = None
+    if multilabel and np.isnan(y).any():
+        known = ~np.isnan(y)
+        y = np.where(known, y, 0).astype(np.intp)
+        answers.proba = proba * known
 
     def score(codes: NDArray[np.intp]) -> float:
-        answers.labels_ = classes[codes]
+        answers.labels_ = classes[codes] if known is None else codes * known
         with _tolerant():
             return float(scorer(answers, X, y, **weights))
 

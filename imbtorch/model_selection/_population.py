@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from sklearn.base import clone
@@ -20,7 +20,8 @@ __all__ = ["describing_training_data"]
 def describing_training_data(estimator: Any, calibrated: Callable[[Any], Any]) -> Any:
     """Return an unfitted classifier whose probabilities describe the training data.
 
-    It looks at the nets inside the classifier, also inside pipelines, searches and ensembles.
+    It looks at the nets inside the classifier, also inside pipelines, searches and ensembles, and
+    at the values that a search tries.
 
     Parameters
     ----------
@@ -32,9 +33,10 @@ def describing_training_data(estimator: Any, calibrated: Callable[[Any], Any]) -
     Returns
     -------
     classifier
-        A clone in which each net with ``target_prior=None`` has ``target_prior="train"``. It is
-        calibrated if a net has a loss without a posterior, or if something outside of the nets
-        changes the class frequencies: a resampler of imbalanced-learn, or ``class_weight``.
+        A clone in which each net with ``target_prior=None`` has ``target_prior="train"``, as have
+        the grids of searches. It is calibrated if a net has a loss without a posterior, or if
+        something outside of the nets changes the class frequencies: a resampler of
+        imbalanced-learn, or ``class_weight``.
 
     Raises
     ------
@@ -42,22 +44,64 @@ def describing_training_data(estimator: Any, calibrated: Callable[[Any], Any]) -
         If a frozen net would have to be changed.
     """
     honest = clone(estimator)
-    parts = _parts(honest)
+    if not _restated(honest):
+        return calibrated(honest)
+    for search in _parts(honest).values():
+        for grid in _grids(search):
+            _restate_targets(grid)
+    return honest
+
+
+def _restated(estimator: Any) -> bool:
+    """Restate the nets inside, and return whether the probabilities describe the training data."""
+    parts = _parts(estimator)
     if any(map(_is_calibrated, parts.values())):
-        return honest
+        return True
+    is_known, left_alone = True, set()
+    for name, part in parts.items():
+        for candidate in _candidates(part):
+            is_known = _restated(candidate) and is_known
+            if not all(map(_has_posterior, _parts(candidate).values())):
+                left_alone.add(name)  # target_prior="train" would be an error for this candidate
     nets = {name: part for name, part in parts.items() if _is_net(part)}
-    is_known = True
-    for net in nets.values():
-        if not as_loss(net.loss).has_posterior:
+    for name, net in nets.items():
+        if not _has_posterior(net):
             is_known = False
-        elif net.target_prior is None:
+        elif net.target_prior is None and not _is_inside(name, left_alone):
             net.target_prior = "train"
     for name, part in parts.items():
         if isinstance(part, FrozenEstimator):
             _check_frozen(part.estimator)
         elif name not in nets and not _is_inside(name, nets) and _changes_frequencies(part):
             is_known = False
-    return honest if is_known else calibrated(honest)
+    return is_known
+
+
+def _grids(part: Any) -> list[dict[str, Any]]:
+    """Return the grids of a search, from the names of parameters to their values."""
+    given = getattr(part, "param_grid", getattr(part, "param_distributions", None)) or []
+    return [given] if isinstance(given, dict) else list(given)
+
+
+def _candidates(search: Any) -> Iterator[Any]:
+    """Yield what a search tries, each time with one of the values of its grids set."""
+    for grid in _grids(search):
+        for name, values in grid.items():
+            if isinstance(values, Iterable) and not _is_target(name):
+                candidate = clone(search.estimator)
+                for value in values:
+                    yield candidate.set_params(**{name: value})
+
+
+def _restate_targets(grid: dict[str, Any]) -> None:
+    """Let ``target_prior=None`` in a grid mean the training data."""
+    for name, values in grid.items():
+        if isinstance(values, Iterable) and _is_target(name):
+            grid[name] = ["train" if value is None else value for value in values]
+
+
+def _is_target(name: str) -> bool:
+    return name.rpartition("__")[2] == "target_prior"
 
 
 def _parts(estimator: Any) -> dict[str, Any]:
@@ -74,6 +118,10 @@ def _parts(estimator: Any) -> dict[str, Any]:
 
 def _is_net(part: Any) -> bool:
     return isinstance(part, BaseNetEstimator) and hasattr(part, "target_prior")
+
+
+def _has_posterior(part: Any) -> bool:
+    return not _is_net(part) or as_loss(part.loss).has_posterior
 
 
 def _is_calibrated(part: Any) -> bool:

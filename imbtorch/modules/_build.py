@@ -7,6 +7,7 @@ import inspect
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
 from types import FunctionType, MethodType, ModuleType
 from typing import Any, ClassVar, Protocol
 
@@ -18,6 +19,7 @@ from torch.nn.parameter import is_lazy
 
 from imbtorch._common.registry import Registered, Registry
 from imbtorch._common.sklearn_private import validate_parameter_constraints
+from imbtorch.modules._lookups import Lookup, explain_ids, watch_lookups
 
 __all__ = [
     "MODULES",
@@ -26,7 +28,9 @@ __all__ = [
     "cast_module",
     "check_width",
     "copied_module",
+    "first_outputs",
     "get_module",
+    "input_dtypes",
     "is_builder",
     "logits_of",
     "replace_inference_tensors",
@@ -290,6 +294,53 @@ def set_output_bias(builder: Any, module: nn.Module, bias: Tensor) -> None:
             output.bias.copy_(torch.nan_to_num(bias, posinf=0.0, neginf=0.0))
 
 
+def input_dtypes(
+    module: nn.Module, dtype: torch.dtype, *, integers: bool
+) -> tuple[torch.dtype, ...]:
+    """Return the dtypes in which a module may get its rows, the preferred one first.
+
+    This is the one rule for integers, such as identifiers for an embedding. The attribute
+    ``takes_integers`` of a module decides: True stands for int64, False for ``dtype``. A module
+    without it gets ``dtype``, unless its first layer is an embedding. Then it gets ``X`` of an
+    integer type as int64, and other ``X`` in ``dtype``; if it fails on two rows, the other way
+    round.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Module of any class.
+    dtype : torch.dtype
+        Dtype to compute in.
+    integers : bool
+        Whether ``X`` is of an integer type.
+
+    Returns
+    -------
+    tuple of torch.dtype
+        Dtypes to try, one after the other.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> from imbtorch.modules._build import input_dtypes
+    >>> module = nn.Sequential(nn.Embedding(9, 4), nn.Flatten(), nn.LazyLinear(2))
+    >>> input_dtypes(module, torch.float32, integers=True)
+    (torch.int64, torch.float32)
+    >>> input_dtypes(module[-1], torch.float32, integers=True)
+    (torch.float32,)
+    """
+    tag = getattr(module, "takes_integers", None)
+    if tag is not None:
+        return (torch.int64,) if tag else (dtype,)
+    first = module
+    while first._modules:
+        first = next(first.children(), nn.Identity())
+    if not isinstance(first, nn.Embedding | nn.EmbeddingBag):
+        return (dtype,)
+    return (torch.int64, dtype) if integers else (dtype, torch.int64)
+
+
 def check_width(
     output: Any,
     n_rows: int,
@@ -437,13 +488,19 @@ def without_graph(module: nn.Module, rows: Callable[[], Tensor]) -> Tensor:
     -------
     Tensor
         Outputs, detached.
+
+    Raises
+    ------
+    ValueError
+        If an embedding lacks an identifier.
     """
     try:
         with torch.no_grad():
             output: Tensor = module(rows())
             return output
-    except RuntimeError as error:
+    except (RuntimeError, IndexError) as error:
         if "does not require grad" not in str(error):
+            explain_ids(module, rows(), error)
             raise
     with torch.enable_grad():
         output = module(rows())
@@ -461,12 +518,82 @@ def replace_inference_tensors(module: nn.Module) -> None:
                         held[name] = type(tensor)(tensor.clone())
 
 
-def try_module(module: nn.Module, rows: Tensor, task: _Outputs) -> Tensor:
+def first_outputs(
+    module: nn.Module,
+    rows: Callable[[torch.dtype], Tensor],
+    task: _Outputs,
+    dtype: torch.dtype,
+    *,
+    integers: bool,
+) -> tuple[Tensor, torch.dtype, list[Lookup]]:
+    """Try a module on a few rows, which decides in which dtype it gets its rows.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Module of any class.
+    rows : callable(dtype) -> Tensor
+        Function that returns the rows in a dtype.
+    task : Task
+        What the outputs are for.
+    dtype : torch.dtype
+        Dtype to compute in.
+    integers : bool
+        Whether ``X`` is of an integer type.
+
+    Returns
+    -------
+    output : Tensor
+        Outputs of the rows.
+    input_dtype : torch.dtype
+        The first of :func:`input_dtypes` that the module can compute.
+    lookups : list of Lookup
+        What the module looks up in embeddings.
+
+    Raises
+    ------
+    ValueError
+        If the module can compute none of them; the error is that of the preferred one.
+    """
+    failure: ValueError | None = None
+    for wanted in input_dtypes(module, dtype, integers=integers):
+        lookups: list[Lookup] = []
+        watch = partial(watch_lookups, found=lookups) if wanted == torch.int64 else None
+        try:
+            return try_module(module, rows(wanted), task, watch), wanted, lookups
+        except ValueError as error:
+            failure = failure or error
+    assert failure is not None
+    raise failure
+
+
+def try_module(
+    module: nn.Module,
+    rows: Tensor,
+    task: _Outputs,
+    watch: Callable[[nn.Module], None] | None = None,
+) -> Tensor:
     """Compute the outputs of a few rows by a copy of the module, and check their shape.
 
     The module itself stays as it was built, so that layers which take statistics from the first
     batch take them from a batch of the training. Only layers that are created by the first call
     are created here.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Module of any class.
+    rows : Tensor
+        A few rows, in the dtype in which the module may want them.
+    task : Task
+        What the outputs are for.
+    watch : callable(module) or None, default=None
+        Function that gets the copy before it is called, to register hooks.
+
+    Returns
+    -------
+    Tensor
+        Outputs of the rows.
 
     Raises
     ------
@@ -479,7 +606,7 @@ def try_module(module: nn.Module, rows: Tensor, task: _Outputs) -> Tensor:
         If the outputs of a classifier look like probabilities.
     """
     try:
-        output = _output_of_copy(module, rows)
+        output = _output_of_copy(module, rows, watch)
     except (torch.OutOfMemoryError, MemoryError):
         raise
     except Exception as error:
@@ -501,12 +628,16 @@ def try_module(module: nn.Module, rows: Tensor, task: _Outputs) -> Tensor:
     return output
 
 
-def _output_of_copy(module: nn.Module, rows: Tensor) -> Tensor:
+def _output_of_copy(
+    module: nn.Module, rows: Tensor, watch: Callable[[nn.Module], None] | None
+) -> Tensor:
     """Compute outputs by a copy; then let lazy layers of the module itself find their sizes."""
     try:
         copied = copied_module(module)
     except Exception:  # for example a lock or an open file among the attributes
         return without_graph(module, rows.clone)
+    if watch is not None:
+        watch(copied)
     inputs: list[tuple[Any, Any, Any]] = []
     for part, twin in zip(module.modules(), copied.modules(), strict=True):
         if isinstance(part, LazyModuleMixin) and part.has_uninitialized_params():
@@ -544,7 +675,14 @@ _ONE_OUTPUT = (
 )
 
 
+_INTEGERS = (
+    " Rows are floats, and X has values that are not whole numbers, or another layer comes first: "
+    "call x.long() in forward before the embedding, or give X of an integer type and set "
+    "takes_integers = True in the class of the module."
+)
+
+
 def _as_integers(error: Exception) -> str:
     """Say how a module gets integers, if this is what the error is about."""
     wanted = "scalar types: Long" in str(error)
-    return " Rows are floats: call x.long() in forward before the embedding." if wanted else ""
+    return _INTEGERS if wanted else ""

@@ -102,7 +102,8 @@ class BaseSampler(Registered, BaseEstimator, ABC):
         Parameters
         ----------
         targets : ndarray of int, shape (n,), or CSR matrix of 0 and 1, shape (n, n_labels)
-            Class codes, or a row of labels each.
+            Class codes, or a row of labels each. A label of -1 is not known: it counts as absent
+            in the choice of rows, and not at all in ``expected_counts``.
         n_classes : int
             Number of classes, or of labels. Some may have no rows; those are never drawn.
         batch_size : int
@@ -165,16 +166,26 @@ def _checked_labels(targets: Any, n_labels: int) -> Any:
         labels = labels.copy()  # the caller's matrix stays as it is
         labels.sum_duplicates()
         labels.eliminate_zeros()
-    if not (labels.data == 1).all():
-        raise ValueError("A label matrix must hold only 0 and 1.")
+    if not ((labels.data == 1) | (labels.data == -1)).all():
+        raise ValueError("A label matrix must hold only 0 and 1, or -1 where a label is unknown.")
     return labels
 
 
+def unknown_part(labels: Any) -> tuple[Any, Any]:
+    """Divide a checked label matrix into present and unknown labels; None if all are known."""
+    if labels.dtype.kind != "i" or (labels.data > 0).all():
+        return labels, None
+    return (labels > 0).astype(np.uint8), (labels < 0).astype(np.uint8)
+
+
 def label_counts(labels: Any) -> NDArray[np.float64]:
-    """Rows without and with each label of a CSR matrix, shape ``(l, 2)``."""
+    """Known rows without and with each label of a CSR matrix, shape ``(l, 2)``."""
     n, n_labels = labels.shape
-    present = count_classes(labels.indices, n_labels)
-    return np.stack([n - present, present], axis=1).astype(np.float64)
+    present, unknown = unknown_part(labels)
+    with_label = count_classes(present.indices, n_labels)
+    if unknown is not None:
+        n = n - count_classes(unknown.indices, n_labels)
+    return np.stack([n - with_label, with_label], axis=1).astype(np.float64)
 
 
 class ShufflePlan(Plan):

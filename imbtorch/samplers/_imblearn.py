@@ -79,6 +79,10 @@ def resample(
     if hasattr(X_new, "to_numpy"):
         X_new, y_new = X_new.to_numpy(dtype=flat.dtype), np.asarray(y_new)
     codes_new = np.searchsorted(classes, y_new)
+    source = getattr(sampler, "sample_indices_", None)
+    is_drawn = source is not None and len(source) == len(codes_new)
+    if is_drawn and X.dtype.kind in "iub" and not _differs(X_new, flat[source]):
+        X_new = X[source]  # the rows themselves, whose integers a float may not hold
     lost = np.setdiff1d(codes, codes_new)
     if lost.size:
         raise ValueError(
@@ -86,8 +90,7 @@ def resample(
             "training needs rows of each."
         )
     if weights is not None:
-        source = getattr(sampler, "sample_indices_", None)
-        if source is None or len(source) != len(codes_new):
+        if not is_drawn:
             raise ValueError(
                 f"sampler {sampler!r} makes rows that have no sample_weight. Use one that selects "
                 "or repeats rows (RandomUnderSampler, RandomOverSampler), or leave out one of "
@@ -97,6 +100,11 @@ def resample(
     if len(shape) > 1:
         X_new = X_new.reshape(-1, *shape)
     return X_new, codes_new.astype(codes.dtype), weights
+
+
+def _differs(made: Any, drawn: Any) -> bool:
+    """Return whether a sampler has changed the rows that it has drawn."""
+    return bool((made != drawn).sum())
 
 
 def _named(X: Any, names: NDArray[Any] | None) -> Any:

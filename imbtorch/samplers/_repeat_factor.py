@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from imbtorch._common.sklearn_private import Interval
-from imbtorch.samplers._base import BaseSampler, Plan
+from imbtorch.samplers._base import BaseSampler, Plan, unknown_part
 from imbtorch.samplers._rows import Positions, chunks, count_classes, index_dtype, shuffled
 
 __all__ = ["RepeatFactorSampler"]
@@ -45,7 +45,10 @@ class _RepeatPlan(Plan):
     def __init__(self, targets: Any, n_classes: int, seed: int, threshold: float) -> None:
         self.targets, self.seed = targets, seed
         self.n_rows: int = targets.shape[0]
+        self.unknown: Any = None
         if sparse.issparse(targets):
+            targets, self.unknown = unknown_part(targets)
+            self.targets = targets
             counts = count_classes(targets.indices, n_classes)
             factors = _repeat_factors(counts, self.n_rows, threshold)
             self.levels, self.factors = _rarest_label(targets, factors)
@@ -76,12 +79,18 @@ class _RepeatPlan(Plan):
         """Sum the factors of the rows of each class, or without and with each label."""
         if not sparse.issparse(self.targets):
             return self.counts * self.factors
-        total, present = 0.0, np.zeros(self.targets.shape[1])
+        n_labels = self.targets.shape[1]
+        total, present, unknown = 0.0, np.zeros(n_labels), np.zeros(n_labels)
         for chunk in chunks(self.n_rows):
             factors = self.factors[self.levels[chunk]]
             total += factors.sum()
             present += self.targets[chunk].T @ factors
-        return np.stack([total - present, present], axis=1)
+            if self.unknown is not None:
+                unknown += self.unknown[chunk].T @ factors
+        if self.unknown is None:
+            return np.stack([total - present, present], axis=1)
+        absent = np.maximum(total - unknown - present, 0)
+        return np.stack([absent, present], axis=1)
 
 
 class RepeatFactorSampler(BaseSampler):

@@ -11,6 +11,7 @@ from sklearn.base import clone
 from torch import Tensor, nn
 
 from imbtorch.modules import ModuleBuilder, build_module
+from imbtorch.modules._build import input_dtypes
 from imbtorch.testing._contract import (
     Check,
     check,
@@ -42,9 +43,15 @@ def _built(module: Any, input_shape: Shape, n_outputs: int, seed: int = 0) -> nn
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         built = build_module(module, input_shape, n_outputs).train(False)
+        if torch.int64 in input_dtypes(built, torch.float32, integers=False):
+            built.register_forward_pre_hook(_as_integers)
         with torch.no_grad():
             built(_rows(input_shape, 2))
     return built
+
+
+def _as_integers(module: nn.Module, rows: tuple[Tensor]) -> Tensor:
+    return rows[0].long()
 
 
 def _same_state(first: nn.Module, second: nn.Module) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
-__all__ = ["Ema", "Swa", "WeightAverage", "average_of"]
+__all__ = ["Ema", "Swa", "WeightAverage", "average_of", "update_statistics"]
 
 _TAIL = 0.75  # share of the epochs after which stochastic weight averaging begins
 
@@ -133,3 +135,30 @@ def average_of(
     if averaging == "swa":
         return Swa(params, epochs)
     return Ema(params, 0.999 if averaging == "ema" else float(averaging))
+
+
+class _Differentiable(nn.Module):
+    """A module whose ``forward`` may differentiate, even where the caller builds no graph."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self.training = module.training
+
+    def forward(self, x: Tensor) -> None:
+        """Compute the outputs, which nobody needs."""
+        with torch.enable_grad():
+            self.module(x)
+
+
+def update_statistics(module: nn.Module, batches: Iterable[Any]) -> None:
+    """Compute the statistics of batch normalisation anew, for averaged weights.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Module that holds the average of its weights.
+    batches : iterable of (x, target, share)
+        Batches of an epoch.
+    """
+    update_bn(batches, _Differentiable(module))

@@ -21,16 +21,15 @@ from imbtorch._common.seed import rng_states, set_rng_states
 from imbtorch._common.versions import changed_versions, versions
 from imbtorch._safe_file import printable, read_file, write_file
 from imbtorch.exceptions import FileFormatError
+from imbtorch.training.module_state import load_loss, load_module, loss_state, module_state
+from imbtorch.training.packing import MAX_RECORDS, pack, unpack
 from imbtorch.training.state import (
-    MAX_RECORDS,
     are_texts,
     check_fits,
     check_history,
+    check_module,
     check_monitor,
     checked_optimizer,
-    is_finite,
-    pack,
-    unpack,
 )
 
 __all__ = ["Checkpoint", "describe"]
@@ -294,14 +293,14 @@ class Checkpoint:
             return
         if not run.guard.weights_are_finite:  # a resumed training diverges again, and says so
             return
-        net = run.net
+        net, loss = run.net, run.net.criterion_
         state = {
             "identity": self.identity,
             "seeds": self.seeds,
             "epoch": epoch,
             "done": run.done,
-            "module": _tensors_of(net.module_),
-            "loss": dict(net.criterion_.state_dict()),
+            "module": module_state(net.module_),
+            "loss": loss_state(loss),
             "optimizer": net.optimizer_.state_dict(),
             "history": list(net.history),
             "monitors": [monitor.state() for monitor in run.monitors],
@@ -330,7 +329,16 @@ class Checkpoint:
         -------
         int
             Number of the next epoch, from 0.
+
+        Raises
+        ------
+        FileFormatError
+            If the saved state does not fit the training.
+        ValueError
+            If checkpoints cannot hold the extra state of the module or the loss.
         """
+        # errors that a later write would raise, now rather than after an epoch
+        module_state(run.net.module_), loss_state(run.net.criterion_)
         if self.saved is None:
             self.path.unlink(missing_ok=True)  # else a later resume might continue the old training
             return 0
@@ -344,8 +352,8 @@ class Checkpoint:
             )
         with self._refusing():
             _check(saved, run, engine)
-            _copy_into(net.module_, saved["module"])
-            _load_loss(net, saved)
+            load_module(net.module_, saved["module"])
+            load_loss(net, saved["loss"], saved["epoch"] + 1)
             _load_optimizer(net, saved["optimizer"])
             net.history[:] = saved["history"]
             for monitor, state in zip(run.monitors, saved["monitors"], strict=True):
@@ -357,24 +365,13 @@ class Checkpoint:
         return int(run.epochs) if run.done else int(saved["epoch"]) + 1
 
 
-def _tensors_of(module: Any) -> dict[str, Tensor]:
-    """Return all parameters and buffers, including those that ``state_dict`` leaves out."""
-    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
-
-
-@torch.no_grad()
-def _copy_into(module: Any, values: dict[str, Tensor]) -> None:
-    for name, tensor in _tensors_of(module).items():
-        tensor.copy_(values[name])
-
-
 def _check(saved: dict[str, Any], run: Any, engine: _Engine) -> None:
     """Raise ValueError if a part of a saved training does not fit the training that goes on."""
     epoch, net = saved["epoch"], run.net
     check_fits({"epoch": epoch, "done": saved["done"]}, {"epoch": 0, "done": True}, "training")
     if epoch >= run.epochs:
         raise ValueError(f"it has {epoch + 1} epochs, this training has only {run.epochs}.")
-    check_fits(saved["module"], _tensors_of(net.module_), "module")
+    check_module(saved["module"], module_state(net.module_), net.module_, "module")
     variances = [v for name, v in saved["module"].items() if name.endswith("running_var")]
     if any((value < 0).any() for value in variances):
         raise ValueError("a variance of the module is negative.")
@@ -392,28 +389,6 @@ def _check(saved: dict[str, Any], run: Any, engine: _Engine) -> None:
     average = own.get("average") or {}
     if any(saved["engine"]["average"].get(name) != average[name] for name in _FIXED & set(average)):
         raise ValueError("the average of the weights has other settings.")
-
-
-def _load_loss(net: Any, saved: dict[str, Any]) -> None:
-    """Load what the loss has learned, and try it: it may hold rows, of which any number fits."""
-    loss, state = net.criterion_, saved["loss"]
-    own = loss.state_dict()
-    check_fits({name: state.get(name) for name in own}, dict(own), "loss")
-    more = set(state) - set(own)
-    unprepared = {name for name, value in loss.named_buffers(remove_duplicate=False)}
-    unprepared |= {name for name, value in loss._buffers.items() if value is None}
-    for name in more:
-        if name not in unprepared or not isinstance(state[name], Tensor):
-            raise ValueError(f"the loss has no {name}.")
-        if not is_finite(state[name]):
-            raise ValueError(f"loss.{name} has values that are not finite.")
-    loss.load_state_dict(state)
-    if more:
-        loss.set_epoch(saved["epoch"] + 1)
-        with torch.no_grad():
-            zeros = torch.zeros(2, net.n_outputs, dtype=net.dtype, device=net.device)
-            net.criterion_.train(False)
-            net.try_loss(zeros)
 
 
 def _load_optimizer(net: Any, state: Any) -> None:

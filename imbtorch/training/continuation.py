@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import nn
 
+from imbtorch.training.checkpoint import describe
 from imbtorch.training.net import Net
 
 __all__ = ["continued_net"]
@@ -80,7 +82,8 @@ def _train_loss_parameters(net: Net, former: Net) -> None:
     """Make the optimizer train the parameters of the new loss in place of the old ones.
 
     A new loss with the settings of the old one starts with the values of the old one, and its
-    parameters stay in their groups. Else they join the group of the first old one.
+    parameters stay in their groups. Else they join the group of the first old one. The values of a
+    module inside the loss are learned, and no settings.
 
     Parameters
     ----------
@@ -97,7 +100,7 @@ def _train_loss_parameters(net: Net, former: Net) -> None:
     new = [p for p in after.parameters() if p.requires_grad]
     old = [groups[place[0]]["params"][place[1]] if place else None for place in places]
     states = [None if p is None else optimizer.state.pop(p, None) for p in old]
-    if type(before) is type(after) and before.get_params() == after.get_params():
+    if _settings(before) == _settings(after):
         for place, value, parameter, state in zip(places, old, new, states, strict=True):
             if place is None or value is None:  # the optimizer of the user does not train it
                 continue
@@ -111,6 +114,16 @@ def _train_loss_parameters(net: Net, former: Net) -> None:
     for group in groups:
         group["params"] = [p for p in group["params"] if id(p) not in gone]
     groups[next((place[0] for place in places if place), 0)]["params"] += new
+
+
+def _settings(loss: Any) -> tuple[Any, ...]:
+    """Describe what was set in a loss, apart from what it learns."""
+    params = [
+        (name, repr(value) if isinstance(value, nn.Module) else describe(value))
+        for name, value in loss.get_params(deep=False).items()
+    ]
+    learned = [(name, tuple(p.shape), p.requires_grad) for name, p in loss.named_parameters()]
+    return (type(loss), *params, *learned)
 
 
 def _places_of_loss_parameters(former: Net) -> list[tuple[int, int] | None]:

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from numbers import Real
 from typing import Any, TypeVar
 
 import torch
@@ -30,9 +31,9 @@ from imbtorch.training.checkpoint import describe
 
 __all__ = ["ONE", "Processes", "joined", "refuse_company", "together"]
 
-# How long a process waits for the others before it raises an error: longer than the first process
-# takes to score an epoch or to write a checkpoint. A process group that exists already has its own.
-PROCESS_TIMEOUT = timedelta(minutes=10)
+# Seconds that a process waits for the others before it raises an error, with data_parallel=True:
+# more than the first process takes to score an epoch or to write a checkpoint.
+PROCESS_TIMEOUT = 600.0
 
 T = TypeVar("T")
 _c10d: Any = dist  # typed as Any, because its type hints leave out some names
@@ -54,12 +55,16 @@ class Processes:
         Whether this process has received Ctrl-C and the others do not know it yet.
     failed : bool
         Whether an error was exchanged; nothing is exchanged after it.
+    timeout : float or None
+        Seconds that this process waits for the others; None where the process group was there
+        before the fit and has a time limit of its own.
     """
 
     rank: int = 0
     size: int = 1
     interrupted: bool = False
     failed: bool = False
+    timeout: float | None = None
 
     # -- between batches ---------------------------------------------------------------------
 
@@ -101,11 +106,17 @@ class Processes:
     def lost(self) -> RuntimeError:
         """Return the error to raise when this process cannot reach the others."""
         self.failed = True
+        if self.timeout is None:
+            limit = "the time limit of the process group"
+            remedy = "give init_process_group a longer timeout"
+        else:
+            limit = f"{self.timeout:g} s"
+            remedy = f"give all of them more seconds, such as data_parallel={2 * self.timeout:g}"
         return RuntimeError(
             f"Process {self.rank} of {self.size} has lost the connection to the others: one of "
-            f"them has ended or did not answer within {PROCESS_TIMEOUT.total_seconds():g} s, or "
-            "the network is down. Read the output of the process that ended. If one needs more "
-            "time, set imbtorch.training.distributed.PROCESS_TIMEOUT before fit, in every process."
+            f"them has ended, has not called fit or did not answer within {limit}, or the network "
+            "is down. Read the output of the process that ended. If one needs more time, "
+            f"{remedy}."
         )
 
     def tell(self, error: Exception) -> None:
@@ -241,21 +252,33 @@ def together(device: str | torch.device, parameters: Mapping[str, Any]) -> Itera
     device : str or torch.device
         Device on which the estimator trains.
     parameters : mapping of str to object
-        Parameters of the estimator, which must be the same in every process.
+        Parameters of the estimator, which must be the same in every process. ``data_parallel`` is
+        True, or the number of seconds that a process waits for the others.
 
     Raises
     ------
     ValueError
-        If parameters differ, or the fit is one of several in threads or workers.
+        If parameters differ, the fit is one of several in threads or workers, or
+        ``data_parallel`` is a number of seconds but the process group has a time limit already.
+    RuntimeError
+        If a process does not answer in time.
     """
     global _joined
     if launched() == 1:
         yield
         return
     _refuse_workers()
-    with _process_group(str(device)):
-        processes = Processes(dist.get_rank(), dist.get_world_size())
+    asked = _seconds(parameters["data_parallel"])
+    timeout = None if dist.is_initialized() else asked or PROCESS_TIMEOUT
+    with _process_group(str(device), timeout):
+        processes = Processes(dist.get_rank(), dist.get_world_size(), timeout=timeout)
         try:
+            if timeout is None and asked is not None:
+                raise ValueError(
+                    f"data_parallel={asked:g} asks for a time limit in seconds, but a process "
+                    "group exists already and has its own. Use data_parallel=True, and give the "
+                    "limit to torch.distributed.init_process_group(timeout=...)."
+                )
             with _noting_interrupts(processes):
                 _joined = processes
                 processes.check_same(
@@ -268,6 +291,12 @@ def together(device: str | torch.device, parameters: Mapping[str, Any]) -> Itera
             raise
         finally:
             _joined = ONE
+
+
+def _seconds(data_parallel: bool | float) -> float | None:
+    """Return the time limit that the parameter asks for; None if it is a truth value."""
+    is_number = isinstance(data_parallel, Real) and not isinstance(data_parallel, bool)
+    return float(data_parallel) if is_number else None
 
 
 def _told(value: Any) -> str:
@@ -309,23 +338,34 @@ def _refuse_workers() -> None:
 
 
 @contextmanager
-def _process_group(device: str) -> Iterator[None]:
-    """Use the existing process group, or create one for the time of the block."""
-    global _store
-    if dist.is_initialized():
+def _process_group(device: str, timeout: float | None) -> Iterator[None]:
+    """Create a process group for the time of the block; with None, use the existing one."""
+    if timeout is None:
         yield
         return
-    if _store is None:  # kept for later fits: the launcher's rendezvous can be used only once
-        _store = next(_c10d.rendezvous("env://", timeout=PROCESS_TIMEOUT))
-    store, rank, size = _store
-    on_cuda = device.startswith(("auto", "cuda")) and torch.cuda.is_available()
-    backend = "cpu:gloo,cuda:nccl" if on_cuda else "gloo"
-    own = _c10d.PrefixStore(f"imbtorch/{next(_groups)}", store)
-    dist.init_process_group(backend, store=own, rank=rank, world_size=size, timeout=PROCESS_TIMEOUT)
+    _create_group(device, timeout)
     try:
         yield
     finally:
         dist.destroy_process_group()
+
+
+def _create_group(device: str, seconds: float) -> None:
+    """Create the process group of one fit, whose processes wait for each other for so long."""
+    global _store
+    rank, size = (int(os.environ.get(name, "0")) for name in ("RANK", "WORLD_SIZE"))
+    timeout = timedelta(seconds=seconds)
+    on_cuda = device.startswith(("auto", "cuda")) and torch.cuda.is_available()
+    backend = "cpu:gloo,cuda:nccl" if on_cuda else "gloo"
+    try:
+        if _store is None:  # kept for later fits: the launcher's rendezvous can be used only once
+            _store = next(_c10d.rendezvous("env://", timeout=timeout))
+        store, rank, size = _store
+        own = _c10d.PrefixStore(f"imbtorch/{next(_groups)}", store)
+        own.set_timeout(timeout)
+        dist.init_process_group(backend, store=own, rank=rank, world_size=size, timeout=timeout)
+    except RuntimeError as lost:
+        raise Processes(rank, size, timeout=seconds).lost() from lost
 
 
 def _unlike(values: Sequence[Any]) -> str:

@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,8 +24,15 @@ from imbtorch._tasks.base import Task
 from imbtorch.features import FeatureEncoder, TableEncoder
 from imbtorch.losses import BaseLoss
 from imbtorch.modules import CategoryEmbeddings, build_module, set_output_bias
-from imbtorch.modules._build import copied_module, replace_inference_tensors, try_module
-from imbtorch.training.data.features import EncodedFeatures, Features, as_features
+from imbtorch.modules._build import (
+    copied_module,
+    first_outputs,
+    input_dtypes,
+    replace_inference_tensors,
+    without_graph,
+)
+from imbtorch.modules._lookups import Lookup
+from imbtorch.training.data.features import Features, first_rows
 from imbtorch.training.data.mixing import MixedTargets
 from imbtorch.training.optimizers import build_optimizer
 
@@ -196,6 +204,11 @@ class Net(ClassifierMixin, NeuralNet):
 
     # What encodes the rows of a table for the module; it lies on the CPU.
     encoder_: TableEncoder | None = None
+    # Dtype in which the module gets rows of X; None until a trial has decided it.
+    input_dtype: torch.dtype | None = None
+
+    # What the module looks up in embeddings, as far as a trial has found.
+    lookups: Sequence[Lookup] = ()
 
     # Nets that will be asked for their outputs on the same rows: the first one asks for all.
     siblings: _Siblings | None = None
@@ -208,6 +221,27 @@ class Net(ClassifierMixin, NeuralNet):
     def read(self, output: Tensor) -> Tensor:
         """Read outputs of the module for the loss: one column may stand for two classes."""
         return self.task.read(output).to(self.dtype)
+
+    def dtype_of(self, X: Any) -> torch.dtype:
+        """Return the dtype in which the module gets rows of ``X``.
+
+        A net that was built in a fit knows it. One that comes from a file tries two rows of the
+        first ``X``, if its module may want integers.
+
+        Raises
+        ------
+        ValueError
+            If the module cannot compute these rows.
+        """
+        if self.input_dtype is None and not _may_want_integers(self.module_, self.dtype):
+            self.input_dtype = self.dtype
+        if self.input_dtype is None:
+            few = X[:2].cpu().numpy() if isinstance(X, Tensor) else X[:2]
+            rows = partial(first_rows, few, device=torch.device(self.device))
+            integers = few.dtype.kind in "iub"
+            tried = first_outputs(self.module_, rows, self.task, self.dtype, integers=integers)
+            _, self.input_dtype, self.lookups = tried
+        return self.input_dtype
 
     # -- skorch's hooks --------------------------------------------------------------------
 
@@ -270,6 +304,8 @@ class Net(ClassifierMixin, NeuralNet):
         """Copy what predicts, to the CPU and to float32."""
         fork = object.__new__(type(self))
         fork.__dict__.update(self.__dict__, device="cpu", dtype=torch.float32)
+        if self.input_dtype is not None and self.input_dtype.is_floating_point:
+            fork.input_dtype = torch.float32
         for name in ("module_", "criterion_"):
             fork.__dict__[name] = copied_module(vars(self)[name]).cpu().float().train(False)
         return fork
@@ -289,25 +325,21 @@ class Net(ClassifierMixin, NeuralNet):
         if hasattr(self, "module_") and not hasattr(self, "optimizer_"):
             self.initialize_optimizer()
 
-    def features_of(self, X: Any) -> Features:
-        """Return checked rows on their way to the module, encoded where it has an encoder."""
-        device = torch.device(self.device)
-        if self.encoder_ is None:
-            return as_features(X, self.dtype, device, resident=False)
-        return EncodedFeatures(X, self.encoder_, device)
-
     def try_loss(self, output: Tensor) -> None:
         """Evaluate the loss on outputs of the module, so that what does not fit shows early."""
         zeros = output.new_zeros(len(output), self.n_outputs, dtype=self.dtype)
-        self.unweighted(output, self.task.example_targets(zeros))
+        target, share = self.task.example_targets(zeros), self.task.even_share(output)
+        self.batch_loss(target, share, output)
 
     def infer(self, x: Any, **fit_params: Any) -> Tensor:
         """Compute the logits of a batch, as skorch's callbacks ask for them."""
         if self.encoder_ is not None:
             x = self.encoder_(to_tensor(x, device="cpu"))
         x = to_tensor(x, device=self.device)
-        x = x.to(self.dtype, copy=True)  # because the module may write into it
-        return self.read(self.module_(x, **fit_params))
+        x = x.to(self.dtype_of(x))
+        if fit_params or torch.is_grad_enabled():
+            return self.read(self.module_(x.clone(), **fit_params))
+        return self.read(without_graph(self.module_, x.clone))  # it may write into its input
 
     def _get_predict_nonlinearity(self) -> Callable[[Tensor], Tensor]:
         return self.task.predicted(self.criterion_)
@@ -435,12 +467,16 @@ def build_net(
         if bias is not None:
             set_output_bias(builder, module, bias)
         module.to(spec.device).train(False)
-        few = as_features(X[:2], spec.dtype, spec.device, resident=False).slice(0, 2)
-        output = try_module(module, few, spec.task)  # also lets lazy layers find their sizes
+        few = X[:2]
+        rows = partial(first_rows, few, device=spec.device)
+        integers = few.dtype.kind in "iub"
+        tried = first_outputs(module, rows, spec.task, spec.dtype, integers=integers)
+        output, input_dtype, lookups = tried
         replace_inference_tensors(loss)
         loss.to(spec.device, spec.dtype).train(False)
         net = _new_net(module, loss, spec)
         vars(net)["encoder_"] = encoder  # skorch would take it for a module to be trained
+        net.input_dtype, net.lookups = input_dtype, lookups
         with torch.no_grad():
             net.try_loss(output)
     return net
@@ -461,6 +497,10 @@ def behind_embeddings(
     body = build_module(builder, (width,), n_outputs, dtype)
     parts = list(body) if type(body) is nn.Sequential else [body]
     return nn.Sequential(layer.to(dtype), *parts)
+
+
+def _may_want_integers(module: nn.Module, dtype: torch.dtype) -> bool:
+    return input_dtypes(module, dtype, integers=True) != (dtype,)
 
 
 def _new_net(module: nn.Module, loss: BaseLoss, spec: NetSpec) -> Net:

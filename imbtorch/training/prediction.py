@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from imbtorch.modules._build import without_graph
 from imbtorch.training.data.features import Features
 from imbtorch.training.net import Net
+from imbtorch.training.single.chain import has_hooks
 
 __all__ = ["CHUNK_BYTES", "CHUNK_ROWS", "is_made_of_known_layers", "predict_chunks"]
 
@@ -58,12 +59,12 @@ def is_made_of_known_layers(module: nn.Module) -> bool:
     """Return whether a module has only layers of torch or of this package, without hooks.
 
     They may be called in ``torch.inference_mode``, which is faster for a single row. A user's class
-    may differentiate in ``forward``, or store tensors that a later training uses, and neither is
-    possible in inference mode.
+    or hook may differentiate, or store tensors that a later training uses, and neither is possible
+    in inference mode.
     """
     return all(
         type(layer).__module__.startswith(("torch.nn.", "imbtorch."))
         and "forward" not in vars(layer)
-        and not (layer._forward_hooks or layer._forward_pre_hooks)
+        and not has_hooks(layer)
         for layer in module.modules()
     )

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from skorch.callbacks import LRScheduler
 from torch import Tensor
-from torch.optim.swa_utils import update_bn
 
+from imbtorch.training.averaging import update_statistics
 from imbtorch.training.callbacks import DivergenceGuard, Monitor
 from imbtorch.training.checkpoint import Checkpoint
 from imbtorch.training.data.rows import ArrayRows, RowOrder, Rows, batch_sizes
@@ -235,6 +235,7 @@ class Run:
     def finish(self, averaged: bool) -> None:
         """Prepare the net for predictions, after a training that was not cut short."""
         if averaged:  # batch normalisation knows other weights
-            update_bn(self.rows.batches(self.order, self.net.batch_size), self.net.module_)
+            batches = self.rows.batches(self.order, self.net.batch_size)
+            update_statistics(self.net.module_, batches)
         self.net.optimizer_.zero_grad()  # frees the gradients
         self.net.notify("on_train_end", **self._given)

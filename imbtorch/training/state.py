@@ -1,178 +1,33 @@
-"""The nested state of a training: a JSON text and a few tensors, and the checks of its form."""
+"""Checks of the nested state of a training that comes from a file."""
 
 from __future__ import annotations
 
 import copy
-import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from imbtorch.modules._state import is_extra, other_buffers, unset_buffers
 from imbtorch.training.callbacks import BestEpoch
 from imbtorch.training.schedules import LossSchedule
 
 __all__ = [
-    "MAX_RECORDS",
     "are_texts",
+    "check_buffers",
     "check_fits",
     "check_history",
+    "check_module",
     "check_monitor",
     "checked_optimizer",
     "is_finite",
-    "pack",
-    "unpack",
 ]
 
 _NUMBERS = ("lr", "dur", "train_loss", "valid_loss", "valid_score")  # in a record of an epoch
 _LOCAL = ("lr", "fused", "foreach", "capturable")  # an optimizer's, from a schedule or the device
-_STRUCTURE = "structure"  # name of the tensor that holds the JSON text
-_LONG = 16  # records from which a list of them is stored column by column
-MAX_RECORDS = 100_000  # most records of a list, which become dicts of some hundred bytes each
-# Bytes of memory that parsing the text and building the state take at most, for each of these.
-_COST = {b"[": 160, b"{": 450, b",": 48, b'"': 40}
-_ALLOWANCE = 48 * 2**20  # bytes that a state may take beyond three times its size in the file
-
-
-def pack(state: Any) -> dict[str, Tensor]:
-    """Convert nested state to tensors with names.
-
-    Parameters
-    ----------
-    state : dict, list, tuple, Tensor, ndarray, number, str, bool or None
-        State, nested to any depth; keys of dicts are strings or integers.
-
-    Returns
-    -------
-    dict of str to Tensor
-        The tensors of the state, and one tensor with the bytes of a JSON text that describes the
-        structure and holds all other values.
-
-    Raises
-    ------
-    TypeError
-        If the state holds anything else.
-    """
-    tensors: dict[str, Tensor] = {}
-    text = json.dumps(_packed(state, tensors, "state"), allow_nan=False, separators=(",", ":"))
-    tensors[_STRUCTURE] = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
-    return tensors
-
-
-def unpack(tensors: dict[str, Tensor]) -> Any:
-    """Convert the tensors of :func:`pack` back to nested state.
-
-    Parameters
-    ----------
-    tensors : dict of str to Tensor
-        Tensors that :func:`pack` returned.
-
-    Returns
-    -------
-    object
-        The state; numpy scalars have become Python numbers.
-
-    Raises
-    ------
-    ValueError
-        If the tensors do not describe a state, or the state would take much more memory than the
-        tensors.
-    """
-    try:
-        text = bytes(tensors[_STRUCTURE].numpy())
-        size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
-        cost = sum(text.count(mark) * n_bytes for mark, n_bytes in _COST.items())
-        if cost > 3 * size + _ALLOWANCE:
-            raise ValueError("its text describes too many values.")
-        return _unpacked(json.loads(text), tensors)
-    except (KeyError, TypeError, IndexError, RecursionError, ValueError) as error:
-        raise ValueError(f"This is not the state of a training: {error!r:.200}.") from error
-
-
-def _packed(value: Any, tensors: dict[str, Tensor], place: str) -> Any:
-    """Convert a value to JSON; a value that JSON lacks becomes a dict with its type as only key."""
-    if value is None or isinstance(value, bool | str):
-        return value
-    if isinstance(value, np.generic):
-        return _packed(value.item(), tensors, place)
-    if isinstance(value, int):
-        return value
-    if isinstance(value, float):  # JSON keeps enough digits to restore the same bits
-        return value if math.isfinite(value) else {"float": repr(value)}
-    if isinstance(value, Tensor | np.ndarray):
-        name = str(len(tensors))
-        if isinstance(value, Tensor):
-            tensors[name] = value.detach()
-            return {"tensor": name}
-        tensors[name] = torch.from_numpy(np.array(value))
-        return {"array": name}
-    if isinstance(value, list):
-        if _is_table(value):
-            columns = {name: _column([record[name] for record in value]) for name in value[0]}
-            return {"table": _packed(columns, tensors, place)}
-        return [_packed(item, tensors, f"{place}[{i}]") for i, item in enumerate(value)]
-    if isinstance(value, tuple):
-        return {"tuple": _packed(list(value), tensors, place)}
-    if isinstance(value, dict) and all(isinstance(key, str | int) for key in value):
-        pairs = [[key, _packed(item, tensors, f"{place}[{key!r}]")] for key, item in value.items()]
-        return {"dict": pairs}
-    raise TypeError(f"{place} is a {type(value).__name__}; checkpoints cannot hold it: {value!r}")
-
-
-def _is_table(records: list[Any]) -> bool:
-    """Return whether these are many records with the same names, such as a history."""
-    if len(records) < _LONG or not isinstance(records[0], dict) or not records[0]:
-        return False
-    names = list(records[0])
-    return all(isinstance(record, dict) and list(record) == names for record in records)
-
-
-def _column(values: list[Any]) -> Any:
-    """Convert numbers of one type to an array; return any other list unchanged."""
-    kinds = set(map(type, values))
-    if kinds in ({float}, {bool}) or (kinds == {int} and max(map(abs, values)) < 2**63):
-        return np.array(values)
-    return values
-
-
-def _unpacked(value: Any, tensors: dict[str, Tensor]) -> Any:
-    if isinstance(value, list):
-        return [_unpacked(item, tensors) for item in value]
-    if not isinstance(value, dict):
-        return value
-    ((kind, content),) = value.items()
-    if kind == "float":
-        return float(content)
-    if kind == "tensor":
-        return tensors[content]
-    if kind == "array":
-        return tensors[content].numpy()
-    if kind == "tuple":
-        return tuple(_unpacked(content, tensors))
-    if kind == "dict":
-        return {_key(key): _unpacked(item, tensors) for key, item in content}
-    if kind == "table":
-        return _records(_unpacked(content, tensors))
-    raise KeyError(kind)
-
-
-def _key(key: Any) -> str | int:
-    # a dict of larger integers can be made so that all of them have the same hash
-    if isinstance(key, str) or (type(key) is int and abs(key) < 2**61 - 1):
-        return key
-    raise TypeError("a key of a dict must be text or a small integer")
-
-
-def _records(columns: dict[str | int, Any]) -> list[dict[str | int, Any]]:
-    sizes = {len(column) for column in columns.values()}
-    if len(sizes) != 1 or max(sizes) > MAX_RECORDS:
-        raise ValueError(f"a table must have at most {MAX_RECORDS} rows, in columns of one length")
-    if any(isinstance(column, np.ndarray) and column.ndim != 1 for column in columns.values()):
-        raise ValueError("a column has more than one dimension")
-    lists = [c.tolist() if isinstance(c, np.ndarray) else c for c in columns.values()]
-    return [dict(zip(columns, row, strict=True)) for row in zip(*lists, strict=True)]
 
 
 def check_fits(value: Any, like: Any, place: str) -> None:
@@ -243,6 +98,67 @@ def _check_tensor(value: Any, like: Any, place: str) -> None:
 def is_finite(value: Any) -> bool:
     """Return whether all numbers of a tensor or an array are finite."""
     return bool(torch.isfinite(torch.as_tensor(value)).all())
+
+
+def check_module(value: Any, own: Mapping[str, Any], module: nn.Module, place: str) -> None:
+    """Raise ValueError if the state of a module from a file does not fit the module.
+
+    Parameters
+    ----------
+    value : object
+        State from a file.
+    own : mapping of str to object
+        Present state of the module, by the same names.
+    module : torch.nn.Module
+        The module.
+    place : str
+        Name of the value, for messages.
+
+    Raises
+    ------
+    ValueError
+        If a name, a dtype or a shape differs. Shapes of buffers with ``persistent=False`` may
+        differ, because they may be caches. The module itself checks its extra state.
+    """
+    if not isinstance(value, dict):
+        raise ValueError(f"{place} is a {type(value).__name__}, expected a dict.")
+    unset = set(unset_buffers(module))  # they get a value in the first batch
+    free = {**other_buffers(module), **dict.fromkeys(unset & value.keys())}
+    check_fits(
+        {name: item for name, item in value.items() if name not in free and not is_extra(name)},
+        {name: item for name, item in own.items() if name not in free and not is_extra(name)},
+        place,
+    )
+    if set(filter(is_extra, value)) != set(filter(is_extra, own)):
+        raise ValueError(f"{place} has the extra state of other modules.")
+    check_buffers(value, free, place)
+
+
+def check_buffers(value: dict[str, Any], buffers: dict[str, Tensor | None], place: str) -> None:
+    """Raise ValueError if buffers from a file do not fit; their shapes may differ.
+
+    Parameters
+    ----------
+    value : dict
+        State from a file.
+    buffers : dict of str to Tensor or None
+        Present buffers; None for one without a value.
+    place : str
+        Name of the value, for messages.
+
+    Raises
+    ------
+    ValueError
+        If a buffer is missing, or has another dtype or values that are not finite.
+    """
+    for name, buffer in buffers.items():
+        found = value.get(name)
+        if found is None and (name in value or buffer is None):
+            continue
+        if not isinstance(found, Tensor) or (buffer is not None and found.dtype != buffer.dtype):
+            raise ValueError(f"{place}.{name} is missing, or is no tensor of the same dtype.")
+        if buffer is not None and found.shape == buffer.shape:
+            _check_tensor(found, buffer, f"{place}.{name}")
 
 
 def check_history(records: Any, epoch: int) -> None:
@@ -363,7 +279,8 @@ def check_monitor(monitor: Any, state: Any, epoch: int, net: Any) -> None:
         return
     if isinstance(monitor, BestEpoch) and isinstance(state, dict):
         if state.get("weights") is not None:  # none of an epoch are kept at first
-            example |= {"weights": dict(net.module_.state_dict()), "kept": 0}
+            check_module(state["weights"], net.module_.state_dict(), net.module_, "weights")
+            state, example = {**state, "weights": None}, {**example, "kept": 0}
         if (
             max(state.get("improved_in") or 0, state.get("kept") or 0) > epoch + 1
         ):  # they begin at 1

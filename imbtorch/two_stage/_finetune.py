@@ -17,7 +17,7 @@ from imbtorch._tasks.classes import encode_labels
 from imbtorch.modules import CosineLinear
 from imbtorch.modules._build import copied_module
 from imbtorch.modules._state import full_state, restore_full_state
-from imbtorch.training.data.features import as_features
+from imbtorch.training.data.features import Features
 from imbtorch.training.prediction import predict_chunks
 from imbtorch.two_stage._head import Tap, check_rows, copy_of, find_head, publish, scale_rows
 
@@ -175,9 +175,9 @@ def finetune_head(
         }
     )
     second._validate_params()
-    X = result._check_X(X, reset=False)
-    _check_classes(X, y, result.classes_)
-    second.fit(_tapped(result, layer, X, outputs=method == "lws"), y, sample_weight)
+    features = result._features(X)
+    _check_classes(features, y, result.classes_)
+    second.fit(_tapped(result, layer, features, outputs=method == "lws"), y, sample_weight)
     learned = second.module_[0]
     if method == "lws":
         scale_rows(layer, learned.scale)
@@ -247,10 +247,9 @@ def _check_classes(X: Any, y: Any, classes: NDArray[Any]) -> None:
         )
 
 
-def _tapped(estimator: Any, layer: nn.Module, X: Any, *, outputs: bool) -> NDArray[Any]:
+def _tapped(estimator: Any, layer: nn.Module, features: Features, *, outputs: bool) -> NDArray[Any]:
     """Compute the inputs of the head for each row, or its outputs, without autograd."""
     net = estimator.net_
-    features = net.features_of(X)
     with Tap(layer) as tap:
 
         def read(logits: Tensor) -> Tensor:

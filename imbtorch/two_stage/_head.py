@@ -70,15 +70,16 @@ def copy_of(estimator: Any) -> Any:
 
 
 def find_head(estimator: Any, name: str | None) -> Any:
-    """Find the last layer of the module, by a trial on rows of ones."""
+    """Find the last layer of the module, by a trial on rows of ones, or of identifiers of 0."""
     module = estimator.module_
     named = dict(module.named_modules())
     if name is not None and name not in named:
         known = [key for key, layer in named.items() if key and _has_parameters(layer)]
         raise ValueError(f"The module has no layer {name!r}; it has {known}.")
     candidates = list(named) if name is None else [name]
-    dtype = torch.float64 if estimator.net_.encoder_ else estimator.net_.dtype
-    x = torch.ones(2, *estimator._input_shape, dtype=dtype)
+    x = torch.zeros(2, *estimator._input_shape, dtype=torch.int64)
+    dtype = torch.float64 if estimator.net_.encoder_ else estimator.net_.dtype_of(x)
+    x = torch.ones(x.shape, dtype=dtype) if dtype.is_floating_point else x
     with ExitStack() as stack:
         taps = {key: stack.enter_context(Tap(named[key])) for key in candidates}
         output = without_graph(module.train(False), x.to(estimator.device_).clone)

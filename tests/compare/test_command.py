@@ -9,6 +9,7 @@ import pytest
 
 from imbtorch.compare._command import main
 from imbtorch.compare._table_file import read
+from tests.limits import PROCESS_SECONDS
 
 pytest.importorskip("pandas")
 
@@ -117,7 +118,7 @@ def test_parquet_is_read_by_its_extension(tmp_path):
 def test_python_m_imbtorch(write):
     path = write(amount=AMOUNT, Class=CLASS)
     command = [sys.executable, "-m", "imbtorch", "compare", str(path), "--target", "Klass"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PROCESS_SECONDS)
     assert done.returncode == 2
     assert "Did you mean 'Class'" in done.stderr
     assert "Traceback" not in done.stderr

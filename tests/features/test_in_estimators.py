@@ -140,7 +140,8 @@ def test_synthetic_rows_have_whole_categories():
 
     classifier(sampler=Spy("auto", random_state=0)).fit(FRAME, Y)
     (positions, rows), = seen  # fmt: skip
-    assert len(rows) == 2 * (Y == 0).sum() and len(positions) == 5
+    assert len(rows) == 2 * (Y == 0).sum()
+    assert len(positions) == 5
     codes = rows[:, positions]
     np.testing.assert_array_equal(codes, np.floor(codes))
 
@@ -191,7 +192,9 @@ def test_memory_maps_datasets_and_streams(tmp_path):
     np.save(tmp_path / "X.npy", X)
     expected = classifier().fit(X, y).predict_proba(X)
     mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
-    np.testing.assert_allclose(classifier().fit(mapped, y).predict_proba(mapped), expected, atol=1e-6)
+    np.testing.assert_allclose(
+        classifier().fit(mapped, y).predict_proba(mapped), expected, atol=1e-6
+    )
     read = classifier().fit(Rows(X, y))
     np.testing.assert_allclose(read.predict_proba(Rows(X, y)), expected, atol=1e-6)
     counts = dict(enumerate(np.bincount(y).tolist()))

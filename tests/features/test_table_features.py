@@ -74,7 +74,8 @@ def test_extreme_columns_stay_finite(scaling):
     X[:, 4] *= 1e-200
     features = TableFeatures(scaling=scaling).fit(X)
     there = features.transform(X)
-    assert np.isfinite(there).all() and np.abs(there).max() <= 1e6
+    assert np.isfinite(there).all()
+    assert np.abs(there).max() <= 1e6
     later = features.transform(np.full((1, 5), 1e300))
     assert np.isfinite(later).all()
     if scaling is not None:
@@ -282,7 +283,8 @@ def test_sparse_matrices_stay_sparse():
     X = sparse.random(50, 8, 0.3, format="csr", random_state=0, dtype=np.float64) * 1000
     features = TableFeatures().fit(X)
     there = features.transform(X)
-    assert sparse.issparse(there) and there.nnz == X.nnz
+    assert sparse.issparse(there)
+    assert there.nnz == X.nnz
     np.testing.assert_allclose(np.square(there.data).mean(), 1, atol=0.2)
     factor = features.encoder_.factor.numpy()
     np.testing.assert_allclose(factor * X.toarray(), there.toarray())
@@ -303,4 +305,5 @@ def test_gaps_of_sparse_matrices_become_the_mean():
 def test_output_as_a_frame():
     frame, _ = rare_buyers(50)
     there = TableFeatures().set_output(transform="pandas").fit(frame).transform(frame)
-    assert "job_nurse" in there.columns and len(there) == 50
+    assert "job_nurse" in there.columns
+    assert len(there) == 50

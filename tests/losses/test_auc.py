@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
+from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 from torch.testing import assert_close
 
-from imbtorch.losses import AUCMarginLoss, PairwiseLogisticLoss, PartialAUCLoss
+from imbtorch.losses import AUCMarginLoss, PairwiseLogisticLoss, PartialAUCLoss, _top_ranking
 from tests.losses.inputs import batch, close, f64, labels, value_and_gradient
 
 SR, YR = f64([0.1, 0.4, 0.35, 0.8]), torch.tensor([0, 0, 1, 1])  # FR: scores, labels
@@ -139,3 +140,45 @@ def test_descent_on_partial_auc_raises_the_partial_auc_of_sklearn():
         _, grad = value_and_gradient(lambda z: PartialAUCLoss(0.1)(z, target), logits)
         logits = logits - 2 * grad
     assert roc_auc_score(target, logits, max_fpr=0.1) > max(0.9, before)
+
+
+# -- work ----------------------------------------------------------------------------------------
+
+EACH_LOSS = pytest.mark.parametrize("loss", [PairwiseLogisticLoss(), PartialAUCLoss(0.3)], ids=str)
+
+
+def largest_comparison(loss, n_columns, monkeypatch, n=20):
+    """Return the most pairs of scores that are compared at once."""
+    sizes = []
+    logsigmoid = F.logsigmoid
+    monkeypatch.setattr(F, "logsigmoid", lambda x: sizes.append(x.numel()) or logsigmoid(x))
+    logits = torch.randn(n, n_columns, generator=torch.Generator().manual_seed(0))
+    loss(logits, torch.arange(n) % n_columns)
+    monkeypatch.undo()
+    return max(sizes)
+
+
+@EACH_LOSS
+def test_comparisons_do_not_grow_with_the_classes(loss, monkeypatch):
+    assert [largest_comparison(loss, n, monkeypatch) for n in (5, 10, 20)] == [20 * 20] * 3
+
+
+@EACH_LOSS
+def test_all_rows_of_all_columns_give_the_same_values(loss, monkeypatch):
+    # the way of accelerators, which do not select rows
+    for logits, target in (batch(12), labels(12)):
+        selected = value_and_gradient(lambda z, y=target: loss(z, y), logits)
+        with monkeypatch.context() as patched:
+            patched.setattr(_top_ranking, "_selects", lambda tensor: False)
+            assert_close(value_and_gradient(lambda z, y=target: loss(z, y), logits), selected)
+
+
+@EACH_LOSS
+def test_value_of_a_class_is_that_of_the_class_against_the_rest(loss):
+    logits, target = batch(30)
+    weight = torch.linspace(0.5, 2, len(logits), dtype=torch.float64)
+    each = clone(loss).set_params(reduction="none")(logits, target, weight)
+    for column, value in enumerate(each):
+        log_p = torch.log_softmax(logits, dim=1)
+        odds = log_p[:, column] - torch.log1p(-log_p[:, column].exp())
+        assert_close(loss(odds, (target == column).double(), weight), value)

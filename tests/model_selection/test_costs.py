@@ -8,7 +8,7 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import BaggingClassifier, VotingClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -94,6 +94,63 @@ def test_the_estimator_of_the_user_and_a_stated_population_stay():
 def test_without_costs_nothing_is_restated():
     tuned = TunedDecisionClassifierCV(net(max_epochs=1), cv=2).fit(X, Y)
     assert tuned.estimator_.target_prior is None
+
+
+# -- values that a search tries --------------------------------------------------------------------
+
+TARGETS = {"target_prior": [None, "uniform"]}
+
+
+def searched(search, **params):
+    """Return the search that decides by costs, fitted on few epochs."""
+    tuned = TunedDecisionClassifierCV(search, cost_matrix=COSTS, cv=2, random_state=0, **params)
+    return tuned.fit(X, Y).estimator_
+
+
+@pytest.mark.parametrize(
+    "search",
+    [
+        GridSearchCV(net(max_epochs=1), TARGETS, cv=2),
+        GridSearchCV(net(max_epochs=1), [{"lr": [0.1]}, TARGETS], cv=2),
+        StackedGridSearchCV(net(max_epochs=1), TARGETS, cv=2),
+        RandomizedSearchCV(net(max_epochs=1), TARGETS, n_iter=2, cv=2, random_state=0),
+        GridSearchCV(make_pipeline(net(max_epochs=1)), {"imbalancednetclassifier__target_prior":
+                     (None, "uniform")}, cv=2),
+        GridSearchCV(make_pipeline(net()), {"imbalancednetclassifier":
+                     [net(max_epochs=1), net(max_epochs=1, target_prior="uniform")]}, cv=2),
+        make_pipeline(GridSearchCV(net(max_epochs=1), TARGETS, cv=2)),
+    ],
+    ids=["grid", "grids", "stacked", "randomized", "pipeline", "nets", "inside"],
+)  # fmt: skip
+def test_candidates_describe_the_training_data_or_what_the_user_states(search):
+    fitted = searched(search)
+    inner = fitted[-1] if hasattr(fitted, "steps") else fitted
+    tried = [next(reversed(params.values())) for params in inner.cv_results_["params"]]
+    targets = [getattr(value, "target_prior", value) for value in tried]
+    assert [target for target in targets if target != 0.1] == ["train", "uniform"]
+    given = search[-1] if hasattr(search, "steps") else search
+    assert "train" not in str(getattr(given, "param_grid", None))
+
+
+def test_search_over_the_population_pays_as_little_as_the_net(best):
+    grid = {"target_prior": [None], "weight_decay": [0.0, 0.1]}
+    assert paid(StackedGridSearchCV(net(), grid, cv=2)) < 1.25 * best
+
+
+@pytest.mark.parametrize("losses", [["focal", "hinge"], ["hinge", "focal"]])
+@pytest.mark.parametrize("base", ["focal", "hinge"])
+def test_search_over_losses_without_posterior_is_calibrated(losses, base):
+    grid = {"loss": losses, "target_prior": [None]}
+    search = GridSearchCV(net(max_epochs=1, loss=base), grid, cv=2, error_score="raise")
+    fitted = searched(search)
+    assert isinstance(fitted, ScaledClassifierCV)
+    assert fitted.estimator_.best_estimator_.target_prior is None
+
+
+def test_search_over_a_resampler_is_calibrated():
+    steps = make_imblearn_pipeline("passthrough", net(max_epochs=1))
+    grid = {"passthrough": ["passthrough", RandomUnderSampler(random_state=0)]}
+    assert isinstance(searched(GridSearchCV(steps, grid, cv=2)), ScaledClassifierCV)
 
 
 @pytest.mark.parametrize("inner", [net(), make_pipeline(StandardScaler(), net())], ids=type)

@@ -35,7 +35,8 @@ VALUES = [
     {"$scalar": ["int8", 300]}, {"$scalar": ["longdouble", 1]}, {"$texts": [1, [1], ["a"]]},
     {"$texts": [2**23, [1], ["a"]]}, {"$texts": ["object", [0, 2**40], []]}, {"$device": "cuda:9"},
     {"$class": ["loss", "focal"]}, {"$object": ["loss", "focal", {}]},
-    {"$object": ["module", "mlp", {}]}, {"$estimator": {}}, {"$caller": "a.B"},
+    {"$object": ["module", "mlp", {}]}, {"$estimator": {}}, {"$caller": "a.B"}, {"scalar": "0"},
+    {"module.centre": True}, {"module._extra_state": {"steps": 1}}, {"loss._extra_state": 1},
 ]  # fmt: skip
 NUMBERS = [0, 1, -1, np.nan, np.inf, -np.inf, 1e-40, 3e38, 127, 2**31 - 1]
 SIZES = [0, 1, 2, 3, 7, 8, 16]
@@ -50,6 +51,44 @@ class Net(nn.Sequential):
         super().__init__(nn.Linear(input_shape[0], 6), nn.BatchNorm1d(6), nn.Linear(6, n_outputs))
 
 
+class Kept(nn.Module):
+    """A module of the user's own with buffers and numbers outside of the tensors of its state."""
+
+    def __init__(self, input_shape, n_outputs):
+        super().__init__()
+        self.out = nn.Linear(input_shape[0], n_outputs)
+        self.register_buffer("centre", torch.zeros(input_shape[0]), persistent=False)
+        self.register_buffer("cache", torch.zeros(1), persistent=False)
+        self.register_buffer("late", None, persistent=False)
+        self.steps, self.mean, self.seen = 0, torch.zeros(n_outputs), []
+
+    def forward(self, x):
+        if self.training:
+            self.steps += 1
+            self.centre.lerp_(x.detach().mean(0), 0.1)
+            self.cache = torch.ones(1 + self.steps % 5).to(self.centre)
+            self.late = self.centre.sum()
+            self.seen = [*self.seen[-3:], (self.steps, np.float32(self.late))]
+        late = 0.0 if self.late is None else self.late.sum()
+        factor = 1 + 0.01 * min(self.steps, 100) + self.cache.sum()
+        return factor * self.out(x - self.centre) + self.mean + late
+
+    def get_extra_state(self):
+        return {"steps": self.steps, "mean": self.mean, "seen": self.seen, "$": {0: None}}
+
+    def set_extra_state(self, state):
+        steps, mean, seen = state["steps"], state["mean"], state["seen"]
+        if type(steps) is not int or not 0 <= steps < 2**53 or not isinstance(seen, list):
+            raise TypeError("these are no steps")
+        if not isinstance(mean, torch.Tensor) or mean.dtype != self.mean.dtype:
+            raise TypeError("this is no mean")
+        self.steps, self.seen = steps, seen
+        self.mean = mean.reshape(self.mean.shape).clone()
+
+
+OWN = {"own": Net, "kept": Kept}
+
+
 def build(folder):
     """Write the good files into a folder: ``model-*``, and the folders ``checkpoint-*``."""
     words = np.array(["no", "yes"])[Y]
@@ -58,6 +97,7 @@ def build(folder):
     fitted = {
         "classes": small(loss="focal", class_weight="balanced").fit(X, words),
         "own": small(Net, max_epochs=20).fit(X, Y),
+        "kept": small(Kept, max_epochs=20).fit(X, Y),
         "labels": small(loss="bce").fit(X, labels),
         "values": ImbalancedNetRegressor(MLP((4,)), max_epochs=1, random_state=0).fit(X, X[:, 0]),
         "ensemble": BalancedNetEnsembleClassifier(one, 3, random_state=0).fit(X, Y),
@@ -73,6 +113,7 @@ TRAININGS = {
     "adam": {},
     "sgd": {"optimizer": functools.partial(torch.optim.SGD, momentum=0.9), "averaging": "swa"},
     "stopping": {"early_stopping": True, "averaging": "ema", "module": Net},
+    "kept": {"module": Kept, "early_stopping": True},
     "memory": {"loss": "smooth_ap", "loss_schedule": {"temperature": lambda t: 0.1 + t}},
 }
 
@@ -181,7 +222,7 @@ def changed(blob, rng):
 
 def read_model(path, name):
     """Load a model, and predict with it if it loads."""
-    loaded = imbtorch.load(path, module=Net if name == "own" else None)
+    loaded = imbtorch.load(path, module=OWN.get(name))
     loaded.n_features_in_  # noqa: B018
 
 

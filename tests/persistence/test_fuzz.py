@@ -15,7 +15,12 @@ from tests.persistence import fuzz
 
 ROOT = Path(__file__).parents[2]
 N_FILES = int(os.environ.get("IMBTORCH_FUZZ", "400"))
-DOCUMENTED = ("loaded", "FileFormatError: ", "ValueError: module=Net does not fit the weights")
+DOCUMENTED = (
+    "loaded",
+    "FileFormatError: ",
+    "ValueError: module=Net does not fit the weights",
+    "ValueError: module=Kept does not fit the weights",
+)
 # of a training whose numbers were changed into other valid ones
 OF_TRAININGS = (
     *DOCUMENTED,

@@ -571,16 +571,24 @@ def test_files_know_every_attribute_that_fit_sets(path):
         clf.save(path)
 
 
-def test_attribute_and_module_state_that_are_no_tensors(path):
+def test_module_state_that_is_no_tensor(path):
     class Extra(nn.Sequential):
-        def get_extra_state(self):
-            return {"a": 1}
+        def _save_to_state_dict(self, destination, prefix, keep_vars):
+            destination[prefix + "code"] = {"a": 1}
 
-        def set_extra_state(self, state):
-            pass
+    clf = small(lambda s, n: Extra(nn.Linear(5, 2))).fit(X, Y)
+    with pytest.raises(ValueError, match="module_.code, which is not a tensor but a dict"):
+        clf.save(path)
 
-    clf = small(Extra(nn.Linear(5, 2))).fit(X, Y)
-    with pytest.raises(ValueError, match="not a tensor"):
+
+def test_module_state_that_is_sparse(path):
+    class Sparse(nn.Linear):
+        def __init__(self, input_shape, n_outputs):
+            super().__init__(input_shape[0], n_outputs)
+            self.register_buffer("mask", torch.eye(2).to_sparse())
+
+    clf = small(Sparse).fit(X, Y)
+    with pytest.raises(ValueError, match=r"module_\.mask has the layout torch.sparse_coo"):
         clf.save(path)
 
 

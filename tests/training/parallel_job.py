@@ -10,8 +10,8 @@ import pickle
 import signal
 import sys
 import tempfile
+import time
 import warnings
-from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -26,11 +26,10 @@ from imbtorch.ensemble import BalancedNetEnsembleClassifier
 from imbtorch.losses import BaseLoss, all_losses
 from imbtorch.losses.regression import BalancedMSELoss, all_regression_losses
 from imbtorch.samplers import all_samplers
-from imbtorch.training import distributed
 from tests.toy import parameters_of, table
 
-TIME_LIMIT = 900  # seconds, of which a machine that does nothing else needs about 20
-PATIENCE = 10  # seconds that one process waits for another one that has stopped
+TIME_LIMIT = 2400  # seconds, of which a machine that does nothing else needs about 20
+PATIENCE = 3  # seconds that one process waits for another one that has stopped
 BATCH = 32  # rows of a whole batch
 X, Y = table(203, rate=0.1, n_features=5)  # the last batch has 11 rows, 5 and 6 of them
 X3, Y3 = table(203, rate=0.02, n_classes=3, n_features=5)  # 2 rows of one class
@@ -501,6 +500,36 @@ def a_group_that_was_there(size, rank):
 
 
 @case
+def a_time_limit_for_a_group_that_was_there(size, rank):
+    if size > 1:
+        dist.init_process_group("gloo", init_method=f"file://{sys.argv[1]}/limited", rank=rank,
+                                world_size=size)  # fmt: skip
+    try:
+        return learned(classifier(size, data_parallel=60), X, Y)
+    finally:
+        if size > 1:
+            dist.destroy_process_group()
+
+
+@case
+def other_time_limits(size, rank):
+    return learned(classifier(size, data_parallel=60 + rank), X, Y)
+
+
+@case
+def a_process_that_comes_late(size, rank):
+    if size == 1:
+        return {}
+    gone = Path(sys.argv[1]) / "gone"
+    while rank == 1 and not gone.exists():
+        time.sleep(0.1)
+    try:
+        return learned(classifier(size, data_parallel=3), X, Y)
+    finally:
+        gone.touch()
+
+
+@case
 def a_process_that_stops(size, rank):
     if size == 1:
         return {}
@@ -510,11 +539,10 @@ def a_process_that_stops(size, rank):
         stopped.write_text(str(os.getpid()))
         os.kill(os.getpid(), signal.SIGSTOP)
 
-    before, distributed.PROCESS_TIMEOUT = distributed.PROCESS_TIMEOUT, timedelta(seconds=PATIENCE)
     try:
-        return learned(faulty(size, stop if rank == 1 else nothing), X, Y)
+        clf = faulty(size, stop if rank == 1 else nothing, data_parallel=PATIENCE)
+        return learned(clf, X, Y)
     finally:
-        distributed.PROCESS_TIMEOUT = before
         if rank == 0 and stopped.exists():
             os.kill(int(stopped.read_text()), signal.SIGCONT)
 

@@ -30,7 +30,7 @@ from imbtorch.feature_smoothing import FeatureSmoothing
 from imbtorch.model_selection import StackedGridSearchCV
 from imbtorch.training import checkpoint as checkpoint_module
 from imbtorch.training.checkpoint import describe
-from imbtorch.training.state import pack, unpack
+from imbtorch.training.packing import pack, unpack
 from tests.toy import parameters_of, small, table
 from tests.training.resume import X as MATRIX_X
 from tests.training.resume import cases, cut_short, estimator, outcome

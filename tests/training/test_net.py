@@ -14,6 +14,7 @@ from torch import nn
 
 from imbtorch import MLP
 from imbtorch.modules import check_width, logits_of
+from tests.limits import PROCESS_SECONDS
 from tests.toy import parameters_of, small, table
 from tests.training.helpers import Plain, WatchBatches
 
@@ -230,7 +231,7 @@ def test_pickle_from_cuda_loads_where_there_is_none(tmp_path):
     env = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], env=env, capture_output=True, text=True,
-        timeout=120,
+        timeout=PROCESS_SECONDS,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     proba = np.load(tmp_path / "proba.npy")

@@ -18,12 +18,14 @@ import pytest
 import torch
 from scipy import sparse
 
+from imbtorch import load
 from imbtorch.losses import all_losses
 from imbtorch.losses.regression import all_regression_losses
 from imbtorch.training.data.features import as_features
 from imbtorch.training.data.rows import ArrayRows, batch_sizes
 from imbtorch.training.distributed import Processes, _unlike
 from imbtorch.training.single.distributed_engine import own_batches
+from tests.limits import END_SECONDS
 from tests.toy import small, table
 from tests.training.parallel_job import BATCH, CASES, NUMBERED, PATIENCE, TIME_LIMIT, Y3, Y, outcome
 
@@ -32,7 +34,7 @@ pytestmark = [
     pytest.mark.skipif(
         not torch.distributed.is_available() or os.name == "nt", reason="needs torch.distributed"
     ),
-    pytest.mark.timeout(TIME_LIMIT + 300),  # the first test waits for the job
+    pytest.mark.timeout(TIME_LIMIT + 3 * END_SECONDS),  # the first test waits for the job
 ]
 
 COMPARING = {  # the rows of a batch with each other
@@ -56,7 +58,7 @@ def job(tmp_path_factory):
     try:
         folder.mkdir()
     except FileExistsError:
-        deadline = time.monotonic() + TIME_LIMIT + 120
+        deadline = time.monotonic() + TIME_LIMIT + 2 * END_SECONDS
         while not done.exists() and time.monotonic() < deadline:
             time.sleep(0.2)
     else:
@@ -78,10 +80,10 @@ def launch(folder):
         env=env, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     ) as process:  # fmt: skip
         try:
-            return process.communicate(timeout=TIME_LIMIT + 20)[0]
+            return process.communicate(timeout=TIME_LIMIT + END_SECONDS)[0]
         except subprocess.TimeoutExpired:
             process.terminate()  # which ends those that it started
-            return process.communicate(timeout=40)[0]
+            return process.communicate(timeout=END_SECONDS)[0]
 
 
 def pickled(path):
@@ -212,6 +214,13 @@ def test_7_a_process_that_stops_is_missed_in_time(job):
     assert "error" in job[1]["a_process_that_stops"]  # it has lost the others when it goes on
 
 
+def test_7_a_process_that_comes_too_late_is_missed_in_time(job):
+    for result in job:  # each of them waits for three seconds
+        error = result["a_process_that_comes_late"]["error"]
+        assert "has not called fit or did not answer within 3 s" in error
+        assert "data_parallel=6" in error
+
+
 def test_7_a_process_that_dies_is_missed(job):
     assert "a_process_that_dies" not in job[1]
     assert "has lost the connection" in job[0]["a_process_that_dies"]["error"]
@@ -271,6 +280,8 @@ def test_ctrl_c_in_one_process_interrupts_both_at_the_same_step(job):
         ("other_features", "they differ in X. Process 1 is unlike process 0."),
         ("one_other_number", "they differ in X. Process 1 is unlike process 0."),
         ("other_parameters", "they differ in lr. Process 1 is unlike process 0."),
+        ("other_time_limits", "they differ in data_parallel."),
+        ("a_time_limit_for_a_group_that_was_there", "init_process_group(timeout=...)"),
         ("batch_normalisation", "BatchNorm1d takes its statistics from the whole batch"),
         ("watched_batches", "callbacks look at whole batches"),
         ("own_loss", "OwnLoss compares the rows"),
@@ -329,8 +340,23 @@ def test_parts_of_the_processes_make_up_each_batch(n_rows, size, batch_size):
 
 def test_one_process_trains_as_usual():
     X, y = table(100)
-    models = [small(data_parallel=flag).fit(X, y).predict_proba(X) for flag in (False, True)]
-    np.testing.assert_array_equal(*models)
+    first, *others = (
+        small(data_parallel=given).fit(X, y).predict_proba(X) for given in (False, True, 60.0)
+    )
+    for other in others:
+        np.testing.assert_array_equal(other, first)
+
+
+@pytest.mark.parametrize("limit", [0, 0.5, -1.0, np.inf, np.nan])
+def test_time_limit_is_at_least_a_second(limit):
+    with pytest.raises(ValueError, match="data_parallel"):
+        small(data_parallel=limit).fit(*table(40))
+
+
+def test_estimator_with_a_time_limit_can_be_saved(tmp_path):
+    clf = small(data_parallel=90).fit(*table(60))
+    clf.save(tmp_path / "net.safetensors")
+    assert load(tmp_path / "net.safetensors").data_parallel == 90
 
 
 def test_sparse_parts_stay_sparse():

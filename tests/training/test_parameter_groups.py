@@ -3,13 +3,17 @@
 import copy
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from imbtorch.losses import BaseLoss
+from imbtorch import NotStackedWarning
+from imbtorch.losses import BaseLoss, TorchLoss
 from imbtorch.training.optimizers import build_optimizer
 from tests.toy import small, table
+from tests.training import stacked
+from tests.training.stacked import FOLDS, assert_same, check, net, refitted, tanh_net
 
 X, Y = table(120)
 
@@ -187,6 +191,52 @@ def test_parameters_of_the_loss_stay_in_their_groups_with_their_values():
         torch.testing.assert_close(p.detach(), before[name])
 
 
+class ScaledModule(nn.Module):
+    """A loss that is no loss of this package: cross-entropy of logits that it learns to scale."""
+
+    def __init__(self, n_classes=2):
+        super().__init__()
+        self.scale, self.reduction = nn.Parameter(torch.ones(n_classes)), "mean"
+
+    def forward(self, logits, target):
+        return nn.functional.cross_entropy(logits * self.scale, target, reduction=self.reduction)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        ScaledModule(),
+        TorchLoss(ScaledModule(), weight=[1.0, 2.0]),
+        Scaled(weight=np.array([1.0, 2.0])),
+    ],
+    ids=["module", "weighted module", "weighted loss"],
+)
+def test_learned_parameters_of_a_loss_go_on_from_chunk_to_chunk(loss):
+    clf = classifier("adamw", loss=loss).partial_fit(X, Y, classes=[0, 1])
+    former = copy.deepcopy(clf)
+    for again in (clf.set_params(lr=1e-12), pickle.loads(pickle.dumps(clf))):
+        again.partial_fit(X, Y)
+        for name, p in loss_parameters_of(again).items():
+            before = loss_parameters_of(former)[name]
+            torch.testing.assert_close(p, before)
+            assert (before != 1).any()
+        steps = {state["step"].item() for state in again.net_.optimizer_.state.values()}
+        assert steps == {2 * 4}
+
+
+def test_learned_parameters_of_a_loss_go_on_in_a_warm_start():
+    params = {"loss": ScaledModule(), "lr_schedule": "constant", "optimizer": "sgd"}
+    clf = classifier(warm_start=True, **params).fit(X, Y)
+    before = clf.loss_.loss.scale.detach().clone()
+    torch.testing.assert_close(clf.set_params(lr=1e-12).fit(X, Y).loss_.loss.scale.detach(), before)
+
+
+def test_learned_parameters_of_another_loss_begin_anew():
+    clf = classifier("adamw", loss=ScaledModule()).partial_fit(X, Y, classes=[0, 1])
+    clf.set_params(loss=ScaledModule(1), lr=1e-12).partial_fit(X, Y)
+    torch.testing.assert_close(clf.loss_.loss.scale.detach(), torch.ones(1))
+
+
 # -- what a callable may ask for ------------------------------------------------------------------
 
 
@@ -230,3 +280,77 @@ def test_named_parameters_are_those_that_are_trained():
     assert names[:2] == ["1.weight", "1.bias"]
     assert len(names) == 4
     assert all(name.startswith("loss.") for name in names[2:])
+
+
+# -- stacks ---------------------------------------------------------------------------------------
+
+BY_GROUP = pytest.mark.parametrize("optimizer", [groups, by_name, by_layer])
+RATES = [{"lr": 0.05}, {"lr": 0.2, "weight_decay": 0.1}]  # and folds of unequal size
+
+
+@BY_GROUP
+@pytest.mark.parametrize("schedule", ["constant", "cosine", lambda t: 1 - t])
+def test_stack_trains_groups_as_single_fits_do(optimizer, schedule):
+    check(grid=RATES, folds=FOLDS[:2], optimizer=optimizer, lr_schedule=schedule)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"sharpness": 0.05, "gradient_clipping": 0.1},
+        {"averaging": 0.5},
+        {"module": tanh_net, "optimizer": groups},
+        {"early_stopping": True, "patience": 1, "max_epochs": 6, "on_divergence": "restore"},
+    ],
+    ids=lambda settings: " ".join(settings),
+)
+def test_stack_of_groups_beside_other_settings(options):
+    check(grid=RATES, folds=FOLDS[:2], **{"optimizer": by_layer, **options})
+
+
+def test_candidates_may_have_other_groups():
+    grid = [{"optimizer": optimizer} for optimizer in (groups, by_name, torch.optim.RMSprop)]
+    check(grid=grid, folds=FOLDS[:1], lr=0.02)
+
+
+@BY_GROUP
+def test_groups_of_a_stacked_net_are_trained_further_as_after_a_single_fit(optimizer):
+    options = {"optimizer": optimizer, "warm_start": True, "lr_schedule": "cosine"}
+    for clf in check(grid=RATES, folds=FOLDS[:1], **options):
+        rows = FOLDS[0]
+        alone = refitted(clf, rows)
+        for method in ("partial_fit", "fit", "partial_fit"):
+            again, expected = (
+                getattr(c, method)(stacked.X[rows], stacked.Y[rows]) for c in (clf, alone)
+            )
+            assert settings_of(again) == settings_of(expected)
+            assert_same(again, expected)
+
+
+def test_groups_with_a_checkpoint_are_trained_one_by_one(tmp_path):
+    grid = [{"checkpoint": tmp_path / str(i), "lr": lr} for i, lr in enumerate((0.05, 0.2))]
+    pairs = stacked.members(net(optimizer=by_layer), grid, FOLDS[:1])
+    with pytest.warns(NotStackedWarning, match="checkpoint"):
+        assert stacked.together(pairs) == ([], [None, None])
+    for clf, rows in pairs:
+        alone = refitted(clf.set_params(checkpoint=None), rows)
+        assert settings_of(clf) == settings_of(alone)
+        assert_same(clf, alone)
+
+
+def head_only(module, lr, weight_decay):
+    """Leave out the first layer, which still has gradients."""
+    return torch.optim.SGD(module[-1].parameters(), lr=lr)
+
+
+def test_stack_leaves_out_what_no_group_holds():
+    check(grid=RATES, folds=FOLDS[:2], optimizer=head_only)
+
+
+@pytest.mark.parametrize("options", [{"gradient_clipping": 0.05}, {"sharpness": 0.5}], ids=str)
+def test_norm_of_the_gradient_is_that_of_the_groups(options):
+    pairs = stacked.members(net(optimizer=head_only, **options), RATES, FOLDS[:1])
+    with pytest.warns(NotStackedWarning, match="holds only some of the parameters"):
+        stacked.together(pairs)
+    for clf, rows in pairs:
+        assert_same(clf, refitted(clf, rows))

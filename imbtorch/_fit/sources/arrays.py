@@ -20,7 +20,7 @@ from imbtorch._common.memo import Memo
 from imbtorch._common.sklearn_private import _safe_indexing
 from imbtorch._data.datasets_as_rows import DatasetRows, refuse_imblearn
 from imbtorch._data.target_scaling import read_values
-from imbtorch._fit.input_checks import check_integers, check_new_input, check_weights
+from imbtorch._fit.input_checks import check_new_input, check_rows, check_weights
 from imbtorch._fit.parameters import NetParameters
 from imbtorch._fit.sources.base import HasRows, RowSource, Scored, Seeds
 from imbtorch._fit.table import chosen_features, digest, encoded_rows, learned_encoder
@@ -259,9 +259,6 @@ class ArraySource(RowSource):
             self.X, self.y, learned = self._once(check_new_input, (cls, *given), key)
             estimator._note(learned)
         self.columns, self.read_X = estimator._columns, self.X
-        if hasattr(X, "columns") or getattr(self.X, "dtype", np.dtype(float)).kind in "iu":
-            dtype = estimator.dtype if self.columns is None else "float64"
-            self._once(check_integers, (self.X, X, dtype))
         if self._given_weight is not None:
             self.sample_weight = self._once(check_weights, (self._given_weight, self.X))
         if has_classes:
@@ -360,7 +357,12 @@ class ArraySource(RowSource):
     ) -> tuple[Rows, RowOrder]:
         """Return the rows of the split, and their order in each epoch."""
         split, device = self.trained, torch.device(net.device)
-        features = self._once(as_features, (split.X, net.dtype, device))
+        dtype = net.input_dtype or net.dtype_of(self.X)
+        X, given = self.X if self.encoder is None else self.read_X, self.given[0]
+        kind = getattr(X, "dtype", np.dtype(float)).kind
+        if hasattr(given, "columns") or kind in "iu" or net.lookups:
+            check_rows(X, given, net, self._once)
+        features = self._once(as_features, (split.X, dtype, device))
         rows = ArrayRows(features, split.targets, weights.rows, net.dtype, device, weights.labels)
         if hasattr(self.sampler, "mix"):
             _refuse_mixed_codes(self.sampler, self.encoder)
@@ -379,10 +381,11 @@ class ArraySource(RowSource):
             X = _safe_indexing(given, self.valid)
         else:
             device = torch.device(net.device)
+            dtype = net.input_dtype or net.dtype
             if self.trained.X is self.X:
-                features = self._once(as_features, (self.X, net.dtype, device))
+                features = self._once(as_features, (self.X, dtype, device))
             else:
-                features = as_features(self.X, net.dtype, device, resident=False)
+                features = as_features(self.X, dtype, device, resident=False)
             X = ChosenFeatures(features, self.valid, device)
         weights = balance.validation_weights(self.sample_weight, self.valid)
         return Scored(X, self.y[self.valid], self.split.targets[self.valid], weights)
@@ -392,7 +395,8 @@ class ArraySource(RowSource):
         split = self.split
         device = torch.device(net.device)
         X = self.X if self.columns is None else self.read_X
-        return Validation(X, split.targets, split.index, self.valid, net.dtype, device, self.X)
+        parts = split.targets, split.index, self.valid
+        return Validation(X, *parts, net.dtype, device, net.input_dtype, self.X)
 
     def attributes(self) -> dict[str, Any]:
         """Return what a classifier remembers of its rows."""

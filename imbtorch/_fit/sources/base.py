@@ -180,6 +180,7 @@ class RowSource(ABC):
     def hold_out(self, fraction: float, seed: int) -> None:
         """Hold out validation rows."""
 
+    @abstractmethod
     def encode(self, dtype: torch.dtype) -> None:
         """Learn from the training part how the columns of a table are encoded, and encode them."""
 

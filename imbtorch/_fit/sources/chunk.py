@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from imbtorch._common.sklearn_private import _check_partial_fit_first_call
 from imbtorch._data.class_counts import ClassCounts, as_class_counts
 from imbtorch._data.datasets_as_rows import refuse_dataset
-from imbtorch._fit.input_checks import check_integers, check_weights, has_several_columns
+from imbtorch._fit.input_checks import check_weights, has_several_columns
 from imbtorch._fit.parameters import NetParameters, set_parameters
 from imbtorch._fit.sources.arrays import ArraySource, TrainingSplit, ignored_label, labelled_rows
 from imbtorch._fit.sources.base import in_order_given, refuse_ignored_class
@@ -139,8 +139,6 @@ class ClassChunkSource(ChunkSource):
         self.features = chosen_features(estimator, X) if first else None
         self.X, self.y = estimator._check_X(X, reset=first, y=y, features=self.features)
         self.columns, self.read_X = estimator._columns, self.X
-        if hasattr(X, "columns") or getattr(self.X, "dtype", np.dtype(float)).kind in "iu":
-            check_integers(self.X, X, estimator.dtype if self.columns is None else "float64")
         if self._given_weight is not None:
             self.sample_weight = check_weights(self._given_weight, self.X)
         classes = estimator.classes_

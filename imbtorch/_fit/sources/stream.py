@@ -101,7 +101,8 @@ class StreamSource(RowSource):
     ) -> tuple[Rows, RowOrder]:
         """Return rows that come in the order of the Dataset."""
         device = torch.device(net.device)
-        rows = StreamRows(self.stream, self.task, weights, net.dtype, device, self.encoder)
+        parts = net.dtype, device, net.dtype_of(self.X), self.encoder
+        rows = StreamRows(self.stream, self.task, weights, *parts)
         return rows, StreamOrder(len(rows))
 
     def attributes(self) -> dict[str, Any]:

@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections import defaultdict
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
-from imbtorch._common.seed import private_torch_rng
 from imbtorch._fit.fit import net_spec
+from imbtorch._publish.model_file.given import GivenModule
+from imbtorch._publish.model_file.outside import Outside, fill, outside_of
 from imbtorch._publish.model_file.save import LOCAL, Document
 from imbtorch._publish.model_file.state import (
-    assign,
     check_state,
+    check_weights,
     freeze,
     has,
-    printable_lines,
     records_of,
     refusing,
     transpose,
 )
 from imbtorch._publish.model_file.values import MAX_MEMBERS, Budget, Reader
-from imbtorch._safe_file import Layout, printable
+from imbtorch._safe_file import Layout
 from imbtorch._tasks import ClassificationTask, Task
 from imbtorch.exceptions import FileFormatError
 from imbtorch.losses import BaseLoss
 from imbtorch.losses.regression import BaseRegressionLoss
 from imbtorch.modules import build_module, get_module
+from imbtorch.modules._state import is_extra
 from imbtorch.training.net import restored_net
 
 __all__ = ["Restorer"]
@@ -48,10 +47,10 @@ _NET = {
     "frozen": list,
     "by_feature": list,
 }
+_OUTSIDE = {"buffers": dict, "extra_state": dict}  # of modules that have them
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 _KINDS = {"module": ("module",), "sampler": ("sampler",)}
 _MAX_SIZE = 2**40
-_MAX_UNSEEN = 2**24  # features of a module whose size only building it shows
 
 
 class Restorer:
@@ -69,6 +68,11 @@ class Restorer:
         The module that the caller gives, if it is their own.
     device : torch.device
         Device of the restored nets.
+
+    Attributes
+    ----------
+    lacking : list of str
+        Buffers of the restored nets that the file lacks, because an earlier version wrote it.
     """
 
     def __init__(
@@ -84,6 +88,7 @@ class Restorer:
         sizes = [torch.Size(shape).numel() * dtype.itemsize for dtype, shape in layout.values()]
         self.budget = Budget(sum(sizes))
         self.parts = _parts(layout)
+        self.lacking: list[str] = []
         with refusing():
             self.nets = self._check()
             names = {repr(net["module"][:200]) for net in self.nets.values() if net["module"]}
@@ -97,7 +102,7 @@ class Restorer:
         if module is not None and not names:
             raise ValueError("The file describes the whole module: load it without module=.")
         self.built = {
-            prefix: self._build_given(net, self._numbers(prefix))
+            prefix: self._build_given(net, prefix)
             for prefix, net in self.nets.items()
             if net["module"] is not None
         }
@@ -122,7 +127,7 @@ class Restorer:
             raise FileFormatError("the ensemble has no members.")
         described = [self.document] if members is None else members
         for net, model in zip(nets.values(), described, strict=True):
-            has(net, _NET)
+            has(net, _NET | {key: _OUTSIDE[key] for key in _OUTSIDE.keys() & net.keys()})
             module = model["params"].get("module")
             from_caller = isinstance(module, dict) and set(module) == {"$caller"}
             if from_caller != (net["module"] is not None):
@@ -142,60 +147,21 @@ class Restorer:
         names = self.parts[f"{prefix}module."]
         return sum(torch.Size(self.layout[name][1]).numel() for name in names)
 
-    def _build_given(self, net: Document, numbers: int) -> nn.Module:
+    def _build_given(self, net: Document, prefix: str) -> GivenModule:
         """Build the caller's own module, after checking that the file has so many weights."""
-        shape, n_outputs = tuple(net["input_shape"]), net["n_outputs"]
-        dtype = _DTYPES[net["dtype"]]
-        with private_torch_rng(0, torch.device("cpu")):
-            try:
-                with torch.device("meta"):
-                    needed = _count(_built(self.module, shape, n_outputs, dtype))
-            except Exception:  # code that needs real numbers: a bound without building it
-                needed = 0 if max(math.prod(shape), n_outputs) < _MAX_UNSEEN else numbers + 1
-            if needed > numbers:
-                raise FileFormatError(
-                    f"module={printable(_name(self.module))} for rows of shape {shape} and "
-                    f"{n_outputs} outputs does not fit the weights in the file, which has only "
-                    f"{numbers} numbers. Give the module that the estimator was trained with; or "
-                    "the file is damaged."
-                )
-            try:
-                return _built(self.module, shape, n_outputs, dtype).to("cpu")
-            except Exception as error:
-                if not callable(self.module) and not hasattr(self.module, "build"):
-                    raise  # it is no module, whatever the file holds
-                raise FileFormatError(
-                    f"module={printable(_name(self.module))} cannot be built for rows of shape "
-                    f"{shape} and {n_outputs} outputs, as the file describes them: "
-                    f"{printable_lines(error)}"
-                ) from error
+        shape, dtype = tuple(net["input_shape"]), _DTYPES[net["dtype"]]
+        budget = self.budget if "buffers" in net else None
+        return GivenModule(
+            self.module, shape, net["n_outputs"], dtype, self._numbers(prefix), budget
+        )
 
     def into(self) -> dict[str, Tensor]:
         """Return the tensors of the caller's modules, to read the weights into without a copy."""
-        return {
-            name: tensor
-            for prefix, module in self.built.items()
-            for key, tensor in module.state_dict().items()
-            if isinstance(tensor, Tensor)
-            and (name := f"{prefix}module.{key}") in self.layout
-            and self.layout[name] == (tensor.dtype, tuple(tensor.shape))
-            and tensor.is_contiguous()
-        }
-
-    def _fill_given(self, module: nn.Module, state: dict[str, Tensor]) -> nn.Module:
-        """Load weights into the caller's module; most were read into its tensors already."""
-        kinds = {key: value.dtype for key, value in module.state_dict().items()}
-        try:
-            for key, value in state.items():
-                if kinds.get(key, value.dtype) != value.dtype:
-                    raise ValueError(f"{key} is {kinds[key]}, in the file {value.dtype}")
-            module.load_state_dict(state, strict=True)
-        except (RuntimeError, ValueError) as error:
-            raise ValueError(
-                f"module={type(module).__name__} does not fit the weights in the file: "
-                f"{printable_lines(error)}"
-            ) from error
-        return module
+        merged: dict[str, Tensor] = {}
+        for prefix, given in self.built.items():
+            by_feature = self.nets[prefix]["by_feature"]
+            merged |= given.into(f"{prefix}module.", by_feature, self.layout)
+        return merged
 
     def _build_ours(self, estimator: Any, net: Document, prefix: str) -> nn.Module:
         """Build an imbtorch module without memory, after checking that the file has its weights."""
@@ -237,23 +203,29 @@ class Restorer:
         """
         reader = Reader(tensors, self.budget)
         states = {prefix: self._taken(reader, f"{prefix}module.") for prefix in self.nets}
-        for prefix, module in self.built.items():
-            with refusing():
-                transpose(states[prefix], self.nets[prefix]["by_feature"])
-            self._fill_given(module, states[prefix])
+        outside = {}
+        with refusing():
+            for prefix, net in self.nets.items():
+                transpose(states[prefix], net["by_feature"])
+                outside[prefix] = outside_of(net, "module", states[prefix], reader)
+        for prefix, given in self.built.items():
+            self._note("module", given.fill(states[prefix], outside[prefix]))
         with refusing():
             members = self.document.get("members")
             if members is None:
-                estimator = self._fitted(self.document, reader, "", states[""])
+                estimator = self._fitted(self.document, reader, "", states[""], outside[""])
             else:
                 fitted = [
-                    self._fitted(member, reader, prefix, states[prefix])
+                    self._fitted(member, reader, prefix, states[prefix], outside[prefix])
                     for member, prefix in zip(members, self.nets, strict=True)
                 ]
                 estimator = self._ensemble(fitted, reader)
             if reader.tensors:
                 raise FileFormatError(f"the file has {len(reader.tensors)} unexpected tensors.")
         return estimator
+
+    def _note(self, part: str, lacking: list[str]) -> None:
+        self.lacking += [f"{part}.{name}" for name in lacking]
 
     def _unfitted(self, document: Document, reader: Reader) -> Any:
         cls = self.estimators.get(document["estimator"])
@@ -297,7 +269,12 @@ class Restorer:
         return ensemble
 
     def _fitted(
-        self, document: Document, reader: Reader, prefix: str, state: dict[str, Tensor]
+        self,
+        document: Document,
+        reader: Reader,
+        prefix: str,
+        state: dict[str, Tensor],
+        outside: Outside,
     ) -> Any:
         estimator = self._unfitted(document, reader)
         net, shape = document["net"], tuple(document["net"]["input_shape"])
@@ -307,12 +284,16 @@ class Restorer:
             raise FileFormatError("the estimator and its net are for different tasks.")
         check_state(attributes, tasks[net["task"]], net["n_outputs"], shape)
         task: Task = tasks[net["task"]].restored(net["n_outputs"], attributes)
-        module = self.built.get(prefix)
-        if module is None:
+        if prefix in self.built:
+            module = self.built[prefix].module
+        else:
             module = self._build_ours(estimator, net, prefix)
-            assign(module, state, net["by_feature"])
+            check_weights(module, state, outside.extra)
+            if fill(module, state, outside, assign=True):
+                raise FileFormatError("the file lacks buffers of the module.")
+        loss = _prepared_loss(net, task, reader, attributes)
         learned = self._taken(reader, f"{prefix}loss.")
-        loss = _restored_loss(net, task, reader, learned, attributes)
+        self._note("loss", _fill_loss(loss, learned, outside_of(net, "loss", learned, reader)))
         freeze({"module": module, "loss": loss}, net["frozen"])
         estimator.__dict__.update(attributes, _input_shape=shape)
         spec = net_spec(
@@ -348,27 +329,8 @@ def _parts(layout: Layout) -> dict[str, list[str]]:
     return parts
 
 
-def _built(module: Any, shape: tuple[int, ...], n_outputs: int, dtype: torch.dtype) -> nn.Module:
-    """Build a module on the default device; lazy layers see rows, from which they get a size."""
-    built = build_module(module, shape, n_outputs, dtype)
-    if any(is_lazy(tensor) for tensor in [*built.parameters(), *built.buffers()]):
-        with torch.no_grad():
-            built.train(False)(torch.zeros(2, *shape, dtype=dtype))
-    return built
-
-
-def _count(module: nn.Module) -> int:
-    return sum(value.numel() for value in module.state_dict().values() if isinstance(value, Tensor))
-
-
-def _name(module: Any) -> str:
-    return str(getattr(module, "__name__", type(module).__name__))
-
-
-def _restored_loss(
-    net: Document, task: Task, reader: Reader, state: dict[str, Tensor], attributes: Document
-) -> Any:
-    """Build the loss, and restore the values that it had learned from the training data."""
+def _prepared_loss(net: Document, task: Task, reader: Reader, attributes: Document) -> Any:
+    """Build the loss, and prepare it for the classes."""
     loss = reader.decode(net["loss"], (task.loss_kind,))
     is_classifier = isinstance(task, ClassificationTask)
     if not isinstance(loss, BaseLoss if is_classifier else BaseRegressionLoss):
@@ -376,11 +338,19 @@ def _restored_loss(
     loss.to(_DTYPES[net["dtype"]])
     if is_classifier:
         loss.prepare(attributes["class_counts_"])
+    return loss
+
+
+def _fill_loss(loss: Any, state: dict[str, Tensor], outside: Outside) -> list[str]:
+    """Restore what the loss had learned; return the names of buffers that the file lacks."""
     for name, value in loss.state_dict().items():
+        if is_extra(name):
+            continue
         if name not in state or state[name].shape != value.shape:
             raise FileFormatError(f"{name} of the loss is missing or has the wrong shape.")
     for name, parameter in loss.named_parameters():
         if state[name].dtype != parameter.dtype or not state[name].isfinite().all():
             raise FileFormatError(f"{name} of the loss has the wrong dtype or is not finite.")
-    loss.load_state_dict(state, strict=True)
-    return loss.train(False)
+    lacking = fill(loss, state, outside)
+    loss.train(False)
+    return lacking

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from imbtorch._common.versions import versions
 from imbtorch._fit.fit import fitted_state
+from imbtorch._publish.model_file.outside import encoded_extra, outside_buffers
 from imbtorch._publish.model_file.values import (
     ALLOWANCE,
     MAX_MEMBERS,
@@ -55,7 +56,8 @@ class SaveMixin(BaseEstimator):
             If the estimator is not fitted.
         ValueError
             If a parameter is code, such as a callable or a callback; the message says which
-            parameter it is, and how to save without it.
+            parameter it is, and how to save without it. Also if ``get_extra_state`` of the module
+            returns what a file cannot hold.
         OSError
             If the file cannot be written.
 
@@ -65,7 +67,9 @@ class SaveMixin(BaseEstimator):
 
         Notes
         -----
-        Your own ``module`` is code: the file holds its weights, and ``load`` asks for the module.
+        Your own ``module`` is code: the file holds its parameters, all its buffers and what its
+        ``get_extra_state`` returns, and ``load`` asks for the module. Other attributes of the
+        module are not in the file.
         The state of the optimizer is not saved; further training begins with a new optimizer.
         ``checkpoint`` is a folder on this machine, and is None in the file.
 
@@ -173,6 +177,8 @@ class _NetDescription:
     def __init__(self, estimator: Any, writer: Writer, prefix: str) -> None:
         self.estimator, self.net = estimator, estimator.net_
         self.writer, self.prefix = writer, prefix
+        self.buffers: dict[str, bool] = {}  # those with persistent=False; whether they have a value
+        self.extra: Document = {}
 
     def describe(self) -> Document:
         net, estimator = self.net, self.estimator
@@ -193,7 +199,8 @@ class _NetDescription:
             self._check_unchanged()
         described["by_feature"] = self._add_state("module", net.module_)
         self._add_state("loss", net.criterion_)
-        return described
+        outside = {"buffers": self.buffers, "extra_state": self.extra}
+        return described | {name: value for name, value in outside.items() if value}
 
     def _attributes(self) -> Document:
         names = self.net.task.saved
@@ -253,15 +260,18 @@ class _NetDescription:
             )
 
     def _add_state(self, part: str, module: nn.Module) -> list[str]:
-        """Add the tensors of module or loss; return the names of matrices stored by column."""
+        """Add the state of module or loss; return the names of matrices stored by column."""
         by_feature = []
         parameters = dict(module.named_parameters(remove_duplicate=False))
-        for name, value in module.state_dict().items():
-            if not isinstance(value, Tensor):
-                raise ValueError(
-                    f"{type(module).__name__} has the state {name}, which is not a tensor but a "
-                    f"{type(value).__name__}. Use pickle."
-                )
+        extra = encoded_extra(part, module, self.writer)
+        state = {n: v for n, v in module.state_dict().items() if f"{part}.{n}" not in extra}
+        buffers = outside_buffers(module, state)
+        self.extra |= extra
+        self.buffers |= {f"{part}.{name}": value is not None for name, value in buffers.items()}
+        for name, value in {**state, **buffers}.items():
+            if value is None:
+                continue
+            _check_tensor(value, f"{part}_.{name}", type(module).__name__)
             if name in parameters and not _is_finite(value):
                 raise ValueError(
                     f"{part}_.{name} has values that are not finite; fit again with a lower lr, "
@@ -272,6 +282,20 @@ class _NetDescription:
                 value = value.t()
             self.writer.tensors[f"{self.prefix}{part}.{name}"] = value
         return by_feature
+
+
+def _check_tensor(value: Any, where: str, name: str) -> None:
+    """Raise ValueError if a part of the state of a module is not a tensor that a file can hold."""
+    if not isinstance(value, Tensor):
+        raise ValueError(
+            f"{name} has the state {where}, which is not a tensor but a {type(value).__name__}. "
+            "Return it from get_extra_state; or use pickle."
+        )
+    if value.layout != torch.strided:
+        raise ValueError(
+            f"{where} has the layout {value.layout}; a file can hold only dense tensors. Use "
+            "to_dense(), or pickle."
+        )
 
 
 def _packed(column: list[Any]) -> Any:

@@ -13,10 +13,11 @@ from imbtorch._publish.model_file.values import Reader, bytes_of_records
 from imbtorch._safe_file import printable
 from imbtorch._tasks import ClassificationTask, Task
 from imbtorch.exceptions import FileFormatError
+from imbtorch.modules._state import is_extra
 
 __all__ = [
-    "assign",
     "check_state",
+    "check_weights",
     "freeze",
     "has",
     "printable_lines",
@@ -168,13 +169,30 @@ def printable_lines(error: Exception) -> str:
     return "\n".join(printable(line, 500) for line in str(error)[:5000].expandtabs(4).splitlines())
 
 
-def assign(module: nn.Module, state: dict[str, Tensor], by_feature: list[Any]) -> None:
-    """Assign tensors to a module without memory; names, dtypes and shapes must all agree."""
-    transpose(state, by_feature)
-    expected = {name: (value.dtype, value.shape) for name, value in module.state_dict().items()}
-    if {name: (value.dtype, value.shape) for name, value in state.items()} != expected:
+def check_weights(module: nn.Module, state: dict[str, Tensor], extra: dict[str, Any]) -> None:
+    """Check that tensors fit a module without memory: names, dtypes and shapes must all agree.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Module that was built on the meta device.
+    state : dict of str to Tensor
+        Tensors of its ``state_dict`` in the file.
+    extra : dict
+        Extra state in the file; its names must be those of the module.
+
+    Raises
+    ------
+    FileFormatError
+        If they do not fit, or a parameter is not finite.
+    """
+    own = module.state_dict()
+    names = {name for name in own if is_extra(name)}
+    expected = {n: (v.dtype, v.shape) for n, v in own.items() if n not in names}
+    found = {name: (value.dtype, value.shape) for name, value in state.items()}
+    if found != expected or extra.keys() != names:
         raise FileFormatError("names, dtypes or shapes of the weights do not fit the module.")
-    for name, value in state.items():
+    for name, _ in module.named_parameters():
+        value = state[name]
         if value.is_floating_point() and not all(bound.isfinite() for bound in value.aminmax()):
             raise FileFormatError(f"the weight {name} has values that are not finite.")
-    module.load_state_dict(state, strict=True, assign=True)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from imbtorch._publish.model_file.known_classes import build, classes_of, key_of, params_of
+from imbtorch._safe_file import NAMES
 from imbtorch.exceptions import FileFormatError
 
 __all__ = ["ALLOWANCE", "MAX_MEMBERS", "Budget", "Reader", "Writer", "bytes_of_records", "refusal"]
@@ -52,6 +53,8 @@ class Writer:
 
     def __init__(self) -> None:
         self.tensors: dict[str, Tensor] = {}
+        self._trial = Budget(0)
+        self._trial.left //= 8  # the rest is for the history and the parameters
 
     def encode(self, value: Any, where: str, advice: str) -> Any:
         """Encode a value.
@@ -82,7 +85,7 @@ class Writer:
             return self._dict(value, where, advice)
         if isinstance(value, np.ndarray):
             return self._array(value, where, advice)
-        if isinstance(value, Tensor):
+        if isinstance(value, Tensor) and value.layout == torch.strided and value.dtype in NAMES:
             return {"$tensor": self._keep(value.detach())}
         if isinstance(value, torch.device):
             return {"$device": str(value)}
@@ -91,6 +94,16 @@ class Writer:
             kept = self._keep(torch.from_numpy(np.array(keys)))
             return {"$random_state": [kept, int(position), int(has_gauss), float(gauss)]}
         return self._object(value, where, advice)
+
+    def try_out(self, encoded: Any) -> None:
+        """Decode a value, to learn whether a reader will accept it.
+
+        Raises
+        ------
+        FileFormatError
+            If it will not, or if all values that were tried out would take too much memory.
+        """
+        Reader(dict(self.tensors), self._trial).decode(encoded)
 
     def _keep(self, tensor: Tensor) -> str:
         name = f"value.{len(self.tensors)}"

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from imbtorch._data.datasets_as_rows import DatasetRows
 from imbtorch.features import EncodedRows, TableEncoder
-from imbtorch.training.data.loading import DatasetFeatures, too_large
+from imbtorch.training.data.loading import DatasetFeatures, cast_tensor, too_large
 from imbtorch.training.data.sparse_rows import SparseRows
 
 __all__ = [
@@ -23,14 +23,16 @@ __all__ = [
     "Features",
     "SparseFeatures",
     "as_features",
+    "first_rows",
     "is_on_disk",
 ]
 
 _RESIDENT_SHARE = 0.5  # share of the accelerator's free memory that X may take
 _DISK_BLOCKS = 4  # the more rows are fetched at once, the nearer to each other they lie
-_NUMPY_DTYPES: dict[torch.dtype, type[np.floating[Any]]] = {
+_NUMPY_DTYPES: dict[torch.dtype, type[np.number[Any]]] = {
     torch.float32: np.float32,
     torch.float64: np.float64,
+    torch.int64: np.int64,  # of modules that want integers
 }
 
 
@@ -170,7 +172,7 @@ def as_features(
     X : ndarray of shape (n, ...), CSR matrix or DatasetRows
         Validated features. A C-contiguous array of ``dtype`` on the CPU is never copied.
     dtype : torch.dtype
-        Type to compute in.
+        Dtype of the rows: the one to compute in, or int64.
     device : torch.device
         Device to compute on.
     resident : bool, default=True
@@ -185,7 +187,7 @@ def as_features(
     Raises
     ------
     ValueError
-        If a finite value is too large for ``dtype``.
+        If ``dtype`` cannot hold a value.
     """
     if isinstance(X, DatasetRows):
         return DatasetFeatures(X, dtype, device)
@@ -266,6 +268,11 @@ class _EncodedBlock:
 
     def split(self, sizes: Any) -> Iterator[Tensor]:
         yield from map(self.encode, self.block.split(sizes))
+
+
+def first_rows(X: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return the first two rows of ``X`` on the device, to try a module."""
+    return as_features(X, dtype, device, resident=False).slice(0, 2)
 
 
 class DiskFeatures:
@@ -365,16 +372,20 @@ def wrap(array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array)
 
 
-def cast(array: NDArray[Any], kind: type[np.floating[Any]]) -> NDArray[Any]:
+def cast(array: NDArray[Any], kind: type[np.number[Any]]) -> NDArray[Any]:
     """C-contiguous copy in another dtype, or the array itself where it fits already.
 
     Raises
     ------
     ValueError
-        If a finite value is too large for ``kind``.
+        If a finite value is too large for ``kind``, or no whole number where that is int64.
     """
     if array.dtype == kind:
         return np.ascontiguousarray(array)
+    if kind is np.int64:
+        native = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
+        integers: NDArray[Any] = cast_tensor(wrap(native), torch.int64).numpy()
+        return integers
     with np.errstate(over="ignore"):
         converted = np.ascontiguousarray(array, dtype=kind)
     # NaN is a gap, which only rows that will be encoded have

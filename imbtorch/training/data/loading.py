@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from imbtorch._data.datasets_as_rows import DatasetRows
 
-__all__ = ["DatasetFeatures", "cast_tensor", "open_loader", "too_large"]
+__all__ = ["DatasetFeatures", "cast_tensor", "inexact", "open_loader", "too_large"]
 
 
 def too_large(dtype: str) -> str:
@@ -22,20 +22,67 @@ def too_large(dtype: str) -> str:
     )
 
 
+def inexact(name: str, value: int, dtype: str) -> str:
+    """Write the message for integers that change when they are stored as floats."""
+    wider = "" if dtype == "float64" else 'use dtype="float64", or '
+    return (
+        f"{name} holds integers that {dtype} cannot hold, such as {value}: different ones would "
+        "become equal. If they are identifiers, encode them first, for example with "
+        "OrdinalEncoder; or let the module have them as int64, by takes_integers = True in its "
+        f"class and X of an integer type. If they are quantities, {wider}let X.astype(float) round "
+        "them."
+    )
+
+
 def cast_tensor(x: Tensor, dtype: torch.dtype) -> Tensor:
     """Convert finite rows to another dtype.
 
     Raises
     ------
     ValueError
-        If a value is too large for ``dtype``.
+        If ``dtype`` cannot hold a value: it is too large, or an integer that would be rounded, or
+        a float that is no whole number where integers are wanted.
     """
+    if x.dtype == dtype:
+        return x
     converted = x.to(dtype)
-    if x.dtype == dtype or torch.isfinite(converted.sum(dtype=torch.float64)):
-        return converted
-    if torch.isinf(converted).any():  # NaN is a gap, which only rows that will be encoded have
-        raise ValueError(too_large(str(dtype).removeprefix("torch.")))
+    if not dtype.is_floating_point:
+        _check_whole(x, converted)
+    elif x.is_floating_point():
+        # NaN is a gap, which only rows that will be encoded have
+        finite = torch.isfinite(converted.sum(dtype=torch.float64))
+        if not finite and torch.isinf(converted).any():
+            raise ValueError(too_large(str(dtype).removeprefix("torch.")))
+    elif x.element_size() >= 4:  # every float type holds smaller integers
+        whole = x.to(torch.int64)  # torch compares no unsigned integers
+        changed = converted.to(torch.int64) != whole
+        if changed.any():
+            name = str(dtype).removeprefix("torch.")
+            raise ValueError(inexact("X", int(whole[changed][0]), name))
     return converted
+
+
+def _check_whole(x: Tensor, converted: Tensor) -> None:
+    """Raise ValueError if rows have changed, or may be rounded already, when they become int64."""
+    if not x.is_floating_point():
+        if x.dtype == torch.uint64 and (converted < 0).any():
+            raise ValueError("X holds integers above 2**63 - 1, which int64 cannot hold.")
+        return
+    first_rounded = 2 / torch.finfo(x.dtype).eps
+    wrong = (converted != x) | (x.abs() >= first_rounded)
+    if wrong.any():
+        value = x[wrong][0].item()
+        what = (
+            "values that are not whole numbers"
+            if value != round(value)
+            else "floats so large that different whole numbers may have become equal"
+        )
+        raise ValueError(
+            f"X holds {what}, such as {value}, but the module gets integers (int64). Give X of an "
+            "integer type; of samplers of imbalanced-learn use one that only draws rows, such as "
+            "RandomOverSampler, because others make values in between. If the module wants "
+            "floats, set takes_integers = False in its class."
+        )
 
 
 def open_loader(

@@ -60,10 +60,22 @@ class Mixing:
     def __call__(
         self, batches: Iterator[tuple[Tensor, Tensor, Tensor]]
     ) -> Iterator[tuple[Tensor, MixedTargets, Tensor]]:
-        """Yield the batches of the next epoch with their rows mixed."""
+        """Yield the batches of the next epoch with their rows mixed.
+
+        Raises
+        ------
+        ValueError
+            If the rows are integers, which cannot be mixed.
+        """
         rng = np.random.default_rng([self.seed, self.epoch, 1])  # the row order uses [seed, epoch]
         self.epoch += 1
         for x, target, share in batches:
+            if not x.is_floating_point():
+                raise ValueError(
+                    f"{type(self.sampler).__name__} mixes rows, which makes values in between, but "
+                    "the module gets integers. Use a sampler that draws rows, or mix the features "
+                    "of the embedding in the module."
+                )
             counts = self.counts.to(target.device)
             mixed = self.sampler.mix(x, target, counts, rng)
             own = mixed.own_share.reshape(-1, *[1] * (share.ndim - 1)).to(share.dtype)

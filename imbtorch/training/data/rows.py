@@ -28,6 +28,7 @@ __all__ = [
     "ShuffledOrder",
     "WeightedRows",
     "batch_sizes",
+    "known_terms",
 ]
 
 BLOCK_BYTES = 4 * 2**20
@@ -79,7 +80,14 @@ class WeightedRows:
         Dtype to compute in.
     device : torch.device
         Device to compute on.
+
+    Attributes
+    ----------
+    has_unknown : bool
+        Whether there may be labels of -1, which are not known.
     """
+
+    has_unknown = False
 
     def __init__(
         self,
@@ -107,6 +115,8 @@ class WeightedRows:
         """Turn the shares of rows, ``(b,)``, into shares of the terms of their labels."""
         x, labels, share = batch
         share = share.unsqueeze(1)
+        if self.has_unknown:
+            labels, share = known_terms(labels, share)
         if self.label_weight is not None:
             absent, present = self.label_weight.unbind(1)
             share = share * torch.addcmul(absent, present - absent, labels)
@@ -121,7 +131,7 @@ class ArrayRows(WeightedRows):
     features : Features
         Rows of ``X``.
     targets : ndarray of int, shape (n,), CSR matrix of shape (n, l), or ndarray of float (n, k)
-        Class codes, labels of 0 and 1, or continuous values.
+        Class codes, labels of 0 and 1 (and -1 where a label is not known), or continuous values.
     weights : ndarray of shape (n,) or None
         Row weights, scaled so that 1 is the mean of the rows that are trained on.
     dtype : torch.dtype
@@ -144,6 +154,7 @@ class ArrayRows(WeightedRows):
         super().__init__(weights, label_weight, dtype, device)
         self.features: Features = features
         self.given_targets, self.targets = targets, _as_targets(targets, dtype, device)
+        self.has_unknown = isinstance(self.targets, _Labels) and self.targets.has_unknown
         self.mixing: Mixing | None = None
 
     def __len__(self) -> int:
@@ -212,6 +223,26 @@ class ArrayRows(WeightedRows):
                 shares = [w / (size * n_terms) for w, size in zip(weights, sizes, strict=True)]
             batches = zip(features.gather(block).split(sizes), targets, shares, strict=True)
             yield from batches if not self.targets.n_labels else map(self._share_of_labels, batches)
+
+
+def known_terms(labels: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
+    """Leave the labels that are not known out of the loss.
+
+    Parameters
+    ----------
+    labels : Tensor of shape (..., l)
+        Labels of 0 and 1, and -1 where a label is not known.
+    share : Tensor of shape (..., 1)
+        Share of each row.
+
+    Returns
+    -------
+    labels : Tensor of shape (..., l)
+        Labels, 0 where they are not known.
+    share : Tensor of shape (..., l)
+        Share of each label, 0 where it is not known.
+    """
+    return labels.clamp_min(0), share * (labels >= 0)
 
 
 def batch_sizes(n: int, step: int) -> list[int]:
@@ -366,7 +397,7 @@ class _Labels:
 
     def __init__(self, matrix: Any, dtype: torch.dtype, device: torch.device) -> None:
         self.matrix, self.dtype, self.device = matrix, dtype, device
-        self.n_labels = int(matrix.shape[1])
+        self.n_labels, self.has_unknown = int(matrix.shape[1]), matrix.dtype.kind == "i"
 
     def gather(self, index: Tensor) -> _Labels:
         return _Labels(self.matrix[index.cpu().numpy()], self.dtype, self.device)
@@ -397,7 +428,7 @@ def _as_targets(targets: Any, dtype: torch.dtype, device: torch.device) -> Targe
         Targets on demand.
     """
     if sparse.issparse(targets):
-        ones = targets.data.astype(np.uint8)
+        ones = targets.data.astype(np.int8 if targets.dtype.kind == "i" else np.uint8)
         matrix = sparse.csr_array((ones, targets.indices, targets.indptr), shape=targets.shape)
         return _Labels(matrix, dtype, device)
     return _DenseTargets(targets, dtype, device)

@@ -60,6 +60,8 @@ class StreamRows(WeightedRows):
         Dtype to compute in.
     device : torch.device
         Device to compute on.
+    input_dtype : torch.dtype or None, default=None
+        Dtype in which the module gets its rows; None for ``dtype``.
     encoder : TableEncoder or None, default=None
         Encoder of the rows.
     """
@@ -71,11 +73,13 @@ class StreamRows(WeightedRows):
         weights: RowWeights,
         dtype: torch.dtype,
         device: torch.device,
+        input_dtype: torch.dtype | None = None,
         encoder: TableEncoder | None = None,
     ) -> None:
         super().__init__(weights.rows, weights.labels, dtype, device)
-        self.encoder = encoder
+        self.input_dtype, self.encoder = input_dtype or dtype, encoder
         self.stream, self.task = stream, task
+        self.has_unknown = stream.counts.unknown is not None
         self.features: Features | None = None
         self.mixing: Mixing | None = None
         self.passes = 0
@@ -97,7 +101,8 @@ class StreamRows(WeightedRows):
         Raises
         ------
         ValueError
-            If the Dataset yields more or fewer rows than were counted, or another label.
+            If the Dataset yields more or fewer rows than were counted, another label, or labels
+            that are not known though all of them were counted.
         """
         self.passes += 1
         loader = open_loader(
@@ -112,7 +117,8 @@ class StreamRows(WeightedRows):
         n_terms = max(n_labels, 1)
         for x, target, weight in _of_size(self._read(loader), batch_size):
             size = len(x) * n_terms
-            share = x.new_full((len(x),), 1 / size) if weight is None else weight / size
+            even = torch.full((len(x),), 1 / size, dtype=self.dtype, device=self.device)
+            share = even if weight is None else weight / size
             batch = x, target, share
             yield self._share_of_labels(batch) if n_labels else batch
 
@@ -137,9 +143,16 @@ class StreamRows(WeightedRows):
     def _encoded(self, x: Tensor, y: NDArray[Any], own: NDArray[Any] | None) -> Batch:
         if self.encoder is not None:
             x = self.encoder(x.to(torch.float64))
-        x = cast_tensor(x, self.dtype).to(self.device, non_blocking=True)
+        x = cast_tensor(x, self.input_dtype).to(self.device, non_blocking=True)
         weight = None if own is None else torch.from_numpy(own).to(self.device, self.dtype)
-        target = self.task.batch_of(y, self.dtype).to(self.device)
+        target = self.task.batch_of(y, self.dtype)
+        if self.task.n_labels and not self.has_unknown and bool((target < 0).any()):
+            raise ValueError(
+                "The Dataset yields NaN among the labels, which means that they are not known, but "
+                "class_counts says that all labels are known: give class_counts=imbtorch.weights."
+                "class_counts(dataset), which counts them."
+            )
+        target = target.to(self.device)
         if self.weights is not None:
             factor = self.task.factors(self.weights, target)
             weight = factor if weight is None else factor * weight

@@ -11,6 +11,8 @@ from scipy import sparse
 from skorch.dataset import Dataset
 from torch.utils.data import Subset
 
+from imbtorch._data.targets import has_unknown
+from imbtorch.modules._build import without_graph
 from imbtorch.training.data.features import ChosenFeatures, as_features
 from imbtorch.training.data.rows import ArrayRows, Rows
 
@@ -29,9 +31,11 @@ class Validation:
     train, valid : ndarray of int or None
         Positions of the two parts; None for all, and for none.
     dtype : torch.dtype
-        Type to compute in.
+        Dtype to compute in.
     device : torch.device
         Device to compute on.
+    input_dtype : torch.dtype or None, default=None
+        Dtype in which the module gets its rows; None for ``dtype``.
     encoded : array or None, default=None
         All rows as the module gets them, if these are not the rows of ``X``.
     """
@@ -44,12 +48,13 @@ class Validation:
         valid: NDArray[Any] | None,
         dtype: torch.dtype,
         device: torch.device,
+        input_dtype: torch.dtype | None = None,
         encoded: Any = None,
     ) -> None:
         # skorch's dataset indexes rows as sparse matrices do, not as sparse arrays do
         self.given = {
             "X": sparse.csr_matrix(X) if sparse.issparse(X) else X,
-            "y": targets.toarray() if sparse.issparse(targets) else targets.astype(_kind(targets)),
+            "y": _dense(targets) if sparse.issparse(targets) else targets.astype(_kind(targets)),
         }
         whole = Dataset(self.given["X"], self.given["y"])
         self.datasets = {
@@ -57,10 +62,10 @@ class Validation:
             "dataset_valid": None if valid is None else Subset(whole, valid.tolist()),
         }
         self.rows: Rows | None = None
+        self.has_unknown = sparse.issparse(targets) and has_unknown(targets)
         if valid is not None:
-            features = ChosenFeatures(
-                as_features(X if encoded is None else encoded, dtype, device), valid, device
-            )
+            seen = as_features(X if encoded is None else encoded, input_dtype or dtype, device)
+            features = ChosenFeatures(seen, valid, device)
             self.rows = ArrayRows(features, targets[valid], None, dtype, device)
 
     def show(self, net: Any, train_loss: float, hooks: frozenset[str]) -> float | None:
@@ -74,12 +79,15 @@ class Validation:
         """Mean loss of the validation part, its batches shown to the callbacks that ask."""
         total = 0.0
         order = torch.arange(len(rows), device=net.device)
-        for x, codes, _ in rows.batches(order, net.batch_size):
+        for x, codes, share in rows.batches(order, net.batch_size):
             if hooks:
                 net.notify("on_batch_begin", batch=(x, codes), training=False)
             with torch.no_grad():
-                logits = net.read(net.module_(x))
-                loss = net.unweighted(logits, codes)
+                logits = net.read(without_graph(net.module_, x.clone))
+                if self.has_unknown:
+                    loss = net.batch_loss(codes, share, logits)
+                else:
+                    loss = net.unweighted(logits, codes)
             total += float(loss) * len(x)
             if hooks:
                 net.history.record_batch("valid_loss", float(loss))
@@ -93,3 +101,9 @@ class Validation:
 def _kind(targets: NDArray[Any]) -> type[np.generic]:
     """Codes come in the smallest type that holds them; skorch's callbacks expect the usual one."""
     return np.int64 if targets.dtype.kind in "iu" else targets.dtype.type
+
+
+def _dense(labels: Any) -> NDArray[Any]:
+    """Return labels as a dense matrix, with NaN where a label is not known."""
+    matrix: NDArray[Any] = labels.toarray()
+    return np.where(matrix < 0, np.nan, matrix) if has_unknown(labels) else matrix

@@ -13,6 +13,7 @@ from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import module as _global_hooks
 
 from imbtorch.training.data.sparse_rows import SparseRows
 
@@ -105,9 +106,10 @@ class Dropout:
 
 
 def has_hooks(module: nn.Module) -> bool:
-    """Return whether a module has forward or backward hooks."""
+    """Return whether a module has forward or backward hooks, its own or those of every module."""
     return bool(
-        module._forward_hooks
+        _global_hooks._has_any_global_hook()
+        or module._forward_hooks
         or module._forward_pre_hooks
         or module._backward_hooks
         or module._backward_pre_hooks

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from imbtorch.modules._lookups import explain_ids
 from imbtorch.training.data.rows import batch_sizes
 from imbtorch.training.optimizers import LearningRate
 from imbtorch.training.run import Run
@@ -128,7 +129,12 @@ class SingleEngine:
             for param in params:
                 param.grad = None
             given = x.clone() if computed_again else None
-            value = net.batch_loss(codes, share, module(x))
+            try:
+                output = module(x)
+            except (IndexError, RuntimeError) as error:
+                explain_ids(module, x, error)
+                raise
+            value = net.batch_loss(codes, share, output)
             value.backward()
             if given is not None:
                 x.detach().copy_(given)

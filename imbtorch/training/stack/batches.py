@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from imbtorch.training.data.rows import BLOCK_BYTES, batch_sizes
+from imbtorch.training.data.rows import BLOCK_BYTES, batch_sizes, known_terms
 from imbtorch.training.run import Run
 
 __all__ = ["Batch", "batches", "streams_of"]
@@ -129,7 +129,7 @@ def _segment(
             x_i, target_i = x[i], target[i]
             if which is not None:
                 x_i, target_i = x_i.index_select(0, which), target_i.index_select(0, which)
-            share_i = _of_labels(members, share[i], target_i)
+            target_i, share_i = _of_labels(members, target_i, share[i])
             yield Batch(nets, begin + i, size, x_i, target_i, share_i)
 
 
@@ -170,15 +170,17 @@ def _shares(runs: Sequence[Run], rows: slice, n_steps: int, target: Tensor) -> T
     return torch.div(torch.stack(weights, dim=1), n_terms)
 
 
-def _of_labels(runs: Sequence[Run], share: Tensor, labels: Tensor) -> Tensor:
+def _of_labels(runs: Sequence[Run], labels: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
     """Expand the shares of the rows to shares of their labels, if the targets are labels."""
     if not runs[0].array_rows.targets.n_labels:
-        return share
+        return labels, share
     share = share.unsqueeze(2)
+    if any(run.array_rows.has_unknown for run in runs):
+        labels, share = known_terms(labels, share)
     weights = [run.array_rows.label_weight for run in runs]
     if all(weight is None for weight in weights):
-        return share
+        return labels, share
     ones = torch.ones((labels.shape[2], 2), dtype=share.dtype, device=share.device)
     given = torch.stack([ones if weight is None else weight for weight in weights])
     absent, present = given.unsqueeze(1).unbind(3)
-    return share * torch.addcmul(absent, present - absent, labels)
+    return labels, share * torch.addcmul(absent, present - absent, labels)

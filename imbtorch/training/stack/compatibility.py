@@ -40,8 +40,8 @@ def not_stackable_because(run: Run) -> str | None:
         return f"{type(module).__name__} has hooks"
     if not isinstance(rows, ArrayRows):
         return "rows of a stream come in an order of their own"
-    if len({group["lr"] for group in net.optimizer_.param_groups}) > 1:
-        return "groups of parameters have learning rates of their own"
+    if _norm_would_differ(run):
+        return "the optimizer holds only some of the parameters, whose gradient has its own norm"
     kinds = {p.dtype for p in module.parameters() if p.requires_grad}
     if kinds != {net.dtype}:
         return f"{type(module).__name__} has no trainable parameters, or some of another dtype"
@@ -50,6 +50,14 @@ def not_stackable_because(run: Run) -> str | None:
     except IncomparableError as error:
         return str(error)
     return None
+
+
+def _norm_would_differ(run: Run) -> bool:
+    """Return whether clipping or sharpness need the norm of some parameters only."""
+    if run.recipe.clipping is None and not run.recipe.sharpness:
+        return False
+    held = {id(p) for group in run.net.optimizer_.param_groups for p in group["params"]}
+    return any(p.requires_grad and id(p) not in held for p in run.net.module_.parameters())
 
 
 def kind_of(run: Run) -> tuple[Any, ...]:

@@ -88,8 +88,7 @@ class StackedEngine:
                 totals[batch.nets].add_(self._gradients(batch), alpha=batch.size)
                 self.steps(batch.nets, batch.step, partial(self._gradients, batch))
         for run, rate in zip(runs, self.steps.last, strict=True):
-            for group in run.net.optimizer_.param_groups:
-                group["lr"] = rate  # the history reads the rate here
+            run.net.optimizer_.param_groups[0]["lr"] = rate  # the history reads the rate here
         self.steps.show(runs)
         finite = self.storage.finite().to(totals.dtype)
         told = torch.stack([totals, finite]).tolist()  # the only wait for the device in an epoch

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from imbtorch.modules._build import copied_module
+from imbtorch.modules._lookups import explain_ids
 from imbtorch.training.single.chain import Activation, Dropout, plain_layers
 from imbtorch.training.stack.storage import Storage
 
-__all__ = ["Network", "network_of"]
+__all__ = ["Network", "mappable_copy", "network_of"]
 
 
 class Network(Protocol):
@@ -83,6 +84,8 @@ class _Mapped:
             for blocks in (storage.values, storage.grads, storage.fixed)
         )
 
+        self.module = module
+
         def one(parameters: Any, buffers: Any, x: Tensor) -> Tensor:
             output: Tensor = functional_call(module, (parameters, buffers), (x,))
             return output
@@ -91,8 +94,12 @@ class _Mapped:
 
     def forward(self, x: Tensor) -> Tensor:
         self.leaves = {n: p.detach().requires_grad_() for n, p in self.parameters.items()}
-        with torch.enable_grad():
-            self.output = self.all(self.leaves, self.buffers, x)
+        try:
+            with torch.enable_grad():
+                self.output = self.all(self.leaves, self.buffers, x)
+        except IndexError as error:
+            explain_ids(self.module, x, error)
+            raise
         return self.output.detach()
 
     def backward(self, gradient: Tensor) -> None:
@@ -106,6 +113,25 @@ class _Mapped:
         for target, grad in zip(self.gradients.values(), found, strict=True):
             target.copy_(grad)
         del self.output
+
+
+def mappable_copy(module: nn.Module) -> nn.Module:
+    """Copy a module so that a net of a stack never reads the embeddings of another net.
+
+    ``vmap`` lays the embeddings of all nets one after the other, and an identifier beyond the last
+    row of a net would be found in the next one. In the copy its features are NaN.
+    """
+    copied = copied_module(module)
+    for layer in copied.modules():
+        if isinstance(layer, nn.Embedding):
+            layer.register_forward_hook(_hide_rows_of_others, with_kwargs=True)
+    return copied
+
+
+def _hide_rows_of_others(layer: Any, args: Any, kwargs: Any, output: Tensor) -> Tensor:
+    ids = args[0] if args else kwargs["input"]
+    is_wrong = (ids < 0) | (ids >= layer.num_embeddings)
+    return output.masked_fill(is_wrong.unsqueeze(-1), torch.nan)
 
 
 def network_of(storage: Storage) -> Callable[[slice], Network]:
@@ -125,7 +151,7 @@ def network_of(storage: Storage) -> Callable[[slice], Network]:
     layers = plain_layers(first)
     if layers is not None:
         return lambda nets: _Chain(layers, storage, nets)
-    skeleton = copied_module(first)  # its own numbers are never read
+    skeleton = mappable_copy(first)  # its own numbers are never read
 
     def mapped(nets: slice) -> Network:
         skeleton.train(storage.modules[0].training)

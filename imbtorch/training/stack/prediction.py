@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from imbtorch.modules._build import copied_module, without_graph
+from imbtorch.modules._build import without_graph
 from imbtorch.training.data.features import Features
 from imbtorch.training.net import Net
 from imbtorch.training.prediction import CHUNK_BYTES, CHUNK_ROWS, is_made_of_known_layers
-from imbtorch.training.single.chain import plain_layers
+from imbtorch.training.single.chain import has_hooks, plain_layers
 from imbtorch.training.stack.attributes import IncomparableError
 from imbtorch.training.stack.compatibility import module_kind
+from imbtorch.training.stack.modules import mappable_copy
 
 __all__ = ["Siblings", "predict_chunks_stacked"]
 
@@ -63,7 +64,7 @@ def _forward(modules: Sequence[nn.Module]) -> Forward:
         alike = len({module_kind(module) for module in modules}) == 1
     except IncomparableError:
         alike = False
-    if len(modules) == 1 or not alike:
+    if len(modules) == 1 or not alike or any(map(has_hooks, modules[0].modules())):
         return one_by_one
     tensors = [{**dict(m.named_parameters()), **dict(m.named_buffers())} for m in modules]
     layers = plain_layers(modules[0])
@@ -93,7 +94,7 @@ def _mapped(
     modules: Sequence[nn.Module], tensors: Sequence[dict[str, Tensor]], one_by_one: Forward
 ) -> Forward:
     """Map the module over its parameters if that gives equal outputs for the first rows."""
-    skeleton = copied_module(modules[0])
+    skeleton = mappable_copy(modules[0])
     stacked = {n: torch.stack([own[n].detach() for own in tensors]) for n in tensors[0]}
 
     def one(own: Any, x: Tensor) -> Tensor:
@@ -106,7 +107,10 @@ def _mapped(
     def forward(x: Tensor) -> Any:
         if not tried:
             tried.append(_agree(everything, stacked, one_by_one, x[:4]))
-        return everything(stacked, x) if tried[0] else one_by_one(x)
+        try:
+            return everything(stacked, x) if tried[0] else one_by_one(x)
+        except IndexError:  # an embedding lacks an identifier, which a single net explains
+            return one_by_one(x)
 
     return forward
 

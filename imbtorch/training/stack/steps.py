@@ -28,8 +28,11 @@ Again = Callable[[], Any]
 class _Rule(Protocol):
     """The optimizer of a stack: it changes the parameters by their gradients."""
 
-    def step(self, nets: slice, lr: float) -> None:
-        """Update neighbouring nets with equal weight decay and step count, at this rate."""
+    def step(self, nets: slice, rates: Sequence[float]) -> None:
+        """Update neighbouring nets with equal rates, weight decay and step count.
+
+        ``rates`` holds the learning rate of each parameter group of a net in this step.
+        """
 
     def keep(self, rows: Sequence[int]) -> None:
         """Drop the state of all nets except those at these rows."""
@@ -58,7 +61,7 @@ class _Adam:
         self.counts, self.counters = counts, list(counts.unbind())
         self.parts: dict[tuple[int, int], list[list[Tensor]]] = {}
 
-    def step(self, nets: slice, lr: float) -> None:
+    def step(self, nets: slice, rates: Sequence[float]) -> None:
         parts = self.parts.get((nets.start, nets.stop))
         if parts is None:
             blocks = self.storage.values, self.storage.grads, self.averages, self.squares
@@ -68,7 +71,7 @@ class _Adam:
         self.counts[nets].add_(1)
         self.kernel(
             *parts,
-            lr=lr, beta1=self.betas[0], beta2=self.betas[1],
+            lr=rates[0], beta1=self.betas[0], beta2=self.betas[1],
             weight_decay=self.decays[nets.start], eps=self.eps, amsgrad=False, maximize=False,
         )  # fmt: skip
 
@@ -98,7 +101,7 @@ class _Sgd:
         self.decays = [_group(run)["weight_decay"] for run in runs]
         self.velocity = {name: torch.zeros_like(b) for name, b in storage.values.items()}
 
-    def step(self, nets: slice, lr: float) -> None:
+    def step(self, nets: slice, rates: Sequence[float]) -> None:
         values, grads, velocity = (
             [block[nets] for block in blocks.values()]
             for blocks in (self.storage.values, self.storage.grads, self.velocity)
@@ -107,7 +110,7 @@ class _Sgd:
             torch._foreach_add_(grads, values, alpha=self.decays[nets.start])
         torch._foreach_mul_(velocity, self.momentum)
         torch._foreach_add_(velocity, grads)
-        torch._foreach_add_(values, velocity, alpha=-lr)
+        torch._foreach_add_(values, velocity, alpha=-rates[0])
 
     def keep(self, rows: Sequence[int]) -> None:
         self.decays = [self.decays[row] for row in rows]
@@ -130,10 +133,10 @@ class _Own:
         self.optimizers = [run.net.optimizer_ for run in runs]
         self.decays = [0.0] * len(runs)  # each optimizer applies its own weight decay
 
-    def step(self, nets: slice, lr: float) -> None:
+    def step(self, nets: slice, rates: Sequence[float]) -> None:
         for optimizer in self.optimizers[nets]:
-            for group in optimizer.param_groups:
-                group["lr"] = lr
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate
             optimizer.step()
 
     def keep(self, rows: Sequence[int]) -> None:
@@ -150,6 +153,11 @@ class _Own:
 def _group(run: Run) -> dict[str, Any]:
     group: dict[str, Any] = run.net.optimizer_.param_groups[0]
     return group
+
+
+def _rates(run: Run) -> list[float]:
+    """Return the rate of each parameter group before the schedule."""
+    return [group["lr"] for group in run.net.optimizer_.param_groups]
 
 
 def _finite_rows(blocks: Sequence[Tensor]) -> list[bool]:
@@ -187,7 +195,7 @@ class StackedSteps:
 
     def __init__(self, storage: Storage, runs: Sequence[Run]) -> None:
         self.storage, self.rule = storage, _rule(storage, runs)
-        self.base = [_group(run)["lr"] for run in runs]
+        self.rates = [_rates(run) for run in runs]
         self.taken = [0] * len(runs)
         first = runs[0].recipe
         self.sharp, self.clips = first.sharpness > 0, first.clipping is not None
@@ -219,16 +227,16 @@ class StackedSteps:
                 tables[key] = [factor((epoch + i / steps) / run.epochs) for i in range(steps)]
         self.factors = [tables[id(r.lr_schedule), n] for r, n in zip(runs, n_steps, strict=True)]
         self.last = [
-            base * (factors[-1] if factors else 1.0)
-            for base, factors in zip(self.base, self.factors, strict=True)
+            rates[0] * (factors[-1] if factors else 1.0)
+            for rates, factors in zip(self.rates, self.factors, strict=True)
         ]
         tables_of = map(id, self.factors)
-        self.alike = list(zip(tables_of, self.base, self.rule.decays, self.taken, strict=True))
+        self.alike = list(zip(tables_of, self.rates, self.rule.decays, self.taken, strict=True))
         self.taken = [taken + steps for taken, steps in zip(self.taken, n_steps, strict=True)]
         self.parts: dict[tuple[int, int], list[slice]] = {}
 
     def _parts(self, nets: slice) -> list[slice]:
-        """Split nets into groups of neighbours with equal rate, decay and step count."""
+        """Split nets into groups of neighbours with equal rates, decay and step count."""
         key = nets.start, nets.stop
         if key not in self.parts:
             groups = groupby(range(*key), self.alike.__getitem__)
@@ -248,7 +256,8 @@ class StackedSteps:
             for block in self.storage.grads.values():
                 block[nets].mul_(_per_net(factor, block))
         for part in self._parts(nets):
-            self.rule.step(part, self.base[part.start] * self.factors[part.start][step])
+            factor = self.factors[part.start][step]
+            self.rule.step(part, [rate * factor for rate in self.rates[part.start]])
         if self.by_step:
             for average in self.averages[nets]:
                 if isinstance(average, Ema):
@@ -300,12 +309,12 @@ class StackedSteps:
         for row, run in enumerate(runs):
             if row in kept:
                 continue
-            for group in run.net.optimizer_.param_groups:
-                group["lr"] = self.base[row]  # so that training can be continued
+            for group, rate in zip(run.net.optimizer_.param_groups, self.rates[row], strict=True):
+                group["lr"] = rate  # so that training can be continued
             if sound[row] and run.guard.action != "restore":
                 self.rule.hand_over(row, run)
         self.rule.keep(rows)
-        self.base = [self.base[row] for row in rows]
+        self.rates = [self.rates[row] for row in rows]
         self.taken = [self.taken[row] for row in rows]
         self.averages = [self.averages[row] for row in rows]
         self.radius, self.limit = self.radius[list(rows)], self.limit[list(rows)]
