@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from numbers import Integral
 from typing import Any, ClassVar
@@ -296,6 +296,7 @@ class BalancedNetEnsembleClassifier(
         check_is_fitted(self)
         nets, links = [member.net_ for member in self.estimators_], self._links()
         first, nets = self.estimators_[0], [member.net_ for member in self.estimators_]
+        every: Iterator[Sequence[Tensor]]
         if all(net.encoder_ is first.net_.encoder_ for net in nets):
             every = predict_chunks_stacked(nets, first._features(X))
         else:  # members with early stopping have learned from other rows how to encode a table

@@ -90,9 +90,10 @@ def _column(name: str, words: Any) -> tuple[list[Any], Any, str]:
         [name],
         [coded],
         domain=_ML,
-        **{"keys_strings" if is_text else "keys_floats": keys},
         values_floats=values,
         default_float=-1.0,
+        keys_strings=keys if is_text else None,
+        keys_floats=None if is_text else keys,
     )
     if is_text:
         return [node], helper.make_tensor_value_info(name, kind, ["n", 1]), coded

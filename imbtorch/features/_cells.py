@@ -162,7 +162,7 @@ class _Values(Cells):
     def gaps(self) -> NDArray[np.bool_]:
         values = self.column
         if values.dtype.kind == "f":
-            return np.isnan(values)
+            return np.asarray(np.isnan(values))
         if values.dtype.kind != "O":
             return np.zeros(len(values), dtype=bool)
         pandas = sys.modules.get("pandas")
@@ -202,7 +202,7 @@ class _Values(Cells):
         if values.dtype.kind == "f":
             return self._finite(values)
         if values.dtype.kind in "biu":
-            return values.astype(np.float64)
+            return np.asarray(values, dtype=np.float64)
         if self.holds_categories():
             raise self._not_numbers(values[~self.gaps][0])
         gaps = self.gaps

@@ -29,7 +29,7 @@ class EncodedRows:
 
     def __init__(self, rows: Any, encoder: TableEncoder) -> None:
         self.rows, self.encoder = rows, encoder
-        self.shape = (int(rows.shape[0]), encoder.n_encoded)
+        self.shape: tuple[int, ...] = (int(rows.shape[0]), encoder.n_encoded)
         self.ndim = 2
 
     def __len__(self) -> int:

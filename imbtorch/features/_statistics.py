@@ -54,7 +54,7 @@ class ColumnStatistics:
     present: list[Floats]
     sample: tuple[NDArray[Any], Floats | None] | None
 
-    def quantiles(self, shares: Sequence[float]) -> Floats:
+    def quantiles(self, shares: Sequence[float] | Floats) -> Floats:
         """Return weighted quantiles of the columns of numbers, ``(n_numbers, len(shares))``."""
         assert self.sample is not None
         values, weights = self.sample
@@ -163,7 +163,7 @@ def _merge(
 
 
 def weighted_quantiles(
-    values: NDArray[Any], weights: Floats | None, shares: Sequence[float]
+    values: NDArray[Any], weights: Floats | None, shares: Sequence[float] | Floats
 ) -> Floats:
     """Return quantiles of weighted values, those of rows that are repeated as often as they weigh.
 
@@ -232,7 +232,7 @@ def sparse_statistics(X: Any, weights: Floats | None) -> tuple[Floats, Floats]:
     gaps = np.isnan(values)
 
     def total(x: Floats) -> Floats:
-        return np.bincount(X.indices, x, minlength=p)
+        return np.bincount(X.indices, x, minlength=p).astype(np.float64)
 
     present = np.where(gaps, 0.0, values)
     mass = w.sum() - total(per_value * gaps)

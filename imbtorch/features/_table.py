@@ -195,7 +195,8 @@ default="from_dtype"
         """
         check_is_fitted(self, "encoder_")
         matrix, _ = read_table(self, X, self.categorical, self.columns_)
-        return encoded(matrix, self.encoder_, stays=False)
+        rows: NDArray[Any] = encoded(matrix, self.encoder_, stays=False)
+        return rows
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
         """Return the names of the columns that ``transform`` makes.

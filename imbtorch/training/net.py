@@ -475,7 +475,7 @@ def build_net(
         replace_inference_tensors(loss)
         loss.to(spec.device, spec.dtype).train(False)
         net = _new_net(module, loss, spec)
-        vars(net)["encoder_"] = encoder  # skorch would take it for a module to be trained
+        net.__dict__["encoder_"] = encoder  # skorch would take it for a module to be trained
         net.input_dtype, net.lookups = input_dtype, lookups
         with torch.no_grad():
             net.try_loss(output)

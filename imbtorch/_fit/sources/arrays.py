@@ -334,7 +334,8 @@ class ArraySource(RowSource):
                 n_held_out=n_held_out,
             )
             if table is not None:
-                self.trained = replace(self.trained, X=table.encoded(self.trained.X))
+                made: Any = self.trained.X
+                self.trained = replace(self.trained, X=table.encoded(made))
             seen = self.trained.counts(self.task)
         return seen
 
