@@ -27,6 +27,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from imbtorch.modules._state import extra_state
 from imbtorch.training.checkpoint import describe
 
 __all__ = ["ONE", "Processes", "joined", "refuse_company", "together"]
@@ -400,7 +401,9 @@ def _noting_interrupts(processes: Processes) -> Iterator[None]:
 
 
 def _sums(module: nn.Module) -> str:
-    """Return a text of the norms of a module's tensors, which is the same for equal modules."""
+    """Return a text of the tensors and extra states of a module, the same for equal modules."""
     tensors = [t.detach() for t in itertools.chain(module.parameters(), module.buffers())]
     norms = [t.double().norm() if t.device.type != "mps" else t.float().norm() for t in tensors]
-    return repr(torch.stack([n.cpu() for n in norms]).tolist()) if norms else ""
+    numbers = torch.stack([n.cpu() for n in norms]).tolist() if norms else []
+    extra = {name: describe(value) for name, (_, value) in extra_state(module).items()}
+    return repr((numbers, extra) if extra else numbers)

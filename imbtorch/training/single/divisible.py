@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from imbtorch.training.net import Net
@@ -70,4 +70,7 @@ def _compares_rows(net: Net) -> bool:
 
 
 def _values(module: nn.Module) -> dict[str, Any]:
-    return {name: tensor.tolist() for name, tensor in module.state_dict().items()}
+    return {
+        name: value.tolist() if isinstance(value, Tensor) else repr(value)  # an extra state
+        for name, value in module.state_dict().items()
+    }
