@@ -1,11 +1,13 @@
 # `make demo` and `make test` need nothing but Python >= 3.10 and make: they install into .venv.
 
 PYTHON ?= python3
-# pytest processes, one torch thread each: on few cores faster than one process with all threads
+# pytest processes: on few cores faster than one process with all threads
 WORKERS ?= 2
 # passed on to pytest, for instance: make test ARGS="-k focal"
 ARGS ?=
 PYTEST := -m pytest -q -n $(WORKERS) --dist worksteal
+# one torch thread each; compiled files are kept, which the processes that tests start find then
+TEST_ENV := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
 # prints the slowest tests at the end
 DURATIONS := --durations=25
 OUT ?= demo_output
@@ -48,15 +50,15 @@ demo: $(VENV)/.stamp-demo
 
 quick: lint typecheck
 	@echo "==> pytest, without the slow tests, $(WORKERS) processes"
-	@OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST) -m "not slow" $(ARGS)
+	@$(TEST_ENV) $(BIN)/python $(PYTEST) -m "not slow" $(ARGS)
 
 test: lint typecheck
 	@echo "==> pytest, $(WORKERS) processes"
-	@OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST) $(DURATIONS) $(ARGS)
+	@$(TEST_ENV) $(BIN)/python $(PYTEST) $(DURATIONS) $(ARGS)
 
 test-floor: $(FLOOR)/.stamp-test
 	@echo "==> pytest with the oldest dependencies, $(WORKERS) processes"
-	@OMP_NUM_THREADS=1 $(FLOOR)/bin/python $(PYTEST) $(DURATIONS) $(ARGS)
+	@$(TEST_ENV) $(FLOOR)/bin/python $(PYTEST) $(DURATIONS) $(ARGS)
 
 lint: $(VENV)/.stamp-dev
 	@echo "==> ruff check"

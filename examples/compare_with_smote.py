@@ -5,9 +5,10 @@ SMOTE: the same network with the same budget, on the same folds of data with rar
 
     python examples/compare_with_smote.py --out demo_output
 
-The data come with scikit-learn and are thinned to an imbalance. The card fraud data of the Fraud
-Detection Handbook are added where they are found: in the folder that the environment variable
-``IMBTORCH_DATA`` names, or in ``../shared/data`` beside the checkout.
+The first data set is a table as it comes: made-up card payments with columns of text and missing
+values. The others come with scikit-learn and are thinned to an imbalance. The card fraud data of
+the Fraud Detection Handbook are added where they are found: in the folder that the environment
+variable ``IMBTORCH_DATA`` names, or in ``../shared/data`` beside the checkout.
 
 To compare the remedies on a table of your own, no script is needed::
 
@@ -24,14 +25,24 @@ from typing import Any
 
 import pandas as pd
 import torch
-from data_sets import DataSet, card_fraud, find_fraud, long_tailed_digits, one_digit, rare_tumours
+from data_sets import (
+    DataSet,
+    card_fraud,
+    find_fraud,
+    long_tailed_digits,
+    one_digit,
+    payments,
+    rare_tumours,
+)
 from figures import confusion_matrices, precision_recall
+from imblearn.over_sampling import SMOTE
 from imblearn.pipeline import Pipeline
 from numpy.typing import ArrayLike
 from sklearn.base import clone
 
 from imbtorch import compare_strategies
 from imbtorch.compare import StrategyComparison, default_strategies
+from imbtorch.features import TableFeatures
 
 TAKEN = ("cross-entropy", "balanced weights", "focal, gamma searched", "logit adjustment")
 COLUMNS = {  # the metric: the two lines of its heading, decimals
@@ -50,15 +61,17 @@ other numbers are better where they are greater. Balanced accuracy is the mean r
 classes, at the decisions that a net makes as it was trained. "Restated" probabilities are those of
 target_prior="train", which converts them to the class frequencies of the data without training
 again. A net behind SMOTE in a pipeline never sees these frequencies, so for it both Brier scores
-are the same. SMOTE inside the net is its parameter sampler: the net trains on the same rows, and
-knows how SMOTE changed the frequencies."""
+are the same. SMOTE inside the net is its parameter sampler, which knows how SMOTE changed the
+frequencies; in a table with categories it is SMOTENC, which invents no categories between two."""
 
 
-def contestants(y: ArrayLike, max_epochs: int | None = None) -> dict[str, Any]:
+def contestants(X: Any, y: ArrayLike, max_epochs: int | None = None) -> dict[str, Any]:
     """Build the strategies: some of imbtorch's, and SMOTE in two places.
 
     Parameters
     ----------
+    X : ndarray or DataFrame of shape (n, n_features)
+        Features. The nets get them as they come, and SMOTE before the net gets numbers.
     y : array-like of shape (n,)
         Labels. Their number and their frequencies decide the budget of every net.
     max_epochs : int or None, default=None
@@ -69,13 +82,13 @@ def contestants(y: ArrayLike, max_epochs: int | None = None) -> dict[str, Any]:
     dict of str to classifier
         Pipelines, and a search over a pipeline. The first one does nothing about the imbalance.
     """
-    defaults = default_strategies(y, max_epochs=max_epochs, random_state=0)
+    defaults = default_strategies(y, X=X, max_epochs=max_epochs, random_state=0)
     inside = defaults["SMOTE"]
-    net = inside["classify"]
+    net, sampler = inside["classify"], inside["classify"].sampler
     steps = {
-        "prepare": clone(inside["prepare"]),
-        "smote": clone(net.sampler),
-        "classify": clone(net).set_params(sampler=None),
+        "prepare": TableFeatures(embedding_size=None),
+        "smote": SMOTE(k_neighbors=sampler.k_neighbors, random_state=sampler.random_state),
+        "classify": clone(net).set_params(sampler=None, features=None),
     }
     return {
         **{name: defaults[name] for name in TAKEN},
@@ -95,7 +108,8 @@ def compare(data: DataSet, max_epochs: int | None = None) -> StrategyComparison:
         See :func:`contestants`.
     """
     y = data.named_classes
-    return compare_strategies(data.X, y, strategies=contestants(y, max_epochs), cv=data.folds)
+    strategies = contestants(data.X, y, max_epochs)
+    return compare_strategies(data.X, y, strategies=strategies, cv=data.folds)
 
 
 def format_comparison(comparison: StrategyComparison) -> str:
@@ -143,13 +157,13 @@ def write_figures(data: DataSet, comparison: StrategyComparison, out: Path) -> N
 
 
 def sources(quick: bool) -> list[Callable[[], DataSet]]:
-    """Choose the data: one small set to try the script out, or all that are found."""
+    """Choose the data: one small data set to try the script out, or all that are found."""
     if quick:
         return [lambda: rare_tumours().first_folds(3)]
-    bundled = [one_digit, long_tailed_digits, rare_tumours]
+    bundled = [payments, one_digit, long_tailed_digits, rare_tumours]
     fraud = find_fraud()
     if fraud is None:
-        print("The card fraud data are not here; only the bundled data are compared.\n")
+        print("The card fraud data are not here; only the other data are compared.\n")
         return bundled
     return [*bundled, lambda: card_fraud(fraud)]
 
@@ -177,6 +191,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     for load in sources(args.quick):
         data = load()
         print(f"{data.name}: {data.summary}, {data.X.shape[1]} features\n{data.protocol}\n")
+        if hasattr(data.X, "head"):
+            print(f"{data.X.head(3).to_string()}\n")
         comparison = compare(data, 3 if args.quick else data.max_epochs)
         print(f"{format_comparison(comparison)}\n\n", flush=True)
         write_figures(data, comparison, args.out)

@@ -1,4 +1,4 @@
-"""Imbalanced data for the examples: bundled with scikit-learn, and card fraud."""
+"""Imbalanced data for the examples: made up, bundled with scikit-learn, and card fraud."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from shared_files import shared_file
 from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.model_selection import StratifiedKFold
+
+from imbtorch.datasets import make_payments
 
 N_FOLDS = 5
 FRAUD_FILE = "fraud_transactions.npz"
@@ -29,7 +31,7 @@ class DataSet:
         Title.
     key : str
         Prefix of file names.
-    X : ndarray of shape (n, n_features)
+    X : ndarray or DataFrame of shape (n, n_features)
         Features.
     y : ndarray of int, shape (n,)
         Classes, the most frequent one 0 and the rarest one last.
@@ -45,7 +47,7 @@ class DataSet:
 
     name: str
     key: str
-    X: NDArray[Any]
+    X: Any
     y: NDArray[np.intp]
     labels: list[str]
     folds: list[tuple[NDArray[np.intp], NDArray[np.intp]]]
@@ -68,14 +70,14 @@ class DataSet:
         return replace(self, folds=self.folds[:n], protocol=f"{n} of {self.protocol}")
 
 
-def from_arrays(name: str, key: str, X: NDArray[Any], labels: ArrayLike) -> DataSet:
+def from_arrays(name: str, key: str, X: Any, labels: ArrayLike) -> DataSet:
     """Order the classes by frequency and draw stratified folds.
 
     Parameters
     ----------
     name, key : str
         See :class:`DataSet`.
-    X : ndarray of shape (n, n_features)
+    X : ndarray or DataFrame of shape (n, n_features)
         Features.
     labels : array-like of shape (n,)
         Class of each row, of any type.
@@ -96,6 +98,13 @@ def keep(labels: NDArray[Any], counts: dict[Any, int], seed: int = 0) -> NDArray
         for label in np.unique(labels)
     ]
     return np.sort(np.concatenate(rows))
+
+
+def payments() -> DataSet:
+    """Make up card payments with columns of text and missing values; 3 % are frauds."""
+    X, y = make_payments(random_state=0)
+    data = from_arrays("Card payments", "payments", X, np.where(y == 1, "fraud", "genuine"))
+    return replace(data, protocol=f"{data.protocol} of made-up rows")
 
 
 def one_digit() -> DataSet:

@@ -50,7 +50,7 @@ def precision_recall(
     axes.axhline(share, color="0.5", linewidth=1, linestyle=":", label=f"chance ({share:.2f})")
     axes.set(xlabel=f"recall of class {labels[-1]}", ylabel=f"precision of class {labels[-1]}")
     axes.grid(color="0.9")
-    axes.legend(fontsize=9, loc="lower left")
+    axes.legend(fontsize=9, loc="best")
     axes.set_title(title, fontsize=11)
     return figure
 

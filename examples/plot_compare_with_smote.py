@@ -29,7 +29,7 @@ tumours, digits = rare_tumours(), one_digit().first_folds(3)
 if quick:
     tumours, digits = tumours.first_folds(3), digits.first_folds(2)
 epochs = 2 if quick else None
-for name, pipeline in contestants(tumours.named_classes).items():
+for name, pipeline in contestants(tumours.X, tumours.named_classes).items():
     print(f"{name}: {[step for step, _ in getattr(pipeline, 'estimator', pipeline).steps]}")
 
 # %%

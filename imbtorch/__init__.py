@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from imbtorch._export import to_onnx
 from imbtorch._version import __version__
 from imbtorch.classifier import ImbalancedNetClassifier
 from imbtorch.compare import compare_strategies
@@ -13,7 +14,7 @@ from imbtorch.exceptions import (
     NotStackedWarning,
 )
 from imbtorch.modules import MLP, CosineLinear
-from imbtorch.persistence import load
+from imbtorch.persistence import load, save
 from imbtorch.regressor import ImbalancedNetRegressor
 from imbtorch.two_stage import finetune_head, tau_normalize
 
@@ -31,5 +32,7 @@ __all__ = [
     "compare_strategies",
     "finetune_head",
     "load",
+    "save",
     "tau_normalize",
+    "to_onnx",
 ]

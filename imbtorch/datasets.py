@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Real
-from typing import Any
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,16 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from imbtorch._common.seed import draw_seeds
 
-__all__ = ["make_long_tailed"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["make_long_tailed", "make_payments"]
 
 _ROUNDING = 1e-9  # in floats 1000 * 100 ** -0.5 may be less than 100
+
+_COUNTRIES = ("BR", "DE", "FR", "GB", "JP", "NG", "US")
+_CARDS = ("credit", "debit", "prepaid")
+_N_SHOPS = 40
 
 
 def make_long_tailed(
@@ -115,6 +122,82 @@ def make_long_tailed(
     indices = np.sort(np.concatenate(kept))
     rows = (_take(X, indices), _take(y, indices))
     return (*rows, indices) if return_indices else rows
+
+
+def make_payments(
+    n_rows: int = 3000,
+    *,
+    fraud_share: float = 0.03,
+    random_state: int | np.random.RandomState | None = None,
+) -> tuple[pd.DataFrame, pd.Series]:
+    """Make up a table of card payments, few of which are frauds, with text and missing values.
+
+    Parameters
+    ----------
+    n_rows : int, default=3000
+        Number of payments, at least 10.
+    fraud_share : float, default=0.03
+        Share of the frauds, in (0, 1); there is at least one.
+    random_state : int, RandomState or None, default=None
+        Seed of all random numbers; an int gives the same table each time.
+
+    Returns
+    -------
+    X : DataFrame of shape (n_rows, 6)
+        ``amount`` in cents, with a few very large ones; ``hour`` of the day; ``shop``, one of 40
+        names; ``country`` and ``card`` as text, of which 5 % are missing; and ``age`` of the
+        customer in years, of which 15 % are missing.
+    y : Series of int, shape (n_rows,)
+        1 for a fraud, 0 for a genuine payment.
+
+    Raises
+    ------
+    ImportError
+        If pandas is not installed.
+    ValueError
+        If a parameter is out of range.
+
+    Notes
+    -----
+    Some shops, countries and prepaid cards see more frauds than others; large amounts do so at
+    night only, and a missing age raises the risk. The rest is chance.
+
+    Examples
+    --------
+    >>> from imbtorch.datasets import make_payments
+    >>> X, y = make_payments(1000, random_state=0)
+    >>> X.columns.tolist(), int(y.sum())
+    (['amount', 'hour', 'shop', 'country', 'card', 'age'], 30)
+    """
+    import pandas
+
+    check_scalar(n_rows, "n_rows", Integral, min_val=10)
+    check_scalar(
+        fraud_share, "fraud_share", Real, min_val=0, max_val=1, include_boundaries="neither"
+    )
+    rng = np.random.default_rng(draw_seeds(random_state, 1)[0])
+    amount, hour = rng.lognormal(8, 1.2, n_rows), rng.integers(0, 24, n_rows)
+    shop, card = rng.integers(0, _N_SHOPS, n_rows), rng.integers(0, len(_CARDS), n_rows)
+    country = rng.integers(0, len(_COUNTRIES), n_rows)
+    age_missing = rng.random(n_rows) < 0.15
+    risk = 4 * np.sin(5 * np.arange(_N_SHOPS))[shop] + 2 * np.cos(3 * country)
+    risk += 2 * (card == 2) + 2 * age_missing + 2 * (hour < 6) * (np.log(amount) - 7)
+    risk += rng.logistic(size=n_rows)
+    is_fraud = np.zeros(n_rows, dtype=np.int64)
+    is_fraud[np.argsort(-risk)[: max(1, round(fraud_share * n_rows))]] = 1
+    table = pandas.DataFrame(
+        {
+            "amount": amount.round(),
+            "hour": hour,
+            "shop": [f"shop {j}" for j in shop],
+            "country": np.array(_COUNTRIES, dtype=object)[country],
+            "card": np.array(_CARDS, dtype=object)[card],
+            "age": np.where(age_missing, np.nan, rng.integers(18, 90, n_rows)),
+        }
+    )
+    for name in ("country", "card"):
+        table.loc[rng.random(n_rows) < 0.05, name] = None
+    return table, pandas.Series(is_fraud, name="fraud")
 
 
 def _order(classes: NDArray[Any], class_order: Sequence[Any] | None) -> list[int]:

@@ -1,4 +1,4 @@
-"""Load fitted estimators from files without running code from the files."""
+"""Write fitted estimators to files, and load them without running code from the files."""
 
 from __future__ import annotations
 
@@ -7,28 +7,98 @@ import warnings
 from typing import Any
 
 import torch
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import FixedThresholdClassifier
 
 from imbtorch._common.versions import changed_versions
-from imbtorch._publish.model_file import Restorer, refusing
+from imbtorch._publish.model_file import (
+    FROZEN,
+    SCALED,
+    THRESHOLD,
+    TUNED,
+    Decision,
+    Restorer,
+    refusing,
+    write_model,
+)
 from imbtorch._safe_file import printable, read_file
 from imbtorch.classifier import ImbalancedNetClassifier
 from imbtorch.ensemble import BalancedNetEnsembleClassifier
 from imbtorch.exceptions import FileFormatError
+from imbtorch.model_selection import ScaledClassifierCV, TunedDecisionClassifierCV
 from imbtorch.regressor import ImbalancedNetRegressor
-from imbtorch.training.net import resolve_device
+from imbtorch.training.devices import resolve_device
 
-__all__ = ["load"]
+__all__ = ["load", "save"]
 
 _ESTIMATORS: dict[str, type] = {
     cls.__name__: cls
     for cls in (ImbalancedNetClassifier, ImbalancedNetRegressor, BalancedNetEnsembleClassifier)
 }
 
+_DECISIONS: dict[type, Decision] = {
+    TunedDecisionClassifierCV: TUNED,
+    ScaledClassifierCV: SCALED,
+    FixedThresholdClassifier: THRESHOLD,
+    FrozenEstimator: FROZEN,
+}
+
+
+def save(model: Any, path: str | os.PathLike[str]) -> None:
+    """Write a fitted estimator, and the decision around it, to a file that is safe to load.
+
+    It does what the method ``save`` of the estimators does, and also writes the meta-estimators
+    that turn their probabilities into decisions: thresholds, offsets and scales are in the file.
+
+    Parameters
+    ----------
+    model : estimator
+        A fitted :class:`ImbalancedNetClassifier`, :class:`ImbalancedNetRegressor` or
+        :class:`BalancedNetEnsembleClassifier`; or a
+        :class:`~imbtorch.model_selection.TunedDecisionClassifierCV`, a
+        :class:`~imbtorch.model_selection.ScaledClassifierCV`, or scikit-learn's
+        ``FixedThresholdClassifier`` or ``FrozenEstimator`` around one of these.
+    path : str or os.PathLike
+        Name of the file, with any extension; other programs recognise ``.safetensors``.
+
+    Raises
+    ------
+    sklearn.exceptions.NotFittedError
+        If the model is not fitted.
+    ValueError
+        If the model is another estimator, such as a pipeline or a search, or a parameter is code.
+        The message says which one it is, and what to do.
+    OSError
+        If the file cannot be written.
+
+    See Also
+    --------
+    load : Read the file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import imbtorch
+    >>> from imbtorch.model_selection import TunedDecisionClassifierCV
+    >>> from sklearn.datasets import make_classification
+    >>> X, y = make_classification(1000, weights=[0.9], random_state=0)
+    >>> net = imbtorch.ImbalancedNetClassifier(max_epochs=5, random_state=0)
+    >>> tuned = TunedDecisionClassifierCV(net, scoring="f1", cv=3).fit(X, y)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "decision.safetensors"
+    ...     imbtorch.save(tuned, path)
+    ...     again = imbtorch.load(path)
+    >>> type(again).__name__, bool((again.predict(X) == tuned.predict(X)).all())
+    ('TunedDecisionClassifierCV', True)
+    """
+    write_model(model, path, _DECISIONS)
+
 
 def load(
     path: str | os.PathLike[str], *, module: Any = None, device: str | torch.device = "cpu"
 ) -> Any:
-    """Load an estimator that ``save`` has written.
+    """Load an estimator that :func:`save`, or its method ``save``, has written.
 
     Loading is safe even if the file comes from an unknown source: it runs no code from the file,
     imports nothing and opens no other file. If the file is damaged or manipulated, an error is
@@ -47,9 +117,9 @@ def load(
 
     Returns
     -------
-    ImbalancedNetClassifier, ImbalancedNetRegressor or BalancedNetEnsembleClassifier
-        The fitted estimator. Its predictions are those of the saved estimator; ``partial_fit`` and
-        ``warm_start`` continue with a new optimizer.
+    estimator
+        The fitted estimator, or the meta-estimator around it. Its predictions are those of the
+        saved one; ``partial_fit`` and ``warm_start`` continue with a new optimizer.
 
     Raises
     ------
@@ -72,7 +142,7 @@ def load(
 
     See Also
     --------
-    ImbalancedNetClassifier.save : Write such a file.
+    save : Write such a file.
 
     Notes
     -----
@@ -101,7 +171,7 @@ def load(
     with read_file(path) as file:
         with refusing():
             document, made_with = _model_of(file.document)
-        restorer = Restorer(document, file.layout, _ESTIMATORS, module, place)
+        restorer = Restorer(document, file.layout, _ESTIMATORS, _DECISIONS, module, place)
         tensors = file.tensors(into=restorer.into())
     estimator = restorer.restore(tensors)
     if restorer.lacking:

@@ -41,8 +41,21 @@ def test_tags_say_what_it_accepts():
     assert not tags.classifier_tags.poor_score
     assert tags.input_tags.sparse
     assert tags.input_tags.three_d_array
-    assert not tags.input_tags.allow_nan
     assert is_classifier(ImbalancedNetClassifier())
+
+
+@pytest.mark.parametrize(
+    ("params", "reads_tables"),
+    [
+        ({}, True),
+        ({"features": "table", "module": nn.Linear(3, 2)}, True),
+        ({"features": None}, False),
+        ({"module": nn.Linear(3, 2)}, False),
+    ],
+)
+def test_tags_say_whether_it_reads_tables(params, reads_tables):
+    tags = get_tags(ImbalancedNetClassifier(**params)).input_tags
+    assert tags.allow_nan == tags.string == tags.categorical == reads_tables
 
 
 @pytest.mark.slow

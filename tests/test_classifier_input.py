@@ -177,6 +177,8 @@ def with_wide_indices(matrix):
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_net_is_the_same_however_X_is_given(kind, params, tmp_path):
     given = KINDS[kind](tmp_path)
+    if sparse.issparse(given):  # a table of which is scaled without subtracting anything
+        params = {**params, "features": None}
     clf = small(dtype="float64", **params).fit(given, Y)
     expected = small(dtype="float64", **params).fit(X, Y)
     np.testing.assert_allclose(parameters_of(clf), parameters_of(expected), rtol=1e-9, atol=1e-12)
@@ -219,16 +221,16 @@ def test_column_that_is_no_number_is_named_with_a_way_out(library):
         {"amount": X[:, 0], "country": ["de", "fr", "us"] * 100, "card": ["x"] * 300}
     )
     with pytest.raises(
-        ValueError, match=r"\['country', 'card'\].*ColumnTransformer.*OneHotEncoder"
+        ValueError, match=r"\['country', 'card'\].*ColumnTransformer.*OneHotEncoder.*'table'"
     ):
-        small().fit(frame, Y)
+        small(features=None).fit(frame, Y)
 
 
 def test_categorical_column_is_named():
     pd = pandas()
     frame = pd.DataFrame({"amount": X[:, 0], "kind": pd.Categorical(["u", "v"] * 150)})
     with pytest.raises(ValueError, match=r"\['kind'\]"):
-        small().fit(frame, Y)
+        small(features=None).fit(frame, Y)
 
 
 def test_date_column_is_named():
@@ -243,14 +245,16 @@ def test_missing_value_in_a_data_frame_is_called_nan():
     frame = pd.DataFrame(X, columns=NAMES).astype("Float64")
     frame.loc[3, "b"] = pd.NA
     with pytest.raises(ValueError, match="X contains NaN"):
-        small().fit(frame, Y)
+        small(features=None).fit(frame, Y)
 
 
 def test_string_column_at_prediction_is_named():
     pd = pandas()
     frame = pd.DataFrame(X, columns=NAMES)
-    clf = small().fit(frame, Y)
     with pytest.raises(ValueError, match=r"\['b'\]"):
+        small(features=None).fit(frame, Y).predict(frame.assign(b="u"))
+    clf = small().fit(frame, Y)
+    with pytest.raises(ValueError, match="Column 'b' held numbers in fit, but holds 'u' now"):
         clf.predict(frame.assign(b="u"))
 
 
@@ -265,10 +269,11 @@ def poisoned(value):
 @pytest.mark.parametrize("method", ["fit", "partial_fit", "predict_proba"])
 def test_number_that_is_not_finite_names_X(method, kind, value):
     wrong = kind(poisoned(value))
+    clf = small(features=None if np.isnan(value) else "auto")
     call = {
-        "fit": lambda: small().fit(wrong, Y),
-        "partial_fit": lambda: small().partial_fit(wrong, Y, classes=[0, 1]),
-        "predict_proba": lambda: small().fit(kind(X), Y).predict_proba(wrong),
+        "fit": lambda: clf.fit(wrong, Y),
+        "partial_fit": lambda: clf.partial_fit(wrong, Y, classes=[0, 1]),
+        "predict_proba": lambda: clf.fit(kind(X), Y).predict_proba(wrong),
     }[method]
     with pytest.raises(ValueError, match="X contains (NaN|infinity)"):
         call()
@@ -279,9 +284,23 @@ def test_number_that_is_not_finite_names_X(method, kind, value):
 @pytest.mark.parametrize("method", ["fit", "predict_proba"])
 def test_number_too_large_for_float32_is_an_error(method, kind):
     wrong = kind(poisoned(1e300))
-    clf = small() if method == "fit" else small().fit(kind(X), Y)
+    clf = small(features=None)
+    clf = clf if method == "fit" else clf.fit(kind(X), Y)
     with pytest.raises(ValueError, match='X has values too large.*dtype="float64"'):
         clf.fit(wrong, Y) if method == "fit" else clf.predict_proba(wrong)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", [np.nan, 1e300, 1e30, 2.0**24 + 1])
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize("method", ["fit", "partial_fit", "predict_proba"])
+def test_a_table_may_hold_gaps_and_numbers_of_any_size(method, kind, value):
+    wrong, clf = kind(poisoned(value)), small()
+    if method == "partial_fit":
+        clf = ImbalancedNetClassifier(random_state=0).partial_fit(wrong, Y, classes=[0, 1])
+    else:
+        clf.fit(wrong if method == "fit" else kind(X), Y)
+    assert np.isfinite(clf.predict_proba(wrong)).all()
 
 
 @pytest.mark.parametrize("shape", [(300, 6), (300, 4), (300, 5, 2), (300,)])
@@ -360,23 +379,36 @@ IDS = 2**24 + np.arange(len(Y))[:, None]
 )
 def test_integers_that_float32_cannot_hold(make):
     with pytest.raises(ValueError, match=r'16777217.*OrdinalEncoder.*dtype="float64"'):
-        small().fit(make(), Y)
+        small(features=None).fit(make(), Y)
     with pytest.raises(ValueError, match="16777217"):
-        ImbalancedNetClassifier().partial_fit(make(), Y, classes=[0, 1])
-    small(dtype="float64", max_epochs=1).fit(make(), Y)
+        ImbalancedNetClassifier(features=None).partial_fit(make(), Y, classes=[0, 1])
+    small(features=None, dtype="float64", max_epochs=1).fit(make(), Y)
+    if sparse.issparse(make()):  # nothing is subtracted
+        with pytest.raises(ValueError, match="16777217"):
+            small().fit(make(), Y)
+    else:  # an encoder computes in float64
+        proba = small(max_epochs=1).fit(make(), Y).predict_proba(make())
+        assert len(np.unique(proba[:, 1])) > 0.9 * len(Y)
 
 
 def test_integers_that_float32_holds():
-    small(max_epochs=1).fit(2 * IDS - 2**24, Y)
-    small(max_epochs=1).fit(np.full_like(IDS, 2**24), Y)
+    small(features=None, max_epochs=1).fit(2 * IDS - 2**24, Y)
+    small(features=None, max_epochs=1).fit(np.full_like(IDS, 2**24), Y)
 
 
 def test_integers_that_float32_cannot_hold_at_prediction():
-    clf = small(max_epochs=1).fit(X[:, :1], Y)
+    clf = small(features=None, max_epochs=1).fit(X[:, :1], Y)
     with pytest.raises(ValueError, match="16777217"):
         clf.predict(IDS)
+
+
+@pytest.mark.parametrize("params", [{}, {"features": None, "dtype": "float64"}])
+def test_integers_that_float64_cannot_hold(params):
+    wide = 2**53 + 2**24 * IDS + 1
     with pytest.raises(ValueError, match="float64 cannot hold"):
-        small(dtype="float64").fit(2**53 + 2**24 * IDS + 1, Y)
+        small(**params).fit(wide, Y)
+    with pytest.raises(ValueError, match="float64 cannot hold"):
+        small(max_epochs=1, **params).fit(X[:, :1], Y).predict(wide)
 
 
 class Log(nn.Module):

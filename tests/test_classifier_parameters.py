@@ -13,6 +13,7 @@ from tests.toy import small, table
 X, Y = table()
 INVALID = {
     "module": [None, 3, ["mlp"]],
+    "features": ["tables", 3, ["table"]],
     "loss": [None, 3, ["focal"]],
     "loss_schedule": [{"tua": float}, {"tau": 1.0}, {"weight": float}],
     "class_weight": [3, "heavy", [1, 2, 3], {1: -1}],

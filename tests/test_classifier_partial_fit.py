@@ -144,7 +144,7 @@ COUNTS = class_counts(NAMES[Y])
 def streamed(chunks, *, columns=(X, NAMES[Y]), **params):
     """Train on chunks of so many rows, in the order given."""
     # batches that start at a multiple of 64 bytes are rounded alike wherever they lie
-    clf = small(batch_size=32, **params)
+    clf = small(batch_size=32, features=None, **params)  # the first chunk would set the scale
     start = 0
     for size in chunks:
         X_chunk, y_chunk, *weight = (column[start : start + size] for column in columns)
@@ -180,8 +180,8 @@ def test_chunks_in_order_are_an_epoch_of_fit_on_a_stream():
             return zip(X, NAMES[Y], strict=True)
 
     params = {"class_weight": "balanced", "loss": "cross_entropy"}
-    clf = small(batch_size=32, max_epochs=1, lr_schedule="constant", **params)
-    clf.fit(Items(), class_counts=COUNTS)
+    settings = {"batch_size": 32, "max_epochs": 1, "lr_schedule": "constant", "features": None}
+    clf = small(**settings, **params).fit(Items(), class_counts=COUNTS)
     chunks = streamed([160, 140], **params)
     np.testing.assert_allclose(parameters_of(chunks), parameters_of(clf), atol=1e-6)
     np.testing.assert_array_equal(chunks.class_counts_, clf.class_counts_)
@@ -356,7 +356,7 @@ ERRORS = {
         "sampler",
     ),
     "other width": (lambda c: c.partial_fit(X[:, :3], NAMES[Y]), "3 features.*5 features"),
-    "NaN": (lambda c: c.partial_fit(X * np.nan, NAMES[Y]), "X contains NaN"),
+    "infinity": (lambda c: c.partial_fit(X * np.inf, NAMES[Y]), "X contains infinity"),
     "negative weight": (
         lambda c: c.partial_fit(X, NAMES[Y], sample_weight=-np.ones(len(Y))),
         "sample_weight",

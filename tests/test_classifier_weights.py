@@ -149,8 +149,9 @@ def test_sample_weight_of_the_validation_part_weighs_the_score():
 @pytest.mark.matrix
 @pytest.mark.parametrize("loss", sorted(set(LOSSES) - WITH_COUNTS))
 def test_class_weight_is_a_sample_weight_per_class(loss):
-    by_class = exact(loss=LOSSES[loss], class_weight={0: 0.5, 1: 3}).fit(X, Y)
-    by_row = exact(loss=LOSSES[loss]).fit(X, Y, sample_weight=np.where(Y == 1, 3, 0.5))
+    params = {"loss": LOSSES[loss], "features": None}  # an encoder looks at sample weights alone
+    by_class = exact(**params, class_weight={0: 0.5, 1: 3}).fit(X, Y)
+    by_row = exact(**params).fit(X, Y, sample_weight=np.where(Y == 1, 3, 0.5))
     assert_same_net(by_class, by_row)
 
 
@@ -180,8 +181,16 @@ def test_strategies_are_computed_from_the_training_labels(strategy):
 
 def test_balanced_is_the_sample_weight_of_scikit_learn():
     weights = compute_sample_weight("balanced", Y)
-    balanced = exact(class_weight="balanced").fit(X, Y)
-    assert_same_net(balanced, exact().fit(X, Y, sample_weight=weights))
+    balanced = exact(features=None, class_weight="balanced").fit(X, Y)
+    assert_same_net(balanced, exact(features=None).fit(X, Y, sample_weight=weights))
+
+
+def test_encoder_looks_at_sample_weights_alone():
+    weights = compute_sample_weight("balanced", Y)
+    plain, balanced = exact().fit(X, Y), exact(class_weight="balanced").fit(X, Y)
+    centre = exact().fit(X, Y, sample_weight=weights).net_.encoder_.centre
+    torch.testing.assert_close(balanced.net_.encoder_.centre, plain.net_.encoder_.centre)
+    np.testing.assert_allclose(centre, np.average(X, axis=0, weights=weights), rtol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -278,9 +287,9 @@ def test_callable_that_returns_a_series():
 def test_class_of_weight_zero_is_left_out_but_stays_a_class():
     X, y = table(n_classes=3)
     other = X + 100 * (y == 2)[:, None]
-    clf = exact(class_weight={2: 0}).fit(X, y)
+    clf = exact(features=None, class_weight={2: 0}).fit(X, y)
     assert clf.classes_.tolist() == [0, 1, 2]
-    assert_same_net(clf, exact(class_weight={2: 0}).fit(other, y))
+    assert_same_net(clf, exact(features=None, class_weight={2: 0}).fit(other, y))
     assert np.isfinite(clf.predict_proba(X)).all()
 
 

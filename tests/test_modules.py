@@ -321,7 +321,7 @@ def test_estimator_takes_a_builder_by_its_name(toy):
     X, y = table()
     clf = ImbalancedNetClassifier(module=toy, max_epochs=2, random_state=0)
     assert clf.get_params()["module__width"] == 6
-    assert isinstance(clf.fit(X, y).module_[1], Square)
+    assert isinstance(clf.fit(X, y).net_.module_[1], Square)
     assert clf.predict_proba(X).shape == (len(X), 2)
     by_object = ImbalancedNetClassifier(module=Toy(), max_epochs=2, random_state=0).fit(X, y)
     np.testing.assert_array_equal(by_object.predict_proba(X), clf.predict_proba(X))
@@ -341,7 +341,7 @@ def test_parameters_of_a_builder_are_searched(toy):
     clf = ImbalancedNetClassifier(module=toy, max_epochs=2, random_state=0)
     search = StackedGridSearchCV(clf, {"module__width": [2, 7]}, cv=2).fit(X, y)
     width = search.best_params_["module__width"]
-    assert search.best_estimator_.module_[0].out_features == width
+    assert search.best_estimator_.net_.module_[0].out_features == width
     assert isinstance(search.best_estimator_.module, NamedToy)
 
 

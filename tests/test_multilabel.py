@@ -75,7 +75,7 @@ def test_sparse_rows_are_those_of_a_dense_matrix():
     labels = (dense[:, :4] > 0).astype(int)
     labels[:5] = 1
     nets = [
-        small(loss="focal", dtype="float64", max_epochs=3).fit(rows, labels)
+        small(loss="focal", dtype="float64", max_epochs=3, features=None).fit(rows, labels)
         for rows in (dense, sparse.csr_matrix(dense), sparse.csr_array(dense))
     ]
     for net in nets[1:]:
@@ -90,7 +90,7 @@ def test_sparse_and_dense_chunks_may_alternate():
     rows = rng.random((300, 200)) * (rng.random((300, 200)) < 0.03)
     labels = (rows[:, :3] > 0).astype(int)
     labels[::50] = 1
-    settings = {"loss": "bce", "dtype": "float64", "batch_size": 16}
+    settings = {"loss": "bce", "dtype": "float64", "batch_size": 16, "features": None}
     for first in (0, 1):  # which chunk comes first decides the layout
         mixed, dense = small(**settings), small(**settings)
         for k in range(4):

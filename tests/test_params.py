@@ -142,4 +142,4 @@ def test_random_search_over_sizes_and_learning_rate():
         random_state=0, error_score="raise",
     ).fit(*table())  # fmt: skip
     sizes = search.best_params_["module__hidden_sizes"]
-    assert len(search.best_estimator_.module_) == 2 * len(sizes) + 1
+    assert len(search.best_estimator_.net_.module_) == 2 * len(sizes) + 1

@@ -9,6 +9,7 @@ import pytest
 import imbtorch
 import imbtorch.compare
 import imbtorch.datasets
+import imbtorch.features
 import imbtorch.losses
 import imbtorch.metrics
 import imbtorch.model_selection
@@ -33,7 +34,9 @@ PUBLIC = {
     "compare_strategies",
     "finetune_head",
     "load",
+    "save",
     "tau_normalize",
+    "to_onnx",
 }
 # a subset: new losses come without a line here, none goes
 PUBLIC_LOSSES = {
@@ -46,7 +49,14 @@ PUBLIC_LOSSES = {
     "get_loss",
 }
 PUBLIC_COMPARE = {"StrategyComparison", "compare_strategies", "default_strategies"}
-PUBLIC_DATASETS = {"make_long_tailed"}
+PUBLIC_DATASETS = {"make_long_tailed", "make_payments"}
+PUBLIC_FEATURES = {
+    "FeatureEncoder",
+    "TableColumns",
+    "TableEncoder",
+    "TableFeatures",
+    "get_features",
+}
 PUBLIC_METRICS = {
     "adaptive_ece",
     "card_precision_at_k",
@@ -67,6 +77,7 @@ PUBLIC_MODEL_SELECTION = {
 }
 PUBLIC_MODULES = {
     "MLP",
+    "CategoryEmbeddings",
     "CosineLinear",
     "ModuleBuilder",
     "build_module",
@@ -118,6 +129,7 @@ PUBLIC_WEIGHTS = {
 }
 CLASSIFIER_PARAMETERS = [
     "module",
+    "features",
     "loss",
     "loss_schedule",
     "class_weight",
@@ -154,6 +166,7 @@ CLASSIFIER_PARAMETERS = [
 ]
 REGRESSOR_PARAMETERS = [
     "module",
+    "features",
     "loss",
     "density_weight",
     "optimizer",
@@ -225,6 +238,10 @@ def test_names_of_the_datasets():
     assert set(imbtorch.datasets.__all__) == PUBLIC_DATASETS
 
 
+def test_names_of_the_features():
+    assert set(imbtorch.features.__all__) == PUBLIC_FEATURES
+
+
 def test_names_of_the_metrics():
     assert set(imbtorch.metrics.__all__) == PUBLIC_METRICS
 
@@ -255,6 +272,7 @@ def test_names_of_the_weights():
         imbtorch,
         imbtorch.compare,
         imbtorch.datasets,
+        imbtorch.features,
         imbtorch.losses,
         imbtorch.metrics,
         imbtorch.model_selection,

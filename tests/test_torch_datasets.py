@@ -353,6 +353,11 @@ def bad(column, value, i=200):
     return column
 
 
+def plain(clf):
+    """Let the module of a classifier get the rows as they are."""
+    return clf.set_params(features=None)
+
+
 COUNTS = class_counts(Y)
 ERRORS = {
     "no counts": (lambda c: c.fit(Passing(X, Y)), "needs class_counts.*class_counts\\("),
@@ -361,9 +366,16 @@ ERRORS = {
         lambda c: c.fit(Passing(X, bad(Y, 7)), class_counts=COUNTS),
         r"labels \[7\].*known classes \[0, 1\]",
     ),
-    "NaN": (lambda c: c.fit(Passing(bad(X, np.nan), Y), class_counts=COUNTS), "NaN"),
+    "NaN": (
+        lambda c: plain(c).fit(Passing(bad(X, np.nan), Y), class_counts=COUNTS),
+        "NaN or infinity",
+    ),
+    "infinity": (
+        lambda c: c.fit(Passing(bad(X, np.inf), Y), class_counts=COUNTS),
+        "NaN or infinity",
+    ),
     "too large": (
-        lambda c: c.fit(Passing(bad(X.astype(float), 1e300), Y), class_counts=COUNTS),
+        lambda c: plain(c).fit(Passing(bad(X.astype(float), 1e300), Y), class_counts=COUNTS),
         "too large for dtype float32",
     ),
     "other width": (
@@ -389,7 +401,8 @@ ERRORS = {
     "features alone": (lambda c: c.fit(TensorDataset(torch.from_numpy(X))), r"\(X, y\)"),
     "not pairs": (lambda c: c.fit(Items(*[X] * 4)), "tuple of 4"),
     "no items": (lambda c: c.fit(Items(X[:0], Y[:0])), "empty"),
-    "items of NaN": (lambda c: c.fit(Items(bad(X, np.nan), Y)), "NaN"),
+    "items of NaN": (lambda c: plain(c).fit(Items(bad(X, np.nan), Y)), "NaN"),
+    "items of infinity": (lambda c: c.fit(Items(bad(X, np.inf), Y)), "infinity"),
     "items of words": (lambda c: c.fit(Items(NAMES, Y)), "numbers"),
     "single numbers": (lambda c: c.fit(Items(X[:, 0], Y)), "at least one dimension"),
     "continuous": (lambda c: c.fit(Items(X, X[:, 0])), "continuous"),
@@ -411,6 +424,18 @@ def test_what_cannot_be_done_is_a_clear_error(name):
     with pytest.raises(ValueError, match=message):
         act(clf)
     assert not hasattr(clf, "n_features_in_")
+
+
+@pytest.mark.parametrize("kind", [Items, Passing])
+@pytest.mark.parametrize("value", [np.nan, 1e300])
+def test_items_may_have_gaps_and_numbers_of_any_size(kind, value):
+    rows = bad(X.astype(float), value)
+    counts = {"class_counts": COUNTS} if kind is Passing else {}
+    clf = small().fit(kind(rows, Y), **counts)
+    assert np.isfinite(clf.predict_proba(Items(rows, Y))).all()
+    np.testing.assert_allclose(
+        clf.net_.encoder_.centre, small().fit(rows, Y).net_.encoder_.centre, rtol=1e-10
+    )
 
 
 def test_streams_are_not_divided_among_processes(monkeypatch):

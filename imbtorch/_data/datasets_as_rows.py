@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+from imbtorch._common.seed import private_torch_rng
 from imbtorch._data.class_counts import ClassCounts, as_class_counts
 from imbtorch._data.dataset_items import collate, collate_features, collate_targets
 
@@ -114,6 +115,11 @@ class DatasetStream:
         Number of items that are read once more.
     allow_nan : bool, default=False
         Whether NaN stands for a missing value.
+
+    Attributes
+    ----------
+    first_weights : ndarray or None
+        Weights of the first items; None if they have none.
     """
 
     def __init__(
@@ -125,12 +131,14 @@ class DatasetStream:
         n_first: int = 2,
         allow_nan: bool = False,
     ) -> None:
-        first = list(islice(iter(dataset), n_first))
+        with private_torch_rng(0, torch.device("cpu")):  # items may be random
+            first = list(islice(iter(dataset), n_first))
         self.collate = partial(collate, allow_nan=allow_nan)
         if not first or not counts.n_rows:
             raise ValueError("The Dataset is empty (0 samples); at least one item is needed.")
         self.dataset, self.counts, self.num_workers = dataset, counts, num_workers
-        self._first = collate_features(first, allow_nan=allow_nan).numpy()
+        features, _, self.first_weights = self.collate(first)
+        self._first: NDArray[Any] = features.numpy()
         self.shape: tuple[int, ...] = (counts.n_rows, *self._first.shape[1:])
         self.ndim = len(self.shape)
 
@@ -140,7 +148,7 @@ class DatasetStream:
         return {**told, "shape of X": str(self.shape)}
 
     def __getitem__(self, few: slice) -> NDArray[Any]:
-        """Return some of the first rows, on which a module is tried."""
+        """Return some of the first rows, for a trial of the module or to learn an encoding."""
         return self._first[few]
 
 

@@ -23,7 +23,9 @@ from imbtorch._fit.input_checks import check_rows
 from imbtorch._fit.parameters import NetParameters
 from imbtorch._fit.sources import ArraySource, ChunkSource, RowSource, StreamSource
 from imbtorch._fit.table import is_for_tables
-from imbtorch.features import FeatureEncoder, behind_encoder, get_features
+from imbtorch.features import FeatureEncoder, get_features
+from imbtorch.features._display import diagram
+from imbtorch.features._encoder import behind_encoder
 from imbtorch.losses import get_loss
 from imbtorch.modules import get_module
 from imbtorch.samplers import get_sampler
@@ -280,6 +282,15 @@ class BaseNetEstimator(
                 "division in forward that does not take these rows, and for values far from those "
                 "of the training data."
             )
+
+    def _sk_visual_block_(self) -> Any:
+        """Show the columns of an encoded table by kind, where scikit-learn draws it in HTML.
+
+        An error, such as that of an estimator which is not fitted, makes it draw a plain box.
+        """
+        encoder = self.net_.encoder_
+        assert encoder is not None
+        return diagram(encoder)
 
     def __sklearn_tags__(self) -> Any:
         """Say what is accepted: sparse and n-dimensional ``X``, and several targets per row."""

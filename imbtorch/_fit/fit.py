@@ -32,8 +32,9 @@ from imbtorch.training.callbacks import BestEpoch, Monitor, ProgressBar
 from imbtorch.training.checkpoint import Checkpoint, describe
 from imbtorch.training.continuation import continued_net
 from imbtorch.training.data.observers import observed
+from imbtorch.training.devices import resolve_device
 from imbtorch.training.distributed import ONE, Processes, joined, together
-from imbtorch.training.net import Net, NetSpec, build_net, resolve_device
+from imbtorch.training.net import Net, NetSpec, build_net
 from imbtorch.training.run import Recipe, Run
 from imbtorch.training.schedules import WeightSchedule, power_at, with_loss_schedule
 from imbtorch.training.single.distributed_engine import ready

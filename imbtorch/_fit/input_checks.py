@@ -16,14 +16,9 @@ from torch.utils.data import Dataset
 from imbtorch._common.sklearn_private import _check_sample_weight
 from imbtorch._data.datasets_as_rows import DatasetRows, refuse_dataset
 from imbtorch._fit.input_advice import explain_features, explain_labels
-from imbtorch.features import (
-    FeatureEncoder,
-    TableColumns,
-    as_table,
-    find_columns,
-    needs_reading,
-    stand_in,
-)
+from imbtorch.features import FeatureEncoder, TableColumns
+from imbtorch.features._columns import as_table, needs_reading, read_new_table
+from imbtorch.features._reading import stand_in
 from imbtorch.modules._lookups import bounds_of, check_ids
 from imbtorch.training.data.loading import inexact
 from imbtorch.training.net import Net
@@ -102,7 +97,7 @@ class InputMixin:
             return (X, y) if has_y else X
         is_encoded = features is not None if reset else self._columns is not None
         X = as_table(X) if is_encoded else X
-        categorical = None if features is None else features.categorical
+        categorical = None if features is None else features.categorical_features
         try:
             if is_encoded and needs_reading(X, categorical, None if reset else self._columns):
                 return self._read_table(X, y, categorical, reset=reset, several=several)
@@ -124,7 +119,7 @@ class InputMixin:
             if rows.dtype.kind not in "fiub":  # frames of mixed columns pass as objects
                 refuse_dates(rows)
                 rows = rows.astype(np.float64)
-        except (ValueError, TypeError) as error:
+        except (AttributeError, ValueError, TypeError) as error:  # scikit-learn 1.6 and pandas.NA
             refuse_dates(X)
             _explain_targets(y, error)
             explain_features(X, error)
@@ -141,7 +136,8 @@ class InputMixin:
             ) from error
         self._check_shape(rows.shape[1:], reset=reset)
         if reset and is_encoded:
-            self._columns = find_columns(rows, None, getattr(self, "feature_names_in_", None))
+            names = getattr(self, "feature_names_in_", None)
+            self._columns = TableColumns.named(rows.shape[1], names)
         return (rows, checked[1]) if has_y else rows
 
     def _read_table(self, X: Any, y: Any, categorical: Any, *, reset: bool, several: bool) -> Any:
@@ -155,9 +151,10 @@ class InputMixin:
         self._check_shape(X.shape[1:], reset=reset)
         if reset:
             names = getattr(self, "feature_names_in_", getattr(X, "columns", None))
-            self._columns = find_columns(X, categorical, names)
-        assert self._columns is not None
-        rows = self._columns.read(X)
+            self._columns, rows = read_new_table(X, categorical, names)
+        else:
+            assert self._columns is not None
+            rows = self._columns.read(X)
         return (rows, y) if has_y else rows
 
     def _check_shape(self, shape: tuple[int, ...], *, reset: bool) -> None:
@@ -215,7 +212,8 @@ def refuse_dates(X: Any) -> None:
     else:
         wrong = ["all of X"] if _is_temporal(getattr(X, "dtype", None)) else []
         if isinstance(X, list | np.ndarray) and len(X) and not wrong:
-            first = np.asarray(X[0], dtype=object).ravel()
+            row = X[0]  # a list of several lengths, or of tensors, stays as it is
+            first = row if isinstance(row, list | tuple) else np.asarray(row, dtype=object).ravel()
             wrong = [str(i) for i, value in enumerate(first) if isinstance(value, _TEMPORAL)]
     if wrong:
         raise ValueError(
@@ -293,7 +291,10 @@ def check_rows(
     """
     if isinstance(X, DatasetRows):
         return
-    dtype = net.input_dtype if net.encoder_ is None else torch.float64
+    encoder, dtype = net.encoder_, net.input_dtype
+    is_only_scaled = hasattr(X, "indptr") and encoder is not None and not encoder.centre.any()
+    if encoder is not None and not is_only_scaled:
+        dtype = torch.float64  # in which an encoder subtracts the centre
     once(check_integers, (X, given, str(dtype).removeprefix("torch.")))
     if net.lookups:
         names, is_flat = getattr(given, "columns", None), len(X.shape) == 2

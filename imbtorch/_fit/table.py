@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import numpy as np
@@ -10,13 +9,19 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from imbtorch._data.datasets_as_rows import DatasetRows, DatasetStream
+from imbtorch._common.seed import private_torch_rng
+from imbtorch._data.datasets_as_rows import DatasetRows
 from imbtorch._fit.parameters import NetParameters
-from imbtorch.features import FeatureEncoder, TableColumns, TableEncoder, encoded, get_features
+from imbtorch.features import (
+    FeatureEncoder,
+    TableColumns,
+    TableEncoder,
+    TableFeatures,
+    get_features,
+)
 from imbtorch.modules import ModuleBuilder
-from imbtorch.training.data.features import is_on_disk
 
-__all__ = ["chosen_features", "digest", "encoded_rows", "is_for_tables", "learned_encoder"]
+__all__ = ["chosen_features", "is_for_tables", "learned_encoder"]
 
 
 def is_for_tables(estimator: NetParameters) -> bool:
@@ -48,15 +53,14 @@ def chosen_features(estimator: NetParameters, X: Any) -> FeatureEncoder | None:
     if not is_for_tables(estimator):
         return None
     n_dimensions = _n_dimensions(X)
-    if estimator.features == "auto":
-        if n_dimensions != 2:
-            return None
-    elif n_dimensions > 2:
-        raise ValueError(
-            f"features={estimator.features!r} encodes the columns of a table, but X has "
-            f"{n_dimensions} dimensions. Use features=None, or one row of numbers per sample."
-        )
     features = estimator.features
+    if features == "auto":
+        return TableFeatures() if n_dimensions == 2 else None
+    if n_dimensions > 2:
+        raise ValueError(
+            f"features={features!r} encodes the columns of a table, but X has {n_dimensions} "
+            "dimensions. Use features=None, or one row of numbers per sample."
+        )
     chosen = get_features(features) if isinstance(features, str) else features
     assert isinstance(chosen, FeatureEncoder)
     chosen.validate()
@@ -83,16 +87,7 @@ def learned_encoder(
     dtype: torch.dtype,
 ) -> TableEncoder:
     """Learn the encoder from the training rows."""
-    if isinstance(X, DatasetStream):
-        X = X[:]
+    if isinstance(X, DatasetRows):  # whose items may be random
+        with private_torch_rng(0, torch.device("cpu")):
+            return features.learn(columns, X, rows, sample_weight, dtype=dtype)
     return features.learn(columns, X, rows, sample_weight, dtype=dtype)
-
-
-def encoded_rows(X: Any, encoder: TableEncoder) -> Any:
-    """Encode rows; those on a disk, which may not fit into memory, when they are read."""
-    return encoded(X, encoder, stays=isinstance(X, DatasetRows) or is_on_disk(X))
-
-
-def digest(rows: NDArray[Any] | None) -> str:
-    """Return a text that is the same for equal positions of rows."""
-    return "all" if rows is None else hashlib.sha256(rows.tobytes()).hexdigest()

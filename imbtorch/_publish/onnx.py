@@ -12,16 +12,17 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
+import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from imbtorch._publish.onnx_columns import with_columns
+from imbtorch._publish.onnx_columns import columns_in_float64, encoder_for, with_columns
 from imbtorch._safe_file import replacing
 from imbtorch._version import __version__
-from imbtorch.features import TableColumns, behind_encoder
+from imbtorch.features import TableColumns, TableEncoder
 
-__all__ = ["ExportMixin", "MeanOf", "Served", "portable"]
+__all__ = ["ExportMixin", "MeanOf", "Served", "portable", "require", "write"]
 
 Link = Callable[[Tensor], Tensor]
 
@@ -34,12 +35,15 @@ class Served(nn.Module):
     def __init__(self, net: Any, finish: Link) -> None:
         super().__init__()
         self.loss = net.criterion_  # the link needs its buffers
-        self.module = behind_encoder(net.encoder_, net.module_)
+        self.encoder: TableEncoder | None = net.encoder_
+        self.module = net.module_
         self._read, self._finish, self.dtype_of = net.read, finish, net.dtype_of
 
     def forward(self, X: Tensor) -> Tensor:
         """Predict rows: ``(n, ...) -> (n, n_outputs)`` or ``(n,)``."""
-        return self._finish(self._read(self.module(X.clone())))  # it may write into its input
+        # the module may write into its input
+        rows = X.clone() if self.encoder is None else self.encoder(X)
+        return self._finish(self._read(self.module(rows)))
 
 
 class MeanOf(nn.Module):
@@ -49,11 +53,31 @@ class MeanOf(nn.Module):
         super().__init__()
         self.dtype_of = nets[0].dtype_of
         pairs = zip(nets, links, strict=True)
-        self.members = nn.ModuleList(Served(net, _in_turn(link, last)) for net, link in pairs)
+        members = [Served(net, _in_turn(link, last)) for net, link in pairs]
+        self.members = nn.ModuleList(members)
+        self.encoder: TableEncoder | None = None
+        if all(member.encoder is members[0].encoder for member in members):
+            self.encoder = members[0].encoder  # which encodes the rows once for all members
+            for member in members:
+                member.encoder = None
 
     def forward(self, X: Tensor) -> Tensor:
         """Predict rows: ``(n, ...) -> (n, n_outputs)``."""
-        return torch.stack([member(X) for member in self.members]).mean(dim=0)
+        rows = X if self.encoder is None else self.encoder(X)
+        return torch.stack([member(rows) for member in self.members]).mean(dim=0)
+
+
+def _prepare_encoders(serving: nn.Module, *, float32: bool) -> frozenset[int]:
+    """Replace encoders by copies for the file, and return which columns come in float64."""
+    parts = [part for part in serving.modules() if isinstance(part, Served | MeanOf)]
+    encoders = [part.encoder for part in parts if part.encoder is not None]
+    exact: frozenset[int] = frozenset()
+    if not float32:
+        exact = exact.union(*map(columns_in_float64, encoders))
+    for part in parts:
+        if part.encoder is not None:
+            part.encoder = encoder_for(part.encoder, exact)
+    return exact
 
 
 def _in_turn(first: Link, then: Link) -> Link:
@@ -96,7 +120,8 @@ class ExportMixin:
         ImportError
             If onnx or onnxscript is not installed.
         ValueError
-            If the weights take more than the 2 GB that one ONNX file can hold.
+            If the weights take more than the 2 GB that one ONNX file can hold, or columns of a
+            table have equal names, or the name of the output.
         RuntimeError
             If torch cannot export the module; its ``__cause__`` is torch's own error.
 
@@ -109,12 +134,16 @@ class ExportMixin:
         predictions of a regressor float64.
 
         A net that reads a table with categories has one input per column, of shape ``(n, 1)`` and
-        the name of the column: float32 for numbers, text for categories that are text (``""`` is a
-        missing value), float32 for categories that are numbers.
+        the name of the column: float32 for numbers and for categories that are numbers, string for
+        categories that are text (``""`` is a missing value).
+
+        The inputs of columns whose values need more digits than float32 has, such as the seconds
+        since 1970, are float64; so is ``"X"`` if it has such a column.
 
         The metadata of the file have an entry ``"imbtorch"``: a JSON object with the ``version`` of
         this package, the name of the ``estimator``, the ``classes`` in the order of the columns,
-        and the ``features`` if they have names. Other steps of a Pipeline are not part of the file.
+        and the ``features`` if they have names. :func:`imbtorch.to_onnx` also writes the steps of a
+        Pipeline, and decisions.
 
         Examples
         --------
@@ -135,42 +164,79 @@ class ExportMixin:
         >>> json.loads(session.get_modelmeta().custom_metadata_map["imbtorch"])["classes"]
         ['fine', 'fraud']
         """
+        write(self._graph(), self, path)
+
+    def _graph(self, *, behind_steps: bool = False) -> Any:
+        """Return the model of ONNX; behind other steps its input is one matrix of float32."""
         check_is_fitted(self)
-        _require_onnx()
+        require(("onnx", "onnxscript"))
         serving = self._serving().eval()
-        state = serving.state_dict().values()
-        n_bytes = sum(value.nbytes for value in state if isinstance(value, Tensor))
-        if n_bytes > _LARGEST:
+        _check_size(serving)
+        columns = self._columns
+        named = columns is not None and bool(columns.vocabulary)
+        if named and behind_steps:
             raise ValueError(
-                f"The weights take {n_bytes / 2**30:.1f} GiB, but one ONNX file holds at most 2 "
-                "GiB. Export module_ with torch.onnx.export(..., external_data=True)."
+                f"The steps of the pipeline hand on categories to {type(self).__name__}, but steps "
+                "in an ONNX file hand on numbers only. Give the estimator the table itself, "
+                "without steps before it."
             )
+        exact = _prepare_encoders(serving, float32=behind_steps)
         rows = torch.zeros(2, *self._input_shape, dtype=torch.int64)
-        program = _exported(serving, rows.to(serving.dtype_of(rows)), [self._predicts])
-        program.model.metadata_props["imbtorch"] = json.dumps(self._described(), default=str)
-        graph = program.model_proto
-        if self._columns is not None and self._columns.vocabulary:
-            graph = with_columns(graph, self._columns)
-        content = graph.SerializeToString()
-        with replacing(path) as file:
-            file.write(content)
-
-    def _described(self) -> dict[str, Any]:
-        known = {"version": __version__, "estimator": type(self).__name__}
-        arrays = {"classes": "classes_", "features": "feature_names_in_"}
-        named = {key: getattr(self, name, None) for key, name in arrays.items()}
-        return known | {key: value.tolist() for key, value in named.items() if value is not None}
+        if columns is not None:
+            rows = rows.to(torch.float64 if exact else torch.float32)
+        else:
+            rows = rows.to(serving.dtype_of(rows))
+        graph = _exported(serving, rows, [self._predicts]).model_proto
+        if columns is not None and named:
+            return with_columns(graph, columns, exact)
+        return graph
 
 
-def _require_onnx() -> None:
+def write(model: Any, estimator: Any, path: str | os.PathLike[str]) -> None:
+    """Write a model of ONNX with a description of the estimator, completely or not at all.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        Model.
+    estimator : estimator
+        Fitted estimator that it predicts for.
+    path : str or path-like
+        File to write.
+    """
+    from onnx import helper
+
+    known = {"version": __version__, "estimator": type(estimator).__name__}
+    arrays = {"classes": "classes_", "features": "feature_names_in_"}
+    named = {key: getattr(estimator, name, None) for key, name in arrays.items()}
+    found = {key: np.asarray(value).tolist() for key, value in named.items() if value is not None}
+    helper.set_model_props(model, {"imbtorch": json.dumps(known | found, default=str)})
+    content = model.SerializeToString()
+    with replacing(path) as file:
+        file.write(content)
+
+
+def require(packages: Sequence[str]) -> None:
+    """Raise ImportError if a package is missing; the message has the line that installs it."""
     try:
-        for package in ("onnx", "onnxscript"):
+        for package in packages:
             import_module(package)
     except ImportError as error:
         raise ImportError(
             f"to_onnx needs the package {error.name}, which is not installed: "
             'pip install "imbtorch[onnx]".'
         ) from error
+
+
+def _check_size(serving: nn.Module) -> None:
+    """Raise ValueError if the weights are more than one file can hold."""
+    state = serving.state_dict().values()
+    n_bytes = sum(value.nbytes for value in state if isinstance(value, Tensor))
+    if n_bytes > _LARGEST:
+        raise ValueError(
+            f"The weights take {n_bytes / 2**30:.1f} GiB, but one ONNX file holds at most 2 GiB. "
+            "Export module_ with torch.onnx.export(..., external_data=True)."
+        )
 
 
 def _exported(serving: nn.Module, rows: Tensor, outputs: list[str]) -> Any:

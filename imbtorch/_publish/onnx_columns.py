@@ -1,107 +1,167 @@
-"""One ONNX input per column of a table: numbers as they are, categories by their words."""
+"""The inputs of an ONNX file that reads a table: one per column, or one matrix of numbers."""
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
-from imbtorch.features import TableColumns
+from imbtorch._publish.onnx_graph import ML, Nodes, allow_operators, rename_outputs, with_prefix
+from imbtorch.features import TableColumns, TableEncoder
 
-__all__ = ["with_columns"]
+__all__ = ["check_names", "columns_in_float64", "encoder_for", "with_columns"]
 
-_ML = "ai.onnx.ml"
+_NET = "net/"
+_EXACT = 2.0**24  # float32 holds all integers up to here
 
 
-def with_columns(model: Any, columns: TableColumns) -> Any:
+def columns_in_float64(encoder: TableEncoder) -> frozenset[int]:
+    """Return the columns whose numbers or categories float32 cannot hold.
+
+    The distance of neighbouring numbers in float32 grows with their size: it is 128 for the seconds
+    since 1970. A column needs float64 if this distance, in scaled units, shows in the predictions:
+    1e-3 for measurements; but 1e-5 where float32 skips integers, which usually are exact.
+
+    Parameters
+    ----------
+    encoder : TableEncoder
+        Fitted encoder of the table.
+
+    Returns
+    -------
+    frozenset of int
+        Positions of the columns.
+    """
+    distance = np.spacing(np.abs(encoder.centre.numpy()).astype(np.float32)).astype(np.float64)
+    lost = distance * encoder.factor.numpy()
+    wide = lost > np.where(distance > 1, 1e-5, 1e-3)
+    numbers = {j for j, needs in zip(encoder.numbers, wide, strict=True) if needs}
+    return frozenset(numbers | {j for j, w in encoder.columns.vocabulary.items() if _is_wide(w)})
+
+
+def encoder_for(encoder: TableEncoder, in_float64: frozenset[int]) -> TableEncoder:
+    """Return a copy of an encoder, for numbers that come in float32.
+
+    Quantiles are rounded to float32 as the numbers are, so that a number that equals a quantile
+    still equals it.
+
+    Parameters
+    ----------
+    encoder : TableEncoder
+        Fitted encoder.
+    in_float64 : frozenset of int
+        Columns that come in float64 nevertheless.
+
+    Returns
+    -------
+    TableEncoder
+        Encoder whose results are float32.
+    """
+    encoder = copy.deepcopy(encoder)
+    encoder.dtype = torch.float32
+    rounded = [i for i, j in enumerate(encoder.numbers) if j not in in_float64]
+    encoder.quantiles[rounded] = encoder.quantiles[rounded].to(torch.float32).to(torch.float64)
+    return encoder
+
+
+def with_columns(model: Any, columns: TableColumns, in_float64: frozenset[int]) -> Any:
     """Replace the input matrix of a model by one input per column.
 
     Parameters
     ----------
     model : onnx.ModelProto
-        Model whose input ``"X"`` holds numbers and codes of categories, float32 of shape
-        ``(n, n_columns)``.
+        Model whose only input ``"X"`` holds numbers and codes of categories, of shape
+        ``(n, n_columns)``: in float64 if a column comes in float64, else in float32.
     columns : TableColumns
         Columns of the table, with the categories.
+    in_float64 : frozenset of int
+        Columns of numbers that come in float64.
 
     Returns
     -------
     onnx.ModelProto
         Model whose inputs have the names of the columns and the shape ``(n, 1)``. The operator
-        LabelEncoder of ONNX turns words into codes: -1 for words that training did not have.
+        LabelEncoder of ONNX turns categories into codes: -1 for those that training did not have.
 
     Raises
     ------
     ValueError
-        If two columns have the same name.
+        If the columns cannot name the inputs of a file.
     """
-    from onnx import helper
-
-    graph = model.graph
-    (matrix,) = graph.input
-    taken = {name for node in graph.node for name in (*node.input, *node.output)}
-    names = [columns.name_of(j) for j in range(columns.n_columns)]
-    if len(set(names)) < len(names) or set(names) & (taken - {matrix.name}):
-        raise ValueError(
-            f"The columns {names} cannot name the inputs of an ONNX file: two of them are equal, "
-            "or one has the name of a tensor of the net. Rename the columns and fit again."
-        )
-    if matrix.name in names:  # the matrix becomes a tensor inside the graph
-        for node in graph.node:
-            for place, name in enumerate(node.input):
-                if name == matrix.name:
-                    node.input[place] = _INSIDE
-        matrix.name = _INSIDE
-    nodes, inputs, parts = [], [], []
-    for j, name in enumerate(names):
-        node, value, part = _column(name, columns.vocabulary.get(j))
-        inputs.append(value)
-        parts.append(part)
-        nodes += node
-    nodes.append(helper.make_node("Concat", parts, [matrix.name], axis=1))
-    kept = list(graph.node)
-    del graph.node[:], graph.input[:]
-    graph.node.extend([*nodes, *kept])
-    graph.input.extend(inputs)
-    if _ML not in {opset.domain for opset in model.opset_import}:
-        model.opset_import.append(helper.make_opsetid(_ML, 4))
-    return model
-
-
-_INSIDE = "imbtorch_table"
-
-
-def _column(name: str, words: Any) -> tuple[list[Any], Any, str]:
-    """Return the nodes of a column, its input, and the name of the tensor of its numbers."""
     from onnx import TensorProto, helper
 
-    if words is None:
-        return [], helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 1]), name
-    codes = np.arange(len(words), dtype=np.float32)
-    is_text = len(words) == 0 or isinstance(words[0], str)
-    kind = TensorProto.STRING if is_text else TensorProto.FLOAT
-    keys = words.tolist() if is_text else [float(word) for word in words]
-    values = codes.tolist()
-    if is_text and "" not in keys:
-        keys, values = [*keys, ""], [*values, float("nan")]
-    coded = f"{name}_code"
-    node = helper.make_node(
-        "LabelEncoder",
-        [name],
-        [coded],
-        domain=_ML,
-        values_floats=values,
-        default_float=-1.0,
-        keys_strings=keys if is_text else None,
-        keys_floats=None if is_text else keys,
-    )
-    if is_text:
-        return [node], helper.make_tensor_value_info(name, kind, ["n", 1]), coded
-    gap, nan, whole = f"{name}_gap", f"{name}_nan", f"{name}_coded"
-    nodes = [
-        node,
-        helper.make_node("IsNaN", [name], [gap]),
-        helper.make_node("Constant", [], [nan], value_float=float("nan")),
-        helper.make_node("Where", [gap, nan, coded], [whole]),
-    ]
-    return nodes, helper.make_tensor_value_info(name, kind, ["n", 1]), whole
+    outputs = [output.name for output in model.graph.output]
+    names = [columns.name_of(j) for j in range(columns.n_columns)]
+    check_names(names, outputs)
+    inner = with_prefix(model, _NET)
+    (matrix,) = inner.graph.input
+    whole = TensorProto.DOUBLE if in_float64 else TensorProto.FLOAT
+    nodes, inputs, parts = Nodes("columns/"), [], []
+    for j, name in enumerate(names):
+        number = TensorProto.DOUBLE if j in in_float64 else TensorProto.FLOAT
+        words = columns.vocabulary.get(j)
+        kind, part = number, name
+        if words is not None and (not len(words) or isinstance(words[0], str)):
+            kind, part = TensorProto.STRING, _coded_words(nodes, name, words.tolist())
+        elif words is not None:
+            part = _coded_numbers(nodes, name, words, in_float64=j in in_float64)
+        if kind == TensorProto.STRING or number != whole:
+            part = nodes.add("Cast", [part], {"to": whole})
+        inputs.append(helper.make_tensor_value_info(name, kind, ["n", 1]))
+        parts.append(part)
+    nodes.add("Concat", parts, {"axis": 1}, output=matrix.name)
+    nodes.put_before(inner)
+    del inner.graph.input[:]
+    inner.graph.input.extend(inputs)
+    rename_outputs(inner, outputs)
+    allow_operators(inner, ML, 4)
+    return inner
+
+
+def check_names(names: list[str], outputs: list[str]) -> None:
+    """Raise ValueError if the columns of a table cannot name the inputs of a file."""
+    for name in names:
+        if name and names.count(name) == 1 and name not in outputs:
+            continue
+        reason = "is the name of an output" if name in outputs else "is not a name of its own"
+        raise ValueError(
+            f"Each column names an input of the ONNX file, but {name!r} {reason}. Rename the "
+            f"column and fit again. The columns are {names}."
+        )
+
+
+def _coded_words(nodes: Nodes, name: str, words: list[str]) -> str:
+    """Return the codes of a column of text; an empty text is a missing value."""
+    codes = [float(i) for i in range(len(words))]
+    if "" not in words:
+        words, codes = [*words, ""], [*codes, float("nan")]
+    given = {"keys_strings": words, "values_floats": codes, "default_float": -1.0}
+    return nodes.add("LabelEncoder", [name], given, domain=ML)
+
+
+def _coded_numbers(nodes: Nodes, name: str, words: NDArray[Any], *, in_float64: bool) -> str:
+    """Return the codes of a column of categories that are numbers; NaN stays NaN."""
+    from onnx import numpy_helper
+
+    kind = np.float64 if in_float64 else np.float32
+    parts = {
+        "keys_tensor": np.asarray(words.tolist(), dtype=kind),
+        "values_tensor": np.arange(len(words), dtype=kind),
+        "default_tensor": np.asarray([-1.0], dtype=kind),
+    }
+    given = {key: numpy_helper.from_array(values, key) for key, values in parts.items()}
+    coded = nodes.add("LabelEncoder", [name], given, domain=ML)
+    gaps = nodes.add("IsNaN", [name])
+    return nodes.add("Where", [gaps, nodes.constant(np.asarray(np.nan, dtype=kind)), coded])
+
+
+def _is_wide(words: NDArray[Any]) -> bool:
+    """Return whether categories are numbers of which float32 would make others."""
+    if not len(words) or isinstance(words[0], str):
+        return False
+    values = np.asarray(words.tolist(), dtype=np.float64)
+    is_large = bool((np.abs(values) > _EXACT).any())
+    return is_large or len(np.unique(values.astype(np.float32))) < len(values)

@@ -82,7 +82,8 @@ class SafeFile:
         for name, (dtype, shape) in self.layout.items():
             given = None if into is None else into.get(name)
             tensor = _empty(shape, dtype) if given is None else given.detach()
-            _fill(tensor.reshape(-1).view(torch.uint8).numpy().data, self._file, digest)
+            if tensor.numel():  # torch cannot view every empty tensor as bytes
+                _fill(tensor.reshape(-1).view(torch.uint8).numpy().data, self._file, digest)
             tensors[name] = tensor
         if not secrets.compare_digest(digest.hexdigest(), self._header.checksum):
             raise FileFormatError("the checksum is wrong: the file is damaged.")

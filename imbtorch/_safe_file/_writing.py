@@ -126,6 +126,8 @@ def _entries_of(tensors: Mapping[str, torch.Tensor]) -> Entries:
 
 def _bytes_of(tensor: torch.Tensor) -> memoryview:
     """Return the bytes of the elements in order, without a copy if they are stored in order."""
+    if not tensor.numel():  # torch cannot view every empty tensor as bytes
+        return memoryview(b"")
     flat = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
     return flat.view(torch.uint8).numpy().data
 

@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
         nargs="+",
         default=[],
         metavar="COLUMN",
-        help="columns to encode one-hot; auto is all columns that are not numbers",
+        help="columns of numbers that are categories, such as postcodes; text always is",
     )
     add("--folds", type=int, default=5, help="folds of the outer cross-validation (%(default)s)")
     add("--epochs", type=int, help="epochs of each net (20, more for less than 2 000 rows)")
@@ -101,7 +101,6 @@ def _compare(arguments: argparse.Namespace) -> int:
             strategies=arguments.strategies or "default",
             cv=_QUICK_FOLDS if quick else arguments.folds,
             scoring=arguments.scoring,
-            preprocessing=table.preprocessing,
             max_epochs=_QUICK_EPOCHS if quick else arguments.epochs,
             random_state=arguments.seed,
             verbose=int(sys.stderr.isatty()),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.model_selection import StratifiedKFold, check_cv
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, check_cv
 from sklearn.utils import check_consistent_length, column_or_1d
 from tqdm import tqdm
 
@@ -33,6 +33,7 @@ def compare_strategies(
     *,
     strategies: str | Sequence[str] | Mapping[str, Any] = "default",
     cv: Any = 5,
+    groups: ArrayLike | None = None,
     scoring: str | Callable[..., float] = "average_precision",
     reference: str | None = None,
     preprocessing: Any = None,
@@ -43,23 +44,29 @@ def compare_strategies(
     """Compare remedies for imbalance on one data set, by nested cross-validation.
 
     All nets have the same architecture, the same number of training steps (see
-    :func:`imbtorch.compare.default_strategies`), the same preprocessing and the same folds. Scalers
-    and samplers use training rows only. Parameters such as the gamma of focal loss are chosen by an
-    inner search on the training rows of each fold. Gradient boosting is included for comparison.
+    :func:`imbtorch.compare.default_strategies`), the same table and the same folds. The table may
+    have columns of categories and gaps, see :class:`imbtorch.features.TableFeatures`. Encoders and
+    samplers use training rows only. Parameters such as the gamma of focal loss are chosen by an
+    inner search on the training rows of each fold. Gradient boosting is included for comparison; it
+    gets categories and gaps as they are.
 
     Parameters
     ----------
-    X : array-like or data frame of shape (n, n_features)
-        Features.
+    X : array-like or DataFrame of shape (n, n_features)
+        Features. A column of numbers whose values are categories needs the type ``category``.
     y : array-like of shape (n,)
         Labels of any type. The rarer of two classes is the positive class.
     strategies : "default", sequence of str or dict of str to classifier, default="default"
         ``"default"`` compares all of :func:`imbtorch.compare.default_strategies`; a sequence
         selects some of them by name or by the first letters of the name. A dict holds your own
-        classifiers, which are used unchanged: put a scaler in front of them in a pipeline if they
-        need one, and wrap them in a search if they have parameters to choose.
+        classifiers, which are used unchanged: put what they need in front of them in a pipeline,
+        and wrap them in a search if they have parameters to choose.
     cv : int, splitter or iterable, default=5
         Cross-validation; a number of folds is stratified by class, with shuffled rows.
+    groups : array-like of shape (n,) or None, default=None
+        Group of each row, such as a patient: no group is in both parts of a fold. A number of folds
+        keeps groups together, and is stratified as far as they allow. Searches inside a fold choose
+        parameters without regard to groups.
     scoring : str or callable, default="average_precision"
         Metric that inner searches maximise and that decides the comparison:
         ``"average_precision"``, ``"roc_auc"`` (both averaged over more than two classes),
@@ -68,7 +75,8 @@ def compare_strategies(
         Strategy that the others are compared with; None is the first one, which by default does
         not treat the imbalance.
     preprocessing : transformer or None, default=None
-        First step of every default strategy; None is a ``StandardScaler``.
+        First step of every default strategy. None passes the table on as it is: each net scales
+        numbers, fills gaps and encodes categories itself.
     max_epochs : int or None, default=None
         Number of epochs of the default strategies; None is 20, or more for less than 2 000 rows.
     random_state : int, RandomState or None, default=None
@@ -89,7 +97,8 @@ def compare_strategies(
         If pandas, from the extra ``compare``, is not installed.
     ValueError
         If ``y`` has one class, a class is too rare for the folds, a name is unknown, or the scorer
-        does not fit the labels: ``"f1"``, for example, needs a label 1.
+        does not fit the labels: ``"f1"``, for example, needs a label 1. Also if a column of ``X``
+        holds dates, identifiers or free text, and the default strategies get no ``preprocessing``.
     KeyboardInterrupt
         If Ctrl-C is pressed before the first strategy is finished.
 
@@ -122,15 +131,16 @@ def compare_strategies(
     """
     import_pandas()
     labels = column_or_1d(y)
-    check_consistent_length(X, labels)
+    check_consistent_length(X, labels, groups)
     classes, counts = by_frequency(labels)
     seeds = draw_seeds(random_state, 2)
-    folds = _folds(X, labels, cv, classes, seeds[0])
+    folds = _folds(X, labels, cv, groups, classes, seeds[0])
     if isinstance(strategies, Mapping):
         chosen = dict(strategies)
     else:
         defaults = default_strategies(
             labels,
+            X=X,
             max_epochs=max_epochs,
             preprocessing=preprocessing,
             scoring=scoring,
@@ -207,7 +217,9 @@ def pick(among: Mapping[str, Any], names: str | Sequence[str]) -> dict[str, Any]
     return found
 
 
-def _folds(X: Any, y: NDArray[Any], cv: Any, classes: NDArray[Any], seed: int) -> list[Fold]:
+def _folds(
+    X: Any, y: NDArray[Any], cv: Any, groups: Any, classes: NDArray[Any], seed: int
+) -> list[Fold]:
     if isinstance(cv, int | np.integer):
         rarest = classes.tolist()[-1]
         if (count := np.count_nonzero(y == rarest)) < cv:
@@ -215,8 +227,9 @@ def _folds(X: Any, y: NDArray[Any], cv: Any, classes: NDArray[Any], seed: int) -
                 f"class {rarest!r} has {count} rows, fewer than the {cv} folds. Leave it out, "
                 "merge it with another class, or use fewer folds."
             )
-        cv = StratifiedKFold(cv, shuffle=True, random_state=seed)
-    folds = list(check_cv(cv, y, classifier=True).split(X, y))
+        kind = StratifiedKFold if groups is None else StratifiedGroupKFold
+        cv = kind(cv, shuffle=True, random_state=seed)
+    folds = list(check_cv(cv, y, classifier=True).split(X, y, groups))
     for number, fold in enumerate(folds):
         for part, rows in zip(("training", "test"), fold, strict=True):
             lacking = np.setdiff1d(classes, y[rows]).tolist()

@@ -95,12 +95,17 @@ def _means(axes: Any, done: Any, name: str, reference: str) -> None:
 
 
 def _before_and_after(axes: Any, done: Any, name: str) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     places = _rows(axes, list(done.index))
     before, after = done[name].to_numpy(), done[f"{name}_train_prior"].to_numpy()
     axes.hlines(places, before, after, color="0.6", linewidth=1)
     axes.plot(before, places, "o", markerfacecolor="none", color="#D55E00", label="as trained")
     axes.plot(after, places, "o", markersize=4, color="#0072B2", label="train prior")
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())  # whose labels would lie upon each other
     axes.set_xlabel(metric_of(name).title.split(",")[0])
     axes.legend(fontsize=8)
 

@@ -11,13 +11,14 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import TransformerMixin, clone
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import StandardScaler
 
 from imbtorch._common.seed import draw_seeds
 from imbtorch._fit.fit import auto_batch_size
 from imbtorch.classifier import ImbalancedNetClassifier
+from imbtorch.compare._boosting import boosting
 from imbtorch.compare._metrics import as_scorer, by_frequency
 from imbtorch.ensemble import BalancedNetEnsembleClassifier
+from imbtorch.features import TableEncoder, TableFeatures
 from imbtorch.model_selection import StackedGridSearchCV
 
 __all__ = ["STRATEGIES", "Contest", "default_strategies", "enough_epochs"]
@@ -43,7 +44,7 @@ class Contest:
         Number of rows of each class.
     max_epochs : int
         Number of passes over the original rows.
-    preprocessing : transformer
+    preprocessing : transformer or "passthrough"
         First step of the pipeline of every classifier.
     scoring : callable
         Scorer of the inner searches.
@@ -51,14 +52,17 @@ class Contest:
         Seed of all random numbers.
     net_parameters : dict
         Further parameters of every net.
+    encoder : TableEncoder or None
+        Encoder of all rows, which knows the columns; None if all of them are numbers.
     """
 
     counts: NDArray[np.intp]
     max_epochs: int
-    preprocessing: TransformerMixin
+    preprocessing: TransformerMixin | str
     scoring: Callable[..., float]
     seed: int
     net_parameters: Mapping[str, Any] = field(default_factory=dict)
+    encoder: TableEncoder | None = None
 
     @property
     def batch_size(self) -> int:
@@ -101,7 +105,9 @@ class Contest:
 
     def behind(self, classifier: Any) -> Pipeline:
         """Return a pipeline of the preprocessing and a classifier."""
-        return Pipeline([("prepare", clone(self.preprocessing)), ("classify", classifier)])
+        return Pipeline(
+            [("prepare", clone(self.preprocessing, safe=False)), ("classify", classifier)]
+        )
 
     def net(
         self, parameters: Mapping[str, Any] | None = None, loss: str = "cross_entropy"
@@ -126,9 +132,17 @@ class Contest:
 
 
 def _smote(contest: Contest) -> Pipeline:
-    from imblearn.over_sampling import SMOTE
+    """SMOTE for numbers, SMOTENC where there are categories, too, and SMOTEN for these alone."""
+    from imblearn.over_sampling import SMOTE, SMOTEN, SMOTENC
 
-    sampler = SMOTE(k_neighbors=contest.n_neighbors, random_state=contest.seed)
+    common = {"k_neighbors": contest.n_neighbors, "random_state": contest.seed}
+    encoder = contest.encoder
+    if encoder is None or not encoder.categories:
+        sampler = SMOTE(**common)
+    elif encoder.numbers:
+        sampler = SMOTENC(categorical_features="auto", **common)
+    else:
+        sampler = SMOTEN(**common)
     return contest.net({"sampler": sampler, "max_epochs": contest.balanced_up})
 
 
@@ -144,14 +158,6 @@ def _ensemble(contest: Contest) -> Pipeline:
     return contest.behind(BalancedNetEnsembleClassifier(member, random_state=contest.seed))
 
 
-def _boosting(contest: Contest, class_weight: str | None = None) -> Pipeline:
-    from sklearn.ensemble import HistGradientBoostingClassifier
-
-    return contest.behind(
-        HistGradientBoostingClassifier(class_weight=class_weight, random_state=contest.seed)
-    )
-
-
 STRATEGIES: dict[str, Callable[[Contest], Any]] = {
     "cross-entropy": lambda contest: contest.net(),
     "balanced weights": lambda contest: contest.net({"class_weight": "balanced"}),
@@ -161,14 +167,17 @@ STRATEGIES: dict[str, Callable[[Contest], Any]] = {
     "SMOTE": _smote,
     "under-sampling": _under_sampling,
     "balanced ensemble": _ensemble,
-    "gradient boosting": _boosting,
-    "gradient boosting, balanced": lambda contest: _boosting(contest, "balanced"),
+    "gradient boosting": lambda contest: contest.behind(boosting(None, contest.seed)),
+    "gradient boosting, balanced": lambda contest: contest.behind(
+        boosting("balanced", contest.seed)
+    ),
 }
 
 
 def default_strategies(
     y: ArrayLike,
     *,
+    X: Any = None,
     max_epochs: int | None = None,
     preprocessing: Any = None,
     scoring: Any = "average_precision",
@@ -184,11 +193,15 @@ def default_strategies(
     ----------
     y : array-like of shape (n,)
         Labels; their frequencies decide batch size, epochs and the neighbours of SMOTE.
+    X : DataFrame, array-like or None, default=None
+        Table that the strategies are for. If it has columns of categories, SMOTENC takes the place
+        of SMOTE. Not used with ``preprocessing``, whose output is not known yet.
     max_epochs : int or None, default=None
         Number of passes over the original rows. None is 20, or more for less than 2 000 rows, so
         that every net takes about 600 steps.
     preprocessing : transformer or None, default=None
-        First step of each pipeline; None is a ``StandardScaler``.
+        First step of each pipeline. None passes the table on as it is: the nets scale numbers, fill
+        gaps and encode categories themselves, and gradient boosting needs nothing of the kind.
     scoring : str or callable, default="average_precision"
         Metric that the inner searches maximise; see :func:`imbtorch.compare_strategies`.
     random_state : int, RandomState or None, default=None
@@ -203,7 +216,8 @@ def default_strategies(
     Raises
     ------
     ValueError
-        If ``y`` has one class only, or is not a classification target.
+        If ``y`` has one class only, or is not a classification target, or a column of ``X`` holds
+        neither numbers nor categories.
 
     Examples
     --------
@@ -216,9 +230,10 @@ def default_strategies(
     100
     """
     classes, counts = by_frequency(y)
-    scaler = StandardScaler() if preprocessing is None else preprocessing
+    first = "passthrough" if preprocessing is None else preprocessing
     seed = draw_seeds(random_state, 1)[0]
     scorer = as_scorer(scoring, classes)
     epochs = enough_epochs(int(counts.sum())) if max_epochs is None else max_epochs
-    contest = Contest(counts, epochs, scaler, scorer, int(seed))
+    encoder = TableFeatures().fit(X).encoder_ if X is not None and preprocessing is None else None
+    contest = Contest(counts, epochs, first, scorer, int(seed), encoder=encoder)
     return {name: build(contest) for name, build in STRATEGIES.items()}

@@ -10,21 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import TransformerMixin
-from sklearn.compose import ColumnTransformer
-from sklearn.impute import SimpleImputer
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.utils.multiclass import type_of_target
 
 from imbtorch.compare._compare import import_pandas
+from imbtorch.features import TableFeatures
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["FileError", "TableFile", "read"]
 
-_MAX_CATEGORIES = 20
 _SHOWN = 12
 
 
@@ -39,18 +34,15 @@ class TableFile:
     Parameters
     ----------
     X : DataFrame
-        Features.
+        Features; columns of categories hold text or have the type ``category``.
     y : ndarray
         Labels.
-    preprocessing : transformer
-        Transformer that scales numbers, fills in missing values, and encodes categories.
     notes : list of str
-        Messages about changes to the table.
+        How the columns are read.
     """
 
     X: pd.DataFrame
     y: NDArray[Any]
-    preprocessing: TransformerMixin
     notes: list[str]
 
 
@@ -68,7 +60,8 @@ def read(
     drop : sequence of str
         Columns to leave out.
     categorical : sequence of str
-        Columns to encode one-hot; ``["auto"]`` for all columns that are not numbers.
+        Columns of numbers that are categories, such as codes of shops. All columns of text are
+        categories without being named; ``"auto"`` names these.
 
     Raises
     ------
@@ -84,24 +77,28 @@ def read(
     X = table.drop(columns=[target, *drop])
     if not X.shape[1]:
         raise FileError(f"no column is left besides the target {target!r}.")
-    words = list(X.select_dtypes(exclude=["number", "bool"]).columns)
-    encoded = words if "auto" in categorical else [name for name in X if name in categorical]
-    if rest := [name for name in words if name not in encoded]:
-        raise FileError(
-            f"columns that are not numbers: {_some(rest)}. Leave them out with --drop COLUMN ..., "
-            "or encode them with --categorical auto."
-        )
-    numbers = [name for name in X if name not in encoded]
-    X = X.astype(dict.fromkeys(numbers, np.float64)).astype(dict.fromkeys(encoded, object))
-    _check_numbers(X[numbers])
-    notes = [f"one-hot encoded: {_some(encoded)}"] if encoded else []
-    if gaps := [name for name in numbers if X[name].isna().any()]:
+    _check_numbers(X.select_dtypes("number"))
+    X = X.astype({name: "category" for name in X if name in categorical})
+    return TableFile(X, y, _notes(X))
+
+
+def _notes(X: pd.DataFrame) -> list[str]:
+    """Say which columns are categories and which have gaps, as the nets will read them."""
+    try:
+        encoder = TableFeatures().fit(X).encoder_
+    except (ValueError, TypeError) as error:
+        reason = str(error).split(". ")[0].removesuffix(".")
+        raise FileError(f"{reason}. Leave such columns out with --drop COLUMN ...") from error
+    name_of, words = encoder.columns.name_of, encoder.columns.vocabulary
+    counted = [f"{name_of(j)} ({len(words[j])})" for j in words]
+    gaps = [name_of(encoder.numbers[j]) for j in encoder.indicators]
+    notes = [f"categories, with the number of different ones: {_some(counted)}"] if counted else []
+    if gaps:
         notes.append(
-            f"missing values filled in with the median of the training rows: {_some(gaps)}"
+            "missing numbers become the mean of the training rows, and a column that marks them: "
+            f"{_some(gaps)}"
         )
-    # missing values of a categorical column become a category
-    X[encoded] = X[encoded].where(X[encoded].notna(), "missing").astype(str)
-    return TableFile(X, y, _preprocessing(numbers, encoded, bool(gaps)), notes)
+    return notes
 
 
 def _read_table(path: Path) -> pd.DataFrame:
@@ -167,15 +164,6 @@ def _check_numbers(X: pd.DataFrame) -> None:
             f"columns with infinite values: {_some(infinite)}. Replace them, or leave the columns "
             "out with --drop."
         )
-
-
-def _preprocessing(numbers: list[str], encoded: list[str], has_gaps: bool) -> Any:
-    fill = [SimpleImputer(strategy="median")] if has_gaps else []
-    steps = make_pipeline(*fill, StandardScaler())
-    one_hot = OneHotEncoder(
-        handle_unknown="infrequent_if_exist", max_categories=_MAX_CATEGORIES, sparse_output=False
-    )
-    return ColumnTransformer([("numbers", steps, numbers), ("categories", one_hot, encoded)])
 
 
 def _some(names: Any) -> str:

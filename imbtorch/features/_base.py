@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -26,15 +27,35 @@ class FeatureEncoder(Registered, TransformerMixin, BaseEstimator, ABC):
 
     A subclass that sets ``name`` can be given by this name, and its parameters can be searched:
     ``features__scaling`` is the parameter ``scaling`` of the object.
+
+    Attributes
+    ----------
+    categorical_features : {"from_dtype"}, sequence of str, int or bool, or None
+        Which columns hold categories; usually a parameter, as of :class:`TableFeatures`.
+
+    Examples
+    --------
+    A subclass learns a :class:`TableEncoder`. This one scales each number to between -1 and 1:
+
+    >>> import numpy as np
+    >>> from imbtorch.features import FeatureEncoder, TableEncoder
+    >>> class LargestIsOne(FeatureEncoder):
+    ...     categorical_features = None
+    ...
+    ...     def learn(self, columns, X, rows=None, sample_weight=None, *, dtype):
+    ...         largest = np.abs(X if rows is None else X[rows]).max(axis=0)
+    ...         zeros = np.zeros(len(largest))
+    ...         return TableEncoder(columns, zeros, 1 / largest, zeros, [], [], [], [], dtype=dtype)
+    >>> from imbtorch import ImbalancedNetClassifier
+    >>> X, y = np.arange(1.0, 9.0)[:, None], [0, 0, 0, 0, 0, 0, 1, 1]
+    >>> clf = ImbalancedNetClassifier(features=LargestIsOne(), random_state=0).fit(X, y)
+    >>> clf.module_[0].factor.tolist()
+    [0.125]
     """
 
     _registry: ClassVar[Registry[Any]] = FEATURES
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {}
-
-    @property
-    @abstractmethod
-    def categorical(self) -> Any:
-        """Which columns hold categories, see :func:`imbtorch.features._columns.find_columns`."""
+    categorical_features: Any = "from_dtype"
 
     def validate(self) -> None:
         """Raise ValueError if a parameter has a value that its constraints do not allow."""
@@ -66,7 +87,27 @@ class FeatureEncoder(Registered, TransformerMixin, BaseEstimator, ABC):
             Weights of all rows; those of the training rows are above 0.
         dtype : torch.dtype, default=torch.float32
             Dtype of the encoded rows.
+
+        Returns
+        -------
+        TableEncoder
+            What was learned.
         """
+
+    def size_of_embedding(self, n_categories: int) -> int:
+        """Return how many numbers stand for a category that the net embeds.
+
+        Parameters
+        ----------
+        n_categories : int
+            Number of categories of the column that has most of them.
+
+        Returns
+        -------
+        int
+            Size of the embedding: ``1.6 n_categories ** 0.56``, at most 16.
+        """
+        return int(min(16, np.ceil(1.6 * n_categories**0.56)))
 
 
 def get_features(name: str) -> FeatureEncoder:

@@ -94,17 +94,17 @@ class Cells(ABC):
 
     def _not_numbers(self, example: Any) -> ValueError:
         return ValueError(
-            f"Column {self.name!r} holds numbers in fit, but now {example!r}, which is of type "
-            f"{type(example).__name__}. Give the column the type that it had in fit."
+            f"Column {self.name!r} held numbers in fit, but holds {example!r} now, which is of "
+            f"type {type(example).__name__}. Give the column the type that it had in fit."
         )
 
 
 class _PandasCells(Cells):
     def holds_categories(self) -> bool:
         dtype = self.column.dtype
-        if _is_categorical(dtype):
+        if _is_categorical(dtype) or _holds_text(dtype):
             return True
-        if dtype.kind in "biufc" and not _holds_text(dtype):
+        if dtype.kind in "biufc":
             return False
         if dtype.kind == "O":
             return _Values(self.column.to_numpy(), self.name).holds_categories()
@@ -211,19 +211,18 @@ class _Values(Cells):
         return self._finite(numbers)
 
     def factorized(self) -> tuple[NDArray[np.int64], NDArray[Any]]:
-        gaps = self.gaps
-        codes = np.full(len(gaps), -1, dtype=np.int64)
-        present = self.column[~gaps]
-        if present.dtype.kind in "US":
-            present = present.astype(object)
-        try:
-            values, inverse = np.unique(present, return_inverse=True)
-        except TypeError:  # several types, which the caller reports
-            values = np.array(list(dict.fromkeys(present.tolist())), dtype=object)
-            place = {value: i for i, value in enumerate(values.tolist())}
-            inverse = np.array([place[value] for value in present.tolist()])
-        codes[~gaps] = inverse
-        return codes, values
+        if self.column.dtype.kind in "fiub":
+            gaps = self.gaps
+            codes = np.full(len(gaps), -1, dtype=np.int64)
+            numbers, codes[~gaps] = np.unique(self.column[~gaps], return_inverse=True)
+            return codes, numbers
+        cells = self.column.tolist()
+        place = dict(zip(dict.fromkeys(cells), range(len(cells)), strict=False))
+        codes = np.fromiter(map(place.__getitem__, cells), np.int64, len(cells))
+        found = _Values(np.fromiter(place, object, len(place)), self.name)
+        present = ~found.gaps  # looked for among the distinct values only
+        renumbered = np.where(present, np.cumsum(present) - 1, -1)
+        return renumbered[codes], found.column[present]
 
 
 def _is_categorical(dtype: Any) -> bool:
@@ -231,8 +230,9 @@ def _is_categorical(dtype: Any) -> bool:
 
 
 def _holds_text(dtype: Any) -> bool:
-    """Return whether an Arrow type of pandas is one of text or a dictionary."""
-    return str(dtype).startswith(("string", "large_string", "dictionary"))
+    """Return whether a type of pandas is one of strings, or a dictionary of Arrow."""
+    name = str(dtype)
+    return name == "str" or name.startswith(("string", "large_string", "dictionary"))
 
 
 def _plain(values: NDArray[Any]) -> NDArray[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,15 @@ from sklearn.preprocessing import OrdinalEncoder
 
 from imbtorch.features._cells import Cells, cells_of, is_frame
 
-__all__ = ["UNKNOWN", "TableColumns", "find_columns"]
+__all__ = [
+    "UNKNOWN",
+    "TableColumns",
+    "as_table",
+    "is_text",
+    "needs_reading",
+    "positions_of",
+    "read_new_table",
+]
 
 UNKNOWN = -1.0  # code of a category that the table of the fit did not have
 
@@ -29,17 +38,31 @@ class TableColumns:
         Names of the columns; None for arrays.
     vocabulary : dict of int to ndarray
         Sorted categories of each column of categories, by its position.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from imbtorch.features import TableFeatures
+    >>> X = np.array([["a", 1.0], ["b", None]], dtype=object)
+    >>> columns = TableFeatures().fit(X).columns_
+    >>> columns.read(np.array([["b", 2.0], ["c", None]], dtype=object)).tolist()
+    [[1.0, 2.0], [-1.0, nan]]
     """
 
     n_columns: int
     names: tuple[str, ...] | None = None
     vocabulary: dict[int, NDArray[Any]] = field(default_factory=dict)
 
+    @classmethod
+    def named(cls, n_columns: int, names: Any = None) -> TableColumns:
+        """Describe columns of numbers, with or without names."""
+        return cls(n_columns, None if names is None else tuple(map(str, names)))
+
     def name_of(self, position: int) -> str:
         """Return how a column is called in messages and in names of features."""
         return f"x{position}" if self.names is None else self.names[position]
 
-    @property
+    @cached_property
     def numbers(self) -> list[int]:
         """Positions of the columns of numbers."""
         return [j for j in range(self.n_columns) if j not in self.vocabulary]
@@ -66,27 +89,45 @@ class TableColumns:
         if isinstance(X, np.ndarray) and X.dtype.kind in "fiub" and not self.vocabulary:
             return X
         columns = [self._read(cells_of(X, j, self.name_of(j)), j) for j in range(self.n_columns)]
-        dtype = np.result_type(np.float32, *(c.dtype for c in columns))
-        matrix = np.empty((len(columns[0]), self.n_columns), dtype=dtype)
-        for j, column in enumerate(columns):
-            matrix[:, j] = column
-        return matrix
+        return _side_by_side(columns)
 
     def _read(self, cells: Cells, position: int) -> NDArray[Any]:
         words = self.vocabulary.get(position)
         if words is None:
             return cells.numbers()
-        codes, values = cells.factorized()
-        if not len(values):
-            return np.full(len(codes), np.nan, np.float32)
-        if is_text(values) != is_text(words) and len(words):
+        try:
+            codes, values = cells.factorized()
+        except TypeError:  # values such as lists, which no dictionary takes
+            cells.holds_categories()
+            raise
+        other = _of_another_type(words, values)
+        if other is not None:
             raise ValueError(
-                f"Column {cells.name!r} held {_kind(words)} in fit, such as {words[0]!r}, but "
-                f"holds {_kind(values)} now, such as {values[0]!r}, so that no category would be "
+                f"Column {cells.name!r} held {_kind(words[0])} in fit, such as {words[0]!r}, but "
+                f"holds {_kind(other)} now, such as {other!r}, so that this category would not be "
                 "known. Give the column the type that it had."
             )
-        known = _encoder(words).transform(values.reshape(-1, 1))[:, 0]
-        return np.where(codes < 0, np.nan, known[codes])
+        return _known_codes(words, codes, values)
+
+
+def _side_by_side(columns: list[NDArray[Any]]) -> NDArray[Any]:
+    dtype = np.result_type(np.float32, *(column.dtype for column in columns))
+    matrix = np.empty((len(columns[0]), len(columns)), dtype=dtype)
+    for j, column in enumerate(columns):
+        matrix[:, j] = column
+    return matrix
+
+
+def _known_codes(words: NDArray[Any], codes: NDArray[Any], values: NDArray[Any]) -> NDArray[Any]:
+    """Return the position of each cell among the sorted words, -1 for others, NaN for gaps."""
+    kind = np.float32 if len(words) <= 2**24 else np.float64
+    known = np.full(len(values) + 1, UNKNOWN, dtype=kind)
+    known[-1] = np.nan  # which code -1 finds
+    if len(words) and len(values):
+        place = np.searchsorted(words, values).clip(max=len(words) - 1)
+        known[:-1] = np.where(words[place] == values, place, UNKNOWN)
+    found: NDArray[Any] = known[codes]
+    return found
 
 
 def is_text(values: NDArray[Any]) -> bool:
@@ -94,19 +135,63 @@ def is_text(values: NDArray[Any]) -> bool:
     return values.dtype.kind in "OUS" and bool(len(values)) and isinstance(values[0], str)
 
 
-def _kind(values: NDArray[Any]) -> str:
-    return "text" if is_text(values) else "numbers"
+def _of_another_type(words: NDArray[Any], values: NDArray[Any]) -> Any:
+    """Return a value that cannot be compared with the words, or None."""
+    if not len(words):
+        return None
+    if values.dtype.kind in "biuf":
+        return values[0] if is_text(words) and len(values) else None
+    return next((v for v in values if isinstance(v, str) != is_text(words)), None)
 
 
-def _encoder(words: NDArray[Any]) -> OrdinalEncoder:
-    encoder = OrdinalEncoder(
-        categories=[words], handle_unknown="use_encoded_value", unknown_value=int(UNKNOWN)
-    )
-    return encoder.fit(words[:1].reshape(-1, 1)) if len(words) else encoder
+def _kind(value: Any) -> str:
+    return "text" if isinstance(value, str) else "numbers"
 
 
-def find_columns(X: Any, categorical_features: Any, names: Any = None) -> TableColumns:
-    """Find out which columns of a table hold categories, and which categories these are.
+def as_table(X: Any) -> Any:
+    """Turn lists into arrays that keep the type of each value; return all else as it is.
+
+    Parameters
+    ----------
+    X : array-like
+        A list of rows, which may hold text beside numbers, or anything else.
+
+    Returns
+    -------
+    object
+        An array of objects for rows that hold text; else ``X``.
+    """
+    if not isinstance(X, list | tuple):
+        return X
+    try:
+        array = np.asarray(X)
+    except ValueError:  # rows of unequal length, which scikit-learn reports
+        return X
+    return np.asarray(X, dtype=object) if array.dtype.kind in "US" else array
+
+
+def needs_reading(X: Any, categorical: Any, columns: TableColumns | None) -> bool:
+    """Return whether a table holds more than numbers, so that its columns are read one by one.
+
+    Parameters
+    ----------
+    X : DataFrame, ndarray or CSR matrix of shape (n, n_columns)
+        Table.
+    categorical : object
+        Which columns hold categories, see :func:`read_new_table`.
+    columns : TableColumns or None
+        Columns of the fit, if there was one.
+    """
+    if columns is not None:
+        return bool(columns.vocabulary) or is_table(X)
+    named = categorical is not None and not isinstance(categorical, str)
+    return (named and len(categorical) > 0) or is_table(X)
+
+
+def read_new_table(
+    X: Any, categorical_features: Any, names: Any = None
+) -> tuple[TableColumns, NDArray[Any]]:
+    """Find out which columns of a table hold categories, and which these are; read the table.
 
     Parameters
     ----------
@@ -119,8 +204,10 @@ def find_columns(X: Any, categorical_features: Any, names: Any = None) -> TableC
 
     Returns
     -------
-    TableColumns
+    columns : TableColumns
         The columns, with all categories of ``X``.
+    matrix : ndarray of shape (n, n_columns)
+        What :meth:`TableColumns.read` returns of ``X``.
 
     Raises
     ------
@@ -129,27 +216,29 @@ def find_columns(X: Any, categorical_features: Any, names: Any = None) -> TableC
         numbers nor categories.
     """
     n_columns = int(X.shape[1])
-    names = None if names is None else tuple(map(str, names))
-    chosen = _positions(categorical_features, n_columns, names)
-    if isinstance(X, np.ndarray) and X.dtype.kind in "fiub" and not chosen:
-        return TableColumns(n_columns, names)
-    columns = TableColumns(n_columns, names)
+    columns = TableColumns.named(n_columns, names)
+    chosen = positions_of(categorical_features, n_columns, columns.names)
+    read: list[NDArray[Any]] = []
     for position in range(n_columns):
         cells = cells_of(X, position, columns.name_of(position))
-        wanted = cells.holds_categories() if chosen is None else position in chosen
-        if wanted:
-            columns.vocabulary[position] = _vocabulary(cells)
-        elif chosen is not None and cells.holds_categories():
+        holds_categories = cells.holds_categories()
+        if holds_categories if chosen is None else position in chosen:
+            codes, values = cells.factorized()
+            words = columns.vocabulary[position] = _sorted(values, cells.name)
+            read.append(_known_codes(words, codes, values))
+        elif holds_categories:
             raise ValueError(
                 f"Column {cells.name!r} holds text, but categorical_features="
                 f"{categorical_features!r} does not name it. Add it there, leave the column out, "
                 "or use categorical_features='from_dtype'."
             )
-    return columns
+        else:
+            read.append(cells.numbers())
+    return columns, _side_by_side(read)
 
 
-def _vocabulary(cells: Cells) -> NDArray[Any]:
-    _, values = cells.factorized()
+def _sorted(values: NDArray[Any], name: str) -> NDArray[Any]:
+    """Return the words of a column in the order of scikit-learn's encoders."""
     if not len(values):
         return values
     try:
@@ -157,14 +246,14 @@ def _vocabulary(cells: Cells) -> NDArray[Any]:
     except TypeError as error:
         kinds = sorted({type(value).__name__ for value in values})
         raise ValueError(
-            f"Column {cells.name!r} holds categories of several types: {', '.join(kinds)}. Make "
-            f"one of them, for example with X[{cells.name!r}].astype(str)."
+            f"Column {name!r} holds categories of several types: {', '.join(kinds)}. Make one of "
+            f"them, for example with X[{name!r}].astype(str)."
         ) from error
     words: NDArray[Any] = encoder.categories_[0]
     return words
 
 
-def _positions(chosen: Any, n_columns: int, names: Sequence[str] | None) -> frozenset[int] | None:
+def positions_of(chosen: Any, n_columns: int, names: Sequence[str] | None) -> frozenset[int] | None:
     """Return the positions of the named columns; None for "from_dtype"."""
     if chosen is None:
         return frozenset()
@@ -209,7 +298,7 @@ def _position(value: Any, n_columns: int, names: Sequence[str] | None) -> int:
 
 def is_table(X: Any) -> bool:
     """Return whether ``X`` may hold something else than numbers and gaps."""
-    if is_frame(X):
+    if not isinstance(X, np.ndarray) and is_frame(X):
         return not all(map(_is_numeric, X.dtypes))
     return getattr(getattr(X, "dtype", None), "kind", "") in ("O", "U", "S", "T")
 

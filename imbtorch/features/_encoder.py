@@ -1,18 +1,24 @@
-"""The encoder of a table: from numbers with gaps and codes of categories to what a net reads."""
+"""The encoder of a table: from numbers with gaps and codes of categories to what a net reads.
+
+Rows are encoded all at once where they lie in memory, else when they are read.
+"""
 
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import sparse
 from torch import Tensor, nn
 
 from imbtorch.features._columns import TableColumns
 
-__all__ = ["TableEncoder", "behind_encoder"]
+__all__ = ["EncodedRows", "TableEncoder", "behind_encoder", "encoded"]
 
+_BLOCK = 2**20  # numbers that are encoded together: their temporary copies stay in the cache
 _LARGEST = 1e6  # bound of scaled numbers, so that float32 and the products of the net stay finite
 
 
@@ -42,6 +48,18 @@ class TableEncoder(nn.Module):
         Quantiles of each column of numbers, where numbers are scaled to normal scores.
     dtype : torch.dtype, default=torch.float32
         Dtype of the encoded rows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import torch
+    >>> from imbtorch import ImbalancedNetClassifier
+    >>> X, y = np.array([[1.0], [3.0], [5.0], [np.nan]]), [0, 0, 0, 1]
+    >>> encoder = ImbalancedNetClassifier(max_epochs=1).fit(X, y).net_.encoder_
+    >>> encoder.names()
+    ['x0', 'x0_missing']
+    >>> encoder(torch.tensor([[3.0], [torch.nan]])).tolist()
+    [[0.0, 0.0], [0.0, 1.0]]
     """
 
     centre: Tensor
@@ -200,10 +218,23 @@ class TableEncoder(nn.Module):
         n_words = torch.tensor(self.n_words, device=codes.device)
         starts = torch.cumsum(n_words + 2, 0) - (n_words + 2)
         gaps = torch.isnan(codes)
-        place = torch.nan_to_num(codes, nan=-1.0).to(torch.int64)
+        place = codes.masked_fill(gaps, -1.0).to(torch.int64)
         place = torch.where((place < 0) | (place >= n_words), n_words, place)
         place = torch.where(gaps, n_words + 1, place) + starts
         return self.lookup[place.reshape(-1)].reshape(place.shape)
+
+    def fill_gaps_with(self, numbers: NDArray[np.float64]) -> None:
+        """Fill gaps with these numbers from now on.
+
+        Parameters
+        ----------
+        numbers : ndarray of shape (n_numbers,)
+            One number for each column of numbers, in the units of the table.
+        """
+        scaled, _ = self._scaled(torch.from_numpy(numbers[None, :]))
+        self.fill.copy_(scaled[0])
+
+    # -- names -----------------------------------------------------------------------------------
 
     def names(self) -> list[str]:
         """Return the names of the columns of an encoded row."""
@@ -248,4 +279,76 @@ def behind_encoder(encoder: TableEncoder | None, module: nn.Module) -> nn.Module
         return module
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
     layers = list(module) if type(module) is nn.Sequential else [module]
-    return nn.Sequential(copy.deepcopy(encoder).to(device), *layers).train(module.training)
+    together = nn.Sequential(copy.deepcopy(encoder).to(device), *layers)
+    together.training = module.training  # of the layers each keeps its own mode
+    return together
+
+
+class EncodedRows:
+    """Rows that stay where they are, on a disk or in a Dataset, and are encoded when they are read.
+
+    Parameters
+    ----------
+    rows : memory map or DatasetRows of shape (n, n_columns)
+        Rows as :meth:`TableColumns.read` makes them.
+    encoder : TableEncoder
+        Encoder of the rows.
+    """
+
+    def __init__(self, rows: Any, encoder: TableEncoder) -> None:
+        self.rows, self.encoder = rows, encoder
+        self.shape: tuple[int, ...] = (int(rows.shape[0]), encoder.n_encoded)
+        self.ndim = 2
+
+    def __len__(self) -> int:
+        """Count the rows."""
+        return self.shape[0]
+
+    def __getitem__(self, chosen: Any) -> NDArray[Any]:
+        """Read and encode the rows of a slice or at these positions."""
+        return in_memory(np.asarray(self.rows[chosen]), self.encoder)
+
+
+def encoded(X: Any, encoder: TableEncoder, *, stays: bool) -> Any:
+    """Encode the rows of a table.
+
+    Parameters
+    ----------
+    X : ndarray, CSR matrix or DatasetRows of shape (n, n_columns)
+        Rows as :meth:`TableColumns.read` makes them.
+    encoder : TableEncoder
+        Encoder of the rows.
+    stays : bool
+        Whether the rows stay where they are, because they do not fit into memory.
+
+    Returns
+    -------
+    ndarray, CSR array or EncodedRows of shape (n, n_encoded)
+        Encoded rows, in the dtype of the encoder.
+    """
+    if sparse.issparse(X):
+        return _scaled_sparse(X, encoder)
+    return EncodedRows(X, encoder) if stays else in_memory(X, encoder)
+
+
+def in_memory(X: NDArray[Any], encoder: TableEncoder) -> NDArray[Any]:
+    """Encode an array, block by block."""
+    n, kind = len(X), np.float64 if encoder.dtype == torch.float64 else np.float32
+    rows = np.empty((n, encoder.n_encoded), dtype=kind)
+    step = max(1, _BLOCK // max(encoder.n_encoded, X.shape[1]))
+    for start in range(0, n, step):
+        block = np.array(X[start : start + step], dtype=np.float64)
+        rows[start : start + step] = encoder(torch.from_numpy(block)).numpy()
+    return rows
+
+
+def _scaled_sparse(X: Any, encoder: TableEncoder) -> Any:
+    """Scale the values that a sparse matrix stores; the others stay 0."""
+    matrix = sparse.csr_array(X)
+    factor, fill = encoder.factor.numpy(), encoder.fill.numpy()
+    values = matrix.data * factor[matrix.indices]
+    gaps = np.isnan(values)
+    values[gaps] = fill[matrix.indices[gaps]]
+    kind = np.float64 if encoder.dtype == torch.float64 else np.float32
+    parts = (values.astype(kind), matrix.indices, matrix.indptr)
+    return sparse.csr_array(parts, shape=matrix.shape)

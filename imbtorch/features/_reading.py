@@ -10,31 +10,9 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
 from imbtorch.features._cells import is_frame
-from imbtorch.features._columns import TableColumns, find_columns, is_table
+from imbtorch.features._columns import TableColumns, as_table, needs_reading, read_new_table
 
-__all__ = ["as_table", "needs_reading", "read_table", "stand_in"]
-
-
-def as_table(X: Any) -> Any:
-    """Turn lists into arrays that keep the type of each value; return all else as it is.
-
-    Parameters
-    ----------
-    X : array-like
-        A list of rows, which may hold text beside numbers, or anything else.
-
-    Returns
-    -------
-    object
-        An array of objects for rows that hold text; else ``X``.
-    """
-    if not isinstance(X, list | tuple):
-        return X
-    try:
-        array = np.asarray(X)
-    except ValueError:  # rows of unequal length, which scikit-learn reports
-        return X
-    return np.asarray(X, dtype=object) if array.dtype.kind in "US" else array
+__all__ = ["read_table", "stand_in"]
 
 
 def read_table(
@@ -49,7 +27,7 @@ def read_table(
     X : DataFrame, ndarray or CSR matrix of shape (n, n_columns)
         Table.
     categorical : object
-        Which columns hold categories, see :func:`find_columns`.
+        Which columns hold categories, see :func:`read_new_table`.
     columns : TableColumns or None, default=None
         Columns of the fit, if there was one; None learns them.
 
@@ -77,33 +55,16 @@ def read_table(
             accept_large_sparse=True,
         )
         names = getattr(estimator, "feature_names_in_", None)
-        return matrix, find_columns(matrix, None, names) if columns is None else columns
+        return matrix, columns or TableColumns.named(matrix.shape[1], names)
     validate_data(estimator, X, reset=reset, skip_check_array=True)
     check_array(stand_in(X), ensure_all_finite=False)
     names = getattr(estimator, "feature_names_in_", None)
     if names is None and is_frame(X):
         names = X.columns
-    if columns is None:
-        columns = find_columns(X, categorical, names)
-    return columns.read(X), columns
-
-
-def needs_reading(X: Any, categorical: Any, columns: TableColumns | None) -> bool:
-    """Return whether a table holds more than numbers, so that its columns are read one by one.
-
-    Parameters
-    ----------
-    X : DataFrame, ndarray or CSR matrix of shape (n, n_columns)
-        Table.
-    categorical : object
-        Which columns hold categories, see :func:`find_columns`.
-    columns : TableColumns or None
-        Columns of the fit, if there was one.
-    """
     if columns is not None:
-        return bool(columns.vocabulary) or is_table(X)
-    named = categorical is not None and not isinstance(categorical, str)
-    return (named and len(categorical) > 0) or is_table(X)
+        return columns.read(X), columns
+    columns, matrix = read_new_table(X, categorical, names)
+    return matrix, columns
 
 
 def stand_in(X: Any) -> NDArray[np.float64]:

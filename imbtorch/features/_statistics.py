@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from imbtorch.features._columns import TableColumns
+
 __all__ = [
     "ColumnStatistics",
     "column_statistics",
@@ -17,6 +19,7 @@ __all__ = [
 ]
 
 Floats = NDArray[np.float64]
+_BLOCK = 2**22  # bytes of rows that are looked at together
 _QUANTILE_ROWS = 200_000  # rows from which quantiles are computed; of more rows every k-th
 
 
@@ -62,10 +65,10 @@ class ColumnStatistics:
 
 
 def column_statistics(
-    blocks: Iterator[tuple[NDArray[Any], Floats | None]],
-    numbers: Sequence[int],
-    sizes: dict[int, int],
-    n_rows: int,
+    X: Any,
+    columns: TableColumns,
+    rows: NDArray[Any] | None = None,
+    sample_weight: Floats | None = None,
     *,
     needs_quantiles: bool,
 ) -> ColumnStatistics:
@@ -73,15 +76,14 @@ def column_statistics(
 
     Parameters
     ----------
-    blocks : iterator of (rows, weights)
-        Rows as :meth:`TableColumns.read` returns them, ``(m, n_columns)``, and their weights > 0;
-        None for weights of 1.
-    numbers : sequence of int
-        Positions of the columns of numbers.
-    sizes : dict of int to int
-        Number of words of each column of categories, by its position.
-    n_rows : int
-        Number of rows of all blocks.
+    X : ndarray of shape (n, n_columns) or DatasetRows
+        Rows as :meth:`TableColumns.read` returns them.
+    columns : TableColumns
+        Columns of the table.
+    rows : ndarray of int or None, default=None
+        Positions of the rows to look at; None for all.
+    sample_weight : ndarray of shape (n,) or None, default=None
+        Weights of all rows; those of the rows to look at are above 0.
     needs_quantiles : bool
         Whether to keep rows for quantiles.
 
@@ -90,8 +92,9 @@ def column_statistics(
     ColumnStatistics
         Statistics of the rows.
     """
+    numbers, n_rows = columns.numbers, X.shape[0] if rows is None else len(rows)
+    sizes = {j: len(words) for j, words in columns.vocabulary.items()}
     p = len(numbers)
-    every = len(numbers) == (len(numbers) + len(sizes))
     mass, mean, spread = np.zeros(p), np.zeros(p), np.zeros(p)
     largest, has_gaps = np.zeros(p), np.zeros(p, dtype=bool)
     frequencies = [np.zeros(size + 1) for size in sizes.values()]
@@ -99,15 +102,15 @@ def column_statistics(
     kept: list[NDArray[Any]] = []
     kept_weights: list[Floats] = []
     step, start = max(1, -(-n_rows // _QUANTILE_ROWS)), 0
-    for rows, weights in blocks:
-        values = (rows if every else rows[:, numbers]).astype(np.float64, copy=False)
+    for block, weights in _blocks(X, rows, sample_weight):
+        values = (block[:, numbers] if sizes else block).astype(np.float64, copy=False)
         mass, mean, spread = _merge((mass, mean, spread), _moments(values, weights))
         if p:
             gaps = np.isnan(values)
             has_gaps |= gaps.any(axis=0)
             largest = np.fmax(largest, np.abs(np.where(gaps, 0.0, values)).max(axis=0))
         for i, (position, size) in enumerate(sizes.items()):
-            codes = np.nan_to_num(rows[:, position], nan=size).astype(np.intp)
+            codes = np.nan_to_num(block[:, position], nan=size).astype(np.intp)
             known = codes >= 0
             seen = None if weights is None else weights[known]
             frequencies[i] += np.bincount(codes[known], seen, minlength=size + 1)
@@ -117,15 +120,27 @@ def column_statistics(
             kept.append(values[chosen])
             kept_weights.append(np.ones(len(values)) if weights is None else weights)
             kept_weights[-1] = kept_weights[-1][chosen]
-        start += len(rows)
+        start += len(block)
     with np.errstate(invalid="ignore", divide="ignore"):
         scale = np.sqrt(spread / mass)
     sample = (np.concatenate(kept), np.concatenate(kept_weights)) if needs_quantiles else None
     has_values = mass > 0
+    mean = np.where(np.isfinite(mean), mean, 0.0)  # sums of the largest floats are infinite
     mean = np.where(has_values, mean, np.nan)
     return ColumnStatistics(
         start, mean, scale, largest, has_gaps, has_values, frequencies, present, sample
     )
+
+
+def _blocks(
+    X: Any, rows: NDArray[Any] | None, sample_weight: NDArray[Any] | None
+) -> Iterator[tuple[NDArray[Any], Floats | None]]:
+    """Yield the training rows and their weights, so many that a memory map stays on the disk."""
+    n = X.shape[0] if rows is None else len(rows)
+    step = max(1, _BLOCK // max(8 * X.shape[1], 1))
+    for start in range(0, n, step):
+        chosen = slice(start, start + step) if rows is None else rows[start : start + step]
+        yield np.asarray(X[chosen]), None if sample_weight is None else sample_weight[chosen]
 
 
 def _moments(values: Floats, weights: Floats | None) -> tuple[Floats, Floats, Floats]:

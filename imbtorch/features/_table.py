@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -19,15 +19,14 @@ from imbtorch._common.sklearn_private import (
 )
 from imbtorch.features._base import FeatureEncoder
 from imbtorch.features._columns import TableColumns, is_text
-from imbtorch.features._encoded import encoded
-from imbtorch.features._encoder import TableEncoder
+from imbtorch.features._display import diagram
+from imbtorch.features._encoder import TableEncoder, encoded
 from imbtorch.features._reading import read_table
 from imbtorch.features._statistics import ColumnStatistics, column_statistics, sparse_statistics
 
 __all__ = ["TableFeatures"]
 
 Floats = NDArray[np.float64]
-_BLOCK = 2**22  # bytes of rows that are looked at together
 _QUANTILES = 128
 _FEW_WORDS = 50  # so many different values are no sign of identifiers
 
@@ -166,7 +165,7 @@ default="from_dtype"
             The fitted encoder.
         """
         self.validate()
-        matrix, columns = read_table(self, X, self.categorical)
+        matrix, columns = read_table(self, X, self.categorical_features)
         rows = None
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, matrix, dtype=np.float64)
@@ -194,7 +193,7 @@ default="from_dtype"
             that a net embeds.
         """
         check_is_fitted(self, "encoder_")
-        matrix, _ = read_table(self, X, self.categorical, self.columns_)
+        matrix, _ = read_table(self, X, self.categorical_features, self.columns_)
         rows: NDArray[Any] = encoded(matrix, self.encoder_, stays=False)
         return rows
 
@@ -221,12 +220,11 @@ default="from_dtype"
         tags.input_tags.allow_nan = tags.input_tags.string = tags.input_tags.categorical = True
         return tags
 
-    # -- learning --------------------------------------------------------------------------------
+    def _sk_visual_block_(self) -> Any:
+        """Show the columns by kind, where scikit-learn draws the fitted encoder in HTML."""
+        return diagram(self.encoder_)
 
-    @property
-    def categorical(self) -> Any:
-        """Which columns hold categories."""
-        return self.categorical_features
+    # -- learning --------------------------------------------------------------------------------
 
     def learn(
         self,
@@ -241,14 +239,9 @@ default="from_dtype"
         if sparse.issparse(X):
             return self._learn_sparse(columns, X, rows, sample_weight, dtype)
         numbers = columns.numbers
-        sizes = {j: len(words) for j, words in columns.vocabulary.items()}
         quantiles = self.scaling in ("robust", "quantile") or self.fill == "median"
         known = column_statistics(
-            _blocks(X, rows, sample_weight),
-            numbers,
-            sizes,
-            X.shape[0] if rows is None else len(rows),
-            needs_quantiles=quantiles and bool(numbers),
+            X, columns, rows, sample_weight, needs_quantiles=quantiles and bool(numbers)
         )
         self._refuse_identifiers(columns, known)
         centre, factor = self._location(known)
@@ -257,6 +250,7 @@ default="from_dtype"
         counted = zip(known.frequencies, known.present, strict=True)
         slots = [self._slots(*counts) for counts in counted]
         n_slots = [n for _, n in slots]
+        filling = self._filling(known)
         encoder = TableEncoder(
             columns,
             centre,
@@ -270,7 +264,7 @@ default="from_dtype"
             quantiles=table,
             dtype=dtype,
         )
-        encoder.fill.copy_(self._filling(encoder, known))
+        encoder.fill_gaps_with(filling)
         return encoder
 
     def _learn_sparse(
@@ -316,14 +310,12 @@ default="from_dtype"
         factor = np.divide(1.0, spread, out=np.zeros(len(spread)), where=varies)
         return np.where(known.has_values, centre, 0.0), factor
 
-    def _filling(self, encoder: TableEncoder, known: ColumnStatistics) -> torch.Tensor:
-        """Return what stands for a gap in each column of numbers, in scaled units."""
+    def _filling(self, known: ColumnStatistics) -> Floats:
+        """Return what stands for a gap in each column of numbers."""
         middle = known.mean
         if self.fill == "median" and len(middle):
             middle = known.quantiles([0.5])[:, 0]
-        middle = np.where(known.has_values, middle, 0.0)
-        scaled, _ = encoder._scaled(torch.from_numpy(middle[None, :]))
-        return scaled[0]
+        return np.where(known.has_values, middle, 0.0)
 
     # -- categories ------------------------------------------------------------------------------
 
@@ -356,20 +348,9 @@ default="from_dtype"
         return self.embedding_size is not None and n_slots - 1 > self.max_one_hot
 
     def size_of_embedding(self, n_categories: int) -> int:
-        """Return how many numbers stand for a category.
-
-        Parameters
-        ----------
-        n_categories : int
-            Number of categories of the column that has most of them.
-
-        Returns
-        -------
-        int
-            Size of the embedding.
-        """
+        """Return how many numbers stand for a category; see :class:`FeatureEncoder`."""
         if self.embedding_size == "auto":
-            return int(min(16, np.ceil(1.6 * n_categories**0.56)))
+            return super().size_of_embedding(n_categories)
         assert isinstance(self.embedding_size, Integral)
         return int(self.embedding_size)
 
@@ -392,14 +373,3 @@ default="from_dtype"
                 f"X.drop(columns={wrong}); or let skrub.tabular_pipeline(estimator) make numbers "
                 "of text and dates; or state max_categories or min_frequency of TableFeatures."
             )
-
-
-def _blocks(
-    X: Any, rows: NDArray[Any] | None, sample_weight: NDArray[Any] | None
-) -> Iterator[tuple[NDArray[Any], Floats | None]]:
-    """Yield the training rows and their weights, so many that a memory map stays on the disk."""
-    n = X.shape[0] if rows is None else len(rows)
-    step = max(1, _BLOCK // max(8 * X.shape[1], 1))
-    for start in range(0, n, step):
-        chosen = slice(start, start + step) if rows is None else rows[start : start + step]
-        yield np.asarray(X[chosen]), None if sample_weight is None else sample_weight[chosen]

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-__all__ = ["CategoryEmbeddings"]
+from imbtorch.features import FeatureEncoder, TableEncoder
+from imbtorch.modules._build import build_module
+
+__all__ = ["CategoryEmbeddings", "behind_embeddings", "embeddings_of"]
 
 
 class CategoryEmbeddings(nn.Module):
@@ -43,11 +48,11 @@ class CategoryEmbeddings(nn.Module):
     def __init__(self, n_numbers: int, n_codes: Sequence[int], size: int) -> None:
         super().__init__()
         self.n_numbers, self.n_codes, self.size = n_numbers, tuple(n_codes), size
-        ends = torch.tensor(self.n_codes).cumsum(0)
-        self.register_buffer("starts", ends - torch.tensor(self.n_codes), persistent=False)
-        self.weight = nn.Parameter(torch.randn(int(ends[-1]), size) / size**0.5)
+        starts = [0, *accumulate(self.n_codes)]  # also known on torch's meta device
+        self.register_buffer("starts", torch.tensor(starts[:-1]), persistent=False)
+        self.weight = nn.Parameter(torch.randn(starts[-1], size) / size**0.5)
         with torch.no_grad():
-            self.weight[ends - 1] = 0.0
+            self.weight[[end - 1 for end in starts[1:]]] = 0.0
 
     def forward(self, x: Tensor) -> Tensor:
         """Replace the codes.
@@ -69,3 +74,50 @@ class CategoryEmbeddings(nn.Module):
     def extra_repr(self) -> str:
         """Say how many numbers, columns and codes there are."""
         return f"{self.n_numbers}, n_codes={list(self.n_codes)}, size={self.size}"
+
+
+def embeddings_of(encoder: TableEncoder, features: FeatureEncoder) -> CategoryEmbeddings:
+    """Make the layer of embeddings that an encoder asks for.
+
+    Parameters
+    ----------
+    encoder : TableEncoder
+        Encoder that leaves codes of categories in the last columns of a row.
+    features : FeatureEncoder
+        What has learned it, and knows the size of an embedding.
+
+    Returns
+    -------
+    CategoryEmbeddings
+        A new layer.
+    """
+    n_codes = [encoder.n_slots[j] for j in encoder.embedded]
+    size = features.size_of_embedding(max(n_codes) - 1)
+    return CategoryEmbeddings(encoder.n_encoded - len(n_codes), n_codes, size)
+
+
+def behind_embeddings(
+    builder: Any, layer: CategoryEmbeddings, n_outputs: int, dtype: torch.dtype
+) -> nn.Module:
+    """Build a module behind a layer of embeddings.
+
+    Parameters
+    ----------
+    builder : str, builder, callable, torch.nn.Module class or instance
+        Parameter ``module`` of an estimator.
+    layer : CategoryEmbeddings
+        First layer.
+    n_outputs : int
+        Number of outputs.
+    dtype : torch.dtype
+        Dtype to compute in.
+
+    Returns
+    -------
+    torch.nn.Sequential
+        The layer, and the module or its parts.
+    """
+    width = layer.n_numbers + len(layer.n_codes) * layer.size
+    body = build_module(builder, (width,), n_outputs, dtype)
+    parts = list(body) if type(body) is nn.Sequential else [body]
+    return nn.Sequential(layer.to(dtype), *parts)

@@ -17,7 +17,6 @@ from imbtorch.samplers._imblearn import resample
 from imbtorch.samplers._mixing import Mixed, Mixup, Remix
 from imbtorch.samplers._repeat_factor import RepeatFactorSampler
 from imbtorch.samplers._subsets import BalancedSubsetSampler, BootstrapSampler
-from imbtorch.samplers._tables import SampledTable
 
 __all__ = [
     "BalancedSubsetSampler",
@@ -33,7 +32,6 @@ __all__ = [
     "ProgressiveSampler",
     "Remix",
     "RepeatFactorSampler",
-    "SampledTable",
     "SquareRootSampler",
     "UnderSampler",
     "all_samplers",

@@ -8,6 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
+from imbtorch.features import TableEncoder
+from imbtorch.samplers._tables import SampledTable
+
 __all__ = ["resample"]
 
 
@@ -21,6 +24,7 @@ def resample(
     *,
     names: NDArray[Any] | None = None,
     n_held_out: int = 0,
+    encoder: TableEncoder | None = None,
 ) -> tuple[Any, NDArray[Any], NDArray[Any] | None]:
     """Apply an imbalanced-learn sampler to the training part.
 
@@ -43,6 +47,8 @@ def resample(
         Names of the columns: the sampler gets a DataFrame with them.
     n_held_out : int, default=0
         Number of rows that were held out for validation, for messages.
+    encoder : TableEncoder or None, default=None
+        Encoder of a table ``X``; the rows that are returned are encoded, too.
 
     Returns
     -------
@@ -66,6 +72,9 @@ def resample(
     [3, 3]
     """
     sampler = clone(sampler)
+    if encoder is not None:
+        table, names = SampledTable(encoder, sampler), None
+        X = table.rows(X)
     if "random_state" in sampler.get_params() and sampler.random_state is None:
         sampler.set_params(random_state=seed)
     shape = X.shape[1:]
@@ -99,6 +108,8 @@ def resample(
         weights = weights[source]
     if len(shape) > 1:
         X_new = X_new.reshape(-1, *shape)
+    if encoder is not None:
+        X_new = table.encoded(X_new)
     return X_new, codes_new.astype(codes.dtype), weights
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import clone
 
 from imbtorch.features import TableEncoder
+from imbtorch.features._columns import positions_of
 
 __all__ = ["SampledTable"]
 
@@ -25,25 +25,27 @@ class SampledTable:
     encoder : TableEncoder
         Encoder of the table.
     sampler : object with fit_resample
-        Sampler of imbalanced-learn; it is cloned.
-
-    Attributes
-    ----------
-    sampler : object with fit_resample
-        Copy that knows which columns are categories.
+        Copy of a sampler of imbalanced-learn. Its parameter ``categorical_features``, if there is
+        one, names columns of the table; it becomes the places of these columns, and of all columns
+        of categories, in the rows that the sampler gets.
     """
 
     def __init__(self, encoder: TableEncoder, sampler: Any) -> None:
-        self.encoder, self.sampler = encoder, clone(sampler)
+        self.encoder, self.sampler = encoder, sampler
         params = sampler.get_params(deep=False)
         self.knows_categories = bool({"categorical_features", "categorical_encoder"} & set(params))
         if "categorical_features" in params:
-            self.sampler.set_params(categorical_features=self._categorical())
+            places = self._categorical(params["categorical_features"])
+            self.sampler.set_params(categorical_features=places)
 
-    def _categorical(self) -> list[int]:
-        """Return the positions of the columns that only hold a few values."""
-        first = len(self.encoder.numbers)
-        return list(range(first, self.encoder.n_compact))
+    def _categorical(self, named: Any) -> list[int]:
+        """Return the places of the columns that only hold a few values."""
+        encoder, columns = self.encoder, self.encoder.columns
+        places = list(range(len(encoder.numbers), encoder.n_compact))
+        if named is None or isinstance(named, str):  # "auto"
+            return places
+        chosen = positions_of(named, columns.n_columns, columns.names) or ()
+        return [i for i, j in enumerate(encoder.numbers) if j in chosen] + places
 
     def rows(self, X: NDArray[Any]) -> NDArray[Any]:
         """Return what the sampler gets.

@@ -23,7 +23,7 @@ from imbtorch._common.seed import private_torch_rng
 from imbtorch._tasks.base import Task
 from imbtorch.features import FeatureEncoder, TableEncoder
 from imbtorch.losses import BaseLoss
-from imbtorch.modules import CategoryEmbeddings, build_module, set_output_bias
+from imbtorch.modules import build_module, set_output_bias
 from imbtorch.modules._build import (
     copied_module,
     first_outputs,
@@ -31,12 +31,13 @@ from imbtorch.modules._build import (
     replace_inference_tensors,
     without_graph,
 )
+from imbtorch.modules._embedding import behind_embeddings, embeddings_of
 from imbtorch.modules._lookups import Lookup
 from imbtorch.training.data.features import Features, first_rows
 from imbtorch.training.data.mixing import MixedTargets
 from imbtorch.training.optimizers import build_optimizer
 
-__all__ = ["Net", "NetSpec", "StopTraining", "build_net", "resolve_device", "restored_net"]
+__all__ = ["Net", "NetSpec", "StopTraining", "build_net", "restored_net"]
 
 _BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_grad_computed")
 _TRAINED = ("module_", "criterion_", "optimizer_", "history_")
@@ -79,54 +80,6 @@ class NetSpec:
     weight_decay: float
     max_epochs: int
     callbacks: Sequence[Any] | None = None
-
-
-def _available() -> list[str]:
-    cuda = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-    mps = ["mps"] if torch.backends.mps.is_available() else []
-    return [*cuda, *mps, "cpu"]
-
-
-def resolve_device(name: str | torch.device, dtype: torch.dtype) -> torch.device:
-    """Resolve the name of a device.
-
-    Parameters
-    ----------
-    name : str or torch.device
-        Name of the device; ``"auto"`` chooses the first available one of cuda, mps and cpu.
-    dtype : torch.dtype
-        Dtype to compute in; ``"auto"`` skips mps for float64, which mps does not support.
-
-    Returns
-    -------
-    torch.device
-        A device that is available.
-
-    Raises
-    ------
-    ValueError
-        If the device is not available (the message lists the available ones) or does not support
-        the dtype.
-    """
-    here = _available()
-    if name == "auto":
-        usable = [d for d in here if not (d == "mps" and dtype == torch.float64)]
-        return torch.device(usable[0])
-    try:
-        device = torch.device(name)
-    except (RuntimeError, TypeError) as error:
-        raise ValueError(
-            f"device {name!r} is not a device. Available here: auto, {', '.join(here)}."
-        ) from error
-    if device.type == "mps" and dtype == torch.float64:
-        raise ValueError('device "mps" cannot compute in float64; use dtype="float32" or another.')
-    spelled = "cuda:0" if str(device) == "cuda" else str(device)
-    if device.type == "cpu" or spelled in here:
-        return device
-    raise ValueError(
-        f"device {name!r} is not available here. Available: {', '.join(here)}; "
-        'device="auto" takes the best of them.'
-    )
 
 
 class _Siblings(Protocol):
@@ -459,7 +412,7 @@ def build_net(
     # tensors that are made in the inference mode of a caller could not be trained
     with torch.inference_mode(False), private_torch_rng(seed, spec.device):
         n_outputs = spec.task.n_outputs
-        if encoder is not None and encoder.embedded:
+        if encoder is not None and features is not None and encoder.embedded:
             layer = embeddings_of(encoder, features)
             module = behind_embeddings(builder, layer, n_outputs, spec.dtype)
         else:
@@ -480,23 +433,6 @@ def build_net(
         with torch.no_grad():
             net.try_loss(output)
     return net
-
-
-def embeddings_of(encoder: TableEncoder, features: Any) -> CategoryEmbeddings:
-    """Make the layer of embeddings that an encoder asks for."""
-    n_codes = [encoder.n_slots[j] for j in encoder.embedded]
-    size = features.size_of_embedding(max(n_codes) - 1)
-    return CategoryEmbeddings(encoder.n_encoded - len(n_codes), n_codes, size)
-
-
-def behind_embeddings(
-    builder: Any, layer: CategoryEmbeddings, n_outputs: int, dtype: torch.dtype
-) -> nn.Module:
-    """Build a module behind a layer of embeddings."""
-    width = layer.n_numbers + len(layer.n_codes) * layer.size
-    body = build_module(builder, (width,), n_outputs, dtype)
-    parts = list(body) if type(body) is nn.Sequential else [body]
-    return nn.Sequential(layer.to(dtype), *parts)
 
 
 def _may_want_integers(module: nn.Module, dtype: torch.dtype) -> bool:

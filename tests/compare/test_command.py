@@ -42,12 +42,11 @@ def test_table_report_and_notes(write, capsys, tmp_path):
     gaps = ["" if row % 40 == 1 else value for row, value in enumerate(AMOUNT)]
     path, out = write(amount=gaps, Shop=SHOP, Class=CLASS), tmp_path / "report.html"
     code, output, errors = run(
-        capsys, path, "--target", "Class", "--strategies", "cross", "under", "--quick",
-        "--categorical", "auto", "--out", out,
-    )  # fmt: skip
+        capsys, path, "--target", "Class", "--strategies", "cross", "under", "--quick", "--out", out
+    )
     assert code == 0, errors
-    assert "one-hot encoded: Shop" in output
-    assert "median of the training rows: amount" in output
+    assert "categories, with the number of different ones: Shop (2)" in output
+    assert "missing numbers become the mean of the training rows" in output
     assert "under-sampling" in output
     page = out.read_text()
     assert page.count("data:image/png;base64,") == 3
@@ -60,7 +59,7 @@ def test_table_report_and_notes(write, capsys, tmp_path):
     ("arguments", "words"),
     [
         (["--target", "clas"], ["no column 'clas'", "'Class'", "amount"]),
-        (["--target", "Class"], ["not numbers: Shop", "--drop", "--categorical auto"]),
+        (["--target", "Class", "--categorical", "shop"], ["no column 'shop'", "'Shop'"]),
         (["--target", "Class", "--drop", "shop"], ["no column 'shop'", "'Shop'"]),
         (["--target", "Class", "--drop", "Shop", "amount"], ["no column is left"]),
         (["--target", "Class", "--drop", "Class"], ["is the target"]),
@@ -101,6 +100,27 @@ def test_files_that_cannot_be_used(tmp_path, capsys, content, words):
     assert code == 2
     assert words in errors
     assert len(errors.strip().splitlines()) <= 2
+
+
+def test_columns_of_text_are_categories_and_others_where_they_are_named(write):
+    path = write(code=[row % 3 for row in range(120)], Shop=SHOP, amount=AMOUNT, Class=CLASS)
+    as_they_come = read(path, "Class")
+    assert as_they_come.notes == ["categories, with the number of different ones: Shop (2)"]
+    named = read(path, "Class", categorical=["code", "auto"])
+    assert named.notes == ["categories, with the number of different ones: code (3), Shop (2)"]
+    assert str(named.X["code"].dtype) == "category"
+    assert named.X["amount"].equals(as_they_come.X["amount"])
+
+
+def test_columns_of_text_that_are_no_categories_are_named_with_the_option_that_helps(write, capsys):
+    days = [f"2026-{1 + row // 28:02d}-{1 + row % 28:02d}" for row in range(120)]
+    path = write(amount=AMOUNT, day=days, Class=CLASS)
+    code, _, errors = run(capsys, path, "--target", "Class")
+    assert code == 2
+    assert "['day']" in errors
+    assert "--drop COLUMN" in errors
+    assert "DataFrame" not in errors
+    assert len(errors.strip().splitlines()) == 1
 
 
 def test_parquet_is_read_by_its_extension(tmp_path):

@@ -250,7 +250,7 @@ def test_mixed_types_are_an_error_that_names_them():
     ("later", "message"),
     [
         ({"job": [1, 2]}, "held text in fit"),
-        ({"n": ["a", "b"]}, "holds numbers in fit"),
+        ({"n": ["a", "b"]}, "held numbers in fit"),
         ({"n": [1.0, np.inf]}, "infinity"),
     ],
 )

@@ -1,6 +1,8 @@
 """How many files somebody has to read who follows a fit: the files that a default fit enters.
 
-The data are one batch, for one epoch, so that the path is counted and not its repetition.
+The data are one batch, for one epoch, so that the path is counted and not its repetition. Five of
+the files and 14 of the changes belong to the table, which a default fit scales: its columns are
+looked at (twice: when they are read and when they are learned), and its rows are encoded.
 """
 
 import re
@@ -40,11 +42,11 @@ def entered():
 
 
 def test_few_files_are_entered(entered):
-    assert len(set(entered)) <= 24, sorted(set(entered))
+    assert len(set(entered)) <= 29, sorted(set(entered))
 
 
 def test_the_reader_rarely_changes_the_file(entered):
-    assert sum(a != b for a, b in zip(entered, entered[1:], strict=False)) <= 140
+    assert sum(a != b for a, b in zip(entered, entered[1:], strict=False)) <= 160
 
 
 def test_the_page_names_files_that_a_fit_enters(entered):

@@ -63,7 +63,8 @@ class File:
     def rebuild(self, change):
         """Change the tensors, ``{name: (dtype, array)}``, and lay them out anew."""
         names = {
-            "F32": np.float32, "F64": np.float64, "I64": np.int64, "BOOL": np.bool_, "U8": np.uint8
+            "F32": np.float32, "F64": np.float64, "I64": np.int64, "I32": np.int32,
+            "BOOL": np.bool_, "U8": np.uint8,
         }  # fmt: skip
         tensors = {
             name: (
@@ -479,8 +480,8 @@ def greedy(good):
     def parameter(name, value):
         return lambda document: document["params"].update({name: value})
 
-    text = {"$texts": [2**23, [1], ["a"]]}
-    document("60 texts of 2**23 letters", parameter("class_weight", [text] * 60))
+    text = {"$texts": [2**22, [1], ["a"]]}
+    document("60 texts of 2**22 letters", parameter("class_weight", [text] * 60))
     same_hash = [[(2**61 - 1) * i, 0] for i in range(35_000)]
     document("keys of one hash", parameter("class_weight", {"$dict": same_hash}))
     large = [[(2**61 - 1) * i, 0] for i in range(2, 9)]

@@ -15,6 +15,7 @@ import torch
 
 import imbtorch
 from imbtorch import MLP, FileFormatError, load
+from tests.limits import PROCESS_SECONDS
 from tests.persistence import hostile
 from tests.toy import small, table
 
@@ -28,7 +29,7 @@ STARVED = ("memoryerror", "alloc", "than there is")
 @pytest.fixture(scope="module")
 def good(tmp_path_factory):
     path = tmp_path_factory.mktemp("good") / "net"
-    small(max_epochs=1).fit(X, Y).save(path)
+    small(max_epochs=1, features=None).fit(X, Y).save(path)
     return path.read_bytes()
 
 
@@ -53,7 +54,7 @@ def watched(good, tmp_path_factory):
         [sys.executable, str(Path(__file__).with_name("watch_loads.py")), str(folder)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PROCESS_SECONDS,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(PACKAGE.parent)},
     )
     assert done.returncode == 0, done.stderr[-2000:]

@@ -270,7 +270,7 @@ def test_names_of_features(path):
 def test_sparse_rows_leave_a_first_layer_by_feature(path):
     rows = sparse.csr_array(sparse.random(120, 200, density=0.05, random_state=0))
     clf = small().fit(rows, Y)
-    assert not clf.module_[0].weight.is_contiguous()
+    assert not clf.net_.module_[0].weight.is_contiguous()
     same_net(again(clf, path, rows), clf)
 
 
@@ -384,7 +384,7 @@ def test_tensors_have_memory_of_their_own(path):
 
 def test_frozen_parameters_stay_frozen(path):
     clf = small().fit(X, Y)
-    clf.module_[0].weight.requires_grad_(False)
+    clf.net_.module_[0].weight.requires_grad_(False)
     same_net(again(clf, path, X), clf)
 
 
@@ -462,7 +462,7 @@ def test_module_of_the_user_must_be_given(path):
     small(Tied).fit(X, Y).save(path)
     with pytest.raises(ValueError, match=r"tests\.persistence\.test_round_trip\.Tied.*module="):
         load(path)
-    with pytest.raises(ValueError, match="module=Sequential does not fit"):
+    with pytest.raises(ValueError, match="module=build does not fit"):
         load(path, module=build)
     with pytest.raises(ValueError, match="does not fit"):
         load(path, module=lambda s, n: build(s, n).double())
@@ -559,7 +559,7 @@ def test_invalid_parameters_and_weights_are_not_saved(path):
         clf.set_params(lr=-1.0).save(path)
     clf.set_params(lr=1.0)
     with torch.no_grad():
-        clf.module_[0].weight[0, 0] = torch.nan
+        clf.net_.module_[0].weight[0, 0] = torch.nan
     with pytest.raises(ValueError, match="not finite"):
         clf.save(path)
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -16,6 +17,7 @@ from safetensors.torch import load_file
 from imbtorch import FileFormatError
 from imbtorch._safe_file import _reading, _writing, read_file, write_file
 from imbtorch._safe_file._header import DTYPES
+from tests.limits import PROCESS_SECONDS
 
 SHAPES = [torch.Size(shape) for shape in [(), (0,), (3,), (3, 4), (0, 2**40), (2, 1, 3)]]
 TENSORS = {
@@ -240,7 +242,7 @@ def test_kill_at_any_line_leaves_the_old_file_or_the_new_one(path):
         [sys.executable, "-c", KILLED, str(path)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PROCESS_SECONDS,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])},
     )
     assert done.returncode == 0, done.stderr
@@ -300,3 +302,17 @@ def test_no_handle_stays_open(path):
     with pytest.raises(FileFormatError):
         read_file(path)
     assert handles() == before
+
+
+def test_empty_tensors_of_numpy(path):
+    """Torch cannot view them as bytes, because their stride is 0."""
+    empty = {
+        "vector": torch.from_numpy(np.zeros(0, dtype=np.int64)),
+        "matrix": torch.from_numpy(np.zeros((3, 0))),
+    }
+    write_file(path, {}, empty)
+    with read_file(path) as file:
+        read = file.tensors(into=empty)
+    assert {name: tuple(value.shape) for name, value in read.items()} == {
+        "vector": (0,), "matrix": (3, 0),
+    }  # fmt: skip

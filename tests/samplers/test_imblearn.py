@@ -127,6 +127,25 @@ def test_categorical_columns_by_name():
     assert clf.feature_names_in_.tolist() == ["a", "kind"]
 
 
+@pytest.mark.parametrize("named", [["kind"], [1], [-2], [False, True, False], ["kind", "word"]])
+def test_numbers_that_the_user_names_are_categories_of_a_table(named, monkeypatch):
+    pd = pytest.importorskip("pandas")
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": rng.normal(size=60), "kind": rng.integers(0, 3, 60)})
+    frame["word"] = np.array(["x", "y"])[frame["kind"] % 2]
+    seen = {}
+
+    def fit_resample(self, X, y):
+        seen.update(X=X, categorical=self.categorical_features)
+        return X, y
+
+    monkeypatch.setattr(SMOTENC, "fit_resample", fit_resample)
+    clf = ImbalancedNetClassifier(sampler=SMOTENC(named), max_epochs=1, loss="cross_entropy")
+    clf.fit(frame, np.repeat([0, 1], [45, 15]))
+    assert seen["categorical"] == [1, 2]
+    np.testing.assert_array_equal(seen["X"][:, 2], frame["kind"] % 2)
+
+
 def test_class_that_is_too_rare_for_the_neighbours():
     codes = np.repeat([0, 1], [16, 4])
     with pytest.raises(

@@ -376,7 +376,7 @@ def failure_of_the_score(size, rank):
 
 @case
 def failure_before_the_training(size, rank):
-    bad = np.where(rank == 1, np.nan, X)
+    bad = np.where(rank == 1, np.inf, X)
     return learned(classifier(size), bad, Y)
 
 

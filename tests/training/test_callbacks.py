@@ -179,7 +179,7 @@ def test_best_epoch_is_restored_with_its_batch_statistics():
         MLP((4,), normalization="batch"), early_stopping=True, max_epochs=3,
         scoring=scores_in_turn([0.9, 0.1, 0.1]), batch_size=27,
     ).fit(X, Y)  # fmt: skip
-    assert clf.module_[1].num_batches_tracked == 10  # of the first epoch alone
+    assert clf.net_.module_[1].num_batches_tracked == 10  # of the first epoch alone
 
 
 def test_score_in_the_history_is_that_of_the_model_returned():

@@ -31,6 +31,7 @@ from imbtorch.model_selection import StackedGridSearchCV
 from imbtorch.training import checkpoint as checkpoint_module
 from imbtorch.training.checkpoint import describe
 from imbtorch.training.packing import pack, unpack
+from tests.limits import END_SECONDS
 from tests.toy import parameters_of, small, table
 from tests.training.resume import X as MATRIX_X
 from tests.training.resume import cases, cut_short, estimator, outcome
@@ -38,15 +39,6 @@ from tests.training.resume import cases, cut_short, estimator, outcome
 ROOT = Path(__file__).resolve().parents[2]
 X, Y = table(200)
 FILE = "checkpoint.safetensors"
-
-
-def python(*arguments, timeout=250):
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        cwd=ROOT, env=env, timeout=timeout, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
 
 
 def resumed_and_whole(tmp_path, make, fit, epoch=2):
@@ -63,14 +55,18 @@ def resumed_and_whole(tmp_path, make, fit, epoch=2):
 
 
 @pytest.mark.slow
-def test_every_loss_and_sampler_in_new_processes(tmp_path):
+def test_every_loss_and_sampler_in_new_processes(tmp_path, forks):
     full = os.environ.get("IMBTORCH_FULL_MATRIX") == "1"
     torch.set_num_threads(1)
+    names = list(cases(full=full))
     for action in ("begin", "continue"):
-        python("-m", "tests.training.resume", tmp_path, action, timeout=2000 if full else 250)
+        forks.run(
+            "from pathlib import Path\nfrom tests.training.resume import main\n"
+            f"main(Path({str(tmp_path)!r}), {action!r}, {names!r})"
+        )
     found = np.load(tmp_path / "found.npz")
     wrong = []
-    for name in cases(full=full):
+    for name in names:
         whole, y = estimator(name, tmp_path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -273,7 +269,7 @@ def test_killed_at_any_moment(tmp_path):
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + END_SECONDS
         while not (tmp_path / FILE).exists() and time.monotonic() < deadline:
             time.sleep(0.02)
         for _ in range(40):  # the process goes on writing all the time
@@ -282,7 +278,7 @@ def test_killed_at_any_moment(tmp_path):
         killed.send_signal(signal.SIGKILL)
     finally:
         killed.kill()
-        killed.wait(10)
+        killed.wait(END_SECONDS)
     state = unpack(read_file(tmp_path / FILE).tensors(finite=False))
     assert state["epoch"] >= 1
     assert len(state["history"]) == state["epoch"] + 1

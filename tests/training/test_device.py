@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from imbtorch.training.net import resolve_device
+from imbtorch.training.devices import resolve_device
 from tests.toy import small, table
 
 

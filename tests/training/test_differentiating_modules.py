@@ -135,9 +135,9 @@ def test_global_hooks_are_called_in_a_stack(calls):
 
 
 def test_a_global_hook_may_keep_tensors_of_predictions():
-    kept = []
-    clf = small().fit(X, Y)
-    ensemble = BalancedNetEnsembleClassifier(small(), n_estimators=2, random_state=0).fit(X, Y)
+    kept, plain = [], small(features=None)  # else the nets share an encoder
+    clf = small(features=None).fit(X, Y)
+    ensemble = BalancedNetEnsembleClassifier(plain, n_estimators=2, random_state=0).fit(X, Y)
     handle = register_module_forward_hook(lambda layer, args, output: kept.append(output))
     try:
         clf.predict(X)

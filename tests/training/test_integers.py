@@ -400,12 +400,13 @@ def test_integers_that_floats_cannot_hold_in_a_dataset(dtype):
 
 
 def test_integers_that_floats_cannot_hold_in_an_ensemble():
-    ensemble = BalancedNetEnsembleClassifier(small("mlp"), n_estimators=2).fit(IDS[:, :1], Y)
+    base = small("mlp", features=None)
+    ensemble = BalancedNetEnsembleClassifier(base, n_estimators=2).fit(IDS[:, :1], Y)
     for act in (ensemble.predict, ensemble.predict_proba, ensemble.predict_std):
         with pytest.raises(ValueError, match="X holds integers that float32 cannot hold"):
             act(LARGE)
     with pytest.raises(ValueError, match="X holds integers that float32 cannot hold"):
-        finetune_head(small("mlp").fit(IDS[:, :1], Y), LARGE, Y)
+        finetune_head(base.fit(IDS[:, :1], Y), LARGE, Y)
 
 
 # -- samplers, files, exports ----------------------------------------------------------------------

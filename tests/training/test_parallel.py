@@ -191,7 +191,7 @@ def test_6_losses_use_the_counts_of_all_rows_or_are_refused(job, case):
         ("failure_of_a_step", 1, "MemoryError: no more memory"),
         ("failure_of_a_callback", 0, "OSError: disk full"),
         ("failure_of_the_score", 0, "ArithmeticError: no score"),
-        ("failure_before_the_training", 1, "ValueError: Input X contains NaN"),
+        ("failure_before_the_training", 1, "ValueError: Input X contains infinity"),
     ],
 )
 def test_7_what_fails_in_one_process_fails_in_both(job, case, rank, message):

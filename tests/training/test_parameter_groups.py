@@ -244,8 +244,8 @@ def test_learned_parameters_of_another_loss_begin_anew():
 def test_groups_by_layer(optimizer):
     clf = classifier(optimizer).fit(X, Y)
     body, head = clf.net_.optimizer_.param_groups
-    assert [id(p) for p in body["params"]] == [id(p) for p in clf.module_[0].parameters()]
-    assert [id(p) for p in head["params"]] == [id(p) for p in clf.module_[2].parameters()]
+    assert [id(p) for p in body["params"]] == [id(p) for p in clf.net_.module_[0].parameters()]
+    assert [id(p) for p in head["params"]] == [id(p) for p in clf.net_.module_[2].parameters()]
     assert (body["lr"], head["lr"]) == (0.1, 0.5)
     again = pickle.loads(pickle.dumps(clf))  # builds a new optimizer
     assert [group["lr"] for group in again.net_.optimizer_.param_groups] == [0.1, 0.5]

@@ -191,4 +191,4 @@ def test_checkpoint_writes_the_weights(checkpoint, watch, tmp_path):
     clf = small(callbacks=callbacks, validation_fraction=0.2).fit(X, Y)
     (path,) = tmp_path.glob("*params.pt")
     stored = torch.load(path, weights_only=True)
-    assert stored.keys() == clf.module_.state_dict().keys()
+    assert stored.keys() == clf.net_.module_.state_dict().keys()

@@ -544,12 +544,20 @@ def test_features_of_columns_in_any_order_of_memory():
 def test_fits_on_rows_share_the_given_numbers(kind):
     features, memo = X.astype(kind), Memo()
     precision = np.dtype(kind).name
-    pairs = members(net(dtype=precision), [{}, {"early_stopping": True}, {"sampler": "bootstrap"}])
+    plain_net = net(dtype=precision, features=None)
+    pairs = members(plain_net, [{}, {"early_stopping": True}, {"sampler": "bootstrap"}])
     runs = [clf._prepare_fit(features, Y, rows=r, memo=memo).runs[0] for clf, r in pairs]
     assert len({id(run.rows.features) for run in runs}) == 1
     assert runs[0].rows.features.tensor.data_ptr() == features.ctypes.data
     plain = [run for run in runs if run.row_order.n_rows in map(len, FOLDS)]
     assert len({id(run.row_order) for run in plain}) == len(FOLDS)  # candidates see the same order
+
+
+def test_fits_on_the_same_rows_share_encoded_numbers():
+    memo, pairs = Memo(), members(net(), [{}, {"lr": 0.1}, {"sampler": "bootstrap"}])
+    runs = [clf._prepare_fit(X, Y, rows=r, memo=memo).runs[0] for clf, r in pairs]
+    assert len({id(run.net.encoder_) for run in runs}) == len(FOLDS)
+    assert len({id(run.rows.features) for run in runs}) == len(FOLDS)
 
 
 # -- batches ---------------------------------------------------------------------------------------

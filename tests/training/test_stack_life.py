@@ -59,17 +59,17 @@ def test_tensors_are_views_while_trained_and_own_their_memory_afterwards(module)
     seen = []
 
     def scoring(clf, X, y):
-        seen.append(memory_of(clf.module_))
+        seen.append(memory_of(clf.net_.module_))
         return 0.0
 
     watching = net(module=module, scoring=scoring, validation_fraction=0.2)
     pairs = members(watching, [{}] * 2, FOLDS[:2])
     together(pairs)
     assert len(seen) == 3 * 4
-    shared, own = seen[0], bytes_of(pairs[0][0].module_)
+    shared, own = seen[0], bytes_of(pairs[0][0].net_.module_)
     assert all(memory == shared for memory in seen)
     assert sum(shared.values()) == 4 * own
-    after = [memory_of(clf.module_) for clf, _ in pairs]
+    after = [memory_of(clf.net_.module_) for clf, _ in pairs]
     assert len(set().union(*after)) == sum(map(len, after))
     assert all(sum(memory.values()) == own for memory in after)
     assert all(memory.keys().isdisjoint(shared) for memory in after)
@@ -167,7 +167,7 @@ def test_a_schedule_that_raises_stops_its_own_net():
     assert_same(pairs[1][0], refitted(pairs[1][0], FOLDS[0]))
 
 
-RATES = [{"lr": 0.01}, {"lr": 1e25, "lr_schedule": "constant"}, {"lr": 0.003}]
+RATES = [{"lr": 0.01}, {"lr": 1e200, "lr_schedule": "constant"}, {"lr": 0.003}]
 DIVERGING = {"on_divergence": "restore", "max_epochs": 5, "warm_start": True}
 
 
@@ -277,10 +277,10 @@ def test_error_of_a_schedule_is_an_error_of_its_net():
 
 def test_failed_fit_leaves_an_estimator_as_it_was():
     clf = net(warm_start=True).fit(X, Y)
-    before = pickle.dumps(clf.module_.state_dict())
+    before = pickle.dumps(clf.net_.module_.state_dict())
     clf.set_params(lr_schedule=bursting)
     assert isinstance(together([(clf, ROWS), (net(), ROWS)])[1][0], DivergenceError)
-    assert pickle.dumps(clf.module_.state_dict()) == before
+    assert pickle.dumps(clf.net_.module_.state_dict()) == before
     assert clf.n_iter_ == 3
 
 

@@ -303,9 +303,9 @@ def test_warm_start_continues_from_the_average(averaging):
 def test_statistics_of_batch_normalisation_are_those_of_the_average(averaging):
     module = MLP((8,), normalization="batch")
     clf = whole(module=module, averaging=averaging, max_epochs=8).fit(X, Y)
-    linear, norm = clf.module_[0], clf.module_[1]
+    encoder, linear, norm = clf.module_[:3]
     with torch.no_grad():
-        hidden = linear(torch.from_numpy(X))
+        hidden = linear(encoder(torch.from_numpy(X)))
     torch.testing.assert_close(norm.running_mean, hidden.mean(0))
     torch.testing.assert_close(norm.running_var, hidden.var(0))
     assert norm.momentum == 0.1

@@ -23,12 +23,12 @@ from imbtorch._data.target_scaling import read_values
 from imbtorch._fit.input_checks import check_new_input, check_rows, check_weights
 from imbtorch._fit.parameters import NetParameters
 from imbtorch._fit.sources.base import HasRows, RowSource, Scored, Seeds
-from imbtorch._fit.table import chosen_features, digest, encoded_rows, learned_encoder
+from imbtorch._fit.table import chosen_features, learned_encoder
 from imbtorch._tasks import Balance, ClassificationTask, RowWeights, Task, Values
 from imbtorch.features import TableEncoder
 from imbtorch.samplers import Plan as SamplerPlan
-from imbtorch.samplers import SampledTable, get_sampler, resample
-from imbtorch.training.data.features import ChosenFeatures, as_features
+from imbtorch.samplers import get_sampler, resample
+from imbtorch.training.data.features import ChosenFeatures, as_features, encoded_rows
 from imbtorch.training.data.mixing import Mixing
 from imbtorch.training.data.rows import ArrayRows, RowOrder, Rows, ShuffledOrder
 from imbtorch.training.data.validation import Validation
@@ -139,8 +139,9 @@ class TrainingSplit:
         *,
         names: NDArray[Any] | None = None,
         n_held_out: int = 0,
+        encoder: TableEncoder | None = None,
     ) -> TrainingSplit:
-        """Let an imbalanced-learn sampler make a new split; ``names`` are those of the columns."""
+        """Let an imbalanced-learn sampler make a new split; see :func:`resample`."""
         if task.n_labels:
             raise ValueError(
                 f"sampler {sampler!r} works on one label per row, but y has {task.n_labels} "
@@ -148,9 +149,8 @@ class TrainingSplit:
             )
         X, codes = self.X[self.chosen], self.targets[self.chosen]
         weights = self._chosen_weights
-        made = resample(
-            sampler, X, codes, weights, classes, seed, names=names, n_held_out=n_held_out
-        )
+        given: dict[str, Any] = {"names": names, "n_held_out": n_held_out, "encoder": encoder}
+        made = resample(sampler, X, codes, weights, classes, seed, **given)
         return TrainingSplit(*made)
 
     def plan(self, sampler: Any, task: Task, batch_size: int, seed: int) -> SamplerPlan:
@@ -292,7 +292,7 @@ class ArraySource(RowSource):
         if self.encoder is None:
             assert self.features is not None
             arguments = (self.features, self.columns, X, split.index, self.sample_weight, dtype)
-            key = (X, repr(self.features), digest(split.index), self.sample_weight, dtype)
+            key = (X, repr(self.features), _hash(split.index), self.sample_weight, dtype)
             self.encoder = self._once(learned_encoder, arguments, key)
         self.X = self._once(encoded_rows, (X, self.encoder))
         self.split = self.trained = replace(split, X=self.X)
@@ -317,25 +317,17 @@ class ArraySource(RowSource):
             seen = self.split.seen(plan, self.task, estimator.max_epochs)
         else:
             seed = seeds["resampling"]
-            names = getattr(estimator, "feature_names_in_", None)
-            n_held_out = 0 if self.valid is None else len(self.valid)
-            split, table = self.split, None
-            if self.encoder is not None and not sparse.issparse(self.X):
-                table, names = SampledTable(self.encoder, sampler), None
-                sampler = table.sampler
-                read = table.rows(self.read_X[split.chosen])
-                split = TrainingSplit(read, split.targets[split.chosen], split._chosen_weights)
+            is_sparse = sparse.issparse(self.X)  # which stays as the net sees it
+            split = self.split if is_sparse else replace(self.split, X=self.read_X)
             self.trained = split.resampled(
                 sampler,
                 self.task,
                 self.task.classes,
                 seed,
-                names=names,
-                n_held_out=n_held_out,
+                names=getattr(estimator, "feature_names_in_", None),
+                n_held_out=0 if self.valid is None else len(self.valid),
+                encoder=None if is_sparse else self.encoder,
             )
-            if table is not None:
-                made: Any = self.trained.X
-                self.trained = replace(self.trained, X=table.encoded(made))
             seen = self.trained.counts(self.task)
         return seen
 

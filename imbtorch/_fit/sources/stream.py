@@ -14,7 +14,8 @@ from imbtorch._fit.sources.arrays import ignored_label
 from imbtorch._fit.sources.base import RowSource, Seeds, refuse_ignored_class
 from imbtorch._fit.table import chosen_features, learned_encoder
 from imbtorch._tasks import Balance, Classes, ClassificationTask, Labels, RowWeights
-from imbtorch.features import EncodedRows, TableColumns
+from imbtorch.features import TableColumns
+from imbtorch.features._encoder import EncodedRows
 from imbtorch.training.data.rows import RowOrder, Rows
 from imbtorch.training.data.stream import StreamOrder, StreamRows
 from imbtorch.training.distributed import launched
@@ -66,8 +67,10 @@ class StreamSource(RowSource):
             return
         if self.encoder is None:
             assert self.features is not None
+            weights = self.stream.first_weights
+            rows = None if weights is None else np.flatnonzero(weights > 0)
             self.encoder = learned_encoder(
-                self.features, self.columns, self.stream, None, None, dtype
+                self.features, self.columns, self.stream[:], rows, weights, dtype
             )
         self.X = EncodedRows(self.stream, self.encoder)
 

@@ -12,10 +12,10 @@ from torch.nn.parameter import is_lazy
 from imbtorch._common.seed import private_torch_rng
 from imbtorch._publish.model_file.outside import Outside, fill, outside_buffers
 from imbtorch._publish.model_file.state import printable_lines
+from imbtorch._publish.model_file.tables import NetInput
 from imbtorch._publish.model_file.values import Budget
 from imbtorch._safe_file import Layout, printable
 from imbtorch.exceptions import FileFormatError
-from imbtorch.modules import build_module
 from imbtorch.modules._build import input_dtypes
 from imbtorch.modules._state import is_extra
 
@@ -31,8 +31,8 @@ class GivenModule:
     ----------
     module : object
         What the caller gives as ``module=``.
-    shape : tuple of int
-        Shape of one row of ``X``.
+    rows : NetInput
+        What the rows are that the module gets.
     n_outputs : int
         Number of outputs.
     dtype : torch.dtype
@@ -57,40 +57,40 @@ class GivenModule:
     def __init__(
         self,
         module: Any,
-        shape: tuple[int, ...],
+        rows: NetInput,
         n_outputs: int,
         dtype: torch.dtype,
         numbers: int,
         budget: Budget | None,
     ) -> None:
-        what = (
-            f"module={printable(_name(module))} for rows of shape {shape} and {n_outputs} outputs"
-        )
+        self._name, shape = printable(_name(module)), rows.shape
+        sizes = f"for rows of shape {shape} and {n_outputs} outputs"
         with private_torch_rng(0, torch.device("cpu")):
             try:
                 with torch.device("meta"):
-                    needed, besides = _sizes(_built(module, shape, n_outputs, dtype))
+                    needed, besides = _sizes(_built(module, rows, n_outputs, dtype))
             except Exception:  # code that needs real numbers: a bound without building it
                 needed = 0 if max(math.prod(shape), n_outputs) < _MAX_UNSEEN else numbers + 1
                 besides = 0
             if needed > numbers:
                 raise FileFormatError(
-                    f"{what} does not fit the weights in the file, which has only {numbers} "
-                    "numbers. Give the module that the estimator was trained with; or the file is "
-                    "damaged."
+                    f"module={self._name} {sizes} does not fit the weights in the file, which has "
+                    f"only {numbers} numbers. Give the module that the estimator was trained with; "
+                    "or the file is damaged."
                 )
             if budget is not None:
                 budget.spend(besides)
             elif besides > 4 * _MAX_UNSEEN:
-                raise FileFormatError(f"{what} does not fit the file, which lacks its buffers.")
+                raise FileFormatError(
+                    f"module={self._name} {sizes} does not fit the file, which lacks its buffers."
+                )
             try:
-                self.module = _built(module, shape, n_outputs, dtype).to("cpu")
+                self.module = _built(module, rows, n_outputs, dtype).to("cpu")
             except Exception as error:
                 if not callable(module) and not hasattr(module, "build"):
                     raise  # it is no module, whatever the file holds
                 raise FileFormatError(
-                    f"module={printable(_name(module))} cannot be built for rows of shape "
-                    f"{shape} and {n_outputs} outputs, as the file describes them: "
+                    f"module={self._name} cannot be built {sizes}, as the file describes them: "
                     f"{printable_lines(error)}"
                 ) from error
 
@@ -150,18 +150,18 @@ class GivenModule:
             return fill(self.module, state, outside)
         except Exception as error:  # set_extra_state of the caller may raise anything
             raise ValueError(
-                f"module={type(self.module).__name__} does not fit the weights in the file: "
+                f"module={self._name} does not fit the weights in the file: "
                 f"{printable_lines(error)}"
             ) from error
 
 
-def _built(module: Any, shape: tuple[int, ...], n_outputs: int, dtype: torch.dtype) -> nn.Module:
+def _built(module: Any, rows: NetInput, n_outputs: int, dtype: torch.dtype) -> nn.Module:
     """Build a module on the default device; lazy layers see rows, from which they get a size."""
-    built = build_module(module, shape, n_outputs, dtype)
+    built = rows.build(module, n_outputs, dtype)
     if any(is_lazy(tensor) for tensor in [*built.parameters(), *built.buffers()]):
         with torch.no_grad():
             wanted = input_dtypes(built, dtype, integers=True)[0]
-            built.train(False)(torch.zeros(2, *shape, dtype=wanted))
+            built.train(False)(torch.zeros(2, *rows.shape, dtype=wanted))
     return built
 
 

@@ -11,6 +11,7 @@ from torch import nn
 from imbtorch._common.sklearn_private import validate_parameter_constraints
 from imbtorch._data.target_scaling import TargetScale
 from imbtorch.exceptions import FileFormatError
+from imbtorch.features._base import FEATURES
 from imbtorch.losses import TorchLoss, all_losses
 from imbtorch.losses._scores import TauNormalizedScores
 from imbtorch.losses.regression import TorchRegressionLoss, all_regression_losses
@@ -47,8 +48,8 @@ def classes_of(kind: str) -> dict[str, type]:
     Parameters
     ----------
     kind : str
-        ``"loss"``, ``"regression_loss"``, ``"torch_loss"``, ``"sampler"``, ``"module"`` or
-        ``"plain"``.
+        ``"loss"``, ``"regression_loss"``, ``"torch_loss"``, ``"sampler"``, ``"module"``,
+        ``"features"`` or ``"plain"``.
 
     Returns
     -------
@@ -63,12 +64,14 @@ def classes_of(kind: str) -> dict[str, type]:
         return dict(all_samplers())
     if kind == "module":
         return dict(MODULES)
+    if kind == "features":
+        return dict(FEATURES)
     return _FIXED.get(kind, {})
 
 
 def key_of(cls: type) -> tuple[str, str] | None:
     """Return kind and key of a class; None if files cannot name it."""
-    for kind in ("loss", "regression_loss", "sampler", "module", *_FIXED):
+    for kind in ("loss", "regression_loss", "sampler", "module", "features", *_FIXED):
         for key, known in classes_of(kind).items():
             if known is cls:  # a subclass may hold more than its parameters
                 return kind, key

@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 from imbtorch._common.versions import versions
 from imbtorch._fit.fit import fitted_state
+from imbtorch._publish.model_file.decisions import Decision, chain_of, refused
 from imbtorch._publish.model_file.outside import encoded_extra, outside_buffers
+from imbtorch._publish.model_file.tables import NetInput, TableWriter
 from imbtorch._publish.model_file.values import (
     ALLOWANCE,
     MAX_MEMBERS,
@@ -22,9 +24,9 @@ from imbtorch._publish.model_file.values import (
     bytes_of_records,
 )
 from imbtorch._safe_file import write_file
-from imbtorch.modules import build_module, is_builder
+from imbtorch.modules import is_builder
 
-__all__ = ["LOCAL", "SaveMixin", "describe"]
+__all__ = ["LOCAL", "SaveMixin", "write_model"]
 
 Document = dict[str, Any]
 # Parameters that name folders on this machine. They are not saved: a loaded estimator that is
@@ -63,13 +65,15 @@ class SaveMixin(BaseEstimator):
 
         See Also
         --------
+        imbtorch.save : Also for meta-estimators around a fitted estimator.
         imbtorch.load : Read the file.
 
         Notes
         -----
         Your own ``module`` is code: the file holds its parameters, all its buffers and what its
         ``get_extra_state`` returns, and ``load`` asks for the module. Other attributes of the
-        module are not in the file.
+        module are not in the file. What was learned of the columns of a table, such as scales and
+        categories, is in the file.
         The state of the optimizer is not saved; further training begins with a new optimizer.
         ``checkpoint`` is a folder on this machine, and is None in the file.
 
@@ -88,81 +92,164 @@ class SaveMixin(BaseEstimator):
         >>> bool((again.predict_proba(X) == clf.predict_proba(X)).all())
         True
         """
-        check_is_fitted(self)
-        self._validate_params()
-        writer = Writer()
-        document = {"kind": "model", "versions": versions(), **describe(self, writer)}
-        write_file(path, document, writer.tensors)
+        write_model(self, path, {})
 
 
-def describe(estimator: Any, writer: Writer, prefix: str = "") -> Document:
-    """Describe a fitted estimator, and its members if it is an ensemble.
+def write_model(model: Any, path: str | os.PathLike[str], decisions: dict[type, Decision]) -> None:
+    """Write a fitted estimator, and the meta-estimators around it, to a file.
 
     Parameters
     ----------
-    estimator : SaveMixin
-        Fitted estimator.
-    writer : Writer
-        Writer that collects the tensors.
-    prefix : str, default=""
-        Prefix of the names of the tensors of module and loss.
-
-    Returns
-    -------
-    dict
-        Document with ``estimator``, ``params``, and either ``net`` or ``members`` and
-        ``interrupted``.
+    model : object
+        Fitted estimator of any class.
+    path : str or os.PathLike
+        Name of the file.
+    decisions : dict of type to Decision
+        Meta-estimators that a file can hold.
 
     Raises
     ------
+    sklearn.exceptions.NotFittedError
+        If it is not fitted.
     ValueError
         If a value cannot be written.
     """
-    members = getattr(estimator, "estimators_", None)
-    described = _unfitted(estimator, writer)
-    if members is not None and len(members) > MAX_MEMBERS:
-        raise ValueError(
-            f"The ensemble has {len(members)} members; a file holds at most {MAX_MEMBERS}. Use "
-            "pickle, or save the members in estimators_ one by one."
+    chain = chain_of(model, decisions)
+    for part in chain:
+        decision = decisions.get(type(part))
+        if decision is None and not isinstance(part, SaveMixin):
+            raise refused(part)
+        if decision is None or decision.required:
+            check_is_fitted(part, None if decision is None else list(decision.required))
+        if decision is None or not decision.is_frozen:
+            part._validate_params()
+    described = _ModelDescription(chain, decisions)
+    document = {"kind": "model", "versions": versions(), **described.document()}
+    write_file(path, document, described.writer.tensors)
+
+
+class _ModelDescription:
+    """Description of a fitted model as a document and tensors.
+
+    Parameters
+    ----------
+    chain : list of object
+        The fitted estimator, and the meta-estimators around it from the inside out.
+    decisions : dict of type to Decision
+        What a file holds of meta-estimators.
+
+    Attributes
+    ----------
+    writer : Writer
+        Writer that has collected the tensors.
+    """
+
+    def __init__(self, chain: list[Any], decisions: dict[type, Decision]) -> None:
+        self.chain, self.decisions = chain, decisions
+        self.writer = Writer()
+        self.tables = TableWriter(self.writer)
+
+    def document(self) -> Document:
+        """Return the document: that of each meta-estimator holds the one of what is inside."""
+        owner = "".join("estimator_." for _ in self.chain[1:])
+        document = self._fitted(self.chain[0], "", owner)
+        for depth, meta in enumerate(self.chain[1:], start=1):
+            owner = owner.removeprefix("estimator_.")
+            document = {
+                **self._unfitted(meta, owner),
+                "attributes": self._decision(meta, depth),
+                "fitted": document,
+            }
+        if self.tables.described:
+            document["tables"] = self.tables.described
+            self.tables.try_out()
+        return document
+
+    def _fitted(self, estimator: Any, prefix: str, owner: str) -> Document:
+        """Describe a fitted estimator, and its members if it is an ensemble."""
+        members = getattr(estimator, "estimators_", None)
+        described = self._unfitted(estimator, owner)
+        if members is not None and len(members) > MAX_MEMBERS:
+            raise ValueError(
+                f"The ensemble has {len(members)} members; a file holds at most {MAX_MEMBERS}. Use "
+                "pickle, or save the members in estimators_ one by one."
+            )
+        if members is None:
+            net = _NetDescription(estimator, self.writer, prefix).describe()
+            encoder = estimator.net_.encoder_
+            table = {} if encoder is None else {"table": self.tables.position(encoder)}
+            return {**described, "net": net | table}
+        return {
+            **described,
+            "members": [
+                self._fitted(member, f"{i}.", f"{owner}estimators_[{i}].")
+                for i, member in enumerate(members)
+            ],
+            "interrupted": bool(estimator.interrupted_),
+        }
+
+    def _decision(self, meta: Any, depth: int) -> Document:
+        """Encode the fitted attributes of a meta-estimator."""
+        known = self.decisions[type(meta)]
+        names = [n for n in (*known.required, *known.optional) if n in vars(meta)]
+        unknown = set(fitted_state(meta)) - set(names)
+        if unknown:
+            raise ValueError(
+                f"{type(meta).__name__} has attributes that a file cannot hold: {sorted(unknown)}."
+            )
+        inside = self.chain[:depth]
+        advice = "Use labels that are numbers, booleans or strings; or use pickle."
+        return {
+            name: _place(value, inside) or self.writer.encode(value, name, advice)
+            for name, value in ((name, vars(meta)[name]) for name in names)
+        }
+
+    def _unfitted(self, estimator: Any, owner: str) -> Document:
+        """Describe the class and the parameters of an estimator, which ``owner`` leads to."""
+        cls = type(estimator)
+        if cls not in self.decisions and not cls.__module__.startswith("imbtorch."):
+            raise ValueError(
+                f"{cls.__name__} is not one of imbtorch's own classes, and a file may name no "
+                "others. Use pickle, or an estimator of the imbtorch class that it derives from."
+            )
+        params = estimator.get_params(deep=False)
+        encoded = {
+            name: self._parameter(estimator, name, value, owner) for name, value in params.items()
+        }
+        return {"estimator": cls.__name__, "params": encoded}
+
+    def _parameter(self, estimator: Any, name: str, value: Any, owner: str) -> Any:
+        if name == "estimator":
+            found = _place(value, self.chain) if type(estimator) in self.decisions else None
+            if found or value is None:
+                return found
+            known = self.decisions.get(type(value))
+            if not isinstance(value, SaveMixin) and (known is None or known.is_frozen):
+                raise refused(value)
+            return {"$estimator": self._unfitted(value, f"{owner}estimator.")}
+        if name == "module" and not is_builder(value):
+            return {"$caller": name_of(value)}
+        if name in LOCAL:
+            return None
+        if name == "callbacks" and value is not None and not len(value):
+            return []
+        default = signature(type(estimator)).parameters[name].default
+        advice = (
+            "Predictions do not depend on it: save after "
+            f"{owner}set_params({name}={default!r}), and set it again on the estimator that load "
+            "returns."
         )
-    if members is None:
-        return {**described, "net": _NetDescription(estimator, writer, prefix).describe()}
-    return {
-        **described,
-        "members": [describe(m, writer, f"{i}.") for i, m in enumerate(members)],
-        "interrupted": bool(estimator.interrupted_),
-    }
+        if name == "target_prior":
+            advice = "Give it as a dict, a list or an array."
+        return self.writer.encode(value, f"{owner}{name}", advice)
 
 
-def _unfitted(estimator: Any, writer: Writer) -> Document:
-    cls = type(estimator)
-    if not cls.__module__.startswith("imbtorch."):
-        raise ValueError(
-            f"{cls.__name__} is not one of imbtorch's own classes, and a file may name no others. "
-            "Use pickle, or an estimator of the imbtorch class that it derives from."
-        )
-    params = estimator.get_params(deep=False)
-    encoded = {name: _parameter(cls, name, value, writer) for name, value in params.items()}
-    return {"estimator": cls.__name__, "params": encoded}
-
-
-def _parameter(cls: type, name: str, value: Any, writer: Writer) -> Any:
-    if isinstance(value, SaveMixin):
-        return {"$estimator": _unfitted(value, writer)}
-    if name == "module" and not is_builder(value):
-        return {"$caller": name_of(value)}
-    if name in LOCAL:
-        return None
-    if name == "callbacks" and value is not None and not len(value):
-        return []
-    default = signature(cls).parameters[name].default
-    advice = (
-        "Predictions do not depend on it: save after "
-        f"set_params({name}={default!r}), and set it again on the estimator that load returns."
-    )
-    if name == "target_prior":
-        advice = "Give it as a dict, a list or an array."
-    return writer.encode(value, name, advice)
+def _place(value: Any, chain: list[Any]) -> Document | None:
+    """Return what stands for a fitted estimator of the file; None for any other value."""
+    for depth, known in enumerate(chain):
+        if value is known:
+            return {"$fitted": depth}
+    return None
 
 
 def name_of(module: Any) -> str:
@@ -205,7 +292,7 @@ class _NetDescription:
     def _attributes(self) -> Document:
         names = self.net.task.saved
         fitted = fitted_state(self.estimator)
-        unknown = set(fitted) - set(names) - {"net_", "_input_shape"}
+        unknown = set(fitted) - set(names) - {"net_", "_input_shape", "_columns"}
         if unknown:
             raise ValueError(
                 f"The estimator has attributes that a file cannot hold: {sorted(unknown)}."
@@ -251,8 +338,9 @@ class _NetDescription:
     def _check_unchanged(self) -> None:
         """Raise ValueError if ``module`` was changed after the net was built from it."""
         estimator, net = self.estimator, self.net
+        rows = NetInput.of_net(net, estimator._input_shape)
         with torch.device("meta"):
-            built = build_module(estimator.module, estimator._input_shape, net.n_outputs)
+            built = rows.build(estimator.module, net.n_outputs, net.dtype)
         if repr(built) != repr(net.module_):
             raise ValueError(
                 f"module={estimator.module!r} has been changed since the fit, and no longer builds "

@@ -32,7 +32,7 @@ _KEYS = (str, bool, int, float, np.generic)  # whose hashes cannot all be made e
 MAX_MEMBERS = 500  # members of an ensemble, each of which takes milliseconds to build
 ALLOWANCE = 48 * 2**20  # bytes that the content may take, besides three times the tensors
 _OBJECT = 16 * 2**10  # bytes that an object takes, such as a loss
-_MAX_TEXT = 2**25  # most bytes of an array of strings; each takes as much as the longest one
+_MAX_TEXT = 2**24  # most bytes of an array of strings; each takes as much as the longest one
 
 
 def refusal(where: str, value: Any, advice: str) -> ValueError:

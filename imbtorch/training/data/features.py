@@ -13,7 +13,7 @@ from scipy import sparse
 from torch import Tensor
 
 from imbtorch._data.datasets_as_rows import DatasetRows
-from imbtorch.features import EncodedRows, TableEncoder
+from imbtorch.features._encoder import EncodedRows, TableEncoder, encoded
 from imbtorch.training.data.loading import DatasetFeatures, cast_tensor, too_large
 from imbtorch.training.data.sparse_rows import SparseRows
 
@@ -23,6 +23,7 @@ __all__ = [
     "Features",
     "SparseFeatures",
     "as_features",
+    "encoded_rows",
     "first_rows",
     "is_on_disk",
 ]
@@ -206,6 +207,11 @@ def as_features(
     if not resident or n_bytes > _RESIDENT_SHARE * _free_bytes(device):
         return _HostFeatures(X, dtype, device)
     return _TensorFeatures(wrap(cast(X, kind)).to(device))
+
+
+def encoded_rows(X: Any, encoder: TableEncoder) -> Any:
+    """Encode rows; those on a disk, which may not fit into memory, when they are read."""
+    return encoded(X, encoder, stays=isinstance(X, DatasetRows) or is_on_disk(X))
 
 
 class EncodedFeatures:

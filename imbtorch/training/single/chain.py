@@ -3,7 +3,8 @@
 For a small net autograd's own work takes most of a training step: it builds a node for each
 operation, visits the nodes and accumulates gradients. A ``torch.nn.Sequential`` of linear layers,
 activations and dropout does not need this, because its backward pass visits the same layers in
-reverse order. Values and gradients are equal to those of autograd. All other modules use autograd.
+reverse order; embeddings of categories may come first. Values and gradients are equal to those of
+autograd. All other modules use autograd.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as _global_hooks
 
+from imbtorch.modules import CategoryEmbeddings
 from imbtorch.training.data.sparse_rows import SparseRows
 
-__all__ = ["Activation", "Chain", "Dropout", "has_hooks", "plain_layers"]
+__all__ = ["Activation", "Chain", "Dropout", "Embeddings", "has_hooks", "plain_layers"]
 
 _aten = torch.ops.aten
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
@@ -66,6 +68,50 @@ class _Linear:
             torch.mm(gradient.t(), self.x, out=self.weight_grad)
         torch.sum(gradient, 0, out=self.bias_grad)
         return gradient if first else torch.mm(gradient, self.weight)
+
+
+class Embeddings:
+    """Embeddings of categories, for one net or for each net of a stack.
+
+    Parameters
+    ----------
+    layer : CategoryEmbeddings
+        The layer, or that of the first net.
+    weight : Tensor of shape (n_rows, size) or (n_nets, n_rows, size)
+        Contiguous vectors of all categories.
+    gradient : Tensor or None, default=None
+        Tensor like ``weight`` that gets the gradient; None for predictions alone.
+    """
+
+    def __init__(
+        self, layer: CategoryEmbeddings, weight: Tensor, gradient: Tensor | None = None
+    ) -> None:
+        self.n_numbers, self.starts = layer.n_numbers, layer.starts
+        self.vectors = weight.view(-1, layer.size)
+        self.gradient = None if gradient is None else gradient.view(-1, layer.size)
+        if weight.ndim == 3:  # the vectors of a net follow those of the net before
+            nets = torch.arange(len(weight), device=weight.device)
+            self.starts = self.starts + (weight.shape[1] * nets)[:, None, None]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Replace the codes by vectors, and keep their places."""
+        codes = x[..., self.n_numbers :].to(torch.int64)
+        self.places = (codes + self.starts).reshape(-1)
+        vectors = self.vectors.index_select(0, self.places)
+        return torch.cat([x[..., : self.n_numbers], vectors.view(*x.shape[:-1], -1)], dim=-1)
+
+    def backward(self, gradient: Tensor, first: bool) -> Tensor:
+        """Add up the gradients of each vector; numbers have none, because they come first."""
+        assert self.gradient is not None
+        rows = gradient[..., self.n_numbers :].reshape(-1, self.gradient.shape[1])
+        if rows.device.type == "cpu":
+            self.gradient.zero_().index_add_(0, self.places, rows)
+        else:  # whose index_add adds in another order each time
+            n_rows = len(self.gradient)
+            self.gradient.copy_(
+                _aten.embedding_dense_backward.default(rows, self.places, n_rows, -1, False)
+            )
+        return gradient
 
 
 class Activation:
@@ -130,6 +176,8 @@ def _holds(layer: nn.Module, parameters: set[str]) -> bool:
 def _is_plain(layer: nn.Module) -> bool:
     if has_hooks(layer) or not all(map(_is_trained_plainly, layer.parameters())):
         return False
+    if type(layer) is CategoryEmbeddings:
+        return "forward" not in vars(layer) and layer.weight.is_contiguous()
     if not _holds(layer, {"weight", "bias"} if type(layer) is nn.Linear else set()):
         return False
     if type(layer) is nn.Linear:
@@ -140,7 +188,7 @@ def _is_plain(layer: nn.Module) -> bool:
 
 
 def plain_layers(module: nn.Module) -> list[nn.Module] | None:
-    """Split a module into linear layers, activations and dropout.
+    """Split a module into linear layers, activations and dropout, maybe behind embeddings.
 
     Parameters
     ----------
@@ -150,18 +198,20 @@ def plain_layers(module: nn.Module) -> list[nn.Module] | None:
     Returns
     -------
     list of torch.nn.Module or None
-        Layers in forward order, of which the first is linear; None if the module has other layers
-        or does anything else.
+        Layers in forward order, of which the first is linear, or :class:`CategoryEmbeddings`
+        before a linear one; None if the module has other layers or does anything else.
     """
     parts = list(module) if type(module) is nn.Sequential else []
     tensors = [p for part in parts for p in part.parameters()]
+    first = 1 if parts and type(parts[0]) is CategoryEmbeddings else 0
     plain = (
-        parts
+        len(parts) > first
         and not has_hooks(module)
         and not (module._parameters or module._buffers or "forward" in vars(module))
         and all(map(_is_plain, parts))
         and len({id(p) for p in tensors}) == len(tensors)  # gradients of a shared one add up
-        and type(parts[0]) is nn.Linear
+        and type(parts[first]) is nn.Linear
+        and not any(type(part) is CategoryEmbeddings for part in parts[first:])
     )
     return parts if plain else None
 
@@ -188,6 +238,9 @@ class Chain:
         for part in parts:
             if isinstance(part, nn.Linear):
                 layers.append(_Linear(part))
+            elif isinstance(part, CategoryEmbeddings):
+                part.weight.grad = torch.zeros_like(part.weight)
+                layers.append(Embeddings(part, part.weight.detach(), part.weight.grad))
             elif isinstance(part, nn.Dropout):
                 layers.append(Dropout(part))
             else:
@@ -199,9 +252,11 @@ class Chain:
 
         Values and shape stay the same. The optimizer state has the memory layout of the weights,
         so the layout may change only while the optimizer is ``fresh``. Return whether the matrix
-        is stored feature by feature.
+        is stored feature by feature; codes of embeddings are never sparse.
         """
-        weight = cast(_Linear, self.layers[0]).layer.weight
+        if not isinstance(self.layers[0], _Linear):
+            return False
+        weight = self.layers[0].layer.weight
         if fresh and not weight.t().is_contiguous():
             weight.data = weight.data.t().contiguous().t()
             weight.grad = None

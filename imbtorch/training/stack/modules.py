@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from imbtorch.modules import CategoryEmbeddings
 from imbtorch.modules._build import copied_module
 from imbtorch.modules._lookups import explain_ids
-from imbtorch.training.single.chain import Activation, Dropout, plain_layers
+from imbtorch.training.single.chain import Activation, Dropout, Embeddings, plain_layers
 from imbtorch.training.stack.storage import Storage
 
 __all__ = ["Network", "mappable_copy", "network_of"]
@@ -59,6 +60,10 @@ class _Chain:
         for place, layer in enumerate(layers):
             if isinstance(layer, nn.Linear):
                 self.layers.append(_Linear(str(place), storage, nets))
+            elif isinstance(layer, CategoryEmbeddings):
+                blocks = storage.values, storage.grads
+                weights = (block[f"{place}.weight"][nets] for block in blocks)
+                self.layers.append(Embeddings(layer, *weights))
             else:
                 self.layers.append((Dropout if type(layer) is nn.Dropout else Activation)(layer))
 

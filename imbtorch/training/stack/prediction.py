@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from imbtorch.modules import CategoryEmbeddings
 from imbtorch.modules._build import without_graph
 from imbtorch.training.data.features import Features
 from imbtorch.training.net import Net
 from imbtorch.training.prediction import CHUNK_BYTES, CHUNK_ROWS, is_made_of_known_layers
-from imbtorch.training.single.chain import has_hooks, plain_layers
+from imbtorch.training.single.chain import Embeddings, has_hooks, plain_layers
 from imbtorch.training.stack.attributes import IncomparableError
 from imbtorch.training.stack.compatibility import module_kind
 from imbtorch.training.stack.modules import mappable_copy
@@ -83,6 +84,8 @@ def _chain(layers: Sequence[nn.Module], stacked: dict[str, Tensor]) -> Forward:
             if isinstance(layer, nn.Linear):
                 weight, bias = stacked[f"{place}.weight"], stacked[f"{place}.bias"]
                 x = torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2))
+            elif isinstance(layer, CategoryEmbeddings):
+                x = Embeddings(layer, stacked[f"{place}.weight"]).forward(x)
             else:
                 x = layer(x)
         return x

@@ -6,6 +6,7 @@ python -m tests.persistence.golden.make
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 import imbtorch
 from imbtorch import (
@@ -14,6 +15,8 @@ from imbtorch import (
     ImbalancedNetClassifier,
     ImbalancedNetRegressor,
 )
+from imbtorch.features import TableFeatures
+from imbtorch.model_selection import TunedDecisionClassifierCV
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -23,9 +26,23 @@ def rows():
     return np.sin(np.arange(60 * 4) ** 1.5).reshape(60, 4).astype(np.float32)
 
 
+def frame():
+    """The same rows as a table with gaps, and few and many categories."""
+    X = rows()
+    numbers = np.where(X[:, :1] > 0.9, np.nan, X[:, :2])
+    kinds = np.array(["a", "b", "c", None], dtype=object)[np.arange(60) % 4]
+    places = np.array([f"place {i % 20}" for i in range(60)])
+    return pd.DataFrame({"x": numbers[:, 0], "y": numbers[:, 1], "kind": kinds, "place": places})
+
+
+def rows_of(name):
+    """The rows whose predictions are kept for the file of this name."""
+    return frame() if name in ("table", "decision") else rows()
+
+
 def models():
     """Fitted models, each with the name of its file and what it should return."""
-    X = rows()
+    X, table = rows(), frame()
     kind = np.where(X[:, 0] > 0.8, "rare", "common")
     tags = np.stack([X[:, 0] > 0.7, X[:, 1] > 0.2], axis=1).astype(int)
     plain = {"max_epochs": 3, "random_state": 0}
@@ -49,6 +66,20 @@ def models():
             BalancedNetEnsembleClassifier(members, n_estimators=2, random_state=0).fit(X, kind),
             "predict_proba",
         ),
+        "table": (
+            ImbalancedNetClassifier(
+                MLP((4,)), features=TableFeatures(scaling="robust", fill="median"), **plain
+            ).fit(table, kind),
+            "predict_proba",
+        ),
+        "decision": (
+            TunedDecisionClassifierCV(
+                ImbalancedNetClassifier(MLP((4,)), loss="hinge", **plain),
+                cost_matrix=[[0, 1], [5, 0]],
+                cv=2,
+            ).fit(table, X[:, 0] > 0.8),
+            "predict",
+        ),
     }
 
 
@@ -56,5 +87,5 @@ if __name__ == "__main__":
     release = FOLDER / imbtorch.__version__
     release.mkdir()
     for name, (model, method) in models().items():
-        model.save(release / f"{name}.safetensors")
-        np.save(release / f"{name}.npy", getattr(model, method)(rows()))
+        imbtorch.save(model, release / f"{name}.safetensors")
+        np.save(release / f"{name}.npy", getattr(model, method)(rows_of(name)))

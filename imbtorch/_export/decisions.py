@@ -1,0 +1,161 @@
+"""Decisions in an ONNX file: what calibrated probabilities and labels are made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imbtorch._publish.onnx_graph import Nodes, rename_inputs, with_prefix
+from imbtorch.model_selection import ScaledClassifierCV, TunedDecisionClassifierCV
+
+__all__ = ["with_scaling", "with_threshold", "with_tuned_decision"]
+
+_INNER = "inner/"
+_PROBABILITIES = "probabilities"
+_TINY = float(np.finfo(np.float64).tiny)  # the smallest probability of tuned decisions
+_EPS = float(np.finfo(np.float64).eps)  # the smallest probability that is calibrated
+
+
+def with_scaling(model: Any, scaled: ScaledClassifierCV) -> Any:
+    """Calibrate the probabilities of a model, and decide for the most probable class.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        Model of the inner estimator, with the output ``"probabilities"``.
+    scaled : ScaledClassifierCV
+        Fitted estimator.
+
+    Returns
+    -------
+    onnx.ModelProto
+        Model with the outputs ``"probabilities"`` and ``"label"``.
+    """
+    nodes, inner, proba = _behind(model)
+    logs = _logarithm(nodes, proba, _EPS)
+    if scaled.method == "temperature":
+        scores = nodes.add("Div", [logs, nodes.constant(np.asarray(scaled.temperature_))])
+    else:
+        scores = nodes.add("Mul", [logs, nodes.constant(scaled.scale_)])
+        scores = nodes.add("Add", [scores, nodes.constant(scaled.bias_)])
+    result = nodes.add("Exp", [nodes.add("LogSoftmax", [scores], {"axis": 1})])
+    codes = nodes.add("ArgMax", [scores], {"axis": 1, "keepdims": 0})
+    return _finished(nodes, inner, result, _labels(nodes, scaled.classes_, codes), scaled.classes_)
+
+
+def with_tuned_decision(model: Any, tuned: TunedDecisionClassifierCV) -> Any:
+    """Decide as a tuned estimator does, by offsets or by costs.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        Model of the inner estimator, with the output ``"probabilities"``.
+    tuned : TunedDecisionClassifierCV
+        Fitted estimator.
+
+    Returns
+    -------
+    onnx.ModelProto
+        Model with the outputs ``"probabilities"``, which are those of the inner estimator, and
+        ``"label"``: of several labels a row, zeros and ones.
+    """
+    nodes, inner, proba = _behind(model)
+    if tuned.offsets_ is None:
+        costs = nodes.add("MatMul", [proba, nodes.constant(tuned._costs)])
+        codes = nodes.add("ArgMin", [costs], {"axis": 1, "keepdims": 0})
+        label = _labels(nodes, tuned.classes_, codes)
+        return _finished(nodes, inner, proba, label, tuned.classes_)
+    scores = _logarithm(nodes, proba, _TINY)
+    if tuned._multilabel:
+        rest = nodes.add("Sub", [nodes.constant(np.asarray(1.0)), proba])
+        scores = nodes.add("Sub", [scores, _logarithm(nodes, rest, _TINY)])
+    shifted = nodes.add("Add", [scores, nodes.constant(tuned.offsets_)])
+    if tuned._multilabel:
+        is_present = nodes.add("Greater", [shifted, nodes.constant(np.asarray(0.0))])
+        label = nodes.add("Cast", [is_present], {"to": _onnx_type(np.zeros(1, np.int64))})
+        return _finished(nodes, inner, proba, label, None)
+    codes = nodes.add("ArgMax", [shifted], {"axis": 1, "keepdims": 0})
+    label = _labels(nodes, tuned.classes_, codes)
+    return _finished(nodes, inner, proba, label, tuned.classes_)
+
+
+def with_threshold(
+    model: Any, classes: NDArray[Any], threshold: float, positive: Any = None
+) -> Any:
+    """Decide between two classes by a threshold on the probability of one of them.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        Model of the inner estimator, with the output ``"probabilities"``.
+    classes : ndarray of shape (2,)
+        Labels.
+    threshold : float
+        Probability from which on the positive class is chosen.
+    positive : object, default=None
+        Label of the positive class; None is the second one.
+
+    Returns
+    -------
+    onnx.ModelProto
+        Model with the outputs ``"probabilities"``, which are those of the inner estimator, and
+        ``"label"``.
+    """
+    nodes, inner, proba = _behind(model)
+    column = 1 if positive is None else int(np.flatnonzero(classes == positive)[0])
+    score = nodes.add("Gather", [proba, nodes.constant(np.asarray(column))], {"axis": 1})
+    is_positive = nodes.add("GreaterOrEqual", [score, nodes.constant(np.asarray(float(threshold)))])
+    codes = nodes.add("Cast", [is_positive], {"to": _onnx_type(np.zeros(1, np.int64))})
+    label = _labels(nodes, classes if column else classes[::-1], codes)
+    return _finished(nodes, inner, proba, label, classes)
+
+
+def _behind(model: Any) -> tuple[Nodes, Any, str]:
+    """Return new nodes, the model with other names, and its probabilities in float64."""
+    inputs = [value.name for value in model.graph.input]
+    inner = with_prefix(model, _INNER)
+    rename_inputs(inner, inputs)
+    nodes = Nodes("decision/")
+    wide = _onnx_type(np.zeros(1))
+    return nodes, inner, nodes.add("Cast", [f"{_INNER}{_PROBABILITIES}"], {"to": wide})
+
+
+def _logarithm(nodes: Nodes, proba: str, floor: float) -> str:
+    return nodes.add("Log", [nodes.add("Max", [proba, nodes.constant(np.asarray(floor))])])
+
+
+def _labels(nodes: Nodes, classes: NDArray[Any], codes: str) -> str:
+    words = classes.astype(object) if classes.dtype.kind in "OUS" else classes
+    return nodes.add("Gather", [nodes.constant(words), codes])
+
+
+def _finished(
+    nodes: Nodes, inner: Any, proba: str, label: str, classes: NDArray[Any] | None
+) -> Any:
+    """Add the nodes to the model, whose outputs become probabilities in float32 and labels."""
+    from onnx import TensorProto, helper
+
+    (former,) = (v for v in inner.graph.output if v.name == f"{_INNER}{_PROBABILITIES}")
+    shape = [d.dim_param or d.dim_value for d in former.type.tensor_type.shape.dim]
+    nodes.add("Cast", [proba], {"to": TensorProto.FLOAT}, output=_PROBABILITIES)
+    nodes.add("Identity", [label], output="label")
+    nodes.put_behind(inner)
+    del inner.graph.output[:]
+    kind = TensorProto.INT64 if classes is None else _onnx_type(classes)
+    inner.graph.output.extend(
+        [
+            helper.make_tensor_value_info(_PROBABILITIES, TensorProto.FLOAT, shape),
+            helper.make_tensor_value_info("label", kind, shape if classes is None else shape[:1]),
+        ]
+    )
+    return inner
+
+
+def _onnx_type(values: NDArray[Any]) -> int:
+    from onnx import TensorProto, helper
+
+    if values.dtype.kind in "OUS":
+        return int(TensorProto.STRING)
+    return int(helper.np_dtype_to_tensor_dtype(values.dtype))
