@@ -6,6 +6,7 @@ predictions, that is, from predictions of rows on which the model was not traine
 
 from __future__ import annotations
 
+from imbtorch.model_selection._cross_fit import CrossFittedClassifier, cross_fit
 from imbtorch.model_selection._decision import TunedDecisionClassifierCV
 from imbtorch.model_selection._scaling import ScaledClassifierCV
 from imbtorch.model_selection._stacked_search import (
@@ -15,9 +16,11 @@ from imbtorch.model_selection._stacked_search import (
 )
 
 __all__ = [
+    "CrossFittedClassifier",
     "ScaledClassifierCV",
     "StackedGridSearchCV",
     "StackedHalvingGridSearchCV",
     "StackedRandomizedSearchCV",
     "TunedDecisionClassifierCV",
+    "cross_fit",
 ]

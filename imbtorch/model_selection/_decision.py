@@ -8,18 +8,21 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import get_scorer_names
 from sklearn.utils.validation import check_is_fitted
 
-from imbtorch._common.sklearn_private import Interval, StrOptions, fit_context
-from imbtorch.model_selection._base import BaseProbabilityMetaClassifier, if_inner_has
-from imbtorch.model_selection._offset_search import OffsetSearch, decide
-from imbtorch.model_selection._out_of_fold import (
-    label_scorer,
-    log_probabilities,
-    positive_proba,
+from imbtorch._common.sklearn_private import Interval, StrOptions, _safe_indexing, fit_context
+from imbtorch.model_selection._base import (
+    BaseProbabilityMetaClassifier,
+    Predictions,
+    if_inner_has,
 )
+from imbtorch.model_selection._cross_fit import positive_proba
+from imbtorch.model_selection._label_scorer import label_scorer, log_probabilities
+from imbtorch.model_selection._offset_search import OffsetSearch, decide
 from imbtorch.model_selection._population import describing_training_data
+from imbtorch.model_selection._row_costs import as_costs, cheapest
 from imbtorch.model_selection._scaling import ScaledClassifierCV
 
 __all__ = ["TunedDecisionClassifierCV"]
@@ -50,10 +53,13 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
         index, the predicted class in the columns. With a cost matrix nothing is tuned and
         ``scoring`` is not used: ``predict`` minimises the expected cost, which needs probabilities
         of the population in which the costs arise (see Notes).
-    cv : int, splitter, iterable of splits or None, default=None
-        Cross-validation, in which every row must be in exactly one test fold. A number of folds is
-        stratified by class, or by the rarest label of each row if a row has several labels; None
-        is 5 folds.
+    cv : int, splitter, iterable of splits, "prefit", "oof" or None, default=None
+        Cross-validation. A number of folds is stratified by class, or by the rarest label of each
+        row if a row has several labels; None is 5 folds. Decisions are tuned on the rows that are
+        in a test part: time splits leave out the first rows, a single split all but its test part.
+        ``"prefit"``: ``estimator`` is fitted already, and ``fit`` gets other rows than it has been
+        trained on. ``"oof"``: it brings its out-of-fold predictions, such as the result of
+        :func:`cross_fit` on the same rows.
     n_candidates : int, default=100
         Largest number of offsets to try for one class at a time.
     max_passes : int, default=10
@@ -159,7 +165,13 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
 
     @fit_context
     def fit(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+        costs: ArrayLike | Callable[[Any], Any] | None = None,
     ) -> TunedDecisionClassifierCV:
         """Tune the decisions on out-of-fold predictions, then fit the estimator to all rows.
 
@@ -173,6 +185,14 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
             do not see.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Row weights, which are passed to the fits, and to the scorer if it takes weights.
+        groups : array-like of shape (n_samples,) or None, default=None
+            Group of each row, for splitters that keep groups together.
+        costs : array-like of shape (n_samples, n_classes, n_classes), callable or None, \
+default=None
+            Costs of each row: ``costs[k, i, j]`` is the cost of predicting ``classes_[j]`` for row
+            ``k`` when the truth is ``classes_[i]``. As with ``cost_matrix`` nothing is tuned, and
+            ``predict`` minimises the expected cost: give it the costs of the rows to predict. A
+            callable gets ``X`` and returns the costs of its rows, in ``fit`` and in ``predict``.
 
         Returns
         -------
@@ -185,26 +205,45 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
             If a parameter or ``y`` is invalid, or no decision has a score.
         """
         X, y, sample_weight = self._check_input(X, y, sample_weight)
+        self._costs: Any = None
         if self.cost_matrix is not None:
             self._costs = self._check_costs(y)
-            self.offsets_, self.best_score_ = None, None
-        else:
-            self.offsets_, self.best_score_ = self._tune(X, y, sample_weight)
+        if costs is not None:
+            _refuse_labels(y)
+            as_costs(costs, X, len(y), np.unique(y).tolist())
+            self._costs = costs if callable(costs) else self._costs
         self._multilabel = y.ndim == 2
         self._values = [np.unique(column) for column in np.atleast_2d(y.T)]
-        chosen = self.estimator if self.cost_matrix is None else self._with_honest_proba()
-        self.estimator_ = self._fit_estimator(X, y, sample_weight, chosen)
+        if self.cost_matrix is not None or costs is not None:
+            self.offsets_, self.best_score_ = None, None
+            self.estimator_ = self._fitted_for_costs(X, y, sample_weight)
+        else:
+            known = self._predictions(X, y, sample_weight, groups)
+            self.offsets_, self.best_score_ = self._tune(X, y, sample_weight, known)
+            self.estimator_ = known.estimator or self._fit_estimator(X, y, sample_weight)
         self.classes_ = self.estimator_.classes_
         return self
 
-    def _tune(self, X: Any, y: NDArray[Any], sample_weight: Floats | None) -> tuple[Floats, float]:
+    def _fitted_for_costs(self, X: Any, y: Any, sample_weight: Any) -> Any:
+        if isinstance(self.cv, str) and self.cv == "prefit":
+            check_is_fitted(self.estimator)
+            describing_training_data(FrozenEstimator(self.estimator), _refuse_uncalibrated)
+            return self.estimator
+        return self._fit_estimator(X, y, sample_weight, self._with_honest_proba())
+
+    def _tune(
+        self, X: Any, y: NDArray[Any], sample_weight: Any, known: Predictions
+    ) -> tuple[Floats, float]:
         multilabel = y.ndim == 2
-        proba = self._out_of_fold_proba(X, y, sample_weight)
+        proba = known.proba
+        if len(known.rows) < len(y):  # a splitter that leaves rows out, such as of the past
+            X, y = _safe_indexing(X, known.rows), y[known.rows]
+            sample_weight = None if sample_weight is None else sample_weight[known.rows]
         truth = y == 1 if multilabel else y[:, None] == np.unique(y)
         weight = sample_weight
         if multilabel and np.isnan(y).any():
-            known = ~np.isnan(y)
-            weight = known * (1.0 if sample_weight is None else sample_weight[:, None])
+            is_known = ~np.isnan(y)
+            weight = is_known * (1.0 if sample_weight is None else sample_weight[:, None])
         search = OffsetSearch(
             _as_scores(proba, multilabel=multilabel),
             truth,
@@ -223,11 +262,7 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
         return (offsets if multilabel else offsets - offsets[0]), best
 
     def _check_costs(self, y: NDArray[Any]) -> Floats:
-        if y.ndim == 2:
-            raise ValueError(
-                f"cost_matrix works for one label per row; y has {y.shape[1]} labels. Fit one "
-                "estimator for each label, for example with sklearn's MultiOutputClassifier."
-            )
+        _refuse_labels(y)
         classes = np.unique(y).tolist()
         given: Any = self.cost_matrix
         if hasattr(given, "index") and hasattr(given, "columns"):
@@ -253,13 +288,18 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
             self.estimator, lambda inner: ScaledClassifierCV(inner, method="vector", **options)
         )
 
-    def predict(self, X: ArrayLike) -> NDArray[Any]:
+    def predict(
+        self, X: ArrayLike, *, costs: ArrayLike | Callable[[Any], Any] | None = None
+    ) -> NDArray[Any]:
         """Predict the label of each row.
 
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features)
             Features.
+        costs : array-like of shape (n_samples, n_classes, n_classes), callable or None, \
+default=None
+            Costs of these rows, see ``fit``; None for those that ``fit`` knows.
 
         Returns
         -------
@@ -268,13 +308,29 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
         """
         check_is_fitted(self, "estimator_")
         proba = self.estimator_.predict_proba(X)
-        if self.offsets_ is None:
-            return np.asarray(self.classes_[(proba @ self._costs).argmin(axis=1)])
+        if costs is not None or self.offsets_ is None:
+            return self._cheapest(X, np.asarray(proba, dtype=np.float64), costs)
         if self._multilabel:
             proba = positive_proba(proba, self._values)
         scores = _as_scores(np.asarray(proba, dtype=np.float64), multilabel=self._multilabel)
         codes = decide(scores, self.offsets_, multilabel=self._multilabel)
         return codes if self._multilabel else np.asarray(self.classes_[codes])
+
+    def _cheapest(self, X: Any, proba: Floats, costs: Any) -> NDArray[Any]:
+        """Return the labels with the smallest expected cost."""
+        if self.offsets_ is not None:
+            raise ValueError(
+                "This estimator was fitted without costs, so that its probabilities may describe "
+                "another population than that of the rows. Give costs= to fit as well."
+            )
+        chosen = self._costs if costs is None else costs
+        if chosen is None:
+            raise ValueError(
+                "fit was given costs of its own rows; give predict(X, costs=...) those of the rows "
+                "to predict, or give fit a callable that computes them from X."
+            )
+        matrix = as_costs(chosen, X, len(proba), list(self.classes_))
+        return np.asarray(self.classes_[cheapest(proba, matrix)])
 
     @if_inner_has("predict_proba")
     def predict_proba(self, X: ArrayLike) -> Any:
@@ -326,6 +382,24 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
         """
         check_is_fitted(self, "estimator_")
         return np.asarray(self.estimator_.decision_function(X))
+
+
+def _refuse_uncalibrated(estimator: Any) -> Any:
+    raise ValueError(
+        f"The probabilities of {type(estimator.estimator).__name__} do not describe the training "
+        "data, because class weights, a resampler or its loss have changed them, so that no "
+        "expected costs follow from them. Calibrate it first: ScaledClassifierCV(estimator, "
+        "method='vector')."
+    )
+
+
+def _refuse_labels(y: NDArray[Any]) -> None:
+    """Raise ValueError for several labels per row, for which there are no costs."""
+    if y.ndim == 2:
+        raise ValueError(
+            f"Costs work for one label per row; y has {y.shape[1]} labels. Fit one estimator for "
+            "each label, for example with sklearn's MultiOutputClassifier."
+        )
 
 
 def _in_order_of_classes(frame: Any, classes: list[Any]) -> Any:

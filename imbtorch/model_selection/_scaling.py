@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from imbtorch._common.sklearn_private import StrOptions, fit_context
 from imbtorch.model_selection._base import BaseProbabilityMetaClassifier
-from imbtorch.model_selection._out_of_fold import log_probabilities
+from imbtorch.model_selection._label_scorer import log_probabilities
 
 __all__ = ["ScaledClassifierCV"]
 
@@ -38,9 +38,11 @@ class ScaledClassifierCV(BaseProbabilityMetaClassifier):
         never the object itself.
     method : {"temperature", "vector"}, default="temperature"
         Kind of scaling to fit.
-    cv : int, splitter, iterable of splits or None, default=None
-        Cross-validation, in which every row must be in exactly one test fold. A number of folds is
-        stratified by class; None is 5 folds.
+    cv : int, splitter, iterable of splits, "prefit", "oof" or None, default=None
+        Cross-validation. A number of folds is stratified by class; None is 5 folds. Rows that are
+        in no test part are left out. ``"prefit"``: ``estimator`` is fitted already, and ``fit``
+        gets other rows than it has been trained on. ``"oof"``: it brings its out-of-fold
+        predictions, such as the result of :func:`cross_fit` on the same rows.
     n_jobs : int or None, default=None
         Number of folds that are fitted at the same time.
     random_state : int, RandomState or None, default=None
@@ -112,7 +114,12 @@ class ScaledClassifierCV(BaseProbabilityMetaClassifier):
 
     @fit_context
     def fit(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
     ) -> ScaledClassifierCV:
         """Fit the scaling to out-of-fold predictions, then the estimator to all rows.
 
@@ -124,6 +131,8 @@ class ScaledClassifierCV(BaseProbabilityMetaClassifier):
             Labels.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Row weights, which are passed to the fits and used in the log loss.
+        groups : array-like of shape (n_samples,) or None, default=None
+            Group of each row, for splitters that keep groups together.
 
         Returns
         -------
@@ -141,14 +150,16 @@ class ScaledClassifierCV(BaseProbabilityMetaClassifier):
                 f"y must hold one label per row; got {y.shape[1]} labels. Calibrate each label "
                 "separately: give this estimator to sklearn's MultiOutputClassifier."
             )
-        log_proba = log_probabilities(self._out_of_fold_proba(X, y, sample_weight), _EPS)
+        known = self._predictions(X, y, sample_weight, groups)
+        log_proba = log_probabilities(known.proba, _EPS)
         classes, codes = np.unique(y, return_inverse=True)
         weights = np.ones(len(y)) if sample_weight is None else sample_weight
+        codes, weights = codes[known.rows], weights[known.rows]
         if self.method == "temperature":
             self.temperature_ = fit_temperature(log_proba, codes, weights)
         else:
             self.scale_, self.bias_ = fit_vector(log_proba, codes, weights)
-        self.estimator_ = self._fit_estimator(X, y, sample_weight)
+        self.estimator_ = known.estimator or self._fit_estimator(X, y, sample_weight)
         self.classes_ = classes
         return self
 

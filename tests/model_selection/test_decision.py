@@ -17,7 +17,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.multioutput import MultiOutputClassifier
 
 from imbtorch.model_selection import TunedDecisionClassifierCV
-from imbtorch.model_selection._out_of_fold import as_folds
+from imbtorch.model_selection._folds import as_folds
 from tests.model_selection.fixed import Given, GivenLabels, noisy_logits
 from tests.toy import table
 
