@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,6 +18,7 @@ from imbtorch.model_selection._base import (
     Predictions,
     if_inner_has,
 )
+from imbtorch.model_selection._constraints import Constraint, constrained_threshold
 from imbtorch.model_selection._cross_fit import positive_proba
 from imbtorch.model_selection._label_scorer import label_scorer, log_probabilities
 from imbtorch.model_selection._offset_search import OffsetSearch, decide
@@ -53,6 +54,17 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
         index, the predicted class in the columns. With a cost matrix nothing is tuned and
         ``scoring`` is not used: ``predict`` minimises the expected cost, which needs probabilities
         of the population in which the costs arise (see Notes).
+    constraint : str or None, default=None
+        A promise for the positive class, ``classes_[1]``, or for each of several labels:
+        ``"precision>=0.9"`` maximises the recall of the decisions that keep it, ``"recall>=0.8"``
+        the precision. ``"alarms<=100"`` flags the rows with the highest scores, and never more.
+        ``scoring`` is not used then.
+    confidence : float in (0, 1) or None, default=None
+        Probability with which the promised precision or recall holds on new data; None promises it
+        only for the rows on which it was tuned.
+    per : int or None, default=None
+        Number of predicted rows for which ``"alarms<=100"`` is stated; None for all rows that are
+        predicted at once.
     cv : int, splitter, iterable of splits, "prefit", "oof" or None, default=None
         Cross-validation. A number of folds is stratified by class, or by the rarest label of each
         row if a row has several labels; None is 5 folds. Decisions are tuned on the rows that are
@@ -81,6 +93,8 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
         Numbers that are added to the log-probabilities of the classes, or to the log-odds of each
         label if a row has several labels. The offset of the first class is 0. None with
         ``cost_matrix``.
+    thresholds_ : ndarray of shape (1,) or (n_labels,)
+        With a ``constraint`` on precision or recall, the probabilities from which a row is flagged.
     best_score_ : float or None
         Score of the tuned decisions on the out-of-fold predictions, which is somewhat optimistic.
         It is never less than the score of the untuned decisions. None with ``cost_matrix``.
@@ -138,6 +152,9 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
         **BaseProbabilityMetaClassifier._parameter_constraints,
         "scoring": [StrOptions(set(get_scorer_names())), callable],
         "cost_matrix": ["array-like", None],
+        "constraint": [str, None],
+        "confidence": [Interval(Real, 0, 1, closed="neither"), None],
+        "per": [Interval(Integral, 1, None, closed="left"), None],
         "n_candidates": [Interval(Integral, 2, None, closed="left")],
         "max_passes": [Interval(Integral, 1, None, closed="left")],
     }
@@ -148,6 +165,9 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
         *,
         scoring: str | Callable[..., float] = "balanced_accuracy",
         cost_matrix: ArrayLike | None = None,
+        constraint: str | None = None,
+        confidence: float | None = None,
+        per: int | None = None,
         cv: Any = None,
         n_candidates: int = 100,
         max_passes: int = 10,
@@ -157,6 +177,9 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
         self.estimator = estimator
         self.scoring = scoring
         self.cost_matrix = cost_matrix
+        self.constraint = constraint
+        self.confidence = confidence
+        self.per = per
         self.cv = cv
         self.n_candidates = n_candidates
         self.max_passes = max_passes
@@ -205,6 +228,7 @@ default=None
             If a parameter or ``y`` is invalid, or no decision has a score.
         """
         X, y, sample_weight = self._check_input(X, y, sample_weight)
+        self._promise = self._check_promise(y, sample_weight, costs)
         self._costs: Any = None
         if self.cost_matrix is not None:
             self._costs = self._check_costs(y)
@@ -239,6 +263,8 @@ default=None
         if len(known.rows) < len(y):  # a splitter that leaves rows out, such as of the past
             X, y = _safe_indexing(X, known.rows), y[known.rows]
             sample_weight = None if sample_weight is None else sample_weight[known.rows]
+        if self._promise is not None:
+            return self._keep_promise(proba, y, sample_weight)
         truth = y == 1 if multilabel else y[:, None] == np.unique(y)
         weight = sample_weight
         if multilabel and np.isnan(y).any():
@@ -260,6 +286,58 @@ default=None
                 "metric that is defined for these labels."
             )
         return (offsets if multilabel else offsets - offsets[0]), best
+
+    def _check_promise(self, y: NDArray[Any], sample_weight: Any, costs: Any) -> Constraint | None:
+        if self.constraint is None:
+            unused = [name for name in ("confidence", "per") if getattr(self, name) is not None]
+            if unused:
+                raise ValueError(f"{', '.join(unused)} needs a constraint, such as 'recall>=0.8'.")
+            return None
+        promise = Constraint.parse(self.constraint)
+        if self.cost_matrix is not None or costs is not None:
+            raise ValueError(
+                "Decisions either minimise costs or keep a constraint; leave out one of costs and "
+                f"constraint={self.constraint!r}."
+            )
+        if y.ndim == 1 and len(np.unique(y)) > 2:
+            raise ValueError(
+                f"constraint={self.constraint!r} is about the positive one of two classes, or "
+                f"about each of several labels; y has {len(np.unique(y))} classes. Make a "
+                "column of each class: sklearn.preprocessing.label_binarize(y, classes=...)."
+            )
+        if promise.measure == "alarms" and self.confidence is not None:
+            raise ValueError("The number of alarms always holds; leave out confidence.")
+        if promise.measure != "alarms" and self.per is not None:
+            raise ValueError(f"per is the unit of alarms; {promise.measure} has none.")
+        if self.confidence is not None and sample_weight is not None and np.ptp(sample_weight) > 0:
+            raise ValueError(
+                "confidence counts rows, so that it needs rows of equal weight; leave out "
+                "sample_weight or confidence."
+            )
+        return promise
+
+    def _keep_promise(
+        self, proba: Floats, y: NDArray[Any], sample_weight: Any
+    ) -> tuple[Floats, float]:
+        """Return the offsets of the best decisions that keep the constraint."""
+        multilabel = y.ndim == 2
+        assert self._promise is not None
+        if self._promise.measure == "alarms":  # ``predict`` ranks the rows
+            return np.zeros(y.shape[1] if multilabel else 2), float("nan")
+        scores = proba if multilabel else proba[:, 1:]
+        truth = y if multilabel else (y == np.unique(y)[1])[:, None]
+        found = []
+        for column, labels in zip(scores.T, truth.T, strict=True):
+            known = ~_is_unknown(labels)
+            weights = None if sample_weight is None else sample_weight[known]
+            positive = labels[known] == 1
+            parts = column[known], positive, None if self.confidence else weights
+            found.append(constrained_threshold(self._promise, *parts, self.confidence))
+        thresholds, counterparts = map(np.asarray, zip(*found, strict=True))
+        self.thresholds_ = thresholds
+        below = np.nextafter(thresholds, 0)  # decisions are strict, rows at the threshold count
+        offsets = np.log1p(-below) - np.log(np.maximum(below, _TINY))
+        return offsets if multilabel else np.array([0.0, offsets[0]]), float(counterparts.mean())
 
     def _check_costs(self, y: NDArray[Any]) -> Floats:
         _refuse_labels(y)
@@ -312,9 +390,28 @@ default=None
             return self._cheapest(X, np.asarray(proba, dtype=np.float64), costs)
         if self._multilabel:
             proba = positive_proba(proba, self._values)
+        if self._promise is not None:
+            return self._promised(np.asarray(proba, dtype=np.float64))
         scores = _as_scores(np.asarray(proba, dtype=np.float64), multilabel=self._multilabel)
         codes = decide(scores, self.offsets_, multilabel=self._multilabel)
         return codes if self._multilabel else np.asarray(self.classes_[codes])
+
+    def _promised(self, proba: Floats) -> NDArray[Any]:
+        """Return the labels that keep the constraint."""
+        assert self._promise is not None
+        scores = proba if self._multilabel else proba[:, 1:]
+        if self._promise.measure != "alarms":
+            flagged = scores >= self.thresholds_
+        else:
+            n = len(scores)
+            n_alarms = int(
+                self._promise.bound if self.per is None else self._promise.bound * n / self.per
+            )
+            order = np.argsort(-scores, axis=0, kind="stable")
+            flagged = np.zeros(scores.shape, dtype=bool)
+            np.put_along_axis(flagged, order[:n_alarms], True, axis=0)
+        codes = flagged.astype(np.intp)
+        return codes if self._multilabel else np.asarray(self.classes_[codes[:, 0]])
 
     def _cheapest(self, X: Any, proba: Floats, costs: Any) -> NDArray[Any]:
         """Return the labels with the smallest expected cost."""
@@ -382,6 +479,10 @@ default=None
         """
         check_is_fitted(self, "estimator_")
         return np.asarray(self.estimator_.decision_function(X))
+
+
+def _is_unknown(labels: NDArray[Any]) -> NDArray[np.bool_]:
+    return np.isnan(labels) if labels.dtype.kind == "f" else np.zeros(len(labels), dtype=bool)
 
 
 def _refuse_uncalibrated(estimator: Any) -> Any:
