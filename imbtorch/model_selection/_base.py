@@ -17,9 +17,9 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import check_is_fitted
 
 from imbtorch._common.sklearn_private import HasMethods, StrOptions, _check_sample_weight
+from imbtorch._data.folds import as_folds
 from imbtorch._data.targets import encode_label_matrix, split_unknown
 from imbtorch.model_selection._cross_fit import fit_folds, out_of_fold, positive_proba
-from imbtorch.model_selection._folds import as_folds
 
 __all__ = ["BaseProbabilityMetaClassifier", "if_inner_has"]
 

@@ -19,8 +19,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from imbtorch._common.memo import Memo
 from imbtorch._common.sklearn_private import HasMethods, _check_sample_weight, fit_context
+from imbtorch._data.folds import as_folds
 from imbtorch._fit.fit import Stackable
-from imbtorch.model_selection._folds import as_folds
 from imbtorch.training.stack import train_stacked
 
 __all__ = [
