@@ -23,6 +23,7 @@ from imbtorch._common.memo import Memo
 from imbtorch._common.seed import draw_seeds
 from imbtorch._common.sklearn_private import Interval, StrOptions, _safe_indexing, fit_context
 from imbtorch._data.folds import as_folds
+from imbtorch._fit.conformal import calibration_scores, conformal_sets
 from imbtorch._fit.fit import PreparedFit, Stackable, all_or_nothing
 from imbtorch._fit.validation_rows import ValidationRows
 from imbtorch._publish.model_card import ModelCardMixin
@@ -305,12 +306,17 @@ class BalancedNetEnsembleClassifier(
         """Predict the rows of each fold by the member that was not trained on them."""
         task, links = self._task, self._links()
         n = y.shape[0] if hasattr(y, "shape") else len(y)
+        self._scores_: list[list[Floats]] = []
         shape = (n, task.n_outputs)
         proba, scores, times = np.zeros(shape), np.zeros(shape), np.zeros((n, 1))
         for member, link, fold in zip(self.estimators_, links, folds, strict=True):
             linked = member._linked_outputs(_safe_indexing(X, fold.positions), link)
             tensor = torch.from_numpy(np.asarray(linked, dtype=np.float64))
-            proba[fold.positions] += task.proba(tensor).numpy()
+            found = task.proba(tensor).numpy()
+            proba[fold.positions] += found
+            if not task.n_labels:
+                codes = np.searchsorted(self.classes_, np.asarray(y)[fold.positions])
+                self._scores_.append(calibration_scores(found, codes))
             scores[fold.positions] += task.mean_scores(tensor[None], _log_mean).numpy()
             times[fold.positions] += 1
         with np.errstate(invalid="ignore"):
@@ -472,6 +478,43 @@ class BalancedNetEnsembleClassifier(
             Labels of the classes; for several labels per row, zeros and ones.
         """
         return self._task.decide(self._scores(X))
+
+    def predict_set(self, X: ArrayLike, alpha: float = 0.1) -> NDArray[np.bool_]:
+        """Classes of each row that cannot be ruled out, with a guarantee for each class.
+
+        Class-conditional cross-conformal prediction, see
+        :func:`imbtorch.model_selection.conformal_sets`; for ``subset="folds"``.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features, ...)
+            Features.
+        alpha : float, default=0.1
+            Largest share of the rows of each class whose set may lack this class.
+
+        Returns
+        -------
+        ndarray of bool, shape (n_samples, n_classes)
+            Whether each class is in the set of each row.
+
+        Raises
+        ------
+        ValueError
+            If ``alpha`` is invalid, or the ensemble has no out-of-fold predictions of one label
+            per row.
+        """
+        task = self._task
+        if not getattr(self, "_scores_", None):
+            raise ValueError(
+                "predict_set needs out-of-fold predictions of one label per row: fit with "
+                "subset='folds'. A file that save wrote does not hold them."
+            )
+        pairs = zip(self.estimators_, self._links(), strict=True)
+        proba = (
+            task.proba(torch.from_numpy(member._linked_outputs(X, link).astype(np.float64))).numpy()
+            for member, link in pairs
+        )
+        return conformal_sets(zip(proba, self._scores_, strict=True), alpha)
 
     def estimate_prior(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> Floats:
         """Estimate the class frequencies of unlabelled rows, such as new data.

@@ -6,6 +6,7 @@ predictions, that is, from predictions of rows on which the model was not traine
 
 from __future__ import annotations
 
+from imbtorch._fit.conformal import conformal_sets
 from imbtorch.model_selection._cross_fit import CrossFittedClassifier, cross_fit
 from imbtorch.model_selection._decision import TunedDecisionClassifierCV
 from imbtorch.model_selection._scaling import ScaledClassifierCV
@@ -22,5 +23,6 @@ __all__ = [
     "StackedHalvingGridSearchCV",
     "StackedRandomizedSearchCV",
     "TunedDecisionClassifierCV",
+    "conformal_sets",
     "cross_fit",
 ]

@@ -20,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 from imbtorch._common.memo import Memo
 from imbtorch._common.sklearn_private import HasMethods, _check_sample_weight, fit_context
 from imbtorch._data.folds import as_folds
+from imbtorch._fit.conformal import calibration_scores, conformal_sets
 from imbtorch._fit.fit import Stackable
 from imbtorch.training.stack import train_stacked
 
@@ -228,6 +229,13 @@ class CrossFittedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         self._multilabel = targets.ndim == 2
         self.classes_ = np.arange(targets.shape[1]) if self._multilabel else self._labels[0]
         self.oof_predict_proba_, self.oof_rows_ = out_of_fold(self.folds_, X, targets)
+        if not self._multilabel:
+            codes = np.searchsorted(self.classes_, targets)
+            self._scores = []
+            for fold in self.folds_:
+                X_test, _ = _safe_split(fold.estimator, X, None, fold.test, fold.train)
+                proba = _aligned(fold.estimator, X_test, self._labels, False)
+                self._scores.append(calibration_scores(proba, codes[fold.test]))
         return self
 
     def __sklearn_tags__(self) -> Any:
@@ -250,6 +258,35 @@ class CrossFittedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         proba = [_aligned(e, X, self._labels, self._multilabel) for e in self.estimators_]
         mean: Floats = np.mean(proba, axis=0)
         return mean
+
+    def predict_set(self, X: ArrayLike, alpha: float = 0.1) -> NDArray[np.bool_]:
+        """Classes of each row that cannot be ruled out, with a guarantee for each class.
+
+        Class-conditional cross-conformal prediction, see
+        :func:`imbtorch.model_selection.conformal_sets`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, ...)
+            Features.
+        alpha : float, default=0.1
+            Largest share of the rows of each class whose set may lack this class.
+
+        Returns
+        -------
+        ndarray of bool, shape (n, n_classes)
+            Whether each class is in the set of each row.
+
+        Raises
+        ------
+        ValueError
+            If ``alpha`` is invalid, or a row has several labels.
+        """
+        check_is_fitted(self)
+        if self._multilabel:
+            raise ValueError("predict_set works for one label per row; fit one model per label.")
+        proba = (_aligned(e, X, self._labels, False) for e in self.estimators_)
+        return conformal_sets(zip(proba, self._scores, strict=True), alpha)
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Most probable class of each row, or the labels more probable than not.
