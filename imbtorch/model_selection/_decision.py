@@ -228,14 +228,16 @@ default=None
             If a parameter or ``y`` is invalid, or no decision has a score.
         """
         X, y, sample_weight = self._check_input(X, y, sample_weight)
-        self._promise = self._check_promise(y, sample_weight, costs)
-        self._costs: Any = None
+        promise = self._check_promise(y, sample_weight, costs)
+        for name in ("_costs", "thresholds_"):
+            self.__dict__.pop(name, None)
         if self.cost_matrix is not None:
-            self._costs = self._check_costs(y)
+            self._costs: Any = self._check_costs(y)
         if costs is not None:
             _refuse_labels(y)
             as_costs(costs, X, len(y), np.unique(y).tolist())
-            self._costs = costs if callable(costs) else self._costs
+            if callable(costs):
+                self._costs = costs
         self._multilabel = y.ndim == 2
         self._values = [np.unique(column) for column in np.atleast_2d(y.T)]
         if self.cost_matrix is not None or costs is not None:
@@ -243,7 +245,8 @@ default=None
             self.estimator_ = self._fitted_for_costs(X, y, sample_weight)
         else:
             known = self._predictions(X, y, sample_weight, groups)
-            self.offsets_, self.best_score_ = self._tune(X, y, sample_weight, known)
+            tune = self._tune if promise is None else self._keep_promise
+            self.offsets_, self.best_score_ = tune(X, y, sample_weight, known)
             self.estimator_ = known.estimator or self._fit_estimator(X, y, sample_weight)
         self.classes_ = self.estimator_.classes_
         return self
@@ -263,8 +266,6 @@ default=None
         if len(known.rows) < len(y):  # a splitter that leaves rows out, such as of the past
             X, y = _safe_indexing(X, known.rows), y[known.rows]
             sample_weight = None if sample_weight is None else sample_weight[known.rows]
-        if self._promise is not None:
-            return self._keep_promise(proba, y, sample_weight)
         truth = y == 1 if multilabel else y[:, None] == np.unique(y)
         weight = sample_weight
         if multilabel and np.isnan(y).any():
@@ -287,13 +288,18 @@ default=None
             )
         return (offsets if multilabel else offsets - offsets[0]), best
 
+    @property
+    def _promise(self) -> Constraint | None:
+        return None if self.constraint is None else Constraint.parse(self.constraint)
+
     def _check_promise(self, y: NDArray[Any], sample_weight: Any, costs: Any) -> Constraint | None:
         if self.constraint is None:
             unused = [name for name in ("confidence", "per") if getattr(self, name) is not None]
             if unused:
                 raise ValueError(f"{', '.join(unused)} needs a constraint, such as 'recall>=0.8'.")
             return None
-        promise = Constraint.parse(self.constraint)
+        promise = self._promise
+        assert promise is not None
         if self.cost_matrix is not None or costs is not None:
             raise ValueError(
                 "Decisions either minimise costs or keep a constraint; leave out one of costs and "
@@ -317,22 +323,23 @@ default=None
         return promise
 
     def _keep_promise(
-        self, proba: Floats, y: NDArray[Any], sample_weight: Any
-    ) -> tuple[Floats, float]:
+        self, X: Any, y: NDArray[Any], sample_weight: Any, known: Predictions
+    ) -> tuple[Floats, float | None]:
         """Return the offsets of the best decisions that keep the constraint."""
-        multilabel = y.ndim == 2
-        assert self._promise is not None
-        if self._promise.measure == "alarms":  # ``predict`` ranks the rows
-            return np.zeros(y.shape[1] if multilabel else 2), float("nan")
+        multilabel, promise, proba = y.ndim == 2, self._promise, known.proba
+        y = y[known.rows]
+        sample_weight = None if sample_weight is None else sample_weight[known.rows]
+        assert promise is not None
+        if promise.measure == "alarms":  # ``predict`` ranks the rows
+            return np.zeros(y.shape[1] if multilabel else 2), None
         scores = proba if multilabel else proba[:, 1:]
         truth = y if multilabel else (y == np.unique(y)[1])[:, None]
         found = []
         for column, labels in zip(scores.T, truth.T, strict=True):
-            known = ~_is_unknown(labels)
-            weights = None if sample_weight is None else sample_weight[known]
-            positive = labels[known] == 1
-            parts = column[known], positive, None if self.confidence else weights
-            found.append(constrained_threshold(self._promise, *parts, self.confidence))
+            told = ~_is_unknown(labels)
+            weights = None if sample_weight is None else sample_weight[told]
+            parts = column[told], labels[told] == 1, None if self.confidence else weights
+            found.append(constrained_threshold(promise, *parts, self.confidence))
         thresholds, counterparts = map(np.asarray, zip(*found, strict=True))
         self.thresholds_ = thresholds
         below = np.nextafter(thresholds, 0)  # decisions are strict, rows at the threshold count
@@ -398,15 +405,14 @@ default=None
 
     def _promised(self, proba: Floats) -> NDArray[Any]:
         """Return the labels that keep the constraint."""
-        assert self._promise is not None
+        promise = self._promise
+        assert promise is not None
         scores = proba if self._multilabel else proba[:, 1:]
-        if self._promise.measure != "alarms":
+        if promise.measure != "alarms":
             flagged = scores >= self.thresholds_
         else:
             n = len(scores)
-            n_alarms = int(
-                self._promise.bound if self.per is None else self._promise.bound * n / self.per
-            )
+            n_alarms = int(promise.bound if self.per is None else promise.bound * n / self.per)
             order = np.argsort(-scores, axis=0, kind="stable")
             flagged = np.zeros(scores.shape, dtype=bool)
             np.put_along_axis(flagged, order[:n_alarms], True, axis=0)
@@ -420,7 +426,7 @@ default=None
                 "This estimator was fitted without costs, so that its probabilities may describe "
                 "another population than that of the rows. Give costs= to fit as well."
             )
-        chosen = self._costs if costs is None else costs
+        chosen = vars(self).get("_costs") if costs is None else costs
         if chosen is None:
             raise ValueError(
                 "fit was given costs of its own rows; give predict(X, costs=...) those of the rows "

@@ -173,23 +173,30 @@ class ScaledClassifierCV(BaseProbabilityMetaClassifier):
                 f"method={self.method!r} is for two classes; y has {len(classes)}. Use 'vector' or "
                 "'auto'."
             )
-        self._theta = calibrator.fit(log_proba, codes, weights)
-        self._name_parameters(len(classes))
+        self._set_parameters(calibrator.fit(log_proba, codes, weights), len(classes))
         self.estimator_ = known.estimator or self._fit_estimator(X, y, sample_weight)
         self.classes_ = classes
         return self
 
-    def _name_parameters(self, n_classes: int) -> None:
-        """Set the fitted attributes that users look at."""
+    def _set_parameters(self, theta: Floats, n_classes: int) -> None:
+        """Set the fitted attributes of the map."""
         for name in ("temperature_", "scale_", "bias_", "coef_"):
             self.__dict__.pop(name, None)
         if self.method_ == "temperature":
-            self.temperature_ = float(np.exp(-self._theta[0]))
+            self.temperature_ = float(np.exp(-theta[0]))
         elif self.method_ == "vector":
-            self._theta[n_classes:] -= self._theta[n_classes:].mean()
-            self.scale_, self.bias_ = self._theta[:n_classes], self._theta[n_classes:]
+            self.scale_, self.bias_ = theta[:n_classes], theta[n_classes:]
+            self.bias_ = self.bias_ - self.bias_.mean()
         else:
-            self.coef_ = self._theta
+            self.coef_ = theta
+
+    def _parameters(self) -> Floats:
+        """Return the parameters of the map."""
+        if self.method_ == "temperature":
+            return np.array([-np.log(self.temperature_)])
+        if self.method_ == "vector":
+            return np.concatenate([self.scale_, self.bias_])
+        return self.coef_
 
     def predict_log_proba(self, X: ArrayLike) -> Floats:
         """Predict calibrated log-probabilities.
@@ -207,7 +214,7 @@ class ScaledClassifierCV(BaseProbabilityMetaClassifier):
         check_is_fitted(self, "estimator_")
         proba = np.asarray(self.estimator_.predict_proba(X), dtype=np.float64)
         log_proba = log_probabilities(proba, _EPS)
-        return CALIBRATORS[self.method_].apply(log_proba, self._theta)
+        return CALIBRATORS[self.method_].apply(log_proba, self._parameters())
 
     def predict_proba(self, X: ArrayLike) -> Floats:
         """Predict calibrated probabilities.
