@@ -23,7 +23,7 @@ from imbtorch.model_selection._cross_fit import positive_proba
 from imbtorch.model_selection._label_scorer import label_scorer, log_probabilities
 from imbtorch.model_selection._offset_search import OffsetSearch, decide
 from imbtorch.model_selection._population import describing_training_data
-from imbtorch.model_selection._row_costs import as_costs, cheapest
+from imbtorch.model_selection._row_costs import as_costs, cheapest, refuse_labels
 from imbtorch.model_selection._scaling import ScaledClassifierCV
 
 __all__ = ["TunedDecisionClassifierCV"]
@@ -234,7 +234,7 @@ default=None
         if self.cost_matrix is not None:
             self._costs: Any = self._check_costs(y)
         if costs is not None:
-            _refuse_labels(y)
+            refuse_labels(y)
             as_costs(costs, X, len(y), np.unique(y).tolist())
             if callable(costs):
                 self._costs = costs
@@ -347,7 +347,7 @@ default=None
         return offsets if multilabel else np.array([0.0, offsets[0]]), float(counterparts.mean())
 
     def _check_costs(self, y: NDArray[Any]) -> Floats:
-        _refuse_labels(y)
+        refuse_labels(y)
         classes = np.unique(y).tolist()
         given: Any = self.cost_matrix
         if hasattr(given, "index") and hasattr(given, "columns"):
@@ -498,15 +498,6 @@ def _refuse_uncalibrated(estimator: Any) -> Any:
         "expected costs follow from them. Calibrate it first: ScaledClassifierCV(estimator, "
         "method='vector')."
     )
-
-
-def _refuse_labels(y: NDArray[Any]) -> None:
-    """Raise ValueError for several labels per row, for which there are no costs."""
-    if y.ndim == 2:
-        raise ValueError(
-            f"Costs work for one label per row; y has {y.shape[1]} labels. Fit one estimator for "
-            "each label, for example with sklearn's MultiOutputClassifier."
-        )
 
 
 def _in_order_of_classes(frame: Any, classes: list[Any]) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["as_costs", "cheapest"]
+__all__ = ["as_costs", "cheapest", "refuse_labels"]
 
 Floats = NDArray[np.float64]
 
@@ -82,3 +82,12 @@ def cheapest(proba: Floats, costs: Floats) -> NDArray[np.intp]:
     if costs.ndim == 2:
         return np.asarray((proba @ costs).argmin(axis=1))
     return np.asarray(np.einsum("ni,nij->nj", proba, costs).argmin(axis=1))
+
+
+def refuse_labels(y: NDArray[Any]) -> None:
+    """Raise ValueError for several labels per row, for which there are no costs."""
+    if y.ndim == 2:
+        raise ValueError(
+            f"Costs work for one label per row; y has {y.shape[1]} labels. Fit one estimator for "
+            "each label, for example with sklearn's MultiOutputClassifier."
+        )
