@@ -122,6 +122,9 @@ class ImbalancedNetClassifier(
         Passes over the training data.
     batch_size : int or "auto", default="auto"
         Rows per step; ``"auto"`` is about 1/256 of the rows, as a power of 2 from 64 to 1024.
+    validation : splitter of scikit-learn or None, default=None
+        What chooses the validation rows, such as ``GroupShuffleSplit`` (``groups`` go to ``fit``),
+        ``TimeSeriesSplit`` or ``PredefinedSplit``; the last one of its splits counts.
     validation_fraction : float or None, default=None
         Share of each class to hold out and score after every epoch. None holds out nothing, or
         0.1 with ``early_stopping``.
@@ -256,6 +259,7 @@ class ImbalancedNetClassifier(
         averaging: str | float | None = None,
         max_epochs: int = 20,
         batch_size: int | str = "auto",
+        validation: Any = None,
         validation_fraction: float | None = None,
         early_stopping: bool = False,
         patience: int = 5,
@@ -292,6 +296,7 @@ class ImbalancedNetClassifier(
         self.averaging = averaging
         self.max_epochs = max_epochs
         self.batch_size = batch_size
+        self.validation = validation
         self.validation_fraction = validation_fraction
         self.early_stopping = early_stopping
         self.patience = patience
@@ -318,6 +323,10 @@ class ImbalancedNetClassifier(
         y: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
         *,
+        X_val: ArrayLike | None = None,
+        y_val: ArrayLike | None = None,
+        sample_weight_val: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
         class_counts: ClassCounts | Mapping[Any, float] | None = None,
         resume: bool = False,
     ) -> ImbalancedNetClassifier:
@@ -336,6 +345,11 @@ class ImbalancedNetClassifier(
             not known: then this label of this row counts for nothing.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Finite weights >= 0. A weight of 2 is a row given twice, 0 a row left out.
+        X_val, y_val, sample_weight_val : array-like or None, default=None
+            Validation rows, for ``early_stopping`` or to record ``valid_score``, of the same kinds
+            as ``X``, ``y`` and ``sample_weight``. Nothing is learned from them.
+        groups : array-like of shape (n_samples,) or None, default=None
+            Group of each row, for the splitter ``validation``.
         class_counts : ClassCounts, mapping or None, default=None
             Counts of an ``IterableDataset``, which are required there: what
             :func:`imbtorch.weights.class_counts` returns, or label -> number of rows. Each epoch
@@ -359,7 +373,19 @@ class ImbalancedNetClassifier(
         DivergenceError
             If the loss or a weight is not finite and ``on_divergence="raise"``.
         """
-        self._fit(X, y, sample_weight, class_counts=class_counts, resume=resume)
+        self._fit(
+            X,
+            y,
+            sample_weight,
+            held_out=(
+                X_val,
+                y_val,
+                sample_weight_val,
+            ),
+            groups=groups,
+            class_counts=class_counts,
+            resume=resume,
+        )
         return self
 
     @fit_context

@@ -12,15 +12,20 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
+from sklearn.model_selection import check_cv
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from imbtorch._common.memo import Memo
 from imbtorch._common.seed import draw_seeds
-from imbtorch._common.sklearn_private import Interval, StrOptions, fit_context
+from imbtorch._common.sklearn_private import Interval, StrOptions, _safe_indexing, fit_context
+from imbtorch._data.folds import as_folds
+from imbtorch._fit.conformal import calibration_scores, conformal_sets
 from imbtorch._fit.fit import PreparedFit, Stackable, all_or_nothing
+from imbtorch._fit.validation_rows import ValidationRows
 from imbtorch._publish.model_card import ModelCardMixin
 from imbtorch._publish.model_file import SaveMixin
 from imbtorch._publish.onnx import ExportMixin, MeanOf, portable
@@ -39,7 +44,9 @@ _SUBSETS: dict[str, Callable[[], BaseSampler] | None] = {
     "balanced": BalancedSubsetSampler,
     "bootstrap": BootstrapSampler,
     "all": None,
+    "folds": None,
 }
+_SMOOTHING = 3  # epochs whose mean score decides which epoch of a member is kept
 
 
 class BalancedNetEnsembleClassifier(
@@ -64,9 +71,14 @@ class BalancedNetEnsembleClassifier(
         ``random_state`` are replaced in each member (with ``subset="all"`` the sampler stays).
     n_estimators : int, default=10
         Number of members.
-    subset : {"balanced", "bootstrap", "all"}, default="balanced"
+    subset : {"balanced", "bootstrap", "all", "folds"}, default="balanced"
         Rows of a member: all of the rarest class and as many of every other, drawn once; as many as
-        there are, drawn with replacement within each class; or all.
+        there are, drawn with replacement within each class; all; or all but those of its fold
+        (cross-fitting). With ``"folds"`` each member is scored on its fold after every epoch, and
+        keeps the epoch with the best mean score over three epochs.
+    cv : splitter, iterable of splits or None, default=None
+        Folds of ``subset="folds"``; None makes ``n_estimators`` folds, shuffled and stratified by
+        class. There are as many members as folds.
     max_memory : int or None, default=2**30
         Bytes that the nets of a stack may take together, as estimated; more members are trained
         stack after stack. None sets no bound.
@@ -88,6 +100,11 @@ class BalancedNetEnsembleClassifier(
         Columns of ``X``.
     feature_names_in_ : ndarray of str
         Names of the columns, where ``X`` has them.
+    oof_predict_proba_ : ndarray of shape (n, n_classes) or (n, n_labels)
+        With ``subset="folds"`` the probabilities of each row by the members that were not trained
+        on it, for the population of ``predict_proba``; NaN for rows that are in no fold.
+    oof_decision_function_ : ndarray of shape (n,), (n, n_classes) or (n, n_labels)
+        The same as ``decision_function`` returns it.
     interrupted_ : bool
         Whether the training was cut short by Ctrl-C.
 
@@ -129,6 +146,7 @@ class BalancedNetEnsembleClassifier(
         "estimator": [ImbalancedNetClassifier, None],
         "n_estimators": [Interval(Integral, 1, None, closed="left")],
         "subset": [StrOptions(set(_SUBSETS))],
+        "cv": ["cv_object"],
         "max_memory": [Interval(Integral, 1, None, closed="left"), None],
         "random_state": ["random_state"],
     }
@@ -139,19 +157,26 @@ class BalancedNetEnsembleClassifier(
         n_estimators: int = 10,
         *,
         subset: str = "balanced",
+        cv: Any = None,
         max_memory: int | None = 2**30,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.estimator = estimator
         self.n_estimators = n_estimators
         self.subset = subset
+        self.cv = cv
         self.max_memory = max_memory
         self.random_state = random_state
 
     # -- training --------------------------------------------------------------------------
 
     def fit(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
     ) -> BalancedNetEnsembleClassifier:
         """Train the members.
 
@@ -164,6 +189,8 @@ class BalancedNetEnsembleClassifier(
             is a label that is not known, see :meth:`ImbalancedNetClassifier.fit`.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Finite weights >= 0.
+        groups : array-like of shape (n_samples,) or None, default=None
+            Group of each row, for the splitter ``cv`` of ``subset="folds"``.
 
         Returns
         -------
@@ -183,7 +210,7 @@ class BalancedNetEnsembleClassifier(
         NotStackedWarning
             If the members have to be trained one by one.
         """
-        with self._prepare_fit(X, y, sample_weight) as fit:
+        with self._prepare_fit(X, y, sample_weight, groups=groups) as fit:
             train_stacked(fit.runs, self.max_memory)
             interrupted = fit.publish()
         if interrupted and self._base.on_interrupt == "raise":
@@ -194,11 +221,13 @@ class BalancedNetEnsembleClassifier(
     def _base(self) -> ImbalancedNetClassifier:
         return ImbalancedNetClassifier() if self.estimator is None else self.estimator
 
-    def _members(self) -> list[ImbalancedNetClassifier]:
+    def _members(self, n_members: int) -> list[ImbalancedNetClassifier]:
         """Unfitted members, each with its own seed."""
         base, draw = self._base, _SUBSETS[self.subset]
         params: dict[str, Any] = {} if draw is None else {"sampler": draw()}
-        if params and base.sampler is not None:
+        if self.subset == "folds" and not base.early_stopping:  # the best of all epochs is kept
+            params = {"early_stopping": True, "patience": base.max_epochs}
+        if draw is not None and base.sampler is not None:
             raise ValueError(
                 f"subset={self.subset!r} chooses the rows of a member, and so does sampler="
                 f"{base.sampler!r} of the estimator. Use subset='all' to keep the sampler, or "
@@ -209,7 +238,7 @@ class BalancedNetEnsembleClassifier(
                 f"checkpoint={base.checkpoint!r} keeps the training of one net, but an ensemble "
                 "trains several; use checkpoint=None."
             )
-        seeds = draw_seeds(self.random_state, self.n_estimators)
+        seeds = draw_seeds(self.random_state, n_members)
         return [clone(base).set_params(random_state=seed, **params) for seed in seeds]
 
     @fit_context
@@ -221,15 +250,19 @@ class BalancedNetEnsembleClassifier(
         *,
         rows: NDArray[Any] | None = None,
         memo: Memo | None = None,
+        groups: Any = None,
     ) -> PreparedFit:
         """Prepare the fits of all members up to the training."""
-        memo, members = memo or Memo(), self._members()
+        memo, folds = memo or Memo(), self._folds(X, y, rows, groups)
+        members = self._members(len(folds))
         undo = ExitStack()
         with undo:
             undo.enter_context(all_or_nothing(self))
             fits = [
-                undo.enter_context(m._prepare_fit(X, y, sample_weight, rows=rows, memo=memo))
-                for m in members
+                undo.enter_context(
+                    m._prepare_fit(X, y, sample_weight, rows=rows, memo=memo, validation=fold)
+                )
+                for m, fold in zip(members, folds, strict=True)
             ]
             undo = undo.pop_all()
 
@@ -237,10 +270,58 @@ class BalancedNetEnsembleClassifier(
             cut_short = [fit.publish() for fit in fits]
             # where Ctrl-C came between two stacks, some members have not been trained at all
             self._publish([member for member in members if member.n_iter_] or members)
+            if self.subset == "folds":
+                known = [f for m, f in zip(members, folds, strict=True) if m in self.estimators_]
+                self._predict_folds(X, y, known)
             self.interrupted_ = any(cut_short)
             return self.interrupted_
 
         return PreparedFit([run for fit in fits for run in fit.runs], publish, undo)
+
+    def _folds(self, X: Any, y: Any, rows: Any, groups: Any) -> list[ValidationRows | None]:
+        """Return the rows on which each member is scored; None for members without such rows."""
+        if self.subset != "folds":
+            if groups is not None or self.cv is not None:
+                raise ValueError(
+                    f"cv and groups divide the rows into folds; subset={self.subset!r} has none. "
+                    "Use subset='folds'."
+                )
+            return [None] * self.n_estimators
+        everything = np.arange(y.shape[0] if hasattr(y, "shape") else len(y))
+        chosen = everything if rows is None else everything[rows]
+        targets = np.asarray(y.toarray() if sparse.issparse(y) else y)
+        splitter = self.cv
+        if splitter is None or isinstance(splitter, int | np.integer):
+            n_folds = self.n_estimators if splitter is None else int(splitter)
+            seed = draw_seeds(self.random_state, 1)[0]
+            splitter = as_folds(n_folds, targets[chosen], seed)
+        grouped = None if groups is None else np.asarray(groups)[chosen]
+        splits = check_cv(splitter).split(np.zeros((len(chosen), 1)), targets[chosen], grouped)
+        return [
+            ValidationRows(chosen[test], training=chosen[train], smoothing=_SMOOTHING)
+            for train, test in splits
+        ]
+
+    def _predict_folds(self, X: Any, y: Any, folds: Sequence[Any]) -> None:
+        """Predict the rows of each fold by the member that was not trained on them."""
+        task, links = self._task, self._links()
+        n = y.shape[0] if hasattr(y, "shape") else len(y)
+        self._scores_: list[list[Floats]] = []
+        shape = (n, task.n_outputs)
+        proba, scores, times = np.zeros(shape), np.zeros(shape), np.zeros((n, 1))
+        for member, link, fold in zip(self.estimators_, links, folds, strict=True):
+            linked = member._linked_outputs(_safe_indexing(X, fold.positions), link)
+            tensor = torch.from_numpy(np.asarray(linked, dtype=np.float64))
+            found = task.proba(tensor).numpy()
+            proba[fold.positions] += found
+            if not task.n_labels:
+                codes = np.searchsorted(self.classes_, np.asarray(y)[fold.positions])
+                self._scores_.append(calibration_scores(found, codes))
+            scores[fold.positions] += task.mean_scores(tensor[None], _log_mean).numpy()
+            times[fold.positions] += 1
+        with np.errstate(invalid="ignore"):
+            self.oof_predict_proba_ = proba / times
+            self.oof_decision_function_ = task.decision(scores / times)
 
     def _publish(self, members: list[ImbalancedNetClassifier]) -> None:
         first = members[0]
@@ -397,6 +478,43 @@ class BalancedNetEnsembleClassifier(
             Labels of the classes; for several labels per row, zeros and ones.
         """
         return self._task.decide(self._scores(X))
+
+    def predict_set(self, X: ArrayLike, alpha: float = 0.1) -> NDArray[np.bool_]:
+        """Classes of each row that cannot be ruled out, with a guarantee for each class.
+
+        Class-conditional cross-conformal prediction, see
+        :func:`imbtorch.model_selection.conformal_sets`; for ``subset="folds"``.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features, ...)
+            Features.
+        alpha : float, default=0.1
+            Largest share of the rows of each class whose set may lack this class.
+
+        Returns
+        -------
+        ndarray of bool, shape (n_samples, n_classes)
+            Whether each class is in the set of each row.
+
+        Raises
+        ------
+        ValueError
+            If ``alpha`` is invalid, or the ensemble has no out-of-fold predictions of one label
+            per row.
+        """
+        task = self._task
+        if not getattr(self, "_scores_", None):
+            raise ValueError(
+                "predict_set needs out-of-fold predictions of one label per row: fit with "
+                "subset='folds'. A file that save wrote does not hold them."
+            )
+        pairs = zip(self.estimators_, self._links(), strict=True)
+        proba = (
+            task.proba(torch.from_numpy(member._linked_outputs(X, link).astype(np.float64))).numpy()
+            for member, link in pairs
+        )
+        return conformal_sets(zip(proba, self._scores_, strict=True), alpha)
 
     def estimate_prior(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> Floats:
         """Estimate the class frequencies of unlabelled rows, such as new data.

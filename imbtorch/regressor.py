@@ -90,6 +90,9 @@ class ImbalancedNetRegressor(
         Passes over the training data.
     batch_size : int or "auto", default="auto"
         Rows per step; ``"auto"`` is about 1/256 of the rows, as a power of 2 from 64 to 1024.
+    validation : splitter of scikit-learn or None, default=None
+        What chooses the validation rows, such as ``GroupShuffleSplit`` (``groups`` go to ``fit``),
+        ``TimeSeriesSplit`` or ``PredefinedSplit``; the last one of its splits counts.
     validation_fraction : float or None, default=None
         Share of the rows to hold out, drawn at random, and score after every epoch. None holds out
         nothing, or 0.1 with ``early_stopping``.
@@ -221,6 +224,7 @@ class ImbalancedNetRegressor(
         averaging: str | float | None = None,
         max_epochs: int = 20,
         batch_size: int | str = "auto",
+        validation: Any = None,
         validation_fraction: float | None = None,
         early_stopping: bool = False,
         patience: int = 5,
@@ -252,6 +256,7 @@ class ImbalancedNetRegressor(
         self.averaging = averaging
         self.max_epochs = max_epochs
         self.batch_size = batch_size
+        self.validation = validation
         self.validation_fraction = validation_fraction
         self.early_stopping = early_stopping
         self.patience = patience
@@ -276,6 +281,10 @@ class ImbalancedNetRegressor(
         y: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
         *,
+        X_val: ArrayLike | None = None,
+        y_val: ArrayLike | None = None,
+        sample_weight_val: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
         resume: bool = False,
     ) -> ImbalancedNetRegressor:
         """Train the net.
@@ -290,6 +299,11 @@ class ImbalancedNetRegressor(
             Finite numbers, no column of which is constant; None with a Dataset.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Finite weights >= 0. A weight of 2 is a row given twice, 0 a row left out.
+        X_val, y_val, sample_weight_val : array-like or None, default=None
+            Validation rows, for ``early_stopping`` or to record ``valid_score``, of the same kinds
+            as ``X``, ``y`` and ``sample_weight``. Nothing is learned from them.
+        groups : array-like of shape (n_samples,) or None, default=None
+            Group of each row, for the splitter ``validation``.
         resume : bool, default=False
             Whether to continue the training whose state lies in ``checkpoint``, with the same
             parameters and data. Where none lies there the training begins.
@@ -315,7 +329,18 @@ class ImbalancedNetRegressor(
                 "IterableDataset shows them only as it goes. Use a map-style Dataset, or "
                 "partial_fit on chunks, the first of which sets the scale."
             )
-        self._fit(X, y, sample_weight, resume=resume)
+        self._fit(
+            X,
+            y,
+            sample_weight,
+            held_out=(
+                X_val,
+                y_val,
+                sample_weight_val,
+            ),
+            groups=groups,
+            resume=resume,
+        )
         return self
 
     @fit_context

@@ -35,7 +35,9 @@ def with_scaling(model: Any, scaled: ScaledClassifierCV) -> Any:
     """
     nodes, inner, proba = _behind(model)
     logs = _logarithm(nodes, proba, _EPS)
-    if scaled.method == "temperature":
+    if scaled.method_ in ("beta", "quadratic"):
+        scores = _of_log_odds(nodes, logs, scaled)
+    elif scaled.method_ == "temperature":
         scores = nodes.add("Div", [logs, nodes.constant(np.asarray(scaled.temperature_))])
     else:
         scores = nodes.add("Mul", [logs, nodes.constant(scaled.scale_)])
@@ -43,6 +45,23 @@ def with_scaling(model: Any, scaled: ScaledClassifierCV) -> Any:
     result = nodes.add("Exp", [nodes.add("LogSoftmax", [scores], {"axis": 1})])
     codes = nodes.add("ArgMax", [scores], {"axis": 1, "keepdims": 0})
     return _finished(nodes, inner, result, _labels(nodes, scaled.classes_, codes), scaled.classes_)
+
+
+def _of_log_odds(nodes: Nodes, logs: str, scaled: ScaledClassifierCV) -> str:
+    """Add the maps of two classes, whose new log-odds are linear in some of the old ones."""
+    no, yes = (
+        nodes.add("Gather", [logs, nodes.constant(np.asarray([c]))], {"axis": 1}) for c in (0, 1)
+    )
+    a, b, c = (nodes.constant(np.asarray(number)) for number in scaled.coef_)
+    if scaled.method_ == "beta":
+        parts = nodes.add("Mul", [yes, a]), nodes.add("Mul", [nodes.add("Neg", [no]), b])
+    else:
+        z = nodes.add("Sub", [yes, no])
+        bent = nodes.add("Mul", [z, nodes.add("Abs", [z])])
+        parts = nodes.add("Mul", [z, a]), nodes.add("Mul", [bent, b])
+    odds = nodes.add("Add", [nodes.add("Add", list(parts)), c])
+    zero = nodes.add("Sub", [odds, odds])
+    return nodes.add("Concat", [zero, odds], {"axis": 1})
 
 
 def with_tuned_decision(model: Any, tuned: TunedDecisionClassifierCV) -> Any:
@@ -61,6 +80,21 @@ def with_tuned_decision(model: Any, tuned: TunedDecisionClassifierCV) -> Any:
         Model with the outputs ``"probabilities"``, which are those of the inner estimator, and
         ``"label"``: of several labels a row, zeros and ones.
     """
+    promise = tuned._promise
+    if promise is not None and promise.measure == "alarms":
+        raise ValueError(
+            f"constraint={tuned.constraint!r} ranks all rows that are predicted together, which an "
+            "ONNX file cannot do. Export the inner estimator (tuned.estimator_), and flag the rows "
+            "with the highest probabilities."
+        )
+    if tuned.offsets_ is None and not isinstance(vars(tuned).get("_costs"), np.ndarray):
+        raise ValueError(
+            "Costs of each row are not part of a file. Export the inner estimator "
+            "(tuned.estimator_), whose probabilities describe the right population, and choose the "
+            "decision of smallest expected cost."
+        )
+    if promise is not None and not tuned._multilabel:
+        return with_threshold(model, tuned.classes_, float(tuned.thresholds_[0]))
     nodes, inner, proba = _behind(model)
     if tuned.offsets_ is None:
         costs = nodes.add("MatMul", [proba, nodes.constant(tuned._costs)])
@@ -74,6 +108,9 @@ def with_tuned_decision(model: Any, tuned: TunedDecisionClassifierCV) -> Any:
     shifted = nodes.add("Add", [scores, nodes.constant(tuned.offsets_)])
     if tuned._multilabel:
         is_present = nodes.add("Greater", [shifted, nodes.constant(np.asarray(0.0))])
+        if promise is not None:
+            limits = nodes.constant(tuned.thresholds_)
+            is_present = nodes.add("GreaterOrEqual", [proba, limits])
         label = nodes.add("Cast", [is_present], {"to": _onnx_type(np.zeros(1, np.int64))})
         return _finished(nodes, inner, proba, label, None)
     codes = nodes.add("ArgMax", [shifted], {"axis": 1, "keepdims": 0})

@@ -23,6 +23,7 @@ from imbtorch._fit.input_checks import check_rows
 from imbtorch._fit.parameters import NetParameters
 from imbtorch._fit.sources import ArraySource, ChunkSource, RowSource, StreamSource
 from imbtorch._fit.table import is_for_tables
+from imbtorch._fit.validation_rows import ValidationRows, chosen_rows, joined, refuse_validation
 from imbtorch.features import FeatureEncoder, get_features
 from imbtorch.features._display import diagram
 from imbtorch.features._encoder import behind_encoder
@@ -125,6 +126,7 @@ class BaseNetEstimator(
         *,
         rows: NDArray[Any] | None = None,
         memo: Memo | None = None,
+        validation: ValidationRows | None = None,
         class_counts: ClassCounts | Mapping[Any, float] | None = None,
         resume: bool = False,
     ) -> PreparedFit:
@@ -137,10 +139,13 @@ class BaseNetEstimator(
             )
         checkpoint = self._checkpoint(resume=resume)
         source: RowSource
+        if validation is None and self.validation is not None:
+            validation = chosen_rows(self.validation, None, y)
         if isinstance(X, DatasetStream):
+            refuse_validation(validation)
             source = StreamSource(X)
         else:
-            source = ArraySource(X, y, sample_weight, rows, memo)
+            source = ArraySource(X, y, sample_weight, rows, memo, validation)
         source.resumed = self.warm_start and hasattr(self, "net_")
         return prepare_fit(self, source, checkpoint=checkpoint)
 
@@ -150,11 +155,23 @@ class BaseNetEstimator(
         y: Any,
         sample_weight: Any,
         *,
+        held_out: tuple[Any, Any, Any] = (None, None, None),
+        groups: Any = None,
         class_counts: ClassCounts | Mapping[Any, float] | None = None,
         resume: bool = False,
     ) -> None:
+        validation = chosen_rows(self.validation, groups, y)
+        if any(part is not None for part in held_out):
+            if validation is not None:
+                raise ValueError("Give X_val or validation=, not both.")
+            X, y, sample_weight, validation = joined((X, y, sample_weight), held_out)
         with self._prepare_fit(
-            X, y, sample_weight, class_counts=class_counts, resume=resume
+            X,
+            y,
+            sample_weight,
+            validation=validation,
+            class_counts=class_counts,
+            resume=resume,
         ) as fit:
             train_one_by_one(fit.runs)
             interrupted = fit.publish()

@@ -187,12 +187,13 @@ def _prepare(
     scheduled = estimator.class_weight_schedule is not None, estimator.sampler_schedule is not None
     judged = estimator.scoring is not None, estimator.patience != PATIENCE
     if any(scheduled + judged) and not source.is_chunk:
-        check_settings(estimator)
+        check_settings(estimator, has_validation=source.validation_rows is not None)
     seeds = _draw_seeds(estimator, source, checkpoint, processes)
 
     # hold out validation rows, before anything is resampled
-    if estimator.early_stopping or estimator.validation_fraction is not None:
-        source.hold_out(estimator.validation_fraction or 0.1, seeds["hold_out"])
+    fraction = estimator.validation_fraction
+    if estimator.early_stopping or fraction is not None or source.validation_rows is not None:
+        source.hold_out(fraction or 0.1, seeds["hold_out"])
 
     # learn how the columns of a table are encoded
     if source.resumed:
@@ -369,7 +370,9 @@ def _monitors(
     monitors: list[Monitor] = []
     if source.valid is not None:
         score = validation_score(estimator, source, net, balance, attributes)
-        monitors.append(BestEpoch(score, estimator.patience if estimator.early_stopping else None))
+        patience = estimator.patience if estimator.early_stopping else None
+        rows = source.validation_rows
+        monitors.append(BestEpoch(score, patience, 1 if rows is None else rows.smoothing))
     if estimator.verbose:
         monitors.append(ProgressBar())
     if getattr(estimator, "_skl_callbacks", None):

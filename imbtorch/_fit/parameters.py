@@ -52,6 +52,7 @@ class NetParameters(InputMixin, BaseEstimator, ABC):
         **SCHEDULE_CONSTRAINTS,
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "validation": [None, HasMethods("split")],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither"), None],
         "early_stopping": ["boolean"],
         "patience": [Interval(Integral, 1, None, closed="left")],
@@ -87,6 +88,7 @@ class NetParameters(InputMixin, BaseEstimator, ABC):
     averaging: str | float | None
     max_epochs: int
     batch_size: int | str
+    validation: object = None
     validation_fraction: float | None
     early_stopping: bool
     patience: int
@@ -143,7 +145,7 @@ def set_parameters(estimator: NetParameters, names: Sequence[str]) -> list[str]:
     ]
 
 
-def check_settings(estimator: NetParameters) -> None:
+def check_settings(estimator: NetParameters, *, has_validation: bool) -> None:
     """Check that ``fit`` will use the parameters that depend on others.
 
     Raises
@@ -159,7 +161,7 @@ def check_settings(estimator: NetParameters) -> None:
     _check_schedules(estimator)
     if estimator.early_stopping:
         return
-    scored = estimator.validation_fraction is not None
+    scored = has_validation or estimator.validation_fraction is not None
     unused = set_parameters(estimator, ["patience"] if scored else ["patience", "scoring"])
     if unused:
         warnings.warn(

@@ -6,6 +6,8 @@ predictions, that is, from predictions of rows on which the model was not traine
 
 from __future__ import annotations
 
+from imbtorch._fit.conformal import conformal_sets
+from imbtorch.model_selection._cross_fit import CrossFittedClassifier, cross_fit
 from imbtorch.model_selection._decision import TunedDecisionClassifierCV
 from imbtorch.model_selection._scaling import ScaledClassifierCV
 from imbtorch.model_selection._stacked_search import (
@@ -15,9 +17,12 @@ from imbtorch.model_selection._stacked_search import (
 )
 
 __all__ = [
+    "CrossFittedClassifier",
     "ScaledClassifierCV",
     "StackedGridSearchCV",
     "StackedHalvingGridSearchCV",
     "StackedRandomizedSearchCV",
     "TunedDecisionClassifierCV",
+    "conformal_sets",
+    "cross_fit",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -15,14 +16,39 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_is_fitted
 
-from imbtorch._common.sklearn_private import HasMethods, _check_sample_weight
+from imbtorch._common.sklearn_private import HasMethods, StrOptions, _check_sample_weight
+from imbtorch._data.folds import as_folds
 from imbtorch._data.targets import encode_label_matrix, split_unknown
-from imbtorch.model_selection._out_of_fold import as_folds, out_of_fold_proba
+from imbtorch.model_selection._cross_fit import fit_folds, out_of_fold, positive_proba
 
 __all__ = ["BaseProbabilityMetaClassifier", "if_inner_has"]
 
 Floats = NDArray[np.float64]
 Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Probabilities of rows by models that were not trained on them.
+
+    Attributes
+    ----------
+    proba : ndarray of shape (m, n_classes) or (m, n_labels)
+        Probabilities.
+    rows : ndarray of int, shape (m,)
+        Positions of the rows.
+    estimator : classifier or None
+        The fitted classifier, if there is one already; None if it is yet to be fitted.
+    """
+
+    proba: Floats
+    rows: NDArray[np.intp]
+    estimator: Any
+
+
+def _is_gap(column: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return where a label is not known."""
+    return np.isnan(column) if column.dtype.kind == "f" else np.zeros(len(column), dtype=bool)
 
 
 def if_inner_has(name: str) -> Callable[[Method], Method]:
@@ -41,13 +67,13 @@ class BaseProbabilityMetaClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEst
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "estimator": [HasMethods(["fit", "predict_proba"])],
-        "cv": ["cv_object"],
+        "cv": ["cv_object", StrOptions({"prefit", "oof"})],
         "n_jobs": [int, np.integer, None],
         "random_state": ["random_state"],
     }
 
     estimator: BaseEstimator
-    cv: int | BaseCrossValidator | Iterable[Any] | None
+    cv: int | str | BaseCrossValidator | Iterable[Any] | None
     n_jobs: int | None
     random_state: int | np.random.RandomState | None
 
@@ -122,15 +148,58 @@ class BaseProbabilityMetaClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEst
                 f"{classes.tolist()}."
             )
 
-    def _out_of_fold_proba(self, X: Any, y: NDArray[Any], sample_weight: Any) -> Floats:
-        return out_of_fold_proba(
+    def _predictions(
+        self, X: Any, y: NDArray[Any], sample_weight: Any, groups: Any = None
+    ) -> Predictions:
+        """Return probabilities of rows by models that were not trained on them."""
+        if isinstance(self.cv, str) and self.cv == "prefit":
+            check_is_fitted(self.estimator)
+            proba = self._as_proba(self.estimator.predict_proba(X), y)
+            return Predictions(proba, np.arange(len(y)), self.estimator)
+        if isinstance(self.cv, str) and self.cv == "oof":
+            return self._brought_along(X, y, sample_weight)
+        folds = fit_folds(
             self.estimator,
             X,
             y,
             cv=as_folds(self.cv, y, self.random_state),
+            groups=groups,
             n_jobs=self.n_jobs,
             sample_weight=sample_weight,
         )
+        proba, rows = out_of_fold(folds, X, y)
+        return Predictions(proba[rows], rows, None)
+
+    def _as_proba(self, proba: Any, y: NDArray[Any]) -> Floats:
+        values = [np.unique(column[~_is_gap(column)]) for column in np.atleast_2d(y.T)]
+        found = positive_proba(proba, values)
+        width = y.shape[1] if y.ndim == 2 else len(values[0])
+        if found.shape[1] != width:
+            raise ValueError(
+                f"The estimator predicts {found.shape[1]} classes, but y holds {width}: the rows "
+                "for which decisions or scales are learned need every class of the training data."
+            )
+        return found
+
+    def _brought_along(self, X: Any, y: NDArray[Any], sample_weight: Any) -> Predictions:
+        """Return the out-of-fold predictions that a cross-fitted estimator has."""
+        fitted = self.estimator
+        if not hasattr(fitted, "oof_predict_proba_"):
+            fitted = self._fit_estimator(X, y, sample_weight)
+        if not hasattr(fitted, "oof_predict_proba_"):
+            raise ValueError(
+                f"cv='oof' needs an estimator with out-of-fold predictions; "
+                f"{type(fitted).__name__} has no oof_predict_proba_. Give "
+                "imbtorch.model_selection.cross_fit(estimator, X, y), or a number of folds as cv."
+            )
+        proba = np.asarray(fitted.oof_predict_proba_, dtype=np.float64)
+        if len(proba) != len(y):
+            raise ValueError(
+                f"The estimator has out-of-fold predictions of {len(proba)} rows, but X has "
+                f"{len(y)}: give the rows on which it was fitted."
+            )
+        rows = np.flatnonzero(np.isfinite(proba).all(axis=1))
+        return Predictions(self._as_proba(proba[rows], y[rows]), rows, fitted)
 
     def _fit_estimator(
         self, X: Any, y: NDArray[Any], sample_weight: Any, estimator: Any = None

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import get_scorer_names
 from sklearn.utils.validation import check_is_fitted
 
-from imbtorch._common.sklearn_private import Interval, StrOptions, fit_context
-from imbtorch.model_selection._base import BaseProbabilityMetaClassifier, if_inner_has
-from imbtorch.model_selection._offset_search import OffsetSearch, decide
-from imbtorch.model_selection._out_of_fold import (
-    label_scorer,
-    log_probabilities,
-    positive_proba,
+from imbtorch._common.sklearn_private import Interval, StrOptions, _safe_indexing, fit_context
+from imbtorch.model_selection._base import (
+    BaseProbabilityMetaClassifier,
+    Predictions,
+    if_inner_has,
 )
+from imbtorch.model_selection._constraints import Constraint, constrained_threshold
+from imbtorch.model_selection._cross_fit import positive_proba
+from imbtorch.model_selection._label_scorer import label_scorer, log_probabilities
+from imbtorch.model_selection._offset_search import OffsetSearch, decide
 from imbtorch.model_selection._population import describing_training_data
+from imbtorch.model_selection._row_costs import as_costs, cheapest, refuse_labels
 from imbtorch.model_selection._scaling import ScaledClassifierCV
 
 __all__ = ["TunedDecisionClassifierCV"]
@@ -50,10 +54,24 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
         index, the predicted class in the columns. With a cost matrix nothing is tuned and
         ``scoring`` is not used: ``predict`` minimises the expected cost, which needs probabilities
         of the population in which the costs arise (see Notes).
-    cv : int, splitter, iterable of splits or None, default=None
-        Cross-validation, in which every row must be in exactly one test fold. A number of folds is
-        stratified by class, or by the rarest label of each row if a row has several labels; None
-        is 5 folds.
+    constraint : str or None, default=None
+        A promise for the positive class, ``classes_[1]``, or for each of several labels:
+        ``"precision>=0.9"`` maximises the recall of the decisions that keep it, ``"recall>=0.8"``
+        the precision. ``"alarms<=100"`` flags the rows with the highest scores, and never more.
+        ``scoring`` is not used then.
+    confidence : float in (0, 1) or None, default=None
+        Probability with which the promised precision or recall holds on new data; None promises it
+        only for the rows on which it was tuned.
+    per : int or None, default=None
+        Number of predicted rows for which ``"alarms<=100"`` is stated; None for all rows that are
+        predicted at once.
+    cv : int, splitter, iterable of splits, "prefit", "oof" or None, default=None
+        Cross-validation. A number of folds is stratified by class, or by the rarest label of each
+        row if a row has several labels; None is 5 folds. Decisions are tuned on the rows that are
+        in a test part: time splits leave out the first rows, a single split all but its test part.
+        ``"prefit"``: ``estimator`` is fitted already, and ``fit`` gets other rows than it has been
+        trained on. ``"oof"``: it brings its out-of-fold predictions, such as the result of
+        :func:`cross_fit` on the same rows.
     n_candidates : int, default=100
         Largest number of offsets to try for one class at a time.
     max_passes : int, default=10
@@ -75,6 +93,8 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
         Numbers that are added to the log-probabilities of the classes, or to the log-odds of each
         label if a row has several labels. The offset of the first class is 0. None with
         ``cost_matrix``.
+    thresholds_ : ndarray of shape (1,) or (n_labels,)
+        With a ``constraint`` on precision or recall, the probabilities from which a row is flagged.
     best_score_ : float or None
         Score of the tuned decisions on the out-of-fold predictions, which is somewhat optimistic.
         It is never less than the score of the untuned decisions. None with ``cost_matrix``.
@@ -132,6 +152,9 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
         **BaseProbabilityMetaClassifier._parameter_constraints,
         "scoring": [StrOptions(set(get_scorer_names())), callable],
         "cost_matrix": ["array-like", None],
+        "constraint": [str, None],
+        "confidence": [Interval(Real, 0, 1, closed="neither"), None],
+        "per": [Interval(Integral, 1, None, closed="left"), None],
         "n_candidates": [Interval(Integral, 2, None, closed="left")],
         "max_passes": [Interval(Integral, 1, None, closed="left")],
     }
@@ -142,6 +165,9 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
         *,
         scoring: str | Callable[..., float] = "balanced_accuracy",
         cost_matrix: ArrayLike | None = None,
+        constraint: str | None = None,
+        confidence: float | None = None,
+        per: int | None = None,
         cv: Any = None,
         n_candidates: int = 100,
         max_passes: int = 10,
@@ -151,6 +177,9 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
         self.estimator = estimator
         self.scoring = scoring
         self.cost_matrix = cost_matrix
+        self.constraint = constraint
+        self.confidence = confidence
+        self.per = per
         self.cv = cv
         self.n_candidates = n_candidates
         self.max_passes = max_passes
@@ -159,7 +188,13 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
 
     @fit_context
     def fit(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+        costs: ArrayLike | Callable[[Any], Any] | None = None,
     ) -> TunedDecisionClassifierCV:
         """Tune the decisions on out-of-fold predictions, then fit the estimator to all rows.
 
@@ -173,6 +208,14 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
             do not see.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Row weights, which are passed to the fits, and to the scorer if it takes weights.
+        groups : array-like of shape (n_samples,) or None, default=None
+            Group of each row, for splitters that keep groups together.
+        costs : array-like of shape (n_samples, n_classes, n_classes), callable or None, \
+default=None
+            Costs of each row: ``costs[k, i, j]`` is the cost of predicting ``classes_[j]`` for row
+            ``k`` when the truth is ``classes_[i]``. As with ``cost_matrix`` nothing is tuned, and
+            ``predict`` minimises the expected cost: give it the costs of the rows to predict. A
+            callable gets ``X`` and returns the costs of its rows, in ``fit`` and in ``predict``.
 
         Returns
         -------
@@ -185,26 +228,49 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
             If a parameter or ``y`` is invalid, or no decision has a score.
         """
         X, y, sample_weight = self._check_input(X, y, sample_weight)
+        promise = self._check_promise(y, sample_weight, costs)
+        for name in ("_costs", "thresholds_"):
+            self.__dict__.pop(name, None)
         if self.cost_matrix is not None:
-            self._costs = self._check_costs(y)
-            self.offsets_, self.best_score_ = None, None
-        else:
-            self.offsets_, self.best_score_ = self._tune(X, y, sample_weight)
+            self._costs: Any = self._check_costs(y)
+        if costs is not None:
+            refuse_labels(y)
+            as_costs(costs, X, len(y), np.unique(y).tolist())
+            if callable(costs):
+                self._costs = costs
         self._multilabel = y.ndim == 2
         self._values = [np.unique(column) for column in np.atleast_2d(y.T)]
-        chosen = self.estimator if self.cost_matrix is None else self._with_honest_proba()
-        self.estimator_ = self._fit_estimator(X, y, sample_weight, chosen)
+        if self.cost_matrix is not None or costs is not None:
+            self.offsets_, self.best_score_ = None, None
+            self.estimator_ = self._fitted_for_costs(X, y, sample_weight)
+        else:
+            known = self._predictions(X, y, sample_weight, groups)
+            tune = self._tune if promise is None else self._keep_promise
+            self.offsets_, self.best_score_ = tune(X, y, sample_weight, known)
+            self.estimator_ = known.estimator or self._fit_estimator(X, y, sample_weight)
         self.classes_ = self.estimator_.classes_
         return self
 
-    def _tune(self, X: Any, y: NDArray[Any], sample_weight: Floats | None) -> tuple[Floats, float]:
+    def _fitted_for_costs(self, X: Any, y: Any, sample_weight: Any) -> Any:
+        if isinstance(self.cv, str) and self.cv == "prefit":
+            check_is_fitted(self.estimator)
+            describing_training_data(FrozenEstimator(self.estimator), _refuse_uncalibrated)
+            return self.estimator
+        return self._fit_estimator(X, y, sample_weight, self._with_honest_proba())
+
+    def _tune(
+        self, X: Any, y: NDArray[Any], sample_weight: Any, known: Predictions
+    ) -> tuple[Floats, float]:
         multilabel = y.ndim == 2
-        proba = self._out_of_fold_proba(X, y, sample_weight)
+        proba = known.proba
+        if len(known.rows) < len(y):  # a splitter that leaves rows out, such as of the past
+            X, y = _safe_indexing(X, known.rows), y[known.rows]
+            sample_weight = None if sample_weight is None else sample_weight[known.rows]
         truth = y == 1 if multilabel else y[:, None] == np.unique(y)
         weight = sample_weight
         if multilabel and np.isnan(y).any():
-            known = ~np.isnan(y)
-            weight = known * (1.0 if sample_weight is None else sample_weight[:, None])
+            is_known = ~np.isnan(y)
+            weight = is_known * (1.0 if sample_weight is None else sample_weight[:, None])
         search = OffsetSearch(
             _as_scores(proba, multilabel=multilabel),
             truth,
@@ -222,12 +288,66 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
             )
         return (offsets if multilabel else offsets - offsets[0]), best
 
-    def _check_costs(self, y: NDArray[Any]) -> Floats:
-        if y.ndim == 2:
+    @property
+    def _promise(self) -> Constraint | None:
+        return None if self.constraint is None else Constraint.parse(self.constraint)
+
+    def _check_promise(self, y: NDArray[Any], sample_weight: Any, costs: Any) -> Constraint | None:
+        if self.constraint is None:
+            unused = [name for name in ("confidence", "per") if getattr(self, name) is not None]
+            if unused:
+                raise ValueError(f"{', '.join(unused)} needs a constraint, such as 'recall>=0.8'.")
+            return None
+        promise = self._promise
+        assert promise is not None
+        if self.cost_matrix is not None or costs is not None:
             raise ValueError(
-                f"cost_matrix works for one label per row; y has {y.shape[1]} labels. Fit one "
-                "estimator for each label, for example with sklearn's MultiOutputClassifier."
+                "Decisions either minimise costs or keep a constraint; leave out one of costs and "
+                f"constraint={self.constraint!r}."
             )
+        if y.ndim == 1 and len(np.unique(y)) > 2:
+            raise ValueError(
+                f"constraint={self.constraint!r} is about the positive one of two classes, or "
+                f"about each of several labels; y has {len(np.unique(y))} classes. Make a "
+                "column of each class: sklearn.preprocessing.label_binarize(y, classes=...)."
+            )
+        if promise.measure == "alarms" and self.confidence is not None:
+            raise ValueError("The number of alarms always holds; leave out confidence.")
+        if promise.measure != "alarms" and self.per is not None:
+            raise ValueError(f"per is the unit of alarms; {promise.measure} has none.")
+        if self.confidence is not None and sample_weight is not None and np.ptp(sample_weight) > 0:
+            raise ValueError(
+                "confidence counts rows, so that it needs rows of equal weight; leave out "
+                "sample_weight or confidence."
+            )
+        return promise
+
+    def _keep_promise(
+        self, X: Any, y: NDArray[Any], sample_weight: Any, known: Predictions
+    ) -> tuple[Floats, float | None]:
+        """Return the offsets of the best decisions that keep the constraint."""
+        multilabel, promise, proba = y.ndim == 2, self._promise, known.proba
+        y = y[known.rows]
+        sample_weight = None if sample_weight is None else sample_weight[known.rows]
+        assert promise is not None
+        if promise.measure == "alarms":  # ``predict`` ranks the rows
+            return np.zeros(y.shape[1] if multilabel else 2), None
+        scores = proba if multilabel else proba[:, 1:]
+        truth = y if multilabel else (y == np.unique(y)[1])[:, None]
+        found = []
+        for column, labels in zip(scores.T, truth.T, strict=True):
+            told = ~_is_unknown(labels)
+            weights = None if sample_weight is None else sample_weight[told]
+            parts = column[told], labels[told] == 1, None if self.confidence else weights
+            found.append(constrained_threshold(promise, *parts, self.confidence))
+        thresholds, counterparts = map(np.asarray, zip(*found, strict=True))
+        self.thresholds_ = thresholds
+        below = np.nextafter(thresholds, 0)  # decisions are strict, rows at the threshold count
+        offsets = np.log1p(-below) - np.log(np.maximum(below, _TINY))
+        return offsets if multilabel else np.array([0.0, offsets[0]]), float(counterparts.mean())
+
+    def _check_costs(self, y: NDArray[Any]) -> Floats:
+        refuse_labels(y)
         classes = np.unique(y).tolist()
         given: Any = self.cost_matrix
         if hasattr(given, "index") and hasattr(given, "columns"):
@@ -253,13 +373,18 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
             self.estimator, lambda inner: ScaledClassifierCV(inner, method="vector", **options)
         )
 
-    def predict(self, X: ArrayLike) -> NDArray[Any]:
+    def predict(
+        self, X: ArrayLike, *, costs: ArrayLike | Callable[[Any], Any] | None = None
+    ) -> NDArray[Any]:
         """Predict the label of each row.
 
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features)
             Features.
+        costs : array-like of shape (n_samples, n_classes, n_classes), callable or None, \
+default=None
+            Costs of these rows, see ``fit``; None for those that ``fit`` knows.
 
         Returns
         -------
@@ -268,13 +393,47 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
         """
         check_is_fitted(self, "estimator_")
         proba = self.estimator_.predict_proba(X)
-        if self.offsets_ is None:
-            return np.asarray(self.classes_[(proba @ self._costs).argmin(axis=1)])
+        if costs is not None or self.offsets_ is None:
+            return self._cheapest(X, np.asarray(proba, dtype=np.float64), costs)
         if self._multilabel:
             proba = positive_proba(proba, self._values)
+        if self._promise is not None:
+            return self._promised(np.asarray(proba, dtype=np.float64))
         scores = _as_scores(np.asarray(proba, dtype=np.float64), multilabel=self._multilabel)
         codes = decide(scores, self.offsets_, multilabel=self._multilabel)
         return codes if self._multilabel else np.asarray(self.classes_[codes])
+
+    def _promised(self, proba: Floats) -> NDArray[Any]:
+        """Return the labels that keep the constraint."""
+        promise = self._promise
+        assert promise is not None
+        scores = proba if self._multilabel else proba[:, 1:]
+        if promise.measure != "alarms":
+            flagged = scores >= self.thresholds_
+        else:
+            n = len(scores)
+            n_alarms = int(promise.bound if self.per is None else promise.bound * n / self.per)
+            order = np.argsort(-scores, axis=0, kind="stable")
+            flagged = np.zeros(scores.shape, dtype=bool)
+            np.put_along_axis(flagged, order[:n_alarms], True, axis=0)
+        codes = flagged.astype(np.intp)
+        return codes if self._multilabel else np.asarray(self.classes_[codes[:, 0]])
+
+    def _cheapest(self, X: Any, proba: Floats, costs: Any) -> NDArray[Any]:
+        """Return the labels with the smallest expected cost."""
+        if self.offsets_ is not None:
+            raise ValueError(
+                "This estimator was fitted without costs, so that its probabilities may describe "
+                "another population than that of the rows. Give costs= to fit as well."
+            )
+        chosen = vars(self).get("_costs") if costs is None else costs
+        if chosen is None:
+            raise ValueError(
+                "fit was given costs of its own rows; give predict(X, costs=...) those of the rows "
+                "to predict, or give fit a callable that computes them from X."
+            )
+        matrix = as_costs(chosen, X, len(proba), list(self.classes_))
+        return np.asarray(self.classes_[cheapest(proba, matrix)])
 
     @if_inner_has("predict_proba")
     def predict_proba(self, X: ArrayLike) -> Any:
@@ -326,6 +485,19 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
         """
         check_is_fitted(self, "estimator_")
         return np.asarray(self.estimator_.decision_function(X))
+
+
+def _is_unknown(labels: NDArray[Any]) -> NDArray[np.bool_]:
+    return np.isnan(labels) if labels.dtype.kind == "f" else np.zeros(len(labels), dtype=bool)
+
+
+def _refuse_uncalibrated(estimator: Any) -> Any:
+    raise ValueError(
+        f"The probabilities of {type(estimator.estimator).__name__} do not describe the training "
+        "data, because class weights, a resampler or its loss have changed them, so that no "
+        "expected costs follow from them. Calibrate it first: ScaledClassifierCV(estimator, "
+        "method='vector')."
+    )
 
 
 def _in_order_of_classes(frame: Any, classes: list[Any]) -> Any:

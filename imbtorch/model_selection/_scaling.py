@@ -1,4 +1,4 @@
-"""Calibrate probabilities by a temperature, or by one scale and bias per class."""
+"""Calibrate probabilities by a map with few parameters."""
 
 from __future__ import annotations
 
@@ -6,41 +6,46 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize
-from scipy.special import log_softmax
 from sklearn.utils.validation import check_is_fitted
 
+from imbtorch._common.calibrators import CALIBRATORS, best_method
 from imbtorch._common.sklearn_private import StrOptions, fit_context
 from imbtorch.model_selection._base import BaseProbabilityMetaClassifier
-from imbtorch.model_selection._out_of_fold import log_probabilities
+from imbtorch.model_selection._label_scorer import log_probabilities
 
 __all__ = ["ScaledClassifierCV"]
 
 Floats = NDArray[np.float64]
 _EPS = float(np.finfo(np.float64).eps)  # replaces probabilities of 0, as in log loss
-# Strength of the penalty that pulls the parameters towards no scaling, in rows. It keeps them
-# finite for separable data; a hundredth of a row is negligible beside any class with rows.
-_PULL = 0.01
 
 
 class ScaledClassifierCV(BaseProbabilityMetaClassifier):
-    """Calibrate probabilities by temperature or vector scaling.
+    """Calibrate probabilities by a map with few parameters, such as a temperature.
 
-    Temperature scaling is ``softmax(log p / T)`` with one number for all classes, which does not
-    change the most probable class. Vector scaling is ``softmax(a * log p + b)`` with a scale and a
-    bias per class, which also corrects class frequencies. Both minimise the log loss on
-    out-of-fold predictions of all rows together.
+    The parameters minimise the log loss on out-of-fold predictions of all rows together:
+
+    - ``"temperature"``: ``softmax(log p / T)`` with one number for all classes [1]_, which does not
+      change the most probable class;
+    - ``"vector"``: ``softmax(a * log p + b)`` with a scale and a bias per class [1]_, which also
+      corrects class frequencies;
+    - ``"beta"``, two classes: log-odds ``a log p - b log(1 - p) + c`` [2]_, which bend differently
+      near 0 and near 1;
+    - ``"quadratic"``, two classes: log-odds ``a z + b z |z| + c`` of the log-odds z.
+
+    For bins and isotonic regression use ``sklearn.calibration.CalibratedClassifierCV``.
 
     Parameters
     ----------
     estimator : classifier with ``predict_proba``
         Classifier of two or more classes, with one label per row. Clones of it are fitted, but
         never the object itself.
-    method : {"temperature", "vector"}, default="temperature"
-        Kind of scaling to fit.
-    cv : int, splitter, iterable of splits or None, default=None
-        Cross-validation, in which every row must be in exactly one test fold. A number of folds is
-        stratified by class; None is 5 folds.
+    method : {"temperature", "vector", "beta", "quadratic", "auto"}, default="temperature"
+        The map. ``"auto"`` takes the one with the smallest cross-validated log loss.
+    cv : int, splitter, iterable of splits, "prefit", "oof" or None, default=None
+        Cross-validation. A number of folds is stratified by class; None is 5 folds. Rows that are
+        in no test part are left out. ``"prefit"``: ``estimator`` is fitted already, and ``fit``
+        gets other rows than it has been trained on. ``"oof"``: it brings its out-of-fold
+        predictions, such as the result of :func:`cross_fit` on the same rows.
     n_jobs : int or None, default=None
         Number of folds that are fitted at the same time.
     random_state : int, RandomState or None, default=None
@@ -56,6 +61,10 @@ class ScaledClassifierCV(BaseProbabilityMetaClassifier):
     temperature_ : float
         Temperature T, with ``method="temperature"``. It is greater than 1 if the estimator is
         overconfident.
+    method_ : str
+        The map that was fitted.
+    coef_ : ndarray of shape (3,)
+        The numbers a, b and c, with ``"beta"`` and ``"quadratic"``.
     scale_, bias_ : ndarray of shape (n_classes,)
         Scales and biases, with ``method="vector"``. The biases have mean 0.
     n_features_in_ : int
@@ -72,6 +81,8 @@ class ScaledClassifierCV(BaseProbabilityMetaClassifier):
     References
     ----------
     .. [1] Guo et al. (2017). "On Calibration of Modern Neural Networks". :arxiv:`1706.04599`
+    .. [2] Kull et al. (2017). "Beyond Sigmoids: How to Obtain Well-Calibrated Probabilities from
+           Binary Classifiers with Beta Calibration". :doi:`10.1214/17-EJS1338SI`
 
     Examples
     --------
@@ -86,7 +97,7 @@ class ScaledClassifierCV(BaseProbabilityMetaClassifier):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseProbabilityMetaClassifier._parameter_constraints,
-        "method": [StrOptions({"temperature", "vector"})],
+        "method": [StrOptions({*CALIBRATORS, "auto"})],
     }
 
     def __init__(
@@ -112,7 +123,12 @@ class ScaledClassifierCV(BaseProbabilityMetaClassifier):
 
     @fit_context
     def fit(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
     ) -> ScaledClassifierCV:
         """Fit the scaling to out-of-fold predictions, then the estimator to all rows.
 
@@ -124,6 +140,8 @@ class ScaledClassifierCV(BaseProbabilityMetaClassifier):
             Labels.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Row weights, which are passed to the fits and used in the log loss.
+        groups : array-like of shape (n_samples,) or None, default=None
+            Group of each row, for splitters that keep groups together.
 
         Returns
         -------
@@ -141,16 +159,44 @@ class ScaledClassifierCV(BaseProbabilityMetaClassifier):
                 f"y must hold one label per row; got {y.shape[1]} labels. Calibrate each label "
                 "separately: give this estimator to sklearn's MultiOutputClassifier."
             )
-        log_proba = log_probabilities(self._out_of_fold_proba(X, y, sample_weight), _EPS)
+        known = self._predictions(X, y, sample_weight, groups)
+        log_proba = log_probabilities(known.proba, _EPS)
         classes, codes = np.unique(y, return_inverse=True)
         weights = np.ones(len(y)) if sample_weight is None else sample_weight
-        if self.method == "temperature":
-            self.temperature_ = fit_temperature(log_proba, codes, weights)
-        else:
-            self.scale_, self.bias_ = fit_vector(log_proba, codes, weights)
-        self.estimator_ = self._fit_estimator(X, y, sample_weight)
+        codes, weights = codes[known.rows], weights[known.rows]
+        self.method_ = self.method
+        if self.method == "auto":
+            self.method_ = best_method(log_proba, codes, weights)
+        calibrator = CALIBRATORS[self.method_]
+        if calibrator.classes not in (None, len(classes)):
+            raise ValueError(
+                f"method={self.method!r} is for two classes; y has {len(classes)}. Use 'vector' or "
+                "'auto'."
+            )
+        self._set_parameters(calibrator.fit(log_proba, codes, weights), len(classes))
+        self.estimator_ = known.estimator or self._fit_estimator(X, y, sample_weight)
         self.classes_ = classes
         return self
+
+    def _set_parameters(self, theta: Floats, n_classes: int) -> None:
+        """Set the fitted attributes of the map."""
+        for name in ("temperature_", "scale_", "bias_", "coef_"):
+            self.__dict__.pop(name, None)
+        if self.method_ == "temperature":
+            self.temperature_ = float(np.exp(-theta[0]))
+        elif self.method_ == "vector":
+            self.scale_, self.bias_ = theta[:n_classes], theta[n_classes:]
+            self.bias_ = self.bias_ - self.bias_.mean()
+        else:
+            self.coef_ = theta
+
+    def _parameters(self) -> Floats:
+        """Return the parameters of the map."""
+        if self.method_ == "temperature":
+            return np.array([-np.log(self.temperature_)])
+        if self.method_ == "vector":
+            return np.concatenate([self.scale_, self.bias_])
+        return self.coef_
 
     def predict_log_proba(self, X: ArrayLike) -> Floats:
         """Predict calibrated log-probabilities.
@@ -168,12 +214,7 @@ class ScaledClassifierCV(BaseProbabilityMetaClassifier):
         check_is_fitted(self, "estimator_")
         proba = np.asarray(self.estimator_.predict_proba(X), dtype=np.float64)
         log_proba = log_probabilities(proba, _EPS)
-        if self.method == "temperature":
-            scores = log_proba / self.temperature_
-        else:
-            scores = log_proba * self.scale_ + self.bias_
-        scaled: Floats = log_softmax(scores, axis=1)
-        return scaled
+        return CALIBRATORS[self.method_].apply(log_proba, self._parameters())
 
     def predict_proba(self, X: ArrayLike) -> Floats:
         """Predict calibrated probabilities.
@@ -206,87 +247,3 @@ class ScaledClassifierCV(BaseProbabilityMetaClassifier):
         """
         codes = self.predict_log_proba(X).argmax(axis=1)
         return np.asarray(self.classes_[codes])
-
-
-def _residuals(scores: Floats, codes: NDArray[Any], weights: Floats) -> tuple[float, Floats]:
-    """Return the weighted log loss of softmax scores, and its gradient by the scores."""
-    log_proba = log_softmax(scores, axis=1)
-    rows = np.arange(len(codes))
-    gradient = np.exp(log_proba)
-    gradient[rows, codes] -= 1
-    return float(-weights @ log_proba[rows, codes]), weights[:, None] * gradient
-
-
-def fit_temperature(log_proba: Floats, codes: NDArray[Any], weights: Floats) -> float:
-    """Find the temperature with the smallest log loss.
-
-    Parameters
-    ----------
-    log_proba : ndarray of shape (n, n_classes)
-        Log-probabilities.
-    codes : ndarray of int, shape (n,)
-        True classes.
-    weights : ndarray of shape (n,)
-        Row weights.
-
-    Returns
-    -------
-    float
-        The temperature, which is positive.
-    """
-    shares = weights / weights.sum()
-    pull = _PULL / weights.sum()
-
-    def objective(theta: Floats) -> tuple[float, Floats]:
-        scores = log_proba * np.exp(theta[0])  # the log of 1 / T, so that T stays positive
-        loss, gradient = _residuals(scores, codes, shares)
-        slope = (gradient * scores).sum() + pull * theta[0]
-        return loss + pull / 2 * theta[0] ** 2, np.array([slope])
-
-    best = _minimize(objective, np.zeros(1))
-    return float(np.exp(-best[0]))
-
-
-def fit_vector(log_proba: Floats, codes: NDArray[Any], weights: Floats) -> tuple[Floats, Floats]:
-    """Find the scale and the bias of each class with the smallest log loss.
-
-    Parameters
-    ----------
-    log_proba : ndarray of shape (n, n_classes)
-        Log-probabilities.
-    codes : ndarray of int, shape (n,)
-        True classes.
-    weights : ndarray of shape (n,)
-        Row weights.
-
-    Returns
-    -------
-    scale, bias : ndarray of shape (n_classes,)
-        Parameters of ``softmax(scale * log_proba + bias)``.
-    """
-    n_classes = log_proba.shape[1]
-    shares = weights / weights.sum()
-    pull = _PULL / weights.sum()
-    identity = np.repeat([1.0, 0.0], n_classes)
-
-    def objective(theta: Floats) -> tuple[float, Floats]:
-        scores = log_proba * theta[:n_classes] + theta[n_classes:]
-        loss, gradient = _residuals(scores, codes, shares)
-        away = theta - identity
-        slope = np.concatenate([(gradient * log_proba).sum(axis=0), gradient.sum(axis=0)])
-        return loss + pull / 2 * float(away @ away), slope + pull * away
-
-    best = _minimize(objective, identity)
-    return best[:n_classes], best[n_classes:] - best[n_classes:].mean()
-
-
-def _minimize(objective: Any, start: Floats) -> Floats:
-    found = minimize(
-        objective,
-        start,
-        jac=True,
-        method="L-BFGS-B",
-        options={"maxiter": 1000, "ftol": 1e-14, "gtol": 1e-9},
-    )
-    best: Floats = found.x
-    return best

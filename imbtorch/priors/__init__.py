@@ -23,9 +23,11 @@ from imbtorch._common.probabilities import (
     check_proba,
     row_shares,
 )
+from imbtorch.priors._classifier import PriorShiftClassifier
 from imbtorch.priors._resolve import normalize, resolve_label_prior, resolve_target_prior
 
 __all__ = [
+    "PriorShiftClassifier",
     "estimate_prior",
     "log_prior_ratio",
     "logit_adjust",

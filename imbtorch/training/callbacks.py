@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import warnings
+from collections import deque
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -111,13 +112,19 @@ class BestEpoch(Monitor):
         Score of the present weights; greater is better. NaN never wins.
     patience : int or None
         Epochs without improvement after which to stop; None scores but neither stops nor restores.
+    smoothing : int, default=1
+        Number of epochs, up to the present one, whose mean score is compared. A few positives
+        decide by luck which single epoch scores best.
     """
 
     _counted = ("best", "improved_in", "kept", "scored", "weights")
 
-    def __init__(self, score: Callable[[], float], patience: int | None) -> None:
+    def __init__(
+        self, score: Callable[[], float], patience: int | None, smoothing: int = 1
+    ) -> None:
         self.score = score
         self.patience = patience
+        self.recent: deque[float] = deque(maxlen=smoothing)
         self.best = -math.inf
         self.improved_in = 0  # number of an epoch
         self.kept: int | None = None  # number of the epoch whose weights are put back
@@ -129,6 +136,9 @@ class BestEpoch(Monitor):
         score = self.score()
         self.scored = True
         record["valid_score"] = score
+        if self.recent.maxlen != 1:
+            self.recent.append(score)
+            score = sum(self.recent) / len(self.recent)
         record["valid_score_best"] = score > self.best
         # A ranking may be perfect long before the probabilities are right: of epochs that score
         # the same the latest is kept, while patience counts from the first.

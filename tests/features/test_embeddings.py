@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
+from scipy import sparse
 from torch import nn
 
 from imbtorch import BalancedNetEnsembleClassifier, ImbalancedNetClassifier
-from imbtorch.features import TableFeatures
 from imbtorch.modules import CategoryEmbeddings
 from imbtorch.training.single.chain import Chain, plain_layers
 from imbtorch.training.stack.modules import network_of
@@ -121,13 +121,11 @@ def test_vectors_of_what_training_does_not_have_stay_zero():
     assert layer.weight[last - 1].any(dim=1).all()
 
 
-def test_sparse_rows_before_embeddings_of_the_users_own():
-    X = TableFeatures(embedding_size=2).fit_transform(FRAME)
-    from scipy import sparse
-
-    layer = CategoryEmbeddings(X.shape[1] - 1, (41,), 2)
-    net = nn.Sequential(layer, nn.Linear(X.shape[1] + 1, 2))
-    clf = ImbalancedNetClassifier(net, max_epochs=1, random_state=0)
+def test_codes_of_a_sparse_matrix_are_looked_up_in_dense_batches():
+    numbers = np.random.default_rng(0).normal(size=len(Y)) * (np.arange(len(Y)) % 3 == 0)
+    X = np.c_[numbers, np.arange(len(Y)) % 5]
+    net = nn.Sequential(CategoryEmbeddings(1, (5,), 2), nn.Linear(3, 2))
+    clf = ImbalancedNetClassifier(net, max_epochs=2, random_state=0, dtype="float64")
     dense = clf.fit(X, Y).predict_proba(X)
     rare = clf.fit(sparse.csr_array(X), Y).predict_proba(X)
-    np.testing.assert_allclose(rare, dense, atol=1e-6)
+    np.testing.assert_allclose(rare, dense, atol=1e-12)

@@ -16,8 +16,8 @@ from sklearn.metrics import (
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.multioutput import MultiOutputClassifier
 
+from imbtorch._data.folds import as_folds
 from imbtorch.model_selection import TunedDecisionClassifierCV
-from imbtorch.model_selection._out_of_fold import as_folds
 from tests.model_selection.fixed import Given, GivenLabels, noisy_logits
 from tests.toy import table
 

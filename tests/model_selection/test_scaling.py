@@ -11,12 +11,21 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from imbtorch._common.calibrators import CALIBRATORS, best_method
 from imbtorch.model_selection import ScaledClassifierCV
-from imbtorch.model_selection._scaling import _residuals, fit_temperature, fit_vector
 from tests.model_selection.fixed import Given, noisy_logits
 from tests.toy import table
 
 PRIORS = [[0.7, 0.3], [0.6, 0.3, 0.1]]
+
+
+def _temperature(log_proba, codes, weights):
+    return float(np.exp(-CALIBRATORS["temperature"].fit(log_proba, codes, weights)[0]))
+
+
+def _vector(log_proba, codes, weights):
+    scale, bias = CALIBRATORS["vector"].fit(log_proba, codes, weights).reshape(2, -1)
+    return scale, bias - bias.mean()
 
 
 @pytest.mark.parametrize("prior", PRIORS)
@@ -42,7 +51,7 @@ def test_temperature_minimises_log_loss(prior):
         )
 
     best = np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded").x)
-    assert fit_temperature(log_proba, y, weight) == pytest.approx(best, rel=1e-3)
+    assert _temperature(log_proba, y, weight) == pytest.approx(best, rel=1e-3)
 
 
 def test_temperature_keeps_the_decision():
@@ -82,25 +91,68 @@ def test_log_loss_is_never_worse_on_the_tuning_data(prior, seed):
     log_proba = log_softmax(5 * rng.normal(size=(40, len(prior))), axis=1)
     weight = rng.random(40)
     before = log_loss(y, np.exp(log_proba), sample_weight=weight)
-    temperature = fit_temperature(log_proba, y, weight)
-    scale, bias = fit_vector(log_proba, y, weight)
+    temperature = _temperature(log_proba, y, weight)
+    scale, bias = _vector(log_proba, y, weight)
     by_temperature = log_loss(y, softmax(log_proba / temperature, axis=1), sample_weight=weight)
     by_vector = log_loss(y, softmax(log_proba * scale + bias, axis=1), sample_weight=weight)
     assert by_vector < by_temperature + 1e-3 < before + 1e-3
     assert bias.mean() == pytest.approx(0, abs=1e-12)
 
 
-def test_gradient():
-    rng = np.random.default_rng(0)
-    codes, weights = np.array([0, 2, 1, 2]), np.array([0.1, 0.4, 0.0, 0.5])
+@pytest.mark.parametrize("name", CALIBRATORS)
+def test_gradient(name):
+    calibrator, rng = CALIBRATORS[name], np.random.default_rng(0)
+    n_classes = calibrator.classes or 3
+    log_proba = log_softmax(rng.normal(size=(6, n_classes)), axis=1)
+    theta = calibrator.start(n_classes) + 0.1
+    for c in range(n_classes):
+        assert (
+            check_grad(
+                lambda t, c=c: calibrator.scores(log_proba, t)[0][:, c].sum(),
+                lambda t, c=c: calibrator.scores(log_proba, t)[1][:, :, c].sum(axis=1),
+                theta,
+            )
+            < 1e-5
+        )
 
-    def loss(flat):
-        return _residuals(flat.reshape(4, 3), codes, weights)[0]
 
-    def slope(flat):
-        return _residuals(flat.reshape(4, 3), codes, weights)[1].ravel()
+@pytest.mark.parametrize("name", CALIBRATORS)
+def test_the_start_changes_nothing(name):
+    n_classes = CALIBRATORS[name].classes or 3
+    log_proba = log_softmax(np.random.default_rng(0).normal(size=(6, n_classes)), axis=1)
+    start = CALIBRATORS[name].start(n_classes)
+    np.testing.assert_allclose(CALIBRATORS[name].apply(log_proba, start), log_proba, atol=1e-12)
 
-    assert check_grad(loss, slope, rng.normal(size=12)) < 1e-6
+
+def bent_logits(n=4000, seed=0):
+    """Draw log-odds and labels where a beta calibration with a = 0.5 and b = 2 is right."""
+    rng = np.random.default_rng(seed)
+    p = rng.beta(1.0, 3.0, n).clip(1e-4, 1 - 1e-4)
+    truth = 0.5 * np.log(p) - 2 * np.log1p(-p) - 0.3
+    y = (rng.random(n) < 1 / (1 + np.exp(-truth))).astype(int)
+    return np.log(np.stack([1 - p, p], axis=1)), y
+
+
+def test_beta_calibration_finds_its_parameters():
+    log_proba, y = bent_logits(40_000)
+    a, b, c = CALIBRATORS["beta"].fit(log_proba, y, np.ones(len(y)))
+    np.testing.assert_allclose([a, b, c], [0.5, 2, -0.3], atol=0.15)
+
+
+def test_automatic_choice_has_the_smallest_loss_on_new_rows():
+    log_proba, y = bent_logits()
+    assert best_method(log_proba, y, np.ones(len(y))) in ("beta", "quadratic")
+    logits, labels = noisy_logits(2000, [0.5, 0.3, 0.2])
+    assert best_method(log_softmax(2 * logits, axis=1), labels, np.ones(2000)) == "temperature"
+    scaled = ScaledClassifierCV(Given(), method="auto", cv=2).fit(2 * logits, labels)
+    assert scaled.method_ == "temperature"
+    assert scaled.temperature_ == pytest.approx(2, abs=0.2)
+
+
+def test_maps_of_two_classes_say_so():
+    logits, y = noisy_logits(60, [0.5, 0.3, 0.2])
+    with pytest.raises(ValueError, match=r"two classes; y has 3.*'vector'"):
+        ScaledClassifierCV(Given(), method="beta", cv=2).fit(logits, y)
 
 
 @pytest.mark.parametrize("method", ["temperature", "vector"])
@@ -118,11 +170,11 @@ def test_weight_of_two_is_a_row_given_twice():
     weight = 1 + np.arange(60) % 2
     rows = np.repeat(np.arange(60), weight)
     ones = np.ones(len(rows))
-    weighted = fit_temperature(log_proba, y, weight.astype(float))
-    assert weighted == pytest.approx(fit_temperature(log_proba[rows], y[rows], ones), rel=1e-5)
+    weighted = _temperature(log_proba, y, weight.astype(float))
+    assert weighted == pytest.approx(_temperature(log_proba[rows], y[rows], ones), rel=1e-5)
     for one, other in zip(
-        fit_vector(log_proba, y, weight.astype(float)),
-        fit_vector(log_proba[rows], y[rows], ones),
+        _vector(log_proba, y, weight.astype(float)),
+        _vector(log_proba[rows], y[rows], ones),
         strict=True,
     ):
         np.testing.assert_allclose(one, other, atol=1e-3)

@@ -24,6 +24,7 @@ from imbtorch._fit.input_checks import check_new_input, check_rows, check_weight
 from imbtorch._fit.parameters import NetParameters
 from imbtorch._fit.sources.base import HasRows, RowSource, Scored, Seeds
 from imbtorch._fit.table import chosen_features, learned_encoder
+from imbtorch._fit.validation_rows import ValidationRows
 from imbtorch._tasks import Balance, ClassificationTask, RowWeights, Task, Values
 from imbtorch.features import TableEncoder
 from imbtorch.samplers import Plan as SamplerPlan
@@ -228,6 +229,8 @@ class ArraySource(RowSource):
         Positions of the rows to fit on, such as those of a fold; None for all.
     memo : Memo or None, default=None
         Results that other fits on the same data have computed.
+    validation : ValidationRows or None, default=None
+        Which rows are held out; None draws them.
     """
 
     def __init__(
@@ -237,10 +240,12 @@ class ArraySource(RowSource):
         sample_weight: Any,
         rows: Positions | None = None,
         memo: Memo | None = None,
+        validation: ValidationRows | None = None,
     ) -> None:
         self._once = _compute if memo is None else memo.once
         self.given, self._given_weight, self._rows = (X, y), sample_weight, rows
         self._is_part = rows is not None
+        self.validation_rows = validation
 
     def read(self, estimator: NetParameters) -> None:
         """Validate arrays and encode the targets."""
@@ -278,11 +283,18 @@ class ArraySource(RowSource):
     def identity(self) -> dict[str, str]:
         """Describe the data by hashes."""
         words = {} if self.columns is None else {"categories": _hash(self.columns.vocabulary)}
+        held = self.validation_rows
+        if held is not None:
+            words["validation"] = _hash((held.positions, held.groups))
         return {**self.split.identity(), **words}
 
     def hold_out(self, fraction: float, seed: int) -> None:
         """Take validation rows out of the training split."""
-        self.valid = self.split.hold_out(self.task, fraction, seed)
+        if self.validation_rows is None:
+            self.valid = self.split.hold_out(self.task, fraction, seed)
+            return
+        chosen = np.arange(self.split.targets.shape[0])[self.split.chosen]
+        self.split.index, self.valid = self.validation_rows.split(self.split.targets, chosen)
 
     def encode(self, dtype: torch.dtype) -> None:
         """Learn from the training split how the columns of a table are encoded, and encode them."""

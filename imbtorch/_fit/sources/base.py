@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from imbtorch._fit.parameters import NetParameters
+from imbtorch._fit.validation_rows import ValidationRows
 from imbtorch._tasks import Balance, ClassificationTask, RowWeights, Task
 from imbtorch.features import FeatureEncoder, TableEncoder
 from imbtorch.samplers import BaseSampler
@@ -105,6 +106,8 @@ class RowSource(ABC):
         What ``features`` has learned; known after ``encode``.
     valid : ndarray of int or None
         Positions of the validation rows; None where nothing is held out.
+    validation_rows : ValidationRows or None
+        Which rows are held out; None where none are, or where they are drawn.
     plan : callable(epoch, n_epochs) -> ndarray of int, or None
         Which training rows an epoch sees, in this order; None shuffles all of them.
     """
@@ -117,6 +120,7 @@ class RowSource(ABC):
     encoder: TableEncoder | None = None
     plan: Plan | None = None
     valid: NDArray[np.integer[Any]] | None = None
+    validation_rows: ValidationRows | None = None
     sample_weight: Floats | None = None
     given: tuple[Any, Any]
     n_given: int

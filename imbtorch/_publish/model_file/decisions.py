@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from imbtorch._common.calibrators import CALIBRATORS
 from imbtorch.exceptions import FileFormatError
 
 __all__ = ["FROZEN", "SCALED", "THRESHOLD", "TUNED", "Decision", "chain_of", "refused"]
@@ -127,10 +128,11 @@ def _check_tuned(meta: Any, inner: Any, is_multilabel: bool) -> None:
     _require(meta._multilabel is is_multilabel, "_multilabel")
     if meta.offsets_ is None:
         _require(meta.best_score_ is None and not is_multilabel, "best_score_")
-        _require(_is_array(vars(meta).get("_costs"), (c, c)), "_costs")
+        costs = vars(meta).get("_costs")  # None: predict gets the costs of each row
+        _require(costs is None or _is_array(costs, (c, c)), "_costs")
     else:
         _require(_is_array(meta.offsets_, (c,)), "offsets_")
-        _require(_is_number(meta.best_score_), "best_score_")
+        _check_promise(meta, c if is_multilabel else 1)
     values = meta._values
     arrays = isinstance(values, list) and all(isinstance(value, np.ndarray) for value in values)
     _require(arrays and len(values) == (c if is_multilabel else 1), "_values")
@@ -140,12 +142,29 @@ def _check_tuned(meta: Any, inner: Any, is_multilabel: bool) -> None:
         _require(value.ndim == 1 and len(value) <= max(c, 3), "_values")
 
 
+def _check_promise(meta: Any, n_thresholds: int) -> None:
+    """Check the thresholds of decisions that keep a constraint, and their score."""
+    promise = meta._promise  # raises ValueError for a constraint of another form
+    if promise is not None and promise.measure == "alarms":
+        _require(meta.best_score_ is None, "best_score_")
+        return
+    _require(_is_number(meta.best_score_), "best_score_")
+    if promise is not None:
+        _require(_is_array(vars(meta).get("thresholds_"), (n_thresholds,)), "thresholds_")
+
+
 def _check_scaled(meta: Any, inner: Any, is_multilabel: bool) -> None:
     shape = (len(_check_classes(meta, inner)),)
     _require(not is_multilabel, "classes_")
     known = vars(meta)
-    if meta.method == "temperature":
+    known.setdefault("method_", meta.method)
+    _require(
+        known["method_"] in CALIBRATORS and meta.method in (known["method_"], "auto"), "method_"
+    )
+    if meta.method_ == "temperature":
         _require(_is_number(known.get("temperature_")) and meta.temperature_ > 0, "temperature_")
+    elif CALIBRATORS[meta.method_].classes is not None:
+        _require(shape == (2,) and _is_array(known.get("coef_"), (3,)), "coef_")
     else:
         _require(_is_array(known.get("scale_"), shape), "scale_")
         _require(_is_array(known.get("bias_"), shape), "bias_")
@@ -168,8 +187,12 @@ def _check_frozen(meta: Any, inner: Any, is_multilabel: bool) -> None:
 TUNED = Decision(
     _check_tuned,
     ("estimator_", "classes_", "offsets_", "best_score_", "_multilabel", "_values"),
-    ("_costs",),
+    ("_costs", "thresholds_"),
 )
-SCALED = Decision(_check_scaled, ("estimator_", "classes_"), ("temperature_", "scale_", "bias_"))
+SCALED = Decision(
+    _check_scaled,
+    ("estimator_", "classes_"),
+    ("method_", "temperature_", "scale_", "bias_", "coef_"),
+)
 THRESHOLD = Decision(_check_threshold, (), ("estimator_", "n_features_in_", "feature_names_in_"))
 FROZEN = Decision(_check_frozen, is_frozen=True)

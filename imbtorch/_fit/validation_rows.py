@@ -1,0 +1,188 @@
+"""Validation rows of the user's own: given beside the training rows, or chosen by a splitter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from sklearn.utils import indexable
+from torch.utils.data import Dataset
+
+__all__ = ["ValidationRows", "chosen_rows", "joined", "refuse_validation"]
+
+Positions = NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True)
+class ValidationRows:
+    """Which rows are held out for validation.
+
+    Attributes
+    ----------
+    positions : ndarray of int or None
+        Positions of the rows; None where a splitter chooses them.
+    training : ndarray of int or None
+        Positions of the rows to train on; None for all others.
+    splitter : object with ``split`` or None
+        Splitter of scikit-learn; its last split counts.
+    groups : ndarray of shape (n,) or None
+        Group of each row, for the splitter.
+    smoothing : int
+        Number of epochs whose mean score decides which epoch is the best.
+    """
+
+    positions: Positions | None = None
+    training: Positions | None = None
+    splitter: Any = None
+    groups: NDArray[Any] | None = None
+    smoothing: int = 1
+
+    def split(self, y: Any, chosen: Positions) -> tuple[Positions, Positions]:
+        """Divide the rows of a fit.
+
+        Parameters
+        ----------
+        y : array of shape (n, ...)
+            Targets of all rows.
+        chosen : ndarray of int
+            Positions of the rows of the fit.
+
+        Returns
+        -------
+        train, valid : ndarray of int
+            Positions of the two parts.
+
+        Raises
+        ------
+        ValueError
+            If one of the parts is empty, or the splitter cannot divide the rows.
+        """
+        if self.positions is not None:
+            valid = np.intersect1d(chosen, self.positions)
+            others = np.setdiff1d(chosen, self.positions)
+            train = others if self.training is None else np.intersect1d(others, self.training)
+        else:
+            groups = None if self.groups is None else self.groups[chosen]
+            targets = y[chosen]
+            targets = targets.toarray() if sparse.issparse(targets) else targets
+            splits = list(self.splitter.split(np.zeros((len(chosen), 1)), targets, groups))
+            train, valid = (chosen[np.asarray(part)] for part in splits[-1])
+        if not len(train) or not len(valid):
+            raise ValueError(
+                f"The validation rows leave {len(train)} rows to train on and {len(valid)} to "
+                "validate on (rows of weight 0 do not count); each part needs one or more."
+            )
+        return train, valid
+
+
+def chosen_rows(validation: Any, groups: Any, y: Any) -> ValidationRows | None:
+    """Return the rows that a splitter holds out; None without a splitter.
+
+    Raises
+    ------
+    ValueError
+        If there are groups, but no splitter that keeps them together.
+    """
+    if validation is None:
+        if groups is not None:
+            raise ValueError(
+                "groups are used by a splitter, which validation= names: for example "
+                "validation=GroupShuffleSplit(1, test_size=0.2, random_state=0)."
+            )
+        return None
+    if groups is None:
+        return ValidationRows(splitter=validation)
+    indexable(y, groups)
+    return ValidationRows(splitter=validation, groups=np.asarray(groups))
+
+
+def refuse_validation(validation: ValidationRows | None) -> None:
+    """Raise ValueError if rows of a stream should be held out."""
+    if validation is not None:
+        raise ValueError(
+            "validation= chooses rows by position, which an IterableDataset does not have. Score "
+            "another dataset in a callback instead, or use a map-style Dataset."
+        )
+
+
+def joined(
+    given: tuple[Any, Any, Any], validation: tuple[Any, Any, Any]
+) -> tuple[Any, Any, Any, ValidationRows]:
+    """Put validation rows behind the training rows.
+
+    Parameters
+    ----------
+    given, validation : tuple of (X, y, sample_weight)
+        The two parts, as the user gave them; weights may be None.
+
+    Returns
+    -------
+    X, y, sample_weight, rows
+        All rows, and which of them are for validation.
+
+    Raises
+    ------
+    ValueError
+        If the parts do not fit together.
+    """
+    (X, y, w), (X_val, y_val, w_val) = given, validation
+    if isinstance(X, Dataset) or isinstance(X_val, Dataset):
+        raise ValueError(
+            "X_val goes with arrays; for a Dataset hold rows out with validation= or "
+            "validation_fraction=."
+        )
+    if X_val is None or y_val is None:
+        raise ValueError("X_val and y_val go together: give both, or neither.")
+    if w_val is not None and w is None:
+        w = np.ones(_length(X))
+    weights = None
+    if w is not None:
+        w_val = np.ones(_length(X_val)) if w_val is None else w_val
+        weights = np.concatenate([np.asarray(w), np.asarray(w_val)])
+    n, m = _length(X), _length(X_val)
+    return (
+        _stacked("X", X, X_val),
+        _stacked("y", y, y_val),
+        weights,
+        ValidationRows(np.arange(n, n + m)),
+    )
+
+
+def _length(rows: Any) -> int:
+    return int(rows.shape[0]) if hasattr(rows, "shape") else len(rows)
+
+
+def _stacked(name: str, one: Any, other: Any) -> Any:
+    """Put the rows of two arrays or frames of the same kind behind each other."""
+    if hasattr(one, "columns") or hasattr(one, "iloc"):
+        if type(one) is not type(other):
+            raise ValueError(
+                f"{name} is a {type(one).__name__}, but {name}_val a {type(other).__name__}; give "
+                "both as the same type."
+            )
+        return _stacked_frames(name, one, other)
+    if sparse.issparse(one) or sparse.issparse(other):
+        return sparse.vstack([sparse.csr_array(one), sparse.csr_array(other)], format="csr")
+    first, second = np.asarray(one), np.asarray(other)
+    if first.shape[1:] != second.shape[1:]:
+        raise ValueError(
+            f"{name} has rows of shape {first.shape[1:]}, but {name}_val of {second.shape[1:]}."
+        )
+    return np.concatenate([first, second])
+
+
+def _stacked_frames(name: str, one: Any, other: Any) -> Any:
+    if hasattr(one, "columns") and list(one.columns) != list(other.columns):
+        raise ValueError(
+            f"{name} has the columns {list(one.columns)}, but {name}_val {list(other.columns)}."
+        )
+    if hasattr(one, "iloc"):
+        import pandas as pd
+
+        return pd.concat([one, other], ignore_index=True)
+    import polars as pl
+
+    return pl.concat([one, other])
