@@ -69,6 +69,9 @@ PUBLIC_METRICS = {
     "sera",
 }
 PUBLIC_MODEL_SELECTION = {
+    "CrossFittedClassifier",
+    "conformal_sets",
+    "cross_fit",
     "ScaledClassifierCV",
     "StackedGridSearchCV",
     "StackedHalvingGridSearchCV",
@@ -98,6 +101,7 @@ PUBLIC_PLOTTING = {
     "TrainingCurveDisplay",
 }
 PUBLIC_PRIORS = {
+    "PriorShiftClassifier",
     "estimate_prior",
     "log_prior_ratio",
     "logit_adjust",
@@ -146,6 +150,7 @@ CLASSIFIER_PARAMETERS = [
     "averaging",
     "max_epochs",
     "batch_size",
+    "validation",
     "validation_fraction",
     "early_stopping",
     "patience",
@@ -178,6 +183,7 @@ REGRESSOR_PARAMETERS = [
     "averaging",
     "max_epochs",
     "batch_size",
+    "validation",
     "validation_fraction",
     "early_stopping",
     "patience",

@@ -17,6 +17,7 @@ from sklearn.utils._param_validation import (
     StrOptions,
     validate_parameter_constraints,
 )
+from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.multiclass import _check_partial_fit_first_call
 from sklearn.utils.validation import _check_method_params, _check_sample_weight
 
@@ -63,6 +64,7 @@ __all__ = [
     "_check_sample_weight",
     "_fit_and_score",
     "_safe_indexing",
+    "_safe_split",
     "accepts_sample_weight",
     "asks_for_labels",
     "callback_management_context",

@@ -160,7 +160,9 @@ class BaseNetEstimator(
         class_counts: ClassCounts | Mapping[Any, float] | None = None,
         resume: bool = False,
     ) -> None:
-        validation = chosen_rows(self.validation, groups, y)
+        validation = None
+        if self.validation is not None or groups is not None:
+            validation = chosen_rows(self.validation, groups, y)
         if any(part is not None for part in held_out):
             if validation is not None:
                 raise ValueError("Give X_val or validation=, not both.")

@@ -13,12 +13,16 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.model_selection import check_cv
 from sklearn.utils import get_tags, indexable
-from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
 from imbtorch._common.memo import Memo
-from imbtorch._common.sklearn_private import HasMethods, _check_sample_weight, fit_context
+from imbtorch._common.sklearn_private import (
+    HasMethods,
+    _check_sample_weight,
+    _safe_split,
+    fit_context,
+)
 from imbtorch._data.folds import as_folds
 from imbtorch._fit.conformal import calibration_scores, conformal_sets
 from imbtorch._fit.fit import Stackable

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from imbtorch.features import TableEncoder
 from imbtorch.features._columns import positions_of
 
-__all__ = ["SampledTable"]
+__all__ = ["SampledTable", "refuse_mixed_codes"]
 
 
 class SampledTable:
@@ -85,3 +85,14 @@ class SampledTable:
                 "embedding_size=None), which gives each category a column of its own."
             )
         return rows
+
+
+def refuse_mixed_codes(sampler: Any, encoder: TableEncoder | None) -> None:
+    """Raise ValueError if a sampler would mix the codes of categories."""
+    if encoder is not None and encoder.embedded:
+        names = encoder.names()[-len(encoder.embedded) :]
+        raise ValueError(
+            f"sampler={sampler!r} mixes rows, but the columns {names} hold codes of categories, "
+            "which the net embeds. Use features=TableFeatures(embedding_size=None), which gives "
+            "each category a column of its own."
+        )

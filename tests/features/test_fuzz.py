@@ -26,8 +26,13 @@ CELLS = {
     "int": st.integers(-1000, 1000),
     "bool": st.booleans(),
     "text": st.sampled_from(["a", "B", "ä", "NA", "", " a", "1"]),
+    "code": st.integers(0, 3),
 }
-NEW = {**CELLS, "text": st.sampled_from(["a", "B", "NA", "None", "new", ""])}
+NEW = {
+    **CELLS,
+    "text": st.sampled_from(["a", "B", "NA", "None", "new", ""]),
+    "code": st.integers(-1, 5),
+}
 
 
 @st.composite
@@ -45,6 +50,14 @@ def tables(draw):
     return names, kinds, old, [cells(NEW[kind], 5) for kind in kinds]
 
 
+def features_for(kinds):
+    """Name the columns of categories, where numbers are among them."""
+    if "code" not in kinds:
+        return TableFeatures()
+    chosen = [i for i, kind in enumerate(kinds) if kind in ("code", "text")]
+    return TableFeatures(categorical_features=chosen)
+
+
 def of_objects(names, kinds, columns):
     return pd.DataFrame(dict(zip(names, columns, strict=True)), dtype=object)
 
@@ -55,12 +68,14 @@ def as_array(names, kinds, columns):
 
 def of_nullable_types(names, kinds, columns):
     types = {"float": "Float64", "int": "Int64", "bool": "boolean", "text": "string"}
+    types["code"] = "Int8"
     chosen = dict(zip(names, [types[kind] for kind in kinds], strict=True))
     return of_objects(names, kinds, columns).astype(chosen)
 
 
 def of_numpy_types(names, kinds, columns):
     types = {"float": "float64", "int": "float64", "bool": "float64", "text": "category"}
+    types["code"] = "float32"
     chosen = dict(zip(names, [types[kind] for kind in kinds], strict=True))
     return of_objects(names, kinds, columns).astype(chosen)
 
@@ -68,6 +83,7 @@ def of_numpy_types(names, kinds, columns):
 def of_arrow(names, kinds, columns):
     pa = pytest.importorskip("pyarrow")
     types = {"float": pa.float64(), "int": pa.int64(), "bool": pa.bool_(), "text": pa.string()}
+    types["code"] = pa.int8()
     dictionary = pa.dictionary(pa.int32(), pa.string())
     held = [dictionary if kind == "text" and i % 2 else types[kind] for i, kind in enumerate(kinds)]
     arrays = [pa.array(c, type=t) for c, t in zip(columns, held, strict=True)]
@@ -78,6 +94,7 @@ def of_arrow(names, kinds, columns):
 def of_polars(names, kinds, columns):
     pl = pytest.importorskip("polars")
     types = {"float": pl.Float64, "int": pl.Int64, "bool": pl.Boolean, "text": pl.String}
+    types["code"] = pl.Float32
     return pl.DataFrame(
         [
             pl.Series(name, column, dtype=types[kind])
@@ -95,7 +112,7 @@ def expected(kinds, old, new):
     for kind, known, cells in zip(kinds, old, new, strict=True):
         present = [cell for cell in known if cell is not None]
         has_gaps = len(present) < len(known)
-        if kind == "text":
+        if kind in ("text", "code"):
             words = sorted(set(present))
             categories += [[float(cell == word) for cell in cells] for word in words]
             if has_gaps:
@@ -117,7 +134,7 @@ def test_every_kind_of_table_is_encoded_alike(table, make_old, make_new):
     names, kinds, old, new = table
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*feature names.*")  # arrays have none
-        features = TableFeatures().fit(make_old(names, kinds, old))
+        features = features_for(kinds).fit(make_old(names, kinds, old))
         found = features.transform(make_new(names, kinds, new))
     np.testing.assert_allclose(found, expected(kinds, old, new), rtol=1e-6, atol=1e-6)
 
@@ -126,7 +143,8 @@ def test_every_kind_of_table_is_encoded_alike(table, make_old, make_new):
 @given(tables(), st.sampled_from(MAKERS), st.sampled_from(MAKERS))
 def test_a_net_predicts_alike_on_every_kind_of_table(table, make_old, make_new):
     names, kinds, old, new = table
-    clf = ImbalancedNetClassifier(max_epochs=1, random_state=0, dtype="float64")
+    settings = {"max_epochs": 1, "random_state": 0, "dtype": "float64"}
+    clf = ImbalancedNetClassifier(features=features_for(kinds), **settings)
     y = np.arange(N_ROWS) % 3 == 0
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*feature names.*")

@@ -14,6 +14,7 @@ from sklearn.pipeline import make_pipeline
 from torch import nn
 
 from imbtorch import (
+    MLP,
     BalancedNetEnsembleClassifier,
     ImbalancedNetClassifier,
     ImbalancedNetRegressor,
@@ -61,6 +62,16 @@ def test_what_is_learned_lies_in_the_module_and_can_be_looked_at():
     names = FITTED.features_.get_feature_names_out()
     assert {"age", "age_missing", "job_nurse", "town"} <= set(names)
     assert FITTED.features_.transform(NEW).shape == (50, len(names))
+
+
+def test_looking_at_the_module_leaves_the_modes_of_its_layers():
+    clf = classifier(module=MLP((4,), dropout=0.5), max_epochs=1).fit(FRAME, Y)
+    layers = clf.net_.module_.train()
+    layers[-1].eval()  # as a callback that freezes layers may do
+    assert clf.module_.training
+    assert [layer.training for layer in layers] == [True] * (len(layers) - 1) + [False]
+    layers.eval()
+    assert not clf.module_.training
 
 
 def test_the_training_part_alone_is_looked_at():

@@ -82,6 +82,14 @@ def test_extreme_columns_stay_finite(scaling):
         np.testing.assert_array_equal(there[:, 1], 0)
 
 
+@pytest.mark.parametrize("fill", ["mean", "median"])
+def test_columns_whose_sum_is_no_float_stay_finite(fill):
+    X = np.array([[1.7e308], [1.7e308], [1.6e308], [-1.7e308], [np.nan]])
+    there = TableFeatures(fill=fill).fit(X).transform(X)
+    assert np.isfinite(there).all()
+    assert len(np.unique(there[:4, 0])) == 3
+
+
 def test_seconds_since_1970_keep_their_digits():
     seconds = 1.7e9 + np.arange(100.0)[:, None]
     z = TableFeatures().fit_transform(seconds)

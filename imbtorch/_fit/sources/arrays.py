@@ -29,6 +29,7 @@ from imbtorch._tasks import Balance, ClassificationTask, RowWeights, Task, Value
 from imbtorch.features import TableEncoder
 from imbtorch.samplers import Plan as SamplerPlan
 from imbtorch.samplers import get_sampler, resample
+from imbtorch.samplers._tables import refuse_mixed_codes
 from imbtorch.training.data.features import ChosenFeatures, as_features, encoded_rows
 from imbtorch.training.data.mixing import Mixing
 from imbtorch.training.data.rows import ArrayRows, RowOrder, Rows, ShuffledOrder
@@ -283,8 +284,7 @@ class ArraySource(RowSource):
     def identity(self) -> dict[str, str]:
         """Describe the data by hashes."""
         words = {} if self.columns is None else {"categories": _hash(self.columns.vocabulary)}
-        held = self.validation_rows
-        if held is not None:
+        if (held := self.validation_rows) is not None:
             words["validation"] = _hash((held.positions, held.groups))
         return {**self.split.identity(), **words}
 
@@ -370,7 +370,7 @@ class ArraySource(RowSource):
         features = self._once(as_features, (split.X, dtype, device))
         rows = ArrayRows(features, split.targets, weights.rows, net.dtype, device, weights.labels)
         if hasattr(self.sampler, "mix"):
-            _refuse_mixed_codes(self.sampler, self.encoder)
+            refuse_mixed_codes(self.sampler, self.encoder)
             counts = split.counts(self.task)
             rows.mixing = Mixing(self.sampler, counts, self._seeds["plan"])
         order: RowOrder = self._once(ShuffledOrder, (split.index, split.n_rows, seed, device))
@@ -414,17 +414,6 @@ def _distinct(y: NDArray[Any]) -> list[Any]:
     """Return the distinct labels."""
     labels: list[Any] = np.unique(y).tolist()
     return labels
-
-
-def _refuse_mixed_codes(sampler: Any, encoder: TableEncoder | None) -> None:
-    """Raise ValueError if a sampler would mix the codes of categories."""
-    if encoder is not None and encoder.embedded:
-        names = encoder.names()[-len(encoder.embedded) :]
-        raise ValueError(
-            f"sampler={sampler!r} mixes rows, but the columns {names} hold codes of categories, "
-            "which the net embeds. Use features=TableFeatures(embedding_size=None), which gives "
-            "each category a column of its own."
-        )
 
 
 def _hash(value: Any) -> str:
