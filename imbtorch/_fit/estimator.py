@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import sparse
 from sklearn.base import clone
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -31,7 +32,13 @@ from imbtorch.losses import get_loss
 from imbtorch.modules import get_module
 from imbtorch.samplers import get_sampler
 from imbtorch.training.checkpoint import Checkpoint
-from imbtorch.training.data.features import ChosenFeatures, EncodedFeatures, Features, as_features
+from imbtorch.training.data.features import (
+    ChosenFeatures,
+    EncodedFeatures,
+    Features,
+    as_features,
+    encoded_rows,
+)
 from imbtorch.training.distributed import refuse_company
 from imbtorch.training.loop import train_one_by_one
 from imbtorch.training.prediction import predict_chunks
@@ -281,7 +288,9 @@ class BaseNetEstimator(
         if hasattr(X, "columns") or kind in "iu" or net.lookups:
             check_rows(checked, X, net)
         device = torch.device(net.device)
-        if net.encoder_ is not None:
+        if sparse.issparse(checked) and net.encoder_ is not None and net.encoder_.keeps_zeros:
+            checked = encoded_rows(checked, net.encoder_)
+        elif net.encoder_ is not None:
             return EncodedFeatures(checked, net.encoder_, device)
         return as_features(checked, dtype, device, resident=False)
 

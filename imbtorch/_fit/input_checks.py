@@ -292,8 +292,7 @@ def check_rows(
     if isinstance(X, DatasetRows):
         return
     encoder, dtype = net.encoder_, net.input_dtype
-    is_only_scaled = hasattr(X, "indptr") and encoder is not None and not encoder.centre.any()
-    if encoder is not None and not is_only_scaled:
+    if encoder is not None and not (hasattr(X, "indptr") and encoder.keeps_zeros):
         dtype = torch.float64  # in which an encoder subtracts the centre
     once(check_integers, (X, given, str(dtype).removeprefix("torch.")))
     if net.lookups:

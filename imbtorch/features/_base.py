@@ -105,9 +105,9 @@ class FeatureEncoder(Registered, TransformerMixin, BaseEstimator, ABC):
         Returns
         -------
         int
-            Size of the embedding: ``1.6 n_categories ** 0.56``, at most 16.
+            Size of the embedding: the fourth root of the number, rounded up.
         """
-        return int(min(16, np.ceil(1.6 * n_categories**0.56)))
+        return int(np.ceil(n_categories**0.25 - 1e-9))
 
 
 def get_features(name: str) -> FeatureEncoder:

@@ -18,7 +18,7 @@ from imbtorch.features._columns import TableColumns
 
 __all__ = ["EncodedRows", "TableEncoder", "behind_encoder", "encoded"]
 
-_BLOCK = 2**20  # numbers that are encoded together: their temporary copies stay in the cache
+_BLOCK = 2**17  # numbers that are encoded together: their temporary copies stay in the cache
 _LARGEST = 1e6  # bound of scaled numbers, so that float32 and the products of the net stay finite
 
 
@@ -107,6 +107,12 @@ class TableEncoder(nn.Module):
         """Number of columns of an encoded row."""
         dense = len(self.numbers) + len(self.indicators) + sum(self._widths())
         return dense + len(self.embedded)
+
+    @property
+    def keeps_zeros(self) -> bool:
+        """Whether numbers are only scaled, so that a sparse matrix stays sparse."""
+        others = self.n_slots or self.indicators or self.clips or self.quantiles.shape[1]
+        return not others and not bool(self.centre.any())
 
     def _widths(self) -> list[int]:
         """Return the number of columns of each column of few categories."""
@@ -349,6 +355,7 @@ def _scaled_sparse(X: Any, encoder: TableEncoder) -> Any:
     values = matrix.data * factor[matrix.indices]
     gaps = np.isnan(values)
     values[gaps] = fill[matrix.indices[gaps]]
+    values = values.clip(-_LARGEST, _LARGEST)
     kind = np.float64 if encoder.dtype == torch.float64 else np.float32
     parts = (values.astype(kind), matrix.indices, matrix.indptr)
     return sparse.csr_array(parts, shape=matrix.shape)

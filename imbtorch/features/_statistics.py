@@ -19,7 +19,8 @@ __all__ = [
 ]
 
 Floats = NDArray[np.float64]
-_BLOCK = 2**22  # bytes of rows that are looked at together
+_BLOCK = 2**22  # bytes of rows that are read together
+_CACHED = 2**20  # bytes of rows that are looked at together
 _QUANTILE_ROWS = 200_000  # rows from which quantiles are computed; of more rows every k-th
 
 
@@ -44,7 +45,8 @@ class ColumnStatistics:
     present : list of ndarray of int
         The same numbers without weights.
     sample : tuple of ndarray or None
-        Numbers and weights of the rows from which quantiles are computed.
+        Numbers, ``(n_numbers, m)``, and weights, ``(m,)``, of the rows from which quantiles are
+        computed.
     """
 
     n_rows: int
@@ -61,7 +63,7 @@ class ColumnStatistics:
         """Return weighted quantiles of the columns of numbers, ``(n_numbers, len(shares))``."""
         assert self.sample is not None
         values, weights = self.sample
-        return np.stack([weighted_quantiles(column, weights, shares) for column in values.T])
+        return np.stack([weighted_quantiles(column, weights, shares) for column in values])
 
 
 def column_statistics(
@@ -103,12 +105,13 @@ def column_statistics(
     kept_weights: list[Floats] = []
     step, start = max(1, -(-n_rows // _QUANTILE_ROWS)), 0
     for block, weights in _blocks(X, rows, sample_weight):
-        values = (block[:, numbers] if sizes else block).astype(np.float64, copy=False)
-        mass, mean, spread = _merge((mass, mean, spread), _moments(values, weights))
-        if p:
-            gaps = np.isnan(values)
-            has_gaps |= gaps.any(axis=0)
-            largest = np.fmax(largest, np.abs(np.where(gaps, 0.0, values)).max(axis=0))
+        # column by column, which is faster than row by row for so few columns
+        values = (block[:, numbers] if sizes else block).T.astype(np.float64, order="C")
+        gaps = np.isnan(values)
+        has_gaps |= gaps.any(axis=1)
+        filled = np.where(gaps, 0.0, values) if has_gaps.any() else values
+        largest = np.maximum(largest, np.maximum(filled.max(axis=1), -filled.min(axis=1)))
+        mass, mean, spread = _merge((mass, mean, spread), _moments(filled, gaps, weights))
         for i, (position, size) in enumerate(sizes.items()):
             codes = np.nan_to_num(block[:, position], nan=size).astype(np.intp)
             known = codes >= 0
@@ -117,13 +120,15 @@ def column_statistics(
             present[i] += np.bincount(codes[known], minlength=size + 1)
         if needs_quantiles:
             chosen = slice(-start % step, None, step)
-            kept.append(values[chosen])
-            kept_weights.append(np.ones(len(values)) if weights is None else weights)
+            kept.append(values[:, chosen])
+            kept_weights.append(np.ones(len(block)) if weights is None else weights)
             kept_weights[-1] = kept_weights[-1][chosen]
         start += len(block)
     with np.errstate(invalid="ignore", divide="ignore"):
         scale = np.sqrt(spread / mass)
-    sample = (np.concatenate(kept), np.concatenate(kept_weights)) if needs_quantiles else None
+    sample = (
+        (np.concatenate(kept, axis=1), np.concatenate(kept_weights)) if needs_quantiles else None
+    )
     has_values = mass > 0
     mean = np.where(np.isfinite(mean), mean, 0.0)  # sums of the largest floats are infinite
     mean = np.where(has_values, mean, np.nan)
@@ -135,26 +140,42 @@ def column_statistics(
 def _blocks(
     X: Any, rows: NDArray[Any] | None, sample_weight: NDArray[Any] | None
 ) -> Iterator[tuple[NDArray[Any], Floats | None]]:
-    """Yield the training rows and their weights, so many that a memory map stays on the disk."""
+    """Yield the training rows and their weights, so few that computing stays in the cache.
+
+    More rows are read at once, but so few that a memory map stays on the disk.
+    """
     n = X.shape[0] if rows is None else len(rows)
-    step = max(1, _BLOCK // max(8 * X.shape[1], 1))
+    step, few = (max(1, size // max(8 * X.shape[1], 1)) for size in (_BLOCK, _CACHED))
     for start in range(0, n, step):
         chosen = slice(start, start + step) if rows is None else rows[start : start + step]
-        yield np.asarray(X[chosen]), None if sample_weight is None else sample_weight[chosen]
+        block = np.asarray(X[chosen])
+        weights = None if sample_weight is None else sample_weight[chosen]
+        for first in range(0, len(block), few):
+            part = slice(first, first + few)
+            yield block[part], None if weights is None else weights[part]
 
 
-def _moments(values: Floats, weights: Floats | None) -> tuple[Floats, Floats, Floats]:
-    """Return the weight, the mean and the sum of squared deviations of each column."""
-    present = ~np.isnan(values)
-    filled = values if present.all() else np.where(present, values, 0.0)
-    w = np.ones(len(values)) if weights is None else weights
-    mass = w @ present
+def _moments(
+    filled: Floats, gaps: NDArray[np.bool_], weights: Floats | None
+) -> tuple[Floats, Floats, Floats]:
+    """Return the weight, the mean and the sum of squared deviations of each column.
+
+    Parameters
+    ----------
+    filled : ndarray of shape (n_numbers, n)
+        Numbers, 0 where there is a gap.
+    gaps : ndarray of bool, shape (n_numbers, n)
+        Where there is a gap.
+    weights : ndarray of shape (n,) or None
+        Weights > 0.
+    """
+    w = np.ones(filled.shape[1]) if weights is None else weights
+    mass = ~gaps @ w if gaps.any() else np.full(len(filled), w.sum())
     with np.errstate(over="ignore", invalid="ignore"):
-        mean = np.divide(w @ filled, mass, out=np.zeros(len(mass)), where=mass > 0)
-        deviations = filled - mean
-        if filled is not values:
-            deviations[~present] = 0.0
-        return mass, mean, w @ np.square(deviations)
+        mean = np.divide(filled @ w, mass, out=np.zeros(len(mass)), where=mass > 0)
+        deviations = filled - mean[:, None]
+        deviations[gaps] = 0.0
+        return mass, mean, np.square(deviations, out=deviations) @ w
 
 
 def _merge(
@@ -221,7 +242,7 @@ def weighted_quantiles(
     tolerance = 1e-10  # sums of weights are rounded
     low = np.searchsorted(below, wanted - tolerance).clip(max=len(x) - 1)
     high = np.searchsorted(below, wanted + tolerance, side="right").clip(max=len(x) - 1)
-    quantiles: Floats = (x[low] + x[high]) / 2
+    quantiles: Floats = x[low] / 2 + x[high] / 2  # their sum may be too large
     return quantiles
 
 

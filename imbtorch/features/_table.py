@@ -58,12 +58,13 @@ default="from_dtype"
         limit.
     min_frequency : int, float or None, default=None
         Rows that a category must have, or the share of the rows; rarer ones are encoded as one.
-    max_one_hot : int, default=16
+    max_one_hot : int, default=32
         Up to so many categories a column gets one column of zeros and ones for each. Columns with
         more get an embedding, which the net learns.
     embedding_size : {"auto"}, int or None, default="auto"
-        Numbers of the embedding of a category. ``"auto"`` is ``1.6 c ** 0.56`` for c categories
-        [2]_, at most 16. None gives every column of categories columns of zeros and ones.
+        Numbers of the embedding [2]_ of a category. ``"auto"`` is the fourth root of the largest
+        number of categories, rounded up [3]_. None gives every column of categories columns of
+        zeros and ones.
 
     Attributes
     ----------
@@ -89,8 +90,9 @@ default="from_dtype"
     .. [1] Holzmüller et al. (2024). "Better by Default: Strong Pre-Tuned MLPs and Boosted Trees on
            Tabular Data". :arxiv:`2407.04491`
     .. [2] Guo and Berkhahn (2016). "Entity Embeddings of Categorical Variables".
-           :arxiv:`1604.06737`; the size is the rule of the library fastai,
-           Howard and Gugger (2020). :arxiv:`2002.04688`
+           :arxiv:`1604.06737`
+    .. [3] `Introducing TensorFlow Feature Columns
+           <https://developers.googleblog.com/introducing-tensorflow-feature-columns/>`_ (2017)
 
     Examples
     --------
@@ -133,7 +135,7 @@ default="from_dtype"
         categorical_features: str | Sequence[Any] | None = "from_dtype",
         max_categories: int | None = None,
         min_frequency: int | float | None = None,
-        max_one_hot: int = 16,
+        max_one_hot: int = 32,
         embedding_size: str | int | None = "auto",
     ) -> None:
         self.scaling = scaling

@@ -22,7 +22,7 @@ def frame():
             "amount": rng.normal(size=N),
             "age": np.where(np.arange(N) % 7, rng.normal(size=N), np.nan),
             "<shop>": rng.choice(["books", "games"], N),
-            "city": rng.choice([f"city {i}" for i in range(30)], N),
+            "city": rng.choice([f"city {i}" for i in range(40)], N),
         }
     )
     return X, np.arange(N) % 4 == 0
@@ -42,7 +42,7 @@ def test_columns_are_shown_by_kind(frame, estimator):
         "numbers: 1": "amount",
         "numbers with gaps: 1": "age",
         "categories, one-hot: 1": "&lt;shop&gt; (2)",
-        "categories, embedded: 1": "city (30)",
+        "categories, embedded: 1": "city (40)",
     }.items():
         assert re.search(rf" {kind} {re.escape(columns)} ", shown), (kind, shown)
     assert "<shop>" not in page

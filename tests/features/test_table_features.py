@@ -166,14 +166,15 @@ def test_frequencies_are_weighted():
 
 
 def test_many_categories_are_codes_for_an_embedding():
-    frame = pd.DataFrame({"c": [f"w{i % 20:02d}" for i in range(200)], "n": np.arange(200.0)})
+    frame = pd.DataFrame({"c": [f"w{i % 40:02d}" for i in range(200)], "n": np.arange(200.0)})
     there = encoded(frame)
     assert there.columns.tolist() == ["n", "c"]
-    np.testing.assert_array_equal(there["c"], np.arange(200) % 20)
-    assert encoded(frame, embedding_size=None).shape[1] == 21
+    np.testing.assert_array_equal(there["c"], np.arange(200) % 40)
+    assert encoded(frame, embedding_size=None).shape[1] == 41
     features = TableFeatures().fit(frame)
     later = features.transform(pd.DataFrame({"c": ["new", None], "n": [0.0, 0.0]}))
-    np.testing.assert_array_equal(later[:, 1], [20, 20])
+    np.testing.assert_array_equal(later[:, 1], [40, 40])
+    assert [features.size_of_embedding(n) for n in (33, 81, 82, 256, 257)] == [3, 3, 4, 4, 5]
 
 
 @pytest.mark.parametrize("backend", ["object", "category", "string", "pyarrow", "polars", "array"])

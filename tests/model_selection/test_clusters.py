@@ -37,7 +37,7 @@ class Noted:
         self.folder = folder
 
     def __call__(self, estimator, X, y):
-        width = estimator.module_[0].out_features
+        width = estimator.net_.module_[0].out_features
         (Path(self.folder) / f"{width}-{os.getpid()}").touch()
         return average_precision_score(y, estimator.decision_function(X))
 

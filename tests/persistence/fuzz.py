@@ -98,7 +98,7 @@ TABLES = ("table", "stopped", "embedded", "costs")
 
 def frame():
     """Return a table with gaps, few and many categories, booleans and numbers, and its labels."""
-    rows, y = rare_buyers(80, n_towns=20)
+    rows, y = rare_buyers(80, n_towns=40)
     return rows.assign(grade=pd.Categorical(rows["visits"].fillna(0).astype(int))), y
 
 

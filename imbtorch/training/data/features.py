@@ -13,7 +13,7 @@ from scipy import sparse
 from torch import Tensor
 
 from imbtorch._data.datasets_as_rows import DatasetRows
-from imbtorch.features._encoder import EncodedRows, TableEncoder, encoded
+from imbtorch.features._encoder import EncodedRows, TableEncoder, encoded, in_memory
 from imbtorch.training.data.loading import DatasetFeatures, cast_tensor, too_large
 from imbtorch.training.data.sparse_rows import SparseRows
 
@@ -236,7 +236,8 @@ class EncodedFeatures:
         self.rows = as_features(X, dtype, torch.device("cpu"), resident=False)
         self.encoder, self.device, self.blocks = encoder, device, self.rows.blocks
         size = torch.empty((), dtype=encoder.dtype).element_size()
-        self.row_bytes = 1 if self.rows.row_bytes == 1 else encoder.n_encoded * size
+        is_unread = self.rows.row_bytes == 1
+        self.row_bytes = 1 if is_unread else max(self.rows.row_bytes, encoder.n_encoded * size)
 
     def __len__(self) -> int:
         """Count the rows."""
@@ -262,8 +263,7 @@ class EncodedFeatures:
         )
 
     def _encoded(self, rows: Tensor) -> Tensor:
-        encoded: Tensor = self.encoder(rows)
-        return encoded.to(self.device, non_blocking=True)
+        return wrap(in_memory(rows.numpy(), self.encoder)).to(self.device, non_blocking=True)
 
 
 class _EncodedBlock:

@@ -31,7 +31,7 @@ def frame():
     X = rows()
     numbers = np.where(X[:, :1] > 0.9, np.nan, X[:, :2])
     kinds = np.array(["a", "b", "c", None], dtype=object)[np.arange(60) % 4]
-    places = np.array([f"place {i % 20}" for i in range(60)])
+    places = np.array([f"place {i % 40}" for i in range(60)])
     return pd.DataFrame({"x": numbers[:, 0], "y": numbers[:, 1], "kind": kinds, "place": places})
 
 
