@@ -83,7 +83,8 @@ class Cells(ABC):
     def factorized(self) -> tuple[NDArray[np.int64], NDArray[Any]]:
         """Return the code of each cell, -1 for a gap, and the distinct values without gaps."""
 
-    def _finite(self, values: NDArray[Any]) -> NDArray[Any]:
+    def finite(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return these values, or raise ValueError if some of them are infinite."""
         if np.isinf(values).any():
             raise ValueError(
                 f"Input X contains infinity: column {self.name!r} has infinite values. Replace "
@@ -117,7 +118,7 @@ class _PandasCells(Cells):
         if dtype.kind in "biuf" and not _holds_text(dtype):
             kept = isinstance(dtype, np.dtype) and dtype.kind == "f" and dtype.itemsize <= 4
             kind = np.float32 if kept else np.float64
-            return self._finite(self.column.to_numpy(dtype=kind, na_value=np.nan))
+            return self.finite(self.column.to_numpy(dtype=kind, na_value=np.nan))
         return _Values(self.column.to_numpy(dtype=object), self.name).numbers()
 
     def factorized(self) -> tuple[NDArray[np.int64], NDArray[Any]]:
@@ -138,7 +139,7 @@ class _PolarsCells(Cells):
             if len(first):
                 raise self._not_numbers(first[0])
         kind = polars.Float32 if str(self.column.dtype) == "Float32" else polars.Float64
-        return self._finite(self.column.cast(kind, strict=False).to_numpy())
+        return self.finite(self.column.cast(kind, strict=False).to_numpy())
 
     def factorized(self) -> tuple[NDArray[np.int64], NDArray[Any]]:
         polars = sys.modules["polars"]
@@ -200,7 +201,7 @@ class _Values(Cells):
     def numbers(self) -> NDArray[Any]:
         values = self.column
         if values.dtype.kind == "f":
-            return self._finite(values)
+            return self.finite(values)
         if values.dtype.kind in "biu":
             return np.asarray(values, dtype=np.float64)
         if self.holds_categories():
@@ -208,7 +209,7 @@ class _Values(Cells):
         gaps = self.gaps
         numbers = np.full(len(values), np.nan)
         numbers[~gaps] = values[~gaps].astype(np.float64)
-        return self._finite(numbers)
+        return self.finite(numbers)
 
     def factorized(self) -> tuple[NDArray[np.int64], NDArray[Any]]:
         if self.column.dtype.kind in "fiub":

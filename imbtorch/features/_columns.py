@@ -95,6 +95,8 @@ class TableColumns:
         words = self.vocabulary.get(position)
         if words is None:
             return cells.numbers()
+        if _are_exact_floats(words):
+            return _known_codes(words, cells.numbers())[:-1]
         try:
             codes, values = cells.factorized()
         except TypeError:  # values such as lists, which no dictionary takes
@@ -107,7 +109,7 @@ class TableColumns:
                 f"holds {_kind(other)} now, such as {other!r}, so that this category would not be "
                 "known. Give the column the type that it had."
             )
-        return _known_codes(words, codes, values)
+        return _known_codes(words, values)[codes]
 
 
 def _side_by_side(columns: list[NDArray[Any]]) -> NDArray[Any]:
@@ -118,16 +120,27 @@ def _side_by_side(columns: list[NDArray[Any]]) -> NDArray[Any]:
     return matrix
 
 
-def _known_codes(words: NDArray[Any], codes: NDArray[Any], values: NDArray[Any]) -> NDArray[Any]:
-    """Return the position of each cell among the sorted words, -1 for others, NaN for gaps."""
+def _are_exact_floats(words: NDArray[Any]) -> bool:
+    """Return whether the sorted categories are numbers that a float holds without rounding."""
+    if words.dtype.kind not in "biuf" or not len(words):
+        return False
+    return -(2**53) <= float(words[0]) and float(words[-1]) <= 2**53
+
+
+def _known_codes(words: NDArray[Any], values: NDArray[Any]) -> NDArray[Any]:
+    """Return the position of each value among the sorted words, -1 for others, NaN for gaps.
+
+    A last element, NaN, follows: a column whose cells refer to values has code -1 for gaps.
+    """
     kind = np.float32 if len(words) <= 2**24 else np.float64
     known = np.full(len(values) + 1, UNKNOWN, dtype=kind)
-    known[-1] = np.nan  # which code -1 finds
+    known[-1] = np.nan
     if len(words) and len(values):
         place = np.searchsorted(words, values).clip(max=len(words) - 1)
         known[:-1] = np.where(words[place] == values, place, UNKNOWN)
-    found: NDArray[Any] = known[codes]
-    return found
+    if values.dtype.kind == "f":
+        known[:-1][np.isnan(values)] = np.nan
+    return known
 
 
 def is_text(values: NDArray[Any]) -> bool:
@@ -224,8 +237,10 @@ def read_new_table(
         holds_categories = cells.holds_categories()
         if holds_categories if chosen is None else position in chosen:
             codes, values = cells.factorized()
+            if values.dtype.kind == "f":
+                cells.finite(values)
             words = columns.vocabulary[position] = _sorted(values, cells.name)
-            read.append(_known_codes(words, codes, values))
+            read.append(_known_codes(words, values)[codes])
         elif holds_categories:
             raise ValueError(
                 f"Column {cells.name!r} holds text, but categorical_features="
