@@ -124,7 +124,7 @@ def _are_exact_floats(words: NDArray[Any]) -> bool:
     """Return whether the sorted categories are numbers that a float holds without rounding."""
     if words.dtype.kind not in "biuf" or not len(words):
         return False
-    return -(2**53) <= float(words[0]) and float(words[-1]) <= 2**53
+    return float(words[0]) >= -(2**53) and float(words[-1]) <= 2**53
 
 
 def _known_codes(words: NDArray[Any], values: NDArray[Any]) -> NDArray[Any]:

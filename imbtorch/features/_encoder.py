@@ -182,12 +182,20 @@ class TableEncoder(nn.Module):
             return compact
         first = len(self.numbers) + len(self.indicators)
         parts = [compact[:, :first]]
-        for j in self.one_hot:
-            every = torch.arange(self.n_slots[j] - 1, device=compact.device, dtype=compact.dtype)
-            parts.append((compact[:, first + j : first + j + 1] == every).to(compact.dtype))
+        if self.one_hot:
+            parts.append(self._ones(compact[:, [first + j for j in self.one_hot]]))
         if self.embedded:
             parts.append(compact[:, [first + j for j in self.embedded]])
         return torch.cat(parts, dim=1)
+
+    def _ones(self, slots: Tensor) -> Tensor:
+        """Put a one at the slot of each category, but for the last slot of each column."""
+        last = torch.tensor(self._widths(), device=slots.device)
+        starts = torch.cumsum(last, 0) - last
+        places = slots.to(torch.int64)
+        ones = slots.new_zeros(slots.shape[0], sum(self._widths()))
+        is_known = (places < last).to(slots.dtype)
+        return ones.scatter_(1, starts + torch.minimum(places, last - 1), is_known)
 
     def _scaled(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
         """Return scaled numbers without gaps, and where the gaps were."""

@@ -122,6 +122,9 @@ def test_median_fill():
 
 
 def test_infinity_is_an_error_that_names_the_column():
+    X = np.array([[1.0, 2.0], [np.inf, 3.0]])
+    with pytest.raises(ValueError, match=r"infinity.*'x0'"):
+        TableFeatures(categorical_features=[0]).fit(X)
     with pytest.raises(ValueError, match=r"infinity.*'b'"):
         TableFeatures().fit(pd.DataFrame({"a": ["x", "y"], "b": [1.0, np.inf]}))
 
@@ -206,6 +209,16 @@ def test_columns_of_numbers_can_be_categories():
         assert features.get_feature_names_out().tolist() == ["x1", "x0_3.0", "x0_7.0", "x0_missing"]
     frame = pd.DataFrame(X, columns=["zone", "price"])
     assert TableFeatures(categorical_features=["zone"]).fit(frame).transform(frame).shape == (4, 4)
+
+
+@pytest.mark.parametrize("dtype", ["int64", "Int64", object, "category", "uint64"])
+def test_long_identifiers_are_told_apart(dtype):
+    ids = pd.DataFrame({"id": [2**60, 2**60 + 1, 2**60 + 2] * 4}).astype(dtype)
+    features = TableFeatures(categorical_features=["id"]).fit(ids)
+    there = features.transform(ids[:3])
+    np.testing.assert_array_equal(there, np.eye(3))
+    later = pd.DataFrame({"id": [2**60 + 3]}).astype(dtype)
+    np.testing.assert_array_equal(features.transform(later), np.zeros((1, 3)))
 
 
 @pytest.mark.parametrize(
