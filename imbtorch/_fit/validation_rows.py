@@ -84,7 +84,7 @@ def chosen_rows(validation: Any, groups: Any, y: Any) -> ValidationRows | None:
     Raises
     ------
     ValueError
-        If there are groups, but no splitter that keeps them together.
+        If there are groups, but no splitter that keeps them together, or no splitter was given.
     """
     if validation is None:
         if groups is not None:
@@ -93,6 +93,11 @@ def chosen_rows(validation: Any, groups: Any, y: Any) -> ValidationRows | None:
                 "validation=GroupShuffleSplit(1, test_size=0.2, random_state=0)."
             )
         return None
+    if isinstance(validation, str):  # which has a method split of its own
+        raise ValueError(
+            f"The parameter validation must be a splitter of scikit-learn, such as "
+            f"GroupShuffleSplit(1); got {validation!r}."
+        )
     if groups is None:
         return ValidationRows(splitter=validation)
     indexable(y, groups)
