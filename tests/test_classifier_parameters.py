@@ -31,7 +31,6 @@ INVALID = {
     "max_epochs": [0, -1, 1.5, "many", None],
     "batch_size": [0, -1, 1.5, "large", None],
     "validation": [3, "groups", 0.2],
-    "validation": [5, "last", object()],
     "validation_fraction": [0, 1, 1.5, -0.1, "some"],
     "early_stopping": ["yes", None, 2],
     "patience": [0, -1, 1.5, None],
