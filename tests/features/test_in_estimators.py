@@ -276,8 +276,8 @@ def test_images_are_no_tables():
 
 
 def test_unknown_names_and_parameters():
-    with pytest.raises(ValueError, match="Unknown features 'tabel'. Did you mean 'table'"):
-        classifier(features="tabel").fit(FRAME, Y)
+    with pytest.raises(ValueError, match="Unknown features 'tables'. Did you mean 'table'"):
+        classifier(features="tables").fit(FRAME, Y)
     with pytest.raises(ValueError, match="scaling"):
         classifier(features=TableFeatures(scaling="minmax")).fit(FRAME, Y)
 
