@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from numbers import Integral
@@ -281,10 +282,16 @@ class BalancedNetEnsembleClassifier(
     def _folds(self, X: Any, y: Any, rows: Any, groups: Any) -> list[ValidationRows | None]:
         """Return the rows on which each member is scored; None for members without such rows."""
         if self.subset != "folds":
-            if groups is not None or self.cv is not None:
+            if groups is not None:
                 raise ValueError(
-                    f"cv and groups divide the rows into folds; subset={self.subset!r} has none. "
-                    "Use subset='folds'."
+                    f"groups divide the rows into folds; subset={self.subset!r} has none. Use "
+                    "subset='folds'."
+                )
+            if self.cv is not None:
+                warnings.warn(
+                    f"cv={self.cv!r} is not used: subset={self.subset!r} has no folds.",
+                    UserWarning,
+                    stacklevel=4,
                 )
             return [None] * self.n_estimators
         everything = np.arange(y.shape[0] if hasattr(y, "shape") else len(y))

@@ -468,7 +468,7 @@ def test_thresholds_are_tuned_on_the_known_rows(weight):
 
     def offsets(P, labels, w):
         tuned = TunedDecisionClassifierCV(Given(), scoring="f1_macro", cv=3)
-        return tuned._tune(P, labels, w)
+        return tuned._tune(P, labels, w, tuned._predictions(P, labels, w))
 
     found, score = offsets(proba, part, weight)
     whole, _ = offsets(proba, FULL, weight)
@@ -492,5 +492,6 @@ def test_decisions_of_a_net_with_unknown_labels():
 def test_a_label_that_no_row_knows_keeps_its_threshold():
     hidden = np.where([True, False, True], Y, np.nan)
     tuned = TunedDecisionClassifierCV(Given(), scoring="f1_macro", cv=3)
-    offsets, _ = tuned._tune(1 / (1 + np.exp(-X[:, :3])), hidden, None)
+    proba = 1 / (1 + np.exp(-X[:, :3]))
+    offsets, _ = tuned._tune(proba, hidden, None, tuned._predictions(proba, hidden, None))
     assert offsets[1] == 0
