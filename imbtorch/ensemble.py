@@ -16,15 +16,18 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.model_selection import check_cv
-from sklearn.utils import get_tags
+from sklearn.utils import get_tags, indexable
+from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from imbtorch._common.conformal import ConformalMixin, calibration_scores
 from imbtorch._common.memo import Memo
 from imbtorch._common.seed import draw_seeds
 from imbtorch._common.sklearn_private import Interval, StrOptions, _safe_indexing, fit_context
+from imbtorch._data.datasets_as_rows import refuse_dataset
 from imbtorch._data.folds import as_folds
-from imbtorch._fit.conformal import calibration_scores, conformal_sets
+from imbtorch._data.targets import split_unknown
 from imbtorch._fit.fit import PreparedFit, Stackable, all_or_nothing
 from imbtorch._fit.validation_rows import ValidationRows
 from imbtorch._publish.model_card import ModelCardMixin
@@ -47,6 +50,7 @@ _SUBSETS: dict[str, Callable[[], BaseSampler] | None] = {
     "all": None,
     "folds": None,
 }
+_OUT_OF_FOLD = ("oof_predict_proba_", "oof_decision_function_", "_scores_")
 _SMOOTHING = 3  # epochs whose mean score decides which epoch of a member is kept
 
 
@@ -54,6 +58,7 @@ class BalancedNetEnsembleClassifier(
     SaveMixin,
     ExportMixin,
     ModelCardMixin,
+    ConformalMixin,
     ClassifierMixin,
     MetaEstimatorMixin,
     Stackable,
@@ -254,7 +259,10 @@ class BalancedNetEnsembleClassifier(
         groups: Any = None,
     ) -> PreparedFit:
         """Prepare the fits of all members up to the training."""
-        memo, folds = memo or Memo(), self._folds(X, y, rows, groups)
+        if self.subset == "folds":
+            refuse_dataset(X, type(self).__name__)
+            X, y = indexable(X, y)  # rows of folds are taken out of them
+        memo, folds = memo or Memo(), self._folds(y, rows, groups)
         members = self._members(len(folds))
         undo = ExitStack()
         with undo:
@@ -271,15 +279,17 @@ class BalancedNetEnsembleClassifier(
             cut_short = [fit.publish() for fit in fits]
             # where Ctrl-C came between two stacks, some members have not been trained at all
             self._publish([member for member in members if member.n_iter_] or members)
+            for name in _OUT_OF_FOLD:  # those of a former fit
+                self.__dict__.pop(name, None)
             if self.subset == "folds":
                 known = [f for m, f in zip(members, folds, strict=True) if m in self.estimators_]
-                self._predict_folds(X, y, known)
+                self._predict_folds(X, y, sample_weight, known)
             self.interrupted_ = any(cut_short)
             return self.interrupted_
 
         return PreparedFit([run for fit in fits for run in fit.runs], publish, undo)
 
-    def _folds(self, X: Any, y: Any, rows: Any, groups: Any) -> list[ValidationRows | None]:
+    def _folds(self, y: Any, rows: Any, groups: Any) -> list[ValidationRows | None]:
         """Return the rows on which each member is scored; None for members without such rows."""
         if self.subset != "folds":
             if groups is not None:
@@ -294,9 +304,18 @@ class BalancedNetEnsembleClassifier(
                     stacklevel=4,
                 )
             return [None] * self.n_estimators
-        everything = np.arange(y.shape[0] if hasattr(y, "shape") else len(y))
-        chosen = everything if rows is None else everything[rows]
+        if y is None:
+            raise ValueError(
+                f"This {type(self).__name__} estimator requires y to be passed, but the target y "
+                "is None."
+            )
         targets = np.asarray(y.toarray() if sparse.issparse(y) else y)
+        if targets.ndim == 2 and targets.shape[1] == 1:
+            targets = targets.ravel()
+        if split_unknown(targets) is None:
+            check_classification_targets(targets)
+        everything = np.arange(len(targets))
+        chosen = everything if rows is None else everything[rows]
         splitter = self.cv
         if splitter is None or isinstance(splitter, int | np.integer):
             n_folds = self.n_estimators if splitter is None else int(splitter)
@@ -309,23 +328,24 @@ class BalancedNetEnsembleClassifier(
             for train, test in splits
         ]
 
-    def _predict_folds(self, X: Any, y: Any, folds: Sequence[Any]) -> None:
+    def _predict_folds(self, X: Any, y: Any, weights: Any, folds: Sequence[Any]) -> None:
         """Predict the rows of each fold by the member that was not trained on them."""
-        task, links = self._task, self._links()
-        n = y.shape[0] if hasattr(y, "shape") else len(y)
+        task = self._task
+        labels = y if task.n_labels else np.ravel(y)
+        weights = None if weights is None else np.asarray(weights, dtype=np.float64)
+        shape = (labels.shape[0] if hasattr(labels, "shape") else len(labels), task.n_outputs)
+        proba, scores, times = np.zeros(shape), np.zeros(shape), np.zeros((shape[0], 1))
         self._scores_: list[list[Floats]] = []
-        shape = (n, task.n_outputs)
-        proba, scores, times = np.zeros(shape), np.zeros(shape), np.zeros((n, 1))
-        for member, link, fold in zip(self.estimators_, links, folds, strict=True):
-            linked = member._linked_outputs(_safe_indexing(X, fold.positions), link)
-            tensor = torch.from_numpy(np.asarray(linked, dtype=np.float64))
-            found = task.proba(tensor).numpy()
-            proba[fold.positions] += found
+        for member, link, fold in zip(self.estimators_, self._links(), folds, strict=True):
+            rows = fold.positions
+            linked = member._linked_outputs(_safe_indexing(X, rows), link)
+            found = _as_float64(task.proba, linked)
+            proba[rows] += found
+            scores[rows] += _as_float64(lambda z: task.mean_scores(z[None], _log_mean), linked)
+            times[rows] += 1
             if not task.n_labels:
-                codes = np.searchsorted(self.classes_, np.asarray(y)[fold.positions])
-                self._scores_.append(calibration_scores(found, codes))
-            scores[fold.positions] += task.mean_scores(tensor[None], _log_mean).numpy()
-            times[fold.positions] += 1
+                own = None if weights is None else weights[rows]
+                self._scores_.append(calibration_scores(found, labels[rows], self.classes_, own))
         with np.errstate(invalid="ignore"):
             self.oof_predict_proba_ = proba / times
             self.oof_decision_function_ = task.decision(scores / times)
@@ -486,42 +506,17 @@ class BalancedNetEnsembleClassifier(
         """
         return self._task.decide(self._scores(X))
 
-    def predict_set(self, X: ArrayLike, alpha: float = 0.1) -> NDArray[np.bool_]:
-        """Classes of each row that cannot be ruled out, with a guarantee for each class.
-
-        Class-conditional cross-conformal prediction, see
-        :func:`imbtorch.model_selection.conformal_sets`; for ``subset="folds"``.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features, ...)
-            Features.
-        alpha : float, default=0.1
-            Largest share of the rows of each class whose set may lack this class.
-
-        Returns
-        -------
-        ndarray of bool, shape (n_samples, n_classes)
-            Whether each class is in the set of each row.
-
-        Raises
-        ------
-        ValueError
-            If ``alpha`` is invalid, or the ensemble has no out-of-fold predictions of one label
-            per row.
-        """
-        task = self._task
+    def _calibrated(self, X: Any) -> Iterator[tuple[Floats, Sequence[Floats]]]:
+        check_is_fitted(self)
         if not getattr(self, "_scores_", None):
             raise ValueError(
                 "predict_set needs out-of-fold predictions of one label per row: fit with "
                 "subset='folds'. A file that save wrote does not hold them."
             )
-        pairs = zip(self.estimators_, self._links(), strict=True)
-        proba = (
-            task.proba(torch.from_numpy(member._linked_outputs(X, link).astype(np.float64))).numpy()
-            for member, link in pairs
-        )
-        return conformal_sets(zip(proba, self._scores_, strict=True), alpha)
+        for member, link, scores in zip(
+            self.estimators_, self._links(), self._scores_, strict=True
+        ):
+            yield _as_float64(self._task.proba, member._linked_outputs(X, link)), scores
 
     def estimate_prior(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> Floats:
         """Estimate the class frequencies of unlabelled rows, such as new data.
@@ -580,6 +575,11 @@ class BalancedNetEnsembleClassifier(
 
 def _outputs(member: ImbalancedNetClassifier, X: Any) -> Iterator[Tensor]:
     return predict_chunks(member.net_, member._features(X), lambda outputs: outputs)
+
+
+def _as_float64(function: Callable[[Tensor], Tensor], linked: NDArray[Any]) -> Floats:
+    """Apply a function of tensors to linked outputs, in float64."""
+    return np.asarray(function(torch.from_numpy(linked.astype(np.float64))))
 
 
 def _log_mean(log_values: Tensor) -> Tensor:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from imbtorch._common.memo import Memo
+from imbtorch._common.memo import Memo, digest
+from imbtorch.features import TableFeatures
 
 
 def counting():
@@ -106,3 +107,28 @@ def test_two_do_not_share():
     function, X = counting(), np.zeros(1)
     assert Memo().once(function, (X,)) is not Memo().once(function, (X,))
     assert function.calls == 2
+
+
+def test_a_key_stands_for_equal_arguments():
+    memo, function = Memo(), counting()
+    for rows in ([1, 2], [1, 2], [1, 3]):
+        memo.once(function, (np.array(rows),), lambda rows=rows: (digest(np.array(rows)),))
+    assert function.calls == 2
+
+
+def test_digests_tell_long_settings_apart():
+    lists = [list(range(300)), [*range(299), 500]]
+    assert repr(TableFeatures(categorical_features=lists[0])) == repr(
+        TableFeatures(categorical_features=lists[1])
+    )
+    one, other = (digest(TableFeatures(categorical_features=chosen)) for chosen in lists)
+    assert one != other
+    assert one == digest(TableFeatures(categorical_features=list(range(300))))
+
+
+def test_what_cannot_be_pickled_is_equal_to_nothing():
+    def local():
+        """Do nothing."""
+
+    assert digest(local) != digest(local)
+    hash(digest(local))

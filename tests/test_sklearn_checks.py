@@ -33,6 +33,12 @@ def expected_failures(estimator):
         BalancedNetEnsembleClassifier(
             ImbalancedNetClassifier(dtype="float64"), n_estimators=2, subset="all", random_state=0
         ),
+        BalancedNetEnsembleClassifier(
+            ImbalancedNetClassifier(dtype="float64", max_epochs=5),
+            n_estimators=2,
+            subset="folds",
+            random_state=0,
+        ),
     ],
     expected_failed_checks=expected_failures,
     **STRICT,

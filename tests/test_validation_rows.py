@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
+from sklearn.base import clone
 from sklearn.datasets import make_classification
 from sklearn.model_selection import (
     GroupKFold,
@@ -177,3 +178,41 @@ def test_labels_of_a_row():
 def test_folds_of_other_subsets_are_an_error():
     with pytest.raises(ValueError, match="subset='folds'"):
         BalancedNetEnsembleClassifier(net()).fit(X, Y, groups=GROUPS)
+
+
+def test_another_fit_without_folds_forgets_their_predictions():
+    clf = ensemble(n_estimators=2).fit(X, Y)
+    clf.set_params(subset="all").fit(X, Y)
+    assert not hasattr(clf, "oof_predict_proba_")
+    with pytest.raises(ValueError, match="subset='folds'"):
+        clf.predict_set(X)
+
+
+def test_rows_that_do_not_count_do_not_calibrate():
+    weights = np.where(np.arange(400) < 300, 1.0, 0.0)
+    folds = [(TRAIN[:200], np.arange(200, 400)), (np.arange(100, 300), np.arange(100))]
+    weighted = ensemble(cv=folds).fit(X, Y, sample_weight=weights)
+    assert sum(len(scores) for scores in weighted._scores_[0]) == 100
+    ignored = np.where(weights > 0, Y, -100)
+    with pytest.warns(UserWarning, match="-100"):
+        labelled = ensemble(cv=folds).fit(X, ignored)
+    for one, other in zip(weighted._scores_, labelled._scores_, strict=True):
+        for ours, theirs in zip(one, other, strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize("how", ["splitter", "rows", "folds"])
+def test_validation_rows_are_not_drawn_and_named_at_once(how):
+    base = net(validation_fraction=0.2)
+    clf, rows = {
+        "splitter": (clone(base).set_params(validation=TimeSeriesSplit()), {}),
+        "rows": (base, {"X_val": X, "y_val": Y}),
+        "folds": (BalancedNetEnsembleClassifier(base, 2, subset="folds"), {}),
+    }[how]
+    with pytest.raises(ValueError, match="validation_fraction=0.2"):
+        clf.fit(X, Y, **rows)
+
+
+def test_folds_need_targets_and_arrays():
+    with pytest.raises(ValueError, match="requires y"):
+        ensemble(n_estimators=2).fit(X, None)

@@ -148,6 +148,11 @@ class BaseNetEstimator(
         source: RowSource
         if validation is None and self.validation is not None:
             validation = chosen_rows(self.validation, None, y)
+        if validation is not None and self.validation_fraction is not None:
+            raise ValueError(
+                f"validation_fraction={self.validation_fraction!r} draws validation rows, but they "
+                "are named already (X_val, validation= or folds). Use validation_fraction=None."
+            )
         if isinstance(X, DatasetStream):
             refuse_validation(validation)
             source = StreamSource(X)

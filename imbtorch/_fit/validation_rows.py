@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,12 @@ from torch.utils.data import Dataset
 __all__ = ["ValidationRows", "chosen_rows", "joined", "refuse_validation"]
 
 Positions = NDArray[np.integer[Any]]
+
+
+class Splitter(Protocol):
+    """What scikit-learn's splitters have."""
+
+    def split(self, X: Any, y: Any, groups: Any) -> Iterable[tuple[Any, Any]]: ...
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,7 @@ class ValidationRows:
 
     positions: Positions | None = None
     training: Positions | None = None
-    splitter: Any = None
+    splitter: Splitter | None = None
     groups: NDArray[Any] | None = None
     smoothing: int = 1
 
@@ -68,6 +75,7 @@ class ValidationRows:
             groups = None if self.groups is None else self.groups[chosen]
             targets = y[chosen]
             targets = targets.toarray() if sparse.issparse(targets) else targets
+            assert self.splitter is not None
             splits = list(self.splitter.split(np.zeros((len(chosen), 1)), targets, groups))
             train, valid = (chosen[np.asarray(part)] for part in splits[-1])
         if not len(train) or not len(valid):

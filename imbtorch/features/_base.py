@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -55,7 +56,7 @@ class FeatureEncoder(Registered, TransformerMixin, BaseEstimator, ABC):
 
     _registry: ClassVar[Registry[Any]] = FEATURES
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {}
-    categorical_features: Any = "from_dtype"
+    categorical_features: str | Sequence[Any] | NDArray[Any] | None = "from_dtype"
 
     def validate(self) -> None:
         """Raise ValueError if a parameter has a value that its constraints do not allow."""

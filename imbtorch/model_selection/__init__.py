@@ -6,8 +6,8 @@ predictions, that is, from predictions of rows on which the model was not traine
 
 from __future__ import annotations
 
-from imbtorch._fit.conformal import conformal_sets
-from imbtorch.model_selection._cross_fit import CrossFittedClassifier, cross_fit
+from imbtorch._common.conformal import conformal_sets
+from imbtorch.model_selection._cross_fitted import CrossFittedClassifier, cross_fit
 from imbtorch.model_selection._decision import TunedDecisionClassifierCV
 from imbtorch.model_selection._scaling import ScaledClassifierCV
 from imbtorch.model_selection._stacked_search import (

@@ -19,7 +19,12 @@ from sklearn.utils.validation import check_is_fitted
 from imbtorch._common.sklearn_private import HasMethods, StrOptions, _check_sample_weight
 from imbtorch._data.folds import as_folds
 from imbtorch._data.targets import encode_label_matrix, split_unknown
-from imbtorch.model_selection._cross_fit import fit_folds, out_of_fold, positive_proba
+from imbtorch.model_selection._cross_fit import (
+    fit_folds,
+    fold_predictions,
+    out_of_fold,
+    positive_proba,
+)
 
 __all__ = ["BaseProbabilityMetaClassifier", "if_inner_has"]
 
@@ -167,7 +172,7 @@ class BaseProbabilityMetaClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEst
             n_jobs=self.n_jobs,
             sample_weight=sample_weight,
         )
-        proba, rows = out_of_fold(folds, X, y)
+        proba, rows = out_of_fold(folds, fold_predictions(folds, X, y), len(y))
         return Predictions(proba[rows], rows, None)
 
     def _as_proba(self, proba: Any, y: NDArray[Any]) -> Floats:
@@ -200,6 +205,12 @@ class BaseProbabilityMetaClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEst
             )
         rows = np.flatnonzero(np.isfinite(proba).all(axis=1))
         return Predictions(self._as_proba(proba[rows], y[rows]), rows, fitted)
+
+    def _fitted(self, known: Predictions, X: Any, y: NDArray[Any], sample_weight: Any) -> Any:
+        """Return the fitted estimator that made the predictions, or fit a clone to all rows."""
+        if known.estimator is not None:
+            return known.estimator
+        return self._fit_estimator(X, y, sample_weight)
 
     def _fit_estimator(
         self, X: Any, y: NDArray[Any], sample_weight: Any, estimator: Any = None

@@ -6,33 +6,26 @@ import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
+from numpy.typing import NDArray
+from sklearn.base import clone
 from sklearn.model_selection import check_cv
-from sklearn.utils import get_tags, indexable
 from sklearn.utils.parallel import Parallel, delayed
-from sklearn.utils.validation import check_is_fitted
 
 from imbtorch._common.memo import Memo
 from imbtorch._common.sklearn_private import (
-    HasMethods,
-    _check_sample_weight,
     _safe_split,
-    fit_context,
 )
-from imbtorch._data.folds import as_folds
-from imbtorch._fit.conformal import calibration_scores, conformal_sets
 from imbtorch._fit.fit import Stackable
 from imbtorch.training.stack import train_stacked
 
 __all__ = [
-    "CrossFittedClassifier",
     "Fold",
-    "cross_fit",
+    "aligned",
     "fit_folds",
+    "fold_predictions",
     "out_of_fold",
     "positive_proba",
 ]
@@ -57,258 +50,6 @@ class Fold:
     estimator: Any
     train: Positions
     test: Positions
-
-
-def cross_fit(
-    estimator: Any,
-    X: ArrayLike,
-    y: ArrayLike,
-    *,
-    cv: Any = None,
-    groups: ArrayLike | None = None,
-    sample_weight: ArrayLike | None = None,
-    n_jobs: int | None = None,
-    random_state: int | np.random.RandomState | None = None,
-) -> CrossFittedClassifier:
-    """Fit a classifier on each fold's training part, and predict the rows that it has not seen.
-
-    Parameters
-    ----------
-    estimator : classifier with ``predict_proba``
-        Any classifier, also a pipeline; clones of it are fitted. The nets of one estimator of this
-        package are trained as a stack.
-    X : array-like of shape (n, ...)
-        Features.
-    y : array-like of shape (n,) or (n, n_labels)
-        Labels; or 0 and 1 for each of several labels.
-    cv : int, splitter, iterable of splits or None, default=None
-        Cross-validation; a number of folds is stratified by class, None is 5 folds. Rows that are
-        in several test parts get the mean of their predictions, rows in none get NaN.
-    groups : array-like of shape (n,) or None, default=None
-        Group of each row, for splitters that keep groups together.
-    sample_weight : array-like of shape (n,) or None, default=None
-        Row weights, which are passed to the fits.
-    n_jobs : int or None, default=None
-        Number of folds that are fitted at the same time, where they are not a stack.
-    random_state : int, RandomState or None, default=None
-        Seed that shuffles the rows before they are divided into a number of folds.
-
-    Returns
-    -------
-    CrossFittedClassifier
-        The fitted folds, whose mean predicts new rows.
-
-    Examples
-    --------
-    >>> from sklearn.datasets import make_classification
-    >>> from sklearn.linear_model import LogisticRegression
-    >>> from imbtorch.model_selection import cross_fit
-    >>> X, y = make_classification(500, weights=[0.9], random_state=0)
-    >>> folds = cross_fit(LogisticRegression(), X, y, cv=4)
-    >>> len(folds.estimators_), folds.oof_predict_proba_.shape
-    (4, (500, 2))
-    """
-    model = CrossFittedClassifier(estimator, cv=cv, n_jobs=n_jobs, random_state=random_state)
-    return model.fit(X, y, sample_weight, groups=groups)
-
-
-class CrossFittedClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
-    """Classifier that consists of the models of all folds of a cross-validation.
-
-    Parameters
-    ----------
-    estimator : classifier with ``predict_proba``
-        Any classifier, also a pipeline; clones of it are fitted. The nets of one estimator of this
-        package are trained as a stack.
-    cv : int, splitter, iterable of splits or None, default=None
-        Cross-validation; a number of folds is stratified by class, None is 5 folds.
-    n_jobs : int or None, default=None
-        Number of folds that are fitted at the same time, where they are not a stack.
-    random_state : int, RandomState or None, default=None
-        Seed that shuffles the rows before they are divided into a number of folds.
-
-    Attributes
-    ----------
-    estimators_ : list of classifiers
-        One for each fold.
-    folds_ : list of Fold
-        The same with the positions of their rows.
-    classes_ : ndarray of shape (n_classes,)
-        The labels; numbers of the labels if a row has several.
-    oof_predict_proba_ : ndarray of shape (n, n_classes) or (n, n_labels)
-        Probabilities of each row by the models that were not trained on it, their mean if there
-        are several; NaN for rows that are in no test part.
-    oof_rows_ : ndarray of int
-        Positions of the rows that have such predictions.
-
-    See Also
-    --------
-    cross_fit : The same in one call.
-    TunedDecisionClassifierCV, ScaledClassifierCV : With ``cv="oof"`` they learn from the
-        out-of-fold predictions, and fit nothing more.
-
-    Examples
-    --------
-    >>> from sklearn.datasets import make_classification
-    >>> from sklearn.linear_model import LogisticRegression
-    >>> from imbtorch.model_selection import CrossFittedClassifier, TunedDecisionClassifierCV
-    >>> X, y = make_classification(500, weights=[0.9], random_state=0)
-    >>> folds = CrossFittedClassifier(LogisticRegression()).fit(X, y)
-    >>> tuned = TunedDecisionClassifierCV(folds, scoring="f1", cv="oof").fit(X, y)
-    >>> tuned.estimator_ is folds
-    True
-    """
-
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "estimator": [HasMethods(["fit", "predict_proba"])],
-        "cv": ["cv_object"],
-        "n_jobs": [int, np.integer, None],
-        "random_state": ["random_state"],
-    }
-
-    def __init__(
-        self,
-        estimator: Any,
-        *,
-        cv: Any = None,
-        n_jobs: int | None = None,
-        random_state: int | np.random.RandomState | None = None,
-    ) -> None:
-        self.estimator = estimator
-        self.cv = cv
-        self.n_jobs = n_jobs
-        self.random_state = random_state
-
-    @fit_context
-    def fit(
-        self,
-        X: ArrayLike,
-        y: ArrayLike,
-        sample_weight: ArrayLike | None = None,
-        *,
-        groups: ArrayLike | None = None,
-    ) -> CrossFittedClassifier:
-        """Fit a clone on the training part of each fold, and predict the rows of its test part.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, ...)
-            Features.
-        y : array-like of shape (n,) or (n, n_labels)
-            Labels; or 0 and 1 for each of several labels.
-        sample_weight : array-like of shape (n,) or None, default=None
-            Row weights, which are passed to the fits.
-        groups : array-like of shape (n,) or None, default=None
-            Group of each row, for splitters that keep groups together.
-
-        Returns
-        -------
-        CrossFittedClassifier
-            The fitted estimator.
-
-        Warns
-        -----
-        UserWarning
-            If the training part of a fold has no row of a class.
-        """
-        if y is None:
-            raise ValueError(
-                f"This {type(self).__name__} estimator requires y to be passed, but the target y "
-                "is None."
-            )
-        X, y = indexable(X, y)
-        targets = np.asarray(y)
-        weights = None if sample_weight is None else _check_sample_weight(sample_weight, X)
-        self.folds_ = fit_folds(
-            self.estimator,
-            X,
-            targets,
-            cv=as_folds(self.cv, targets, self.random_state),
-            groups=groups,
-            n_jobs=self.n_jobs,
-            sample_weight=weights,
-        )
-        self.estimators_ = [fold.estimator for fold in self.folds_]
-        self._labels = [np.unique(column) for column in np.atleast_2d(targets.T)]
-        self._multilabel = targets.ndim == 2
-        self.classes_ = np.arange(targets.shape[1]) if self._multilabel else self._labels[0]
-        self.oof_predict_proba_, self.oof_rows_ = out_of_fold(self.folds_, X, targets)
-        if not self._multilabel:
-            codes = np.searchsorted(self.classes_, targets)
-            self._scores = []
-            for fold in self.folds_:
-                X_test, _ = _safe_split(fold.estimator, X, None, fold.test, fold.train)
-                proba = _aligned(fold.estimator, X_test, self._labels, False)
-                self._scores.append(calibration_scores(proba, codes[fold.test]))
-        return self
-
-    def __sklearn_tags__(self) -> Any:
-        return get_tags(self.estimator)
-
-    def predict_proba(self, X: ArrayLike) -> Floats:
-        """Mean of the probabilities of the models.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, ...)
-            Features.
-
-        Returns
-        -------
-        ndarray of shape (n, n_classes) or (n, n_labels)
-            In the order of ``classes_``.
-        """
-        check_is_fitted(self)
-        proba = [_aligned(e, X, self._labels, self._multilabel) for e in self.estimators_]
-        mean: Floats = np.mean(proba, axis=0)
-        return mean
-
-    def predict_set(self, X: ArrayLike, alpha: float = 0.1) -> NDArray[np.bool_]:
-        """Classes of each row that cannot be ruled out, with a guarantee for each class.
-
-        Class-conditional cross-conformal prediction, see
-        :func:`imbtorch.model_selection.conformal_sets`.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, ...)
-            Features.
-        alpha : float, default=0.1
-            Largest share of the rows of each class whose set may lack this class.
-
-        Returns
-        -------
-        ndarray of bool, shape (n, n_classes)
-            Whether each class is in the set of each row.
-
-        Raises
-        ------
-        ValueError
-            If ``alpha`` is invalid, or a row has several labels.
-        """
-        check_is_fitted(self)
-        if self._multilabel:
-            raise ValueError("predict_set works for one label per row; fit one model per label.")
-        proba = (_aligned(e, X, self._labels, False) for e in self.estimators_)
-        return conformal_sets(zip(proba, self._scores, strict=True), alpha)
-
-    def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """Most probable class of each row, or the labels more probable than not.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, ...)
-            Features.
-
-        Returns
-        -------
-        ndarray of shape (n,) or (n, n_labels)
-            Labels.
-        """
-        proba = self.predict_proba(X)
-        if self._multilabel:
-            return (proba > 0.5).astype(np.intp)
-        return np.asarray(self.classes_[proba.argmax(axis=1)])
 
 
 def fit_folds(
@@ -385,8 +126,8 @@ def _fit_stacked(
     return clones
 
 
-def out_of_fold(folds: Sequence[Fold], X: Any, y: NDArray[Any]) -> tuple[Floats, Positions]:
-    """Predict rows by the models that were not trained on them.
+def fold_predictions(folds: Sequence[Fold], X: Any, y: NDArray[Any]) -> list[Floats]:
+    """Predict the test rows of each fold by its model.
 
     Parameters
     ----------
@@ -399,27 +140,68 @@ def out_of_fold(folds: Sequence[Fold], X: Any, y: NDArray[Any]) -> tuple[Floats,
 
     Returns
     -------
-    proba : ndarray of shape (n, n_classes) or (n, n_labels)
-        Mean of the probabilities in the order of the sorted classes; NaN without any.
+    list of ndarray of shape (n_test, n_classes) or (n_test, n_labels)
+        Probabilities in the order of the sorted classes.
+    """
+    labels = [np.unique(column) for column in np.atleast_2d(y.T)]
+    parts = (_safe_split(f.estimator, X, None, f.test, f.train)[0] for f in folds)
+    pairs = zip(folds, parts, strict=True)
+    return [aligned(fold.estimator, part, labels, y.ndim == 2) for fold, part in pairs]
+
+
+def out_of_fold(
+    folds: Sequence[Fold], predictions: Sequence[Floats], n_rows: int
+) -> tuple[Floats, Positions]:
+    """Average the predictions of rows by the models that were not trained on them.
+
+    Parameters
+    ----------
+    folds : sequence of Fold
+        Fitted models.
+    predictions : sequence of ndarray of shape (n_test, n_columns)
+        What :func:`fold_predictions` returned.
+    n_rows : int
+        Number of all rows.
+
+    Returns
+    -------
+    proba : ndarray of shape (n_rows, n_columns)
+        Mean of the probabilities; NaN for rows in no test part.
     rows : ndarray of int
         Positions of the rows that have predictions.
     """
-    labels, multilabel = [np.unique(column) for column in np.atleast_2d(y.T)], y.ndim == 2
-    width = y.shape[1] if multilabel else len(labels[0])
-    total, times = np.zeros((len(y), width)), np.zeros(len(y))
-    for fold in folds:
-        X_test, _ = _safe_split(fold.estimator, X, None, fold.test, fold.train)
-        found = _aligned(fold.estimator, X_test, labels, multilabel)
-        np.add.at(total, fold.test, found)
-        np.add.at(times, fold.test, 1)
-    rows = np.flatnonzero(times)
-    proba = np.full((len(y), width), np.nan)
-    proba[rows] = total[rows] / times[rows, None]
-    return proba, rows
+    total, times = np.zeros((n_rows, predictions[0].shape[1])), np.zeros((n_rows, 1))
+    for fold, found in zip(folds, predictions, strict=True):
+        total[fold.test] += found
+        times[fold.test] += 1
+    with np.errstate(invalid="ignore"):
+        return total / times, np.flatnonzero(times)
 
 
-def _aligned(estimator: Any, X: Any, labels: Sequence[NDArray[Any]], multilabel: bool) -> Floats:
-    """Predict probabilities in the order of all labels; 0 for classes that training lacked."""
+def aligned(estimator: Any, X: Any, labels: Sequence[NDArray[Any]], multilabel: bool) -> Floats:
+    """Predict probabilities in the order of all labels; 0 for classes that training lacked.
+
+    Parameters
+    ----------
+    estimator : classifier
+        Fitted classifier.
+    X : array-like of shape (n, ...)
+        Features.
+    labels : sequence of ndarray
+        All classes; or the values of each label, if a row has several.
+    multilabel : bool
+        Whether a row has several labels.
+
+    Returns
+    -------
+    ndarray of shape (n, n_classes) or (n, n_labels)
+        Probabilities.
+
+    Warns
+    -----
+    UserWarning
+        If the training part had no row of a class.
+    """
     proba = estimator.predict_proba(X)
     if multilabel:
         classes = getattr(estimator, "classes_", labels)

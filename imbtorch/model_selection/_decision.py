@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import get_scorer_names
 from sklearn.utils.validation import check_is_fitted
 
@@ -22,7 +21,7 @@ from imbtorch.model_selection._constraints import Constraint, constrained_thresh
 from imbtorch.model_selection._cross_fit import positive_proba
 from imbtorch.model_selection._label_scorer import label_scorer, log_probabilities
 from imbtorch.model_selection._offset_search import OffsetSearch, decide
-from imbtorch.model_selection._population import describing_training_data
+from imbtorch.model_selection._population import check_frozen, describing_training_data
 from imbtorch.model_selection._row_costs import as_costs, cheapest, refuse_labels
 from imbtorch.model_selection._scaling import ScaledClassifierCV
 
@@ -247,14 +246,15 @@ default=None
             known = self._predictions(X, y, sample_weight, groups)
             tune = self._tune if promise is None else self._keep_promise
             self.offsets_, self.best_score_ = tune(X, y, sample_weight, known)
-            self.estimator_ = known.estimator or self._fit_estimator(X, y, sample_weight)
+            self.estimator_ = self._fitted(known, X, y, sample_weight)
         self.classes_ = self.estimator_.classes_
         return self
 
     def _fitted_for_costs(self, X: Any, y: Any, sample_weight: Any) -> Any:
-        if isinstance(self.cv, str) and self.cv == "prefit":
+        brings = isinstance(self.cv, str) and hasattr(self.estimator, "oof_predict_proba_")
+        if brings or (isinstance(self.cv, str) and self.cv == "prefit"):
             check_is_fitted(self.estimator)
-            describing_training_data(FrozenEstimator(self.estimator), _refuse_uncalibrated)
+            check_frozen(self.estimator)
             return self.estimator
         return self._fit_estimator(X, y, sample_weight, self._with_honest_proba())
 
@@ -489,15 +489,6 @@ default=None
 
 def _is_unknown(labels: NDArray[Any]) -> NDArray[np.bool_]:
     return np.isnan(labels) if labels.dtype.kind == "f" else np.zeros(len(labels), dtype=bool)
-
-
-def _refuse_uncalibrated(estimator: Any) -> Any:
-    raise ValueError(
-        f"The probabilities of {type(estimator.estimator).__name__} do not describe the training "
-        "data, because class weights, a resampler or its loss have changed them, so that no "
-        "expected costs follow from them. Calibrate it first: ScaledClassifierCV(estimator, "
-        "method='vector')."
-    )
 
 
 def _in_order_of_classes(frame: Any, classes: list[Any]) -> Any:

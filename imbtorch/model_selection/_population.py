@@ -14,7 +14,7 @@ from imbtorch._fit.fit import Stackable
 from imbtorch.losses import as_loss
 from imbtorch.model_selection._scaling import ScaledClassifierCV
 
-__all__ = ["describing_training_data"]
+__all__ = ["check_frozen", "describing_training_data"]
 
 
 def describing_training_data(estimator: Any, calibrated: Callable[[Any], Any]) -> Any:
@@ -71,7 +71,7 @@ def _restated(estimator: Any) -> bool:
             net.target_prior = "train"
     for name, part in parts.items():
         if isinstance(part, FrozenEstimator):
-            _check_frozen(part.estimator)
+            check_frozen(part.estimator)
         elif name not in nets and not _is_inside(name, nets) and _changes_frequencies(part):
             is_known = False
     return is_known
@@ -140,10 +140,33 @@ def _changes_frequencies(part: Any) -> bool:
     return resamples or getattr(part, "class_weight", None) is not None
 
 
-def _check_frozen(estimator: Any) -> None:
-    """Raise ValueError if a frozen net describes another population than the training data."""
-    for part in _parts(clone(estimator)).values():
-        if not _is_net(part) or part.target_prior is not None:
+def check_frozen(estimator: Any) -> None:
+    """Raise ValueError if a fitted classifier describes another population than its training data.
+
+    Parameters
+    ----------
+    estimator : classifier
+        Fitted classifier, which is not changed.
+
+    Raises
+    ------
+    ValueError
+        If a net inside does not restate its probabilities, or a resampler or class weights have
+        changed the class frequencies; unless the probabilities are calibrated.
+    """
+    parts = _parts(clone(estimator))
+    if any(map(_is_calibrated, parts.values())):
+        return
+    nets = {name for name, part in parts.items() if _is_net(part)}
+    for name, part in parts.items():
+        if name not in nets and not _is_inside(name, nets) and _changes_frequencies(part):
+            raise ValueError(
+                f"Costs need probabilities that describe the training data. The fitted "
+                f"{type(part).__name__} has class weights or resamples the rows, so that the "
+                "probabilities describe other class frequencies. Calibrate them: "
+                "ScaledClassifierCV(estimator, method='vector')."
+            )
+        if name not in nets or part.target_prior is not None:
             continue
         if as_loss(part.loss).has_posterior:
             remedy = "call set_params(target_prior='train') on the net before you freeze it"

@@ -174,7 +174,7 @@ class ScaledClassifierCV(BaseProbabilityMetaClassifier):
                 "'auto'."
             )
         self._set_parameters(calibrator.fit(log_proba, codes, weights), len(classes))
-        self.estimator_ = known.estimator or self._fit_estimator(X, y, sample_weight)
+        self.estimator_ = self._fitted(known, X, y, sample_weight)
         self.classes_ = classes
         return self
 

@@ -14,14 +14,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-import joblib
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 
-from imbtorch._common.memo import Memo
+from imbtorch._common.memo import Memo, digest
 from imbtorch._common.sklearn_private import _check_method_params, _fit_and_score, _safe_indexing
 from imbtorch._fit.fit import PreparedFit, Stackable
 from imbtorch.training.run import Run
@@ -215,7 +214,7 @@ class _Prefixes:
     ) -> tuple[Any, Any, Any]:
         """Fit all steps but the last; return what arrives there, with its weights."""
         name, last = pipeline.steps[-1]
-        key = (id(X), id(train), name, _digest(pipeline.steps[:-1]))
+        key = (id(X), id(train), name, digest(pipeline.steps[:-1]))
         if key not in self._known:
             fitted = copy.copy(pipeline)
             fitted.steps = [*pipeline.steps[:-1], (name, _Recorder(last))]
@@ -230,11 +229,3 @@ class _Prefixes:
         X, y, weight = known.arrived
         params = {} if weight is None else {"sample_weight": weight}
         return self.transform(last, X, y, _ALL_ROWS, params)
-
-
-def _digest(value: Any) -> Any:
-    """Recognise equal settings; what cannot be told is equal to nothing else."""
-    try:
-        return joblib.hash(value)
-    except Exception:  # such as a local function
-        return id(value)

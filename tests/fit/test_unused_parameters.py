@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
+from sklearn.model_selection import PredefinedSplit
 
 from imbtorch import MLP, ImbalancedNetClassifier, ImbalancedNetRegressor
 from imbtorch._fit.parameters import PATIENCE
@@ -22,6 +23,7 @@ FIT_ONLY = {
     "patience": 2,
     "sampler_schedule": 0.5,
     "scoring": "accuracy",
+    "validation": PredefinedSplit(np.arange(100) % 2),
     "validation_fraction": 0.2,
 }
 ESTIMATORS = [ImbalancedNetClassifier, ImbalancedNetRegressor]

@@ -8,7 +8,11 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from imbtorch.model_selection import ScaledClassifierCV, TunedDecisionClassifierCV
+from imbtorch.model_selection import (
+    CrossFittedClassifier,
+    ScaledClassifierCV,
+    TunedDecisionClassifierCV,
+)
 from tests.toy import small, table
 
 INNER = LogisticRegression()
@@ -32,6 +36,7 @@ def expected_failures(estimator):
 @parametrize_with_checks(
     [
         TunedDecisionClassifierCV(INNER, cv=3, n_candidates=20, max_passes=1),
+        CrossFittedClassifier(INNER, cv=3),
         ScaledClassifierCV(INNER, cv=3),
         ScaledClassifierCV(INNER, cv=3, method="vector"),
     ],

@@ -5,6 +5,7 @@ import pytest
 from imblearn.pipeline import make_pipeline as make_imblearn_pipeline
 from imblearn.under_sampling import RandomUnderSampler
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.datasets import make_classification
 from sklearn.ensemble import BaggingClassifier, VotingClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
@@ -212,3 +213,16 @@ def test_a_frame_of_another_shape_is_an_error():
     pd = pytest.importorskip("pandas")
     with pytest.raises(ValueError, match="columns is"):
         decisions(pd.DataFrame(FRAME, WORDS, WORDS)[["no"]], WORDS[table(n_classes=3)[1]])
+
+
+def test_frozen_classifiers_with_class_weights_are_no_base_of_costs():
+    X, y = make_classification(200, weights=[0.8], random_state=0)
+    weighted = LogisticRegression(class_weight="balanced").fit(X, y)
+    frozen = FrozenEstimator(weighted)
+    with pytest.raises(ValueError, match="class weights"):
+        TunedDecisionClassifierCV(frozen, cost_matrix=[[0, 1], [5, 0]]).fit(X, y)
+    with pytest.raises(ValueError, match="class weights"):
+        TunedDecisionClassifierCV(weighted, cost_matrix=[[0, 1], [5, 0]], cv="prefit").fit(X, y)
+    calibrated = ScaledClassifierCV(weighted, method="vector").fit(X, y)
+    tuned = TunedDecisionClassifierCV(calibrated, cost_matrix=[[0, 1], [5, 0]], cv="prefit")
+    assert tuned.fit(X, y).estimator_ is calibrated

@@ -17,7 +17,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from imbtorch import ImbalancedNetClassifier
-from imbtorch.model_selection import ScaledClassifierCV, TunedDecisionClassifierCV, cross_fit
+from imbtorch.model_selection import (
+    CrossFittedClassifier,
+    ScaledClassifierCV,
+    TunedDecisionClassifierCV,
+    cross_fit,
+)
 
 X, Y = make_classification(300, weights=[0.8], random_state=0)
 GROUPS = np.arange(300) // 10
@@ -188,3 +193,18 @@ def test_costs_that_are_missing_or_come_too_late():
         tuned.predict(X)
     with pytest.raises(ValueError, match="fitted without costs"):
         TunedDecisionClassifierCV(LOGISTIC).fit(X, Y).predict(X, costs=costs_of(AMOUNT))
+
+
+def test_costs_use_a_cross_fitted_model_that_describes_its_data():
+    folds = cross_fit(LOGISTIC, X, Y, cv=3)
+    tuned = TunedDecisionClassifierCV(folds, cv="oof").fit(X, Y, costs=costs_of(AMOUNT))
+    assert tuned.estimator_ is folds
+    wrong = cross_fit(LogisticRegression(class_weight="balanced"), X, Y, cv=3)
+    with pytest.raises(ValueError, match="describe other class frequencies"):
+        TunedDecisionClassifierCV(wrong, cv="oof").fit(X, Y, costs=costs_of(AMOUNT))
+
+
+def test_rows_of_weight_zero_do_not_calibrate_sets():
+    weights = np.where(np.arange(300) < 200, 1.0, 0.0)
+    folds = CrossFittedClassifier(LOGISTIC, cv=3).fit(X, Y, weights)
+    assert sum(len(scores) for fold in folds._scores for scores in fold) == 200

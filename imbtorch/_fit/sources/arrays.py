@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 
-from imbtorch._common.memo import Memo
+from imbtorch._common.memo import Memo, digest
 from imbtorch._common.sklearn_private import _safe_indexing
 from imbtorch._data.datasets_as_rows import DatasetRows, refuse_imblearn
 from imbtorch._data.target_scaling import read_values
@@ -260,9 +260,10 @@ class ArraySource(RowSource):
             self.X, self.y = estimator._check_X(X, reset=False, y=y)
         else:
             self.features = chosen_features(estimator, X)
-            cls, given = type(estimator), (X, y, self.features)
-            key = (cls, X, y, repr(self.features))
-            self.X, self.y, learned = self._once(check_new_input, (cls, *given), key)
+            given = (type(estimator), X, y)
+            self.X, self.y, learned = self._once(
+                check_new_input, (*given, self.features), lambda: (*given, digest(self.features))
+            )
             estimator._note(learned)
         self.columns, self.read_X = estimator._columns, self.X
         if self._given_weight is not None:
@@ -279,7 +280,7 @@ class ArraySource(RowSource):
 
     def all_labels(self) -> list[Any] | None:
         """Return every label of ``y``, if the rows of the fit are a part of it."""
-        return self._once(_distinct, (self.y,)) if self._is_part else None
+        return self._once(np.unique, (self.y,)).tolist() if self._is_part else None
 
     def identity(self) -> dict[str, str]:
         """Describe the data by hashes."""
@@ -304,8 +305,11 @@ class ArraySource(RowSource):
         if self.encoder is None:
             assert self.features is not None
             arguments = (self.features, self.columns, X, split.index, self.sample_weight, dtype)
-            key = (X, repr(self.features), _hash(split.index), self.sample_weight, dtype)
-            self.encoder = self._once(learned_encoder, arguments, key)
+            self.encoder = self._once(
+                learned_encoder,
+                arguments,
+                lambda: (X, *map(digest, (self.features, split.index)), self.sample_weight, dtype),
+            )
         self.X = self._once(encoded_rows, (X, self.encoder))
         self.split = self.trained = replace(split, X=self.X)
 
@@ -410,12 +414,6 @@ class ArraySource(RowSource):
         return {"_n_rows_seen": self.split.n_rows, "_counts_are_stated_": False}
 
 
-def _distinct(y: NDArray[Any]) -> list[Any]:
-    """Return the distinct labels."""
-    labels: list[Any] = np.unique(y).tolist()
-    return labels
-
-
 def _hash(value: Any) -> str:
     return str(joblib.hash(value, hash_name="sha1", coerce_mmap=True))
 
@@ -475,14 +473,12 @@ def labelled_rows(
     kept = np.flatnonzero(~is_ignored) if rows is None else rows[~is_ignored[rows]]
     if not len(kept):
         raise ValueError(
-            f"Every row of y has the label {ignored}, the ignore_index of the loss: no row is left "
-            "to train on. Give labels of known rows, or a loss with another ignore_index."
+            f"Every row of y has the label {ignored}, the ignore_index of the loss: no row is left."
+            " Give labels of known rows, or a loss with another ignore_index."
         )
     return kept
 
 
-def _compute(
-    function: Callable[..., Any], arguments: tuple[Any, ...], key: tuple[Any, ...] = ()
-) -> Any:
+def _compute(function: Callable[..., Any], arguments: tuple[Any, ...], key: Any = None) -> Any:
     """Call a function, where there is no other fit on the same data."""
     return function(*arguments)

@@ -35,6 +35,7 @@ _FIT_ONLY: dict[str, tuple[Any, ...]] = {
     "patience": (),
     "sampler_schedule": (),
     "scoring": (),
+    "validation": (),
     "validation_fraction": (),
 }
 

@@ -2,33 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["calibration_scores", "conformal_sets"]
+__all__ = ["ConformalMixin", "calibration_scores", "conformal_sets"]
 
 Floats = NDArray[np.float64]
 
 
-def calibration_scores(proba: Floats, codes: NDArray[Any]) -> list[Floats]:
+class ConformalMixin(ABC):
+    """Add the method ``predict_set`` to a classifier that consists of the models of folds."""
+
+    @abstractmethod
+    def _calibrated(self, X: Any) -> Iterator[tuple[Floats, Sequence[Floats]]]:
+        """Yield, for each fold, what :func:`conformal_sets` asks for.
+
+        Raises
+        ------
+        ValueError
+            If there are no out-of-fold predictions of one label per row.
+        """
+
+    def predict_set(self, X: ArrayLike, alpha: float = 0.1) -> NDArray[np.bool_]:
+        """Classes of each row that cannot be ruled out, with a guarantee for each class.
+
+        Class-conditional cross-conformal prediction, see
+        :func:`imbtorch.model_selection.conformal_sets`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features, ...)
+            Features.
+        alpha : float, default=0.1
+            Largest share of the rows of each class whose set may lack this class.
+
+        Returns
+        -------
+        ndarray of bool, shape (n_samples, n_classes)
+            Whether each class is in the set of each row.
+
+        Raises
+        ------
+        ValueError
+            If ``alpha`` is invalid, or there are no out-of-fold predictions of one label per row.
+        """
+        return conformal_sets(self._calibrated(X), alpha)
+
+
+def calibration_scores(
+    proba: Floats, labels: NDArray[Any], classes: NDArray[Any], weights: Floats | None
+) -> list[Floats]:
     """Return how little each row conforms to its own class, sorted, for each class.
 
     Parameters
     ----------
     proba : ndarray of shape (n, n_classes)
         Probabilities by a model that was not trained on the rows.
-    codes : ndarray of int, shape (n,)
-        Class of each row.
+    labels : ndarray of shape (n,)
+        Label of each row. Rows of other labels, which a loss ignores, do not count.
+    classes : ndarray of shape (n_classes,)
+        The labels, in the order of the columns.
+    weights : ndarray of shape (n,) or None
+        Weights of the rows. Those of weight 0 do not count.
 
     Returns
     -------
     list of ndarray
         For each class ``1 - p`` of its rows, in ascending order.
     """
-    return [np.sort(1 - proba[codes == c, c]) for c in range(proba.shape[1])]
+    counts = np.ones(len(labels), dtype=bool) if weights is None else weights > 0
+    return [np.sort(1 - proba[counts & (labels == c), j]) for j, c in enumerate(classes.tolist())]
 
 
 def conformal_sets(
@@ -39,8 +86,8 @@ def conformal_sets(
     Parameters
     ----------
     folds : iterable of (proba, scores)
-        For each fold the probabilities of the new rows by its model, ``(n, n_classes)``, and what
-        :func:`calibration_scores` returned for the rows of the fold.
+        For each fold the probabilities of the new rows by its model, ``(n, n_classes)``; and, for
+        each class, ``1 - p`` of the rows of the fold that have it, in ascending order.
     alpha : float
         Largest share of the rows of each class whose set may lack this class.
 
