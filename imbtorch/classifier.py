@@ -337,7 +337,8 @@ class ImbalancedNetClassifier(
         X : array-like or sparse matrix of shape (n_samples, n_features, ...), or torch Dataset
             Finite features; more dimensions for sequences and images. CSR matrices are made dense
             batch by batch, memory maps are read so. Items of a Dataset are ``(X, y)`` or ``(X, y,
-            sample_weight)``; one more pass over a map-style one collects targets and weights.
+            sample_weight)``; one more pass over a map-style one collects targets and weights; of an
+            ``IterableDataset`` the first 10 000 items teach how a table is encoded.
         y : array-like of shape (n_samples,), or label matrix of shape (n_samples, n_labels)
             Labels of any type; None with a Dataset. Rows whose label is the ``ignore_index`` of the
             loss count for nothing. Losses for ordered classes use the order of an ordered
@@ -404,6 +405,8 @@ class ImbalancedNetClassifier(
         Class weights, the class prior and the scale of row weights are those of ``class_counts``,
         else of all chunks so far. Schedules, ``averaging``, ``early_stopping`` and ``sampler``
         belong to ``fit``.
+
+        The scales, fillings and categories of a table (``features``) are those of the first chunk.
 
         Parameters
         ----------

@@ -358,6 +358,8 @@ class ImbalancedNetRegressor(
         one, with different targets. Weights are scaled by their mean over all chunks so far.
         ``lr_schedule`` and ``early_stopping`` belong to ``fit``.
 
+        The scales, fillings and categories of a table (``features``) are those of the first chunk.
+
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features, ...)

@@ -32,7 +32,7 @@ class DatasetRows:
     num_workers : int
         Number of processes that read batches.
     allow_nan : bool, default=False
-        Whether NaN stands for a missing value.
+        Whether NaN stands for a missing value, in rows of one dimension.
     """
 
     def __init__(self, dataset: Any, num_workers: int = 0, *, allow_nan: bool = False) -> None:
@@ -45,10 +45,11 @@ class DatasetRows:
         if not len(dataset):
             raise ValueError("The Dataset is empty (0 samples); at least one item is needed.")
         self.dataset, self.num_workers = dataset, num_workers
-        self.collate = partial(collate_features, allow_nan=allow_nan)
-        self.allow_nan = allow_nan
-        self.shape: tuple[int, ...] = (len(dataset), *self.collate([dataset[0]]).shape[1:])
+        first = collate_features([dataset[0]], allow_nan=allow_nan)
+        self.shape: tuple[int, ...] = (len(dataset), *first.shape[1:])
         self.ndim = len(self.shape)
+        self.allow_nan = allow_nan and self.ndim == 2  # only the columns of a table are filled
+        self.collate = partial(collate_features, allow_nan=self.allow_nan)
 
     def __len__(self) -> int:
         """Count the rows."""

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Cells", "cells_of", "is_frame"]
+__all__ = ["TEMPORAL", "Cells", "cells_of", "is_frame", "no_dates"]
 
-_TEMPORAL = (np.datetime64, np.timedelta64, datetime.date, datetime.time, datetime.timedelta)
+TEMPORAL = (np.datetime64, np.timedelta64, datetime.date, datetime.time, datetime.timedelta)
 
 
 def is_frame(X: Any) -> bool:
@@ -47,7 +47,7 @@ def cells_of(X: Any, position: int, name: str) -> Cells:
         return _Values(X[:, position], name)
     column = X.iloc[:, position] if hasattr(X, "iloc") else X[:, position]
     if str(column.dtype).lower().startswith(("date", "time", "duration", "period")):
-        raise _no_dates(name)
+        raise no_dates(name)
     return _PandasCells(column, name) if hasattr(X, "iloc") else _PolarsCells(column, name)
 
 
@@ -64,6 +64,11 @@ class Cells(ABC):
 
     def __init__(self, column: Any, name: str) -> None:
         self.column, self.name = column, name
+
+    @property
+    def is_declared(self) -> bool:
+        """Whether the column has a type of its own for categories."""
+        return str(self.column.dtype).startswith(("category", "Categorical", "Enum"))
 
     @abstractmethod
     def holds_categories(self) -> bool:
@@ -178,8 +183,8 @@ class _Values(Cells):
         if self.column.dtype.kind != "O":
             return self.column.dtype.kind not in "biufc"
         types = self._types()
-        if any(issubclass(t, _TEMPORAL) for t in types):
-            raise _no_dates(self.name)
+        if any(issubclass(t, TEMPORAL) for t in types):
+            raise no_dates(self.name)
         words = [t for t in types if issubclass(t, str)]
         if words and len(words) == len(types):
             return True
@@ -243,7 +248,7 @@ def _plain(values: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(values.tolist(), dtype=object)
 
 
-def _no_dates(name: str) -> ValueError:
+def no_dates(name: str) -> ValueError:
     return ValueError(
         f"X has columns of dates or durations: [{name!r}]. A net would read them as nanoseconds. "
         "Make numbers of them first, such as the year, the month, the hour, or the days since a "

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from numbers import Number
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.preprocessing import OrdinalEncoder
 
-from imbtorch.features._cells import Cells, cells_of, is_frame
+from imbtorch.features._cells import TEMPORAL, Cells, cells_of, is_frame, no_dates
 
 __all__ = [
     "UNKNOWN",
@@ -239,6 +241,9 @@ def read_new_table(
             codes, values = cells.factorized()
             if values.dtype.kind == "f":
                 cells.finite(values)
+            _check_categories(values, cells.name)
+            if chosen is None and not cells.is_declared:
+                _warn_of_numbers(values, cells.name)
             words = columns.vocabulary[position] = _sorted(values, cells.name)
             read.append(_known_codes(words, values)[codes])
         elif holds_categories:
@@ -250,6 +255,39 @@ def read_new_table(
         else:
             read.append(cells.numbers())
     return columns, _side_by_side(read)
+
+
+def _check_categories(values: NDArray[Any], name: str) -> None:
+    """Raise ValueError if categories are something else than text, numbers or truth values."""
+    if values.dtype.kind != "O":
+        return
+    wrong = [value for value in values if not isinstance(value, str | Number | np.bool_)]
+    if any(isinstance(value, TEMPORAL) for value in wrong):
+        raise no_dates(name)
+    if wrong:
+        raise ValueError(
+            f"Column {name!r} holds categories of type {type(wrong[0]).__name__}, such as "
+            f"{wrong[0]!r}, but a category must be text, a number or a truth value. Make text of "
+            f"them: X[{name!r}].astype(str)."
+        )
+
+
+def _warn_of_numbers(values: NDArray[Any], name: str) -> None:
+    """Warn if all categories of a column of text are numbers that were written as text."""
+    if not is_text(values):
+        return
+    try:
+        values.astype(np.float64)
+    except (ValueError, TypeError):
+        return
+    warnings.warn(
+        f"Column {name!r} holds numbers that are written as text, such as {values[0]!r}; it is "
+        f"read as categories. If it holds numbers, convert it: pandas.to_numeric(X[{name!r}]). If "
+        "it holds categories, such as postal codes, say so: give it the type 'category', or name "
+        "it in categorical_features.",
+        UserWarning,
+        stacklevel=2,
+    )
 
 
 def _sorted(values: NDArray[Any], name: str) -> NDArray[Any]:

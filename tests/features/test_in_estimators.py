@@ -22,6 +22,7 @@ from imbtorch import (
 )
 from imbtorch.features import TableFeatures
 from imbtorch.model_selection import StackedGridSearchCV
+from imbtorch.modules import ModuleBuilder
 from tests.features.tables import rare_buyers
 
 FRAME, Y = rare_buyers()
@@ -288,3 +289,36 @@ def test_a_failed_fit_leaves_the_estimator_as_it_was():
     with pytest.raises(ValueError, match="nearly all different"):
         clf.fit(FRAME.assign(town=[f"id {i}" for i in range(len(FRAME))]), Y)
     np.testing.assert_array_equal(clf.predict_proba(NEW), before)
+
+
+def test_a_first_chunk_without_any_spread_warns():
+    with pytest.warns(UserWarning, match="constant in the 1 rows of the first chunk"):
+        classifier(max_epochs=1).partial_fit(np.ones((1, 3)), [0], classes=[0, 1])
+
+
+def test_gaps_in_images_of_a_dataset_are_an_error():
+    class Flat(ModuleBuilder):
+        def build(self, input_shape, n_outputs):
+            return nn.Sequential(nn.Flatten(), nn.Linear(6, n_outputs))
+
+    images = np.zeros((20, 2, 3), np.float32)
+    images[7, 0, 0] = np.nan
+    with pytest.raises(ValueError, match="NaN"):
+        classifier(module=Flat()).fit(Rows(images, np.arange(20) % 2))
+
+
+def test_a_search_over_long_lists_of_categories_fits_each_of_them():
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 3, size=(200, 120)).astype(float)
+    y = (codes[:, 119] == 1).astype(int)
+    chosen = [list(range(119)), list(range(120))]
+    search = StackedGridSearchCV(
+        classifier(max_epochs=2), {"features__categorical_features": chosen}, cv=2
+    )
+    search.fit(codes, y)
+    plain = GridSearchCV(
+        classifier(max_epochs=2), {"features__categorical_features": chosen}, cv=2
+    ).fit(codes, y)
+    np.testing.assert_allclose(
+        search.cv_results_["mean_test_score"], plain.cv_results_["mean_test_score"]
+    )

@@ -1,6 +1,7 @@
 """The encoder of tables as a transformer: against scikit-learn's, and in its corner cases."""
 
 import datetime
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -329,3 +330,37 @@ def test_output_as_a_frame():
     there = TableFeatures().set_output(transform="pandas").fit(frame).transform(frame)
     assert "job_nurse" in there.columns
     assert len(there) == 50
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (pd.to_datetime(["2020-01-01", "2020-01-02"]), "dates or durations"),
+        (pd.interval_range(0, 2), "type Interval"),
+        ([b"a", b"b"], "type bytes"),
+    ],
+)
+def test_categories_that_are_neither_text_nor_numbers(words, message):
+    with pytest.raises(ValueError, match=message):
+        TableFeatures().fit(pd.DataFrame({"c": pd.Categorical(words)}))
+
+
+@pytest.mark.parametrize("backend", ["pandas", "polars", "array"])
+def test_numbers_written_as_text_are_told_unless_they_are_declared(backend):
+    frame = pd.DataFrame({"code": ["10115", "80331"] * 5})
+    table = frame.to_numpy() if backend == "array" else frame
+    if backend == "polars":
+        table = pytest.importorskip("polars").from_pandas(frame)
+    with pytest.warns(UserWarning, match="numbers that are written as text, such as '10115'"):
+        TableFeatures().fit(table)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        TableFeatures(categorical_features=[0]).fit(table)
+        TableFeatures().fit(frame.astype("category"))
+
+
+def test_words_for_a_column_that_only_had_gaps():
+    gaps = pd.DataFrame({"c": pd.Series([None] * 4, dtype="string"), "n": np.arange(4.0)})
+    features = TableFeatures().fit(gaps)
+    later = features.transform(gaps.assign(c=pd.Series(["x"] * 4, dtype="string")))
+    assert np.isfinite(later).all()

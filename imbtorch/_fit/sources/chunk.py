@@ -6,6 +6,7 @@ import warnings
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from imbtorch._common.sklearn_private import _check_partial_fit_first_call
@@ -88,6 +89,20 @@ class ChunkSource(ArraySource):
 
     def hold_out(self, fraction: float, seed: int) -> None:
         """Hold out nothing: validation belongs to ``fit``."""
+
+    def encode(self, dtype: torch.dtype) -> None:
+        """Encode the columns of a table as the first chunk has taught."""
+        is_first = self.encoder is None
+        super().encode(dtype)
+        numbers = None if self.encoder is None else self.encoder.factor
+        if is_first and numbers is not None and len(numbers) and not numbers.any():
+            warnings.warn(
+                f"All columns of numbers are constant in the {self.n_given} rows of the first "
+                "chunk, from which their scale is learned: they will be 0 in every later chunk. "
+                "Give more rows first, or scale X yourself and use features=None.",
+                UserWarning,
+                stacklevel=8,
+            )
 
     def counts(self) -> Floats:
         """Count the rows of all chunks so far."""
