@@ -293,7 +293,9 @@ def behind_encoder(encoder: TableEncoder | None, module: nn.Module) -> nn.Module
         return module
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
     layers = list(module) if type(module) is nn.Sequential else [module]
-    together = nn.Sequential(copy.deepcopy(encoder).to(device), *layers)
+    copied = copy.deepcopy(encoder)
+    copied = copied.float() if device.type == "mps" else copied  # which has no float64
+    together = nn.Sequential(copied.to(device), *layers)
     together.training = module.training  # of the layers each keeps its own mode
     return together
 

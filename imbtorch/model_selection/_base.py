@@ -173,7 +173,20 @@ class BaseProbabilityMetaClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEst
             sample_weight=sample_weight,
         )
         proba, rows = out_of_fold(folds, fold_predictions(folds, X, y), len(y))
+        self._check_predicted(y, rows)
         return Predictions(proba[rows], rows, None)
+
+    def _check_predicted(self, y: NDArray[Any], rows: NDArray[np.intp]) -> None:
+        """Raise ValueError if no row of some class is in a test part."""
+        if y.ndim > 1:
+            return
+        lacking = np.setdiff1d(y, y[rows]).tolist()
+        if lacking:
+            raise ValueError(
+                f"No row of the classes {lacking} is in a test part of cv={self.cv!r}, so that "
+                f"{type(self).__name__} has nothing to learn from. Use other splits, such as "
+                "StratifiedKFold, or fewer of them."
+            )
 
     def _as_proba(self, proba: Any, y: NDArray[Any]) -> Floats:
         values = [np.unique(column[~_is_gap(column)]) for column in np.atleast_2d(y.T)]
@@ -204,6 +217,7 @@ class BaseProbabilityMetaClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEst
                 f"{len(y)}: give the rows on which it was fitted."
             )
         rows = np.flatnonzero(np.isfinite(proba).all(axis=1))
+        self._check_predicted(y, rows)
         return Predictions(self._as_proba(proba[rows], y[rows]), rows, fitted)
 
     def _fitted(self, known: Predictions, X: Any, y: NDArray[Any], sample_weight: Any) -> Any:

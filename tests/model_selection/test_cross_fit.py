@@ -208,3 +208,13 @@ def test_rows_of_weight_zero_do_not_calibrate_sets():
     weights = np.where(np.arange(300) < 200, 1.0, 0.0)
     folds = CrossFittedClassifier(LOGISTIC, cv=3).fit(X, Y, weights)
     assert sum(len(scores) for fold in folds._scores for scores in fold) == 200
+
+
+@pytest.mark.parametrize("meta", [TunedDecisionClassifierCV, ScaledClassifierCV])
+def test_splits_that_predict_no_row_of_a_class(meta):
+    y = np.repeat([0, 1, 2], 100)
+    order = np.argsort(np.arange(300) % 100, kind="stable")  # classes in turn, then only 0 and 1
+    late = np.concatenate([order[:150], order[150:][y[order[150:]] < 2]])
+    splits = [(np.arange(150), np.flatnonzero(y[late] < 2)[-60:])]
+    with pytest.raises(ValueError, match=r"No row of the classes \[2\]"):
+        meta(LOGISTIC, cv=splits).fit(X[late], y[late])
