@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.utils import check_array, check_X_y
+from sklearn.utils import check_X_y
 from sklearn.utils.validation import validate_data
 from torch.utils.data import Dataset
 
@@ -17,8 +17,8 @@ from imbtorch._common.sklearn_private import _check_sample_weight
 from imbtorch._data.datasets_as_rows import DatasetRows, refuse_dataset
 from imbtorch._fit.input_advice import explain_features, explain_labels
 from imbtorch.features import FeatureEncoder, TableColumns
-from imbtorch.features._columns import as_table, needs_reading, read_new_table
-from imbtorch.features._reading import stand_in
+from imbtorch.features._columns import as_table, needs_reading
+from imbtorch.features._reading import read_table, stand_in
 from imbtorch.modules._lookups import bounds_of, check_ids
 from imbtorch.training.data.loading import inexact
 from imbtorch.training.net import Net
@@ -142,20 +142,12 @@ class InputMixin:
 
     def _read_table(self, X: Any, y: Any, categorical: Any, *, reset: bool, several: bool) -> Any:
         """Read the columns of a table that does not only hold numbers, and check the target."""
-        validate_data(self, X, reset=reset, skip_check_array=True)
-        has_y = not (isinstance(y, str) and y == "no_validation")
-        if has_y:
-            _, y = check_X_y(stand_in(X), y, multi_output=several, estimator=self)
-        else:
-            check_array(stand_in(X), estimator=self)
-        self._check_shape(X.shape[1:], reset=reset)
-        if reset:
-            names = getattr(self, "feature_names_in_", getattr(X, "columns", None))
-            self._columns, rows = read_new_table(X, categorical, names)
-        else:
-            assert self._columns is not None
-            rows = self._columns.read(X)
-        return (rows, y) if has_y else rows
+        columns = None if reset else self._columns
+        rows, self._columns = read_table(self, X, categorical, columns)
+        self._check_shape(rows.shape[1:], reset=reset)
+        if isinstance(y, str) and y == "no_validation":
+            return rows
+        return rows, check_X_y(stand_in(rows), y, multi_output=several, estimator=self)[1]
 
     def _check_shape(self, shape: tuple[int, ...], *, reset: bool) -> None:
         """Remember the shape of a row, or compare it with the one remembered."""
