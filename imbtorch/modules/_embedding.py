@@ -31,9 +31,10 @@ class CategoryEmbeddings(nn.Module):
 
     Notes
     -----
-    Codes of each column run from 0 to their number - 1, as a :class:`imbtorch.features.TableEncoder`
-    makes them; others are not looked for, and would read the vector of another column. Vectors start at normal random numbers of variance ``1 / size``, so that a category weighs as
-    much as a scaled number.
+    Codes of each column run from 0 to their number - 1, as
+    :class:`imbtorch.features.TableEncoder` makes them; others are not looked for, and would read
+    the vector of another column. Vectors start at normal random numbers of variance ``1 / size``,
+    so that a category weighs as much as a scaled number.
 
     Examples
     --------
