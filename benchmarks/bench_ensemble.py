@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from preprocessing import preprocessing
 from sklearn.base import clone
 
-from imbtorch import BalancedNetEnsembleClassifier, ImbalancedNetClassifier
+from imbtorch import ImbalancedNetClassifier, NetEnsembleClassifier
 
 Array = NDArray[Any]
 ONE = "one net"
@@ -49,7 +49,7 @@ def one_by_one(net: ImbalancedNetClassifier, n: int, X: Array, y: Array) -> None
 
 def ensemble(net: ImbalancedNetClassifier, n: int, X: Array, y: Array) -> None:
     """Fit an ensemble of ``n`` nets on all rows."""
-    BalancedNetEnsembleClassifier(net, n, subset="all", random_state=0).fit(X, y)
+    NetEnsembleClassifier(net, n, subset="all", random_state=0).fit(X, y)
 
 
 def contestants(
@@ -113,7 +113,7 @@ def quality(args: argparse.Namespace, parser: argparse.ArgumentParser) -> dict[s
         f"{args.folds} folds; ensemble of {args.members}, subset {args.subset}; "
         f"{parameters or 'default parameters'}; {args.preprocessing}\n"
     )
-    members = BalancedNetEnsembleClassifier(net, args.members, subset=args.subset, random_state=0)
+    members = NetEnsembleClassifier(net, args.members, subset=args.subset, random_state=0)
     return {
         "folds": args.folds,
         "members": args.members,

@@ -37,7 +37,7 @@ class Imbtorch(Peer):
         return imbtorch.__version__
 
     gammas: ClassVar[dict[str, list[Any]]] = {"loss__gamma": [0.0, 5.0]}
-    stacked = ("yes", "read: StackedGridSearchCV, BalancedNetEnsembleClassifier; tested in tests/")
+    stacked = ("yes", "read: StackedGridSearchCV, NetEnsembleClassifier; tested in tests/")
 
     def plain(self, n_classes: int = 2, epochs: int = EPOCHS) -> Way:
         from imbtorch import ImbalancedNetClassifier

@@ -484,7 +484,7 @@ class ImbalancedNetClassifier(
             f"Only class {label!r} has rows with a weight above 0, so the net learns nothing about "
             "the other classes. If the weights are those of a bootstrap, as in sklearn's "
             "BaggingClassifier, draw more rows, or use "
-            "BalancedNetEnsembleClassifier(subset='bootstrap'), which draws from each class.",
+            "NetEnsembleClassifier(subset='bootstrap'), which draws from each class.",
             UserWarning,
             stacklevel=2,
         )

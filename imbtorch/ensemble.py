@@ -40,7 +40,7 @@ from imbtorch.samplers import BalancedSubsetSampler, BaseSampler, BootstrapSampl
 from imbtorch.training.prediction import predict_chunks
 from imbtorch.training.stack import predict_chunks_stacked, train_stacked
 
-__all__ = ["BalancedNetEnsembleClassifier"]
+__all__ = ["NetEnsembleClassifier"]
 
 Floats = NDArray[np.float64]
 
@@ -54,7 +54,7 @@ _OUT_OF_FOLD = ("oof_predict_proba_", "oof_decision_function_", "_scores_")
 _SMOOTHING = 3  # epochs whose mean score decides which epoch of a member is kept
 
 
-class BalancedNetEnsembleClassifier(
+class NetEnsembleClassifier(
     SaveMixin,
     ExportMixin,
     ModelCardMixin,
@@ -138,10 +138,10 @@ class BalancedNetEnsembleClassifier(
     Examples
     --------
     >>> from sklearn.datasets import make_classification
-    >>> from imbtorch import BalancedNetEnsembleClassifier, ImbalancedNetClassifier
+    >>> from imbtorch import NetEnsembleClassifier, ImbalancedNetClassifier
     >>> X, y = make_classification(2000, weights=[0.95], class_sep=2, random_state=0)
     >>> net = ImbalancedNetClassifier(loss="cross_entropy", target_prior="train")
-    >>> clf = BalancedNetEnsembleClassifier(net, n_estimators=5, random_state=0).fit(X, y)
+    >>> clf = NetEnsembleClassifier(net, n_estimators=5, random_state=0).fit(X, y)
     >>> clf.predict_proba(X).mean(axis=0).round(1)
     array([0.9, 0.1], dtype=float32)
     >>> clf.predict_std(X).shape
@@ -183,7 +183,7 @@ class BalancedNetEnsembleClassifier(
         sample_weight: ArrayLike | None = None,
         *,
         groups: ArrayLike | None = None,
-    ) -> BalancedNetEnsembleClassifier:
+    ) -> NetEnsembleClassifier:
         """Train the members.
 
         Parameters
@@ -200,7 +200,7 @@ class BalancedNetEnsembleClassifier(
 
         Returns
         -------
-        BalancedNetEnsembleClassifier
+        NetEnsembleClassifier
             The fitted ensemble.
 
         Raises
@@ -551,9 +551,9 @@ class BalancedNetEnsembleClassifier(
         Examples
         --------
         >>> from sklearn.datasets import make_classification
-        >>> from imbtorch import BalancedNetEnsembleClassifier
+        >>> from imbtorch import NetEnsembleClassifier
         >>> X, y = make_classification(2000, weights=[0.9], class_sep=2, random_state=0)
-        >>> clf = BalancedNetEnsembleClassifier(n_estimators=3, random_state=0).fit(X, y)
+        >>> clf = NetEnsembleClassifier(n_estimators=3, random_state=0).fit(X, y)
         >>> clf.estimate_prior(X).round(1)
         array([0.9, 0.1])
         """

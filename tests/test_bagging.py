@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.ensemble import BaggingClassifier
 
-from imbtorch import BalancedNetEnsembleClassifier
+from imbtorch import NetEnsembleClassifier
 from tests.toy import small, table
 
 X, Y = table()
@@ -36,7 +36,7 @@ def test_bagging_survives_bootstraps_without_the_rare_class(labels):
 def test_our_bootstrap_draws_from_each_class():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        clf = BalancedNetEnsembleClassifier(small(max_epochs=1), 4, subset="bootstrap")
+        clf = NetEnsembleClassifier(small(max_epochs=1), 4, subset="bootstrap")
         clf.fit(X, RARE)
     assert all(member.class_counts_[1] == 3 for member in clf.estimators_)
 

@@ -5,7 +5,7 @@ import pytest
 from sklearn.datasets import make_classification
 from sklearn.linear_model import LogisticRegression
 
-from imbtorch import BalancedNetEnsembleClassifier, ImbalancedNetClassifier
+from imbtorch import ImbalancedNetClassifier, NetEnsembleClassifier
 from imbtorch.model_selection import conformal_sets, cross_fit
 
 
@@ -65,7 +65,7 @@ def test_ensembles():
     rng = np.random.default_rng(0)
     X, y = draw(rng, 600)
     net = ImbalancedNetClassifier(max_epochs=5, target_prior="train")
-    clf = BalancedNetEnsembleClassifier(net, 4, subset="folds", random_state=0).fit(X, y)
+    clf = NetEnsembleClassifier(net, 4, subset="folds", random_state=0).fit(X, y)
     X_new, y_new = draw(rng, 2000)
     sets = clf.predict_set(X_new, 0.2)
     for c in (0, 1):
@@ -74,7 +74,7 @@ def test_ensembles():
 
 def test_without_folds_or_with_a_wrong_alpha():
     X, y = draw(np.random.default_rng(0), 100, 0.3)
-    clf = BalancedNetEnsembleClassifier(ImbalancedNetClassifier(max_epochs=1), 2, random_state=0)
+    clf = NetEnsembleClassifier(ImbalancedNetClassifier(max_epochs=1), 2, random_state=0)
     with pytest.raises(ValueError, match="subset='folds'"):
         clf.fit(X, y).predict_set(X)
     with pytest.raises(ValueError, match="between 0 and 1"):

@@ -19,10 +19,10 @@ from torch import nn
 
 from imbtorch import (
     MLP,
-    BalancedNetEnsembleClassifier,
     DivergenceError,
     ImbalancedNetClassifier,
     ImbalancedNetRegressor,
+    NetEnsembleClassifier,
     NotStackedWarning,
 )
 from imbtorch.priors import shift_prior
@@ -44,7 +44,7 @@ def net(**params):
 
 
 def fitted(y=Y, X=X, weight=None, n=3, subset="balanced", **params):
-    clf = BalancedNetEnsembleClassifier(net(**params), n, subset=subset, random_state=0)
+    clf = NetEnsembleClassifier(net(**params), n, subset=subset, random_state=0)
     return clf.fit(X, y, weight)
 
 
@@ -80,7 +80,7 @@ def test_members_of_every_option():
     }  # fmt: skip
     base = net().set_params(**options, module=MLP((8,), normalization="batch"))
     weight = np.random.default_rng(0).uniform(0.5, 2, N)
-    clf = BalancedNetEnsembleClassifier(base, 3, subset="all", random_state=1).fit(X, Y, weight)
+    clf = NetEnsembleClassifier(base, 3, subset="all", random_state=1).fit(X, Y, weight)
     for member in clf.estimators_:
         alone = clone(member).fit(X, Y, weight)
         np.testing.assert_allclose(member.predict_proba(X), alone.predict_proba(X), atol=1e-8)
@@ -99,7 +99,7 @@ def test_balanced_members_see_all_rare_rows_and_share_out_the_others():
 
     X, y = overlapping(400, 0.05)
     base = net(sampler=Watching())
-    BalancedNetEnsembleClassifier(base, 15, subset="all", random_state=0).fit(X, y)
+    NetEnsembleClassifier(base, 15, subset="all", random_state=0).fit(X, y)
     assert all((np.bincount(y[rows]) == 20).all() for rows in seen)
     rare = np.flatnonzero(y)
     assert all(set(rare) <= set(rows) for rows in seen)
@@ -119,7 +119,7 @@ def test_one_member_is_a_net():
 
 def test_default_members():
     X, y = table(100)
-    clf = BalancedNetEnsembleClassifier(random_state=0).fit(X, y)
+    clf = NetEnsembleClassifier(random_state=0).fit(X, y)
     assert len(clf.estimators_) == 10
     default = ImbalancedNetClassifier().get_params()
     for member in clf.estimators_:
@@ -235,7 +235,7 @@ def test_many_rows_are_predicted_in_chunks(monkeypatch):
 def test_balanced_parts_are_calibrated_for_the_population_that_is_named():
     X, y = overlapping(1500, 0.08)
     base = net(loss="cross_entropy", target_prior="train", max_epochs=20, batch_size=32)
-    clf = BalancedNetEnsembleClassifier(base, 6, random_state=0).fit(X, y)
+    clf = NetEnsembleClassifier(base, 6, random_state=0).fit(X, y)
     np.testing.assert_allclose(clf.effective_prior_, [0.5, 0.5])
     np.testing.assert_allclose(clf.class_prior_, [0.92, 0.08])
     np.testing.assert_allclose(clf.class_counts_, [1380, 120])
@@ -409,7 +409,7 @@ def test_diverging_members_are_an_error_and_leave_the_ensemble_as_it_was():
 
 
 def test_not_fitted():
-    clf = BalancedNetEnsembleClassifier()
+    clf = NetEnsembleClassifier()
     for method in ("predict", "predict_proba", "predict_log_proba", "predict_std"):
         with pytest.raises(NotFittedError):
             getattr(clf, method)(X)
@@ -423,13 +423,13 @@ def test_not_fitted():
 def test_repeats_with_a_seed_and_not_without(global_rng_untouched):
     first, second = (fitted().predict_proba(X) for _ in range(2))
     np.testing.assert_array_equal(first, second)
-    other = BalancedNetEnsembleClassifier(net(), 3, random_state=1).fit(X, Y)
+    other = NetEnsembleClassifier(net(), 3, random_state=1).fit(X, Y)
     assert abs(other.predict_proba(X) - first).max() > 1e-4
-    free = [BalancedNetEnsembleClassifier(net(), 3).fit(X, Y).predict_proba(X) for _ in range(2)]
+    free = [NetEnsembleClassifier(net(), 3).fit(X, Y).predict_proba(X) for _ in range(2)]
     assert abs(free[0] - free[1]).max() > 1e-4
     state = np.random.RandomState(0)
     drawn = [
-        BalancedNetEnsembleClassifier(net(), 3, random_state=s).fit(X, Y).predict_proba(X)
+        NetEnsembleClassifier(net(), 3, random_state=s).fit(X, Y).predict_proba(X)
         for s in (state, state, np.random.RandomState(0))
     ]
     assert abs(drawn[0] - drawn[1]).max() > 1e-4
@@ -443,7 +443,7 @@ def test_pickle_clone_and_repr():
     fresh = clone(clf.set_params(estimator__loss="focal", estimator__loss__gamma=1.5))
     assert not hasattr(fresh, "estimators_")
     assert fresh.get_params()["estimator__loss__gamma"] == 1.5
-    assert repr(clf).startswith("BalancedNetEnsembleClassifier(estimator=ImbalancedNet")
+    assert repr(clf).startswith("NetEnsembleClassifier(estimator=ImbalancedNet")
     alone = len(pickle.dumps(clone(clf.estimators_[0]).fit(X, Y)))
     assert len(pickle.dumps(clf)) < 3.5 * alone
 
@@ -459,7 +459,7 @@ def test_budget_divides_the_members():
 
 
 def test_searches_and_cross_validation():
-    clf = BalancedNetEnsembleClassifier(net(loss="focal"), 2, random_state=0)
+    clf = NetEnsembleClassifier(net(loss="focal"), 2, random_state=0)
     grid = {"estimator__loss__gamma": [0, 2], "subset": ["balanced", "all"], "n_estimators": [1, 3]}
     search = GridSearchCV(clf, grid, scoring="roc_auc", cv=2).fit(X, Y)
     assert len(search.cv_results_["params"]) == 8
@@ -487,7 +487,7 @@ class Interrupting:
 def test_interrupted_ensemble_is_usable():
     assert not fitted().interrupted_
     base = net(lr_schedule=Interrupting())
-    clf = BalancedNetEnsembleClassifier(base, 3, random_state=0)
+    clf = NetEnsembleClassifier(base, 3, random_state=0)
     with pytest.raises(KeyboardInterrupt):
         clf.fit(X, Y)
     assert clf.interrupted_
@@ -501,7 +501,7 @@ def test_interrupted_ensemble_is_usable():
 
 
 def test_members_that_were_not_begun_do_not_vote():
-    clf = BalancedNetEnsembleClassifier(net(), 4, random_state=0)
+    clf = NetEnsembleClassifier(net(), 4, random_state=0)
     with pytest.raises(ValueError, match="about") as caught:
         clone(clf).set_params(max_memory=10).fit(X, Y)
     need = int(str(caught.value).split("about ")[1].split(" ")[0])
@@ -528,7 +528,7 @@ class Log(nn.Module):
 def test_outputs_that_are_nan_are_an_error_that_names_rows(method):
     positive = np.abs(X) + 0.1
     net = ImbalancedNetClassifier(Log, loss="cross_entropy", max_epochs=1)
-    clf = BalancedNetEnsembleClassifier(net, 2, random_state=0).fit(positive, Y)
+    clf = NetEnsembleClassifier(net, 2, random_state=0).fit(positive, Y)
     new = positive.copy()
     new[[2, 5], 0] = -1
     with pytest.raises(ValueError, match=r"Log are NaN or infinite for 2 of \d+ rows of X: 2, 5\."):

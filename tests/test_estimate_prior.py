@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.exceptions import NotFittedError
 
-from imbtorch import BalancedNetEnsembleClassifier, ImbalancedNetClassifier
+from imbtorch import ImbalancedNetClassifier, NetEnsembleClassifier
 from imbtorch.priors import estimate_prior
 from tests.toy import overlapping, small, table
 
@@ -38,7 +38,7 @@ def test_the_frequencies_of_new_rows_are_found(name):
 @pytest.mark.parametrize("target_prior", [None, "uniform"])
 def test_an_ensemble_finds_them_too(subset, target_prior):
     inner = net(max_epochs=20, target_prior=target_prior)
-    clf = BalancedNetEnsembleClassifier(inner, 2, subset=subset, random_state=0).fit(X, Y)
+    clf = NetEnsembleClassifier(inner, 2, subset=subset, random_state=0).fit(X, Y)
     assert clf.estimate_prior(X_NEW)[1] == pytest.approx(0.4, abs=0.06)
     assert inner.target_prior is target_prior
 
@@ -67,13 +67,13 @@ def test_several_classes_sum_to_one():
 @pytest.mark.parametrize("loss", ["hinge", "auc_margin"])
 def test_a_loss_without_posterior_is_an_error(loss):
     clf = small(loss=loss, max_epochs=1).fit(X, Y)
-    ensemble = BalancedNetEnsembleClassifier(small(loss=loss, max_epochs=1), 2).fit(X, Y)
+    ensemble = NetEnsembleClassifier(small(loss=loss, max_epochs=1), 2).fit(X, Y)
     for fitted in (clf, ensemble):
         with pytest.raises(ValueError, match="needs a loss whose outputs determine"):
             fitted.estimate_prior(X)
 
 
-@pytest.mark.parametrize("clf", [net(), BalancedNetEnsembleClassifier()], ids=["net", "ensemble"])
+@pytest.mark.parametrize("clf", [net(), NetEnsembleClassifier()], ids=["net", "ensemble"])
 def test_it_must_be_fitted_first(clf):
     with pytest.raises(NotFittedError):
         clf.estimate_prior(X)

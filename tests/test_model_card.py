@@ -8,8 +8,8 @@ from sklearn.exceptions import NotFittedError
 from torch import nn
 
 from imbtorch import (
-    BalancedNetEnsembleClassifier,
     ImbalancedNetRegressor,
+    NetEnsembleClassifier,
     finetune_head,
     tau_normalize,
 )
@@ -133,7 +133,7 @@ def test_card_of_a_regressor():
 
 
 def test_card_of_an_ensemble():
-    clf = BalancedNetEnsembleClassifier(small(target_prior="uniform"), 3, random_state=7)
+    clf = NetEnsembleClassifier(small(target_prior="uniform"), 3, random_state=7)
     card = sections(clf.fit(X, Y).model_card())
     assert "- members: 3" in card["Model"]
     assert "BalancedSubsetSampler" in card["Model"]

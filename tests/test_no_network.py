@@ -33,7 +33,7 @@ path = Path(sys.argv[1]) / "model.safetensors"
 clf.save(path)
 imbtorch.load(path).predict(X)
 StackedGridSearchCV(small(max_epochs=1), {"lr": [0.01, 0.1]}, cv=2).fit(X, y)
-imbtorch.BalancedNetEnsembleClassifier(small(max_epochs=1), 2, random_state=0).fit(X, y)
+imbtorch.NetEnsembleClassifier(small(max_epochs=1), 2, random_state=0).fit(X, y)
 try:  # the trap works
     socket.create_connection(("127.0.0.1", 9))
 except OSError:

@@ -13,7 +13,7 @@ from torch import nn
 from torch.testing import assert_close
 
 import imbtorch
-from imbtorch import BalancedNetEnsembleClassifier, ImbalancedNetRegressor
+from imbtorch import ImbalancedNetRegressor, NetEnsembleClassifier
 from imbtorch._publish.onnx import _exported
 from imbtorch.feature_smoothing import FeatureSmoothing
 from imbtorch.losses import all_losses
@@ -56,11 +56,11 @@ CASES = {
     "one target": lambda: (regressor().fit(X, 1e9 + 1e3 * X[:, 0]), X),
     "two targets": lambda: (regressor(dtype="float64").fit(X, X[:, :2] * [5, 0.1]), X),
     "ensemble": lambda: (
-        BalancedNetEnsembleClassifier(small(target_prior="train"), 2, random_state=0).fit(X, Y),
+        NetEnsembleClassifier(small(target_prior="train"), 2, random_state=0).fit(X, Y),
         X,
     ),
     "ensemble of labels": lambda: (
-        BalancedNetEnsembleClassifier(small(), 2, subset="all", random_state=0).fit(X, LABELS),
+        NetEnsembleClassifier(small(), 2, subset="all", random_state=0).fit(X, LABELS),
         X,
     ),
 }

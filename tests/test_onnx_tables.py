@@ -24,7 +24,7 @@ from sklearn.preprocessing import (
 )
 
 import imbtorch
-from imbtorch import MLP, BalancedNetEnsembleClassifier, ImbalancedNetRegressor
+from imbtorch import MLP, ImbalancedNetRegressor, NetEnsembleClassifier
 from imbtorch._publish.onnx import ExportMixin
 from imbtorch._publish.onnx_columns import with_columns
 from imbtorch.features import TableColumns, TableFeatures
@@ -108,7 +108,7 @@ def regressor(**params):
 
 def ensemble(**params):
     net = small(features=features(), target_prior="train", **params)
-    return BalancedNetEnsembleClassifier(net, 2, subset="all", random_state=0)
+    return NetEnsembleClassifier(net, 2, subset="all", random_state=0)
 
 
 CASES = {

@@ -21,7 +21,7 @@ import imbtorch.weights
 from tests.limits import PROCESS_SECONDS
 
 PUBLIC = {
-    "BalancedNetEnsembleClassifier",
+    "NetEnsembleClassifier",
     "CosineLinear",
     "DivergenceError",
     "DoubleCorrectionWarning",

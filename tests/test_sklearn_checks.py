@@ -5,7 +5,7 @@ import inspect
 import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from imbtorch import BalancedNetEnsembleClassifier, ImbalancedNetClassifier
+from imbtorch import ImbalancedNetClassifier, NetEnsembleClassifier
 
 REASON = "float32 sums of equal terms in another order differ by more than the check's rtol of 1e-7"
 ROUNDING = {
@@ -30,10 +30,10 @@ def expected_failures(estimator):
         ImbalancedNetClassifier(dtype="float64"),
         ImbalancedNetClassifier(dtype="float32"),
         ImbalancedNetClassifier(loss="bce", dtype="float64"),  # the form of labels for classes too
-        BalancedNetEnsembleClassifier(
+        NetEnsembleClassifier(
             ImbalancedNetClassifier(dtype="float64"), n_estimators=2, subset="all", random_state=0
         ),
-        BalancedNetEnsembleClassifier(
+        NetEnsembleClassifier(
             ImbalancedNetClassifier(dtype="float64", max_epochs=5),
             n_estimators=2,
             subset="folds",

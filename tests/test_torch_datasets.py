@@ -10,9 +10,9 @@ from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset, ge
 import imbtorch._fit.sources.stream
 from imbtorch import (
     MLP,
-    BalancedNetEnsembleClassifier,
     ImbalancedNetClassifier,
     ImbalancedNetRegressor,
+    NetEnsembleClassifier,
 )
 from imbtorch.losses import FocalLoss
 from imbtorch.samplers import BaseSampler, Plan
@@ -412,7 +412,7 @@ ERRORS = {
     ),
     "partial_fit": (lambda c: c.partial_fit(Items(X, Y), Y, classes=[0, 1]), "chunks as arrays"),
     "predict on a stream": (lambda c: small().fit(X, Y).predict(Passing(X, Y)), "chunks as arrays"),
-    "ensemble": (lambda c: BalancedNetEnsembleClassifier(c).fit(Items(X, Y), Y), "takes arrays"),
+    "ensemble": (lambda c: NetEnsembleClassifier(c).fit(Items(X, Y), Y), "takes arrays"),
     "regressor": (lambda c: ImbalancedNetRegressor().fit(Passing(X, X[:, 0])), "map-style"),
 }
 

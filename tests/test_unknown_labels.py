@@ -13,7 +13,7 @@ from sklearn.model_selection import KFold, cross_val_score
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from imbtorch import BalancedNetEnsembleClassifier, ImbalancedNetClassifier
+from imbtorch import ImbalancedNetClassifier, NetEnsembleClassifier
 from imbtorch._data.targets import encode_label_matrix, rarest_label, split_unknown
 from imbtorch._tasks.labels import Labels, _mean_label_precision
 from imbtorch.losses import BaseLoss, all_losses, get_loss
@@ -293,7 +293,7 @@ def test_a_stack_equals_single_fits():
 def test_members_of_an_ensemble():
     net = small(loss="bce", max_epochs=3)
     for subset in ("all", "bootstrap"):
-        clf = BalancedNetEnsembleClassifier(net, n_estimators=3, subset=subset, random_state=0)
+        clf = NetEnsembleClassifier(net, n_estimators=3, subset=subset, random_state=0)
         clf.fit(X, Y)
         alone = clf.estimators_[0]
         again = ImbalancedNetClassifier(**alone.get_params(deep=False)).fit(X, Y)

@@ -16,9 +16,9 @@ from sklearn.model_selection import (
 )
 
 from imbtorch import (
-    BalancedNetEnsembleClassifier,
     ImbalancedNetClassifier,
     ImbalancedNetRegressor,
+    NetEnsembleClassifier,
 )
 from imbtorch.model_selection import TunedDecisionClassifierCV
 
@@ -119,7 +119,7 @@ def test_validation_rows_in_two_ways():
 
 def ensemble(**params):
     base = net(target_prior="train", max_epochs=6)
-    return BalancedNetEnsembleClassifier(base, subset="folds", random_state=0, **params)
+    return NetEnsembleClassifier(base, subset="folds", random_state=0, **params)
 
 
 def test_members_are_nets_that_are_scored_on_their_fold():
@@ -143,7 +143,7 @@ def test_the_best_epoch_is_that_of_the_mean_over_three_epochs():
 def test_rows_are_predicted_by_members_that_did_not_see_them():
     labels = np.random.default_rng(0).integers(0, 2, 400)
     memory = net(max_epochs=60, lr=0.02, weight_decay=0.0, target_prior="train")
-    clf = BalancedNetEnsembleClassifier(memory, 4, subset="folds", random_state=0)
+    clf = NetEnsembleClassifier(memory, 4, subset="folds", random_state=0)
     clf.fit(X, labels)
     out_of_fold = (clf.oof_predict_proba_[:, 1] > 0.5) == labels
     assert out_of_fold.mean() < 0.65
@@ -177,7 +177,7 @@ def test_labels_of_a_row():
 
 def test_folds_of_other_subsets_are_an_error():
     with pytest.raises(ValueError, match="subset='folds'"):
-        BalancedNetEnsembleClassifier(net()).fit(X, Y, groups=GROUPS)
+        NetEnsembleClassifier(net()).fit(X, Y, groups=GROUPS)
 
 
 def test_another_fit_without_folds_forgets_their_predictions():
@@ -207,7 +207,7 @@ def test_validation_rows_are_not_drawn_and_named_at_once(how):
     clf, rows = {
         "splitter": (clone(base).set_params(validation=TimeSeriesSplit()), {}),
         "rows": (base, {"X_val": X, "y_val": Y}),
-        "folds": (BalancedNetEnsembleClassifier(base, 2, subset="folds"), {}),
+        "folds": (NetEnsembleClassifier(base, 2, subset="folds"), {}),
     }[how]
     with pytest.raises(ValueError, match="validation_fraction=0.2"):
         clf.fit(X, Y, **rows)

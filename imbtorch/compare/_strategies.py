@@ -17,7 +17,7 @@ from imbtorch._fit.fit import auto_batch_size
 from imbtorch.classifier import ImbalancedNetClassifier
 from imbtorch.compare._boosting import boosting
 from imbtorch.compare._metrics import as_scorer, by_frequency
-from imbtorch.ensemble import BalancedNetEnsembleClassifier
+from imbtorch.ensemble import NetEnsembleClassifier
 from imbtorch.features import TableEncoder, TableFeatures
 from imbtorch.model_selection import StackedGridSearchCV
 
@@ -155,7 +155,7 @@ def _under_sampling(contest: Contest) -> Pipeline:
 
 def _ensemble(contest: Contest) -> Pipeline:
     member = contest.classifier("cross_entropy", {"max_epochs": contest.balanced_down})
-    return contest.behind(BalancedNetEnsembleClassifier(member, random_state=contest.seed))
+    return contest.behind(NetEnsembleClassifier(member, random_state=contest.seed))
 
 
 STRATEGIES: dict[str, Callable[[Contest], Any]] = {

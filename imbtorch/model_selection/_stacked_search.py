@@ -60,7 +60,7 @@ class _StackedSearchMixin:
             last = type(final_step(self.estimator)).__name__
             raise TypeError(
                 f"{type(self).__name__} trains nets of imbtorch as a stack: estimator must be an "
-                "ImbalancedNetClassifier, ImbalancedNetRegressor, BalancedNetEnsembleClassifier or "
+                "ImbalancedNetClassifier, ImbalancedNetRegressor, NetEnsembleClassifier or "
                 f"a Pipeline that ends in one of them; got {last}. Use "
                 f"sklearn.model_selection.{type(self).__name__.removeprefix('Stacked')} instead."
             )

@@ -7,7 +7,7 @@ import torch.nn.functional as F  # noqa: N812
 from scipy import sparse
 from torch import nn
 
-from imbtorch import BalancedNetEnsembleClassifier, ImbalancedNetClassifier
+from imbtorch import ImbalancedNetClassifier, NetEnsembleClassifier
 from imbtorch.modules import CategoryEmbeddings
 from imbtorch.training.single.chain import Chain, plain_layers
 from imbtorch.training.stack.modules import network_of
@@ -106,7 +106,7 @@ def test_a_fit_is_the_same_with_and_without_a_graph(monkeypatch):
 
 def test_an_ensemble_is_trained_and_predicts_as_one_stack():
     base = ImbalancedNetClassifier(max_epochs=2, dtype="float64")
-    clf = BalancedNetEnsembleClassifier(base, n_estimators=3, random_state=0).fit(FRAME, Y)
+    clf = NetEnsembleClassifier(base, n_estimators=3, random_state=0).fit(FRAME, Y)
     alone = [member.predict_proba(FRAME) for member in clf.estimators_]
     np.testing.assert_allclose(clf.predict_proba(FRAME), np.mean(alone, axis=0), atol=1e-12)
     assert plain_layers(clf.estimators_[0].net_.module_) is not None

@@ -15,9 +15,9 @@ from torch import nn
 
 from imbtorch import (
     MLP,
-    BalancedNetEnsembleClassifier,
     ImbalancedNetClassifier,
     ImbalancedNetRegressor,
+    NetEnsembleClassifier,
     finetune_head,
 )
 from imbtorch.features import TableFeatures
@@ -110,7 +110,7 @@ def test_a_stacked_search_over_features_and_net_is_the_usual_one():
 @pytest.mark.parametrize("params", [{}, {"early_stopping": True}])
 def test_ensembles(params):
     base = ImbalancedNetClassifier(max_epochs=2, **params)
-    clf = BalancedNetEnsembleClassifier(base, n_estimators=3, random_state=0).fit(FRAME, Y)
+    clf = NetEnsembleClassifier(base, n_estimators=3, random_state=0).fit(FRAME, Y)
     mean = np.mean([member.predict_proba(NEW) for member in clf.estimators_], axis=0)
     shared = {id(member.net_.encoder_) for member in clf.estimators_}
     assert (len(shared) == 1) == (not params)

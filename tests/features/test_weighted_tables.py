@@ -6,9 +6,9 @@ import pytest
 from sklearn.base import clone
 
 from imbtorch import (
-    BalancedNetEnsembleClassifier,
     ImbalancedNetClassifier,
     ImbalancedNetRegressor,
+    NetEnsembleClassifier,
 )
 from imbtorch.features import TableFeatures
 from tests.features.tables import rare_buyers
@@ -80,7 +80,7 @@ def test_a_weight_of_zero_is_a_row_left_out(case):
 @pytest.mark.parametrize("early_stopping", [False, True])
 def test_an_ensemble_leaves_out_rows_of_weight_zero(early_stopping):
     base = ImbalancedNetClassifier(max_epochs=2, dtype="float64", early_stopping=early_stopping)
-    model = BalancedNetEnsembleClassifier(base, n_estimators=3, random_state=0)
+    model = NetEnsembleClassifier(base, n_estimators=3, random_state=0)
     frame, weights = with_odd_rows()
     weighted = clone(model).fit(frame, np.r_[Y, Y[:20]], sample_weight=weights)
     without = clone(model).fit(frame[: len(FRAME)], Y)

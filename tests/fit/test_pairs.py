@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import sparse
 
-from imbtorch import BalancedNetEnsembleClassifier
+from imbtorch import NetEnsembleClassifier
 from imbtorch._fit.pairs import has_pair
 from imbtorch.losses import all_losses
 from imbtorch.losses._whole_batch import WholeBatchMixin
@@ -36,7 +36,7 @@ def test_one_row_a_batch_warns_once_and_names_the_way_out(loss):
 
 def test_a_stack_and_partial_fit_warn_too():
     inner = small(loss="auc_margin", batch_size=1, max_epochs=1)
-    assert messages(BalancedNetEnsembleClassifier(inner, 2, subset="all", random_state=0))
+    assert messages(NetEnsembleClassifier(inner, 2, subset="all", random_state=0))
     with pytest.warns(UserWarning, match="no pair"):
         small(loss="auc_margin", batch_size=1).partial_fit(X[:40], Y[:40], classes=[0, 1])
 

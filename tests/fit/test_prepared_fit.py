@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 
-from imbtorch import BalancedNetEnsembleClassifier, ImbalancedNetRegressor
+from imbtorch import ImbalancedNetRegressor, NetEnsembleClassifier
 from imbtorch._fit.fit import Stackable
 from imbtorch.training.loop import train_one_by_one
 from imbtorch.training.stack import train_stacked
@@ -20,7 +20,7 @@ def regressor():
 
 
 def ensemble():
-    return BalancedNetEnsembleClassifier(small(), 3, random_state=0)
+    return NetEnsembleClassifier(small(), 3, random_state=0)
 
 
 MAKE = {"classifier": (small, Y), "regressor": (regressor, VALUES), "ensemble": (ensemble, Y)}

@@ -19,7 +19,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from imbtorch import MLP, BalancedNetEnsembleClassifier
+from imbtorch import MLP, NetEnsembleClassifier
 from imbtorch.model_selection import StackedGridSearchCV, StackedHalvingGridSearchCV
 from tests.toy import small, table
 
@@ -102,7 +102,7 @@ def test_search_on_dask_is_that_in_one_process(search_class, two_processes, tmp_
 def test_other_searches_on_dask():
     pipeline = make_pipeline(StandardScaler(), NET)
     grid = {f"imbalancednetclassifier__{name}": values for name, values in GRID.items()}
-    ensemble = BalancedNetEnsembleClassifier(NET, 2, random_state=0)
+    ensemble = NetEnsembleClassifier(NET, 2, random_state=0)
     options = {"cv": 2, "factor": 2, "random_state": 0}
     for search in (
         StackedHalvingGridSearchCV(NET, GRID, resource="max_epochs", max_resources=4, **options),

@@ -13,7 +13,7 @@ from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from imbtorch import MLP, BalancedNetEnsembleClassifier, ImbalancedNetClassifier
+from imbtorch import MLP, ImbalancedNetClassifier, NetEnsembleClassifier
 from imbtorch.model_selection import (
     ScaledClassifierCV,
     StackedGridSearchCV,
@@ -59,7 +59,7 @@ KINDS = {
         {f"imbalancednetclassifier__{name}": values for name, values in GRID.items()},
         cv=2,
     ),
-    "ensemble": BalancedNetEnsembleClassifier(net(max_epochs=60), 2, random_state=0),
+    "ensemble": NetEnsembleClassifier(net(max_epochs=60), 2, random_state=0),
     "bagging": BaggingClassifier(net(), 2, random_state=0),
     "voting": VotingClassifier([("a", net()), ("b", net(random_state=1))], voting="soft"),
     "resampled pipeline": make_imblearn_pipeline(RandomUnderSampler(random_state=0), net()),
@@ -77,7 +77,7 @@ def test_costs_are_those_of_honest_probabilities(kind, best):
 
 def test_an_ensemble_of_default_nets_is_restated_too():
     tuned = TunedDecisionClassifierCV(
-        BalancedNetEnsembleClassifier(n_estimators=1, random_state=0), cost_matrix=COSTS
+        NetEnsembleClassifier(n_estimators=1, random_state=0), cost_matrix=COSTS
     ).fit(X, Y)
     assert tuned.estimator_.estimator.target_prior == "train"
     assert tuned.estimator.estimator is None

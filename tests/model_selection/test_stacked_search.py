@@ -34,9 +34,9 @@ from torch import nn
 
 from imbtorch import (
     MLP,
-    BalancedNetEnsembleClassifier,
     DivergenceError,
     ImbalancedNetRegressor,
+    NetEnsembleClassifier,
     NotStackedWarning,
 )
 from imbtorch.losses import LDAMLoss
@@ -287,7 +287,7 @@ def test_regressors():
 
 @pytest.mark.slow
 def test_ensembles_are_searched():
-    ensemble = BalancedNetEnsembleClassifier(net(), 2, random_state=0)
+    ensemble = NetEnsembleClassifier(net(), 2, random_state=0)
     grid = {"estimator__lr": [0.01, 0.05], "n_estimators": [1, 3], "subset": ["balanced", "all"]}
     search = both(ensemble, grid, scoring="roc_auc")
     assert_no_traces(search.best_estimator_.estimators_[0])

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 import imbtorch
-from imbtorch import MLP, BalancedNetEnsembleClassifier, ImbalancedNetRegressor
+from imbtorch import MLP, ImbalancedNetRegressor, NetEnsembleClassifier
 from imbtorch.features import TableFeatures
 from imbtorch.model_selection import TunedDecisionClassifierCV
 from tests.features.tables import rare_buyers
@@ -116,10 +116,10 @@ def build(folder):
         "kept": small(Kept, max_epochs=20).fit(X, Y),
         "labels": small(loss="bce").fit(X, labels),
         "values": ImbalancedNetRegressor(MLP((4,)), max_epochs=1, random_state=0).fit(X, X[:, 0]),
-        "ensemble": BalancedNetEnsembleClassifier(one, 3, random_state=0).fit(X, Y),
+        "ensemble": NetEnsembleClassifier(one, 3, random_state=0).fit(X, Y),
         "table": small(features=TableFeatures(scaling="quantile")).fit(FRAME, BOUGHT),
         "embedded": small(Net, features="table").fit(FRAME, BOUGHT),
-        "stopped": BalancedNetEnsembleClassifier(
+        "stopped": NetEnsembleClassifier(
             small(early_stopping=True), 2, subset="all", random_state=0
         ).fit(FRAME, BOUGHT),
         "costs": TunedDecisionClassifierCV(  # calibrated, because this loss has no posterior

@@ -260,7 +260,7 @@ CHANGES = {
     "estimator that nobody knows": ("estimator", "RandomForestClassifier"),
     "estimator that is a function": ("estimator", "os.system"),
     "estimator that is a number": ("estimator", 1),
-    "ensemble of one net": ("estimator", "BalancedNetEnsembleClassifier"),
+    "ensemble of one net": ("estimator", "NetEnsembleClassifier"),
     "regressor with classes": ("estimator", "ImbalancedNetRegressor"),
     "parameter that nobody knows": ("params/code", "import os"),
     "parameters that are a list": ("params", []),
@@ -520,7 +520,7 @@ def _members(good):
     member["net"] |= {"history": {"rows": []}}
     member["params"] = {"module": member["params"]["module"]}
     file.document |= {
-        "estimator": "BalancedNetEnsembleClassifier", "params": {}, "members": [member] * 900,
+        "estimator": "NetEnsembleClassifier", "params": {}, "members": [member] * 900,
         "interrupted": False,
     }  # fmt: skip
     return file.bytes()

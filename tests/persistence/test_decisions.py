@@ -19,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import imbtorch
-from imbtorch import BalancedNetEnsembleClassifier, FileFormatError, ImbalancedNetRegressor
+from imbtorch import FileFormatError, ImbalancedNetRegressor, NetEnsembleClassifier
 from imbtorch.model_selection import ScaledClassifierCV, TunedDecisionClassifierCV
 from tests.persistence import hostile
 from tests.persistence.test_tables import LABELS, STRANGE, VALUES, Own, X, Y
@@ -121,7 +121,7 @@ def test_fitted_estimators_inside(path):
 
 @pytest.mark.slow
 def test_ensembles_and_own_modules_inside(path):
-    members = BalancedNetEnsembleClassifier(small(), 2, random_state=0)
+    members = NetEnsembleClassifier(small(), 2, random_state=0)
     again(tuned(members).fit(X, Y), path, X, STRANGE)
     again(FrozenEstimator(members.fit(X, Y)), path, X)
     model = ImbalancedNetRegressor(max_epochs=1, random_state=0).fit(X, VALUES)

@@ -8,9 +8,9 @@ import torch
 
 from imbtorch import (
     MLP,
-    BalancedNetEnsembleClassifier,
     ImbalancedNetClassifier,
     ImbalancedNetRegressor,
+    NetEnsembleClassifier,
     load,
 )
 from tests.toy import parameters_of, small, table
@@ -32,7 +32,7 @@ def through_pickle(estimator):
     [
         ImbalancedNetClassifier(),
         ImbalancedNetRegressor(),
-        BalancedNetEnsembleClassifier(ImbalancedNetClassifier()),
+        NetEnsembleClassifier(ImbalancedNetClassifier()),
     ],
     ids=lambda estimator: type(estimator).__name__,
 )
@@ -50,7 +50,7 @@ def test_fitted_estimators_are_their_weights(cls, optimizer):
 
 
 def test_fitted_ensemble_is_its_weights():
-    members = BalancedNetEnsembleClassifier(small(MLP((300,))), 3, random_state=0).fit(X, Y)
+    members = NetEnsembleClassifier(small(MLP((300,))), 3, random_state=0).fit(X, Y)
     weights = sum(parameters_of(member).nbytes for member in members.estimators_)
     assert size(members) < weights + 3 * 10_000
 

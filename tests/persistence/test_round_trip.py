@@ -19,9 +19,9 @@ from torch import nn
 
 from imbtorch import (
     MLP,
-    BalancedNetEnsembleClassifier,
     ImbalancedNetClassifier,
     ImbalancedNetRegressor,
+    NetEnsembleClassifier,
     finetune_head,
     load,
     tau_normalize,
@@ -317,7 +317,7 @@ def test_two_stage(path):
 @pytest.mark.parametrize("prior", [None, "train"])
 def test_ensemble(subset, prior, path):
     base = small(target_prior=prior, loss="cross_entropy")
-    clf = BalancedNetEnsembleClassifier(base, 3, subset=subset, random_state=0).fit(X, Y)
+    clf = NetEnsembleClassifier(base, 3, subset=subset, random_state=0).fit(X, Y)
     twin = again(clf, path, X)
     np.testing.assert_array_equal(twin.predict_std(X), clf.predict_std(X))
     for there, here in zip(clf.estimators_, twin.estimators_, strict=True):
@@ -328,9 +328,9 @@ def test_ensemble(subset, prior, path):
 def test_ensemble_of_labels_and_of_default_members(path):
     frame = pd.DataFrame(X).rename(columns=str)
     base = small(loss="bce")
-    clf = BalancedNetEnsembleClassifier(base, 2, subset="all", random_state=0).fit(frame, LABELS)
+    clf = NetEnsembleClassifier(base, 2, subset="all", random_state=0).fit(frame, LABELS)
     again(clf, path, frame)
-    base = BalancedNetEnsembleClassifier(n_estimators=2, random_state=0).fit(X, Y)
+    base = NetEnsembleClassifier(n_estimators=2, random_state=0).fit(X, Y)
     again(base, path, X)
 
 
@@ -441,7 +441,7 @@ def test_modules_of_the_user(module, path):
 
 
 def test_ensemble_of_the_users_modules(path):
-    clf = BalancedNetEnsembleClassifier(small(build), 2, random_state=0).fit(X, Y)
+    clf = NetEnsembleClassifier(small(build), 2, random_state=0).fit(X, Y)
     twin = again(clf, path, X, module=build)
     assert twin.estimator.module is build
     first, second = (member.module_[0].weight for member in twin.estimators_)
@@ -540,7 +540,7 @@ def test_subclass_of_an_estimator(path):
 
 
 def test_unfitted_estimators(path):
-    for estimator in (small(), reg(), BalancedNetEnsembleClassifier()):
+    for estimator in (small(), reg(), NetEnsembleClassifier()):
         with pytest.raises(NotFittedError):
             estimator.save(path)
     assert not path.exists()

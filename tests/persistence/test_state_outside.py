@@ -15,9 +15,9 @@ from sklearn.base import clone
 from torch import nn
 
 from imbtorch import (
-    BalancedNetEnsembleClassifier,
     FileFormatError,
     ImbalancedNetRegressor,
+    NetEnsembleClassifier,
     finetune_head,
     load,
     tau_normalize,
@@ -64,7 +64,7 @@ def test_buffers_and_extra_state_are_in_the_file(module, path):
 
 
 def test_ensembles_and_regressors(path):
-    ensemble = BalancedNetEnsembleClassifier(small(Keeping), 2, random_state=0).fit(X, Y)
+    ensemble = NetEnsembleClassifier(small(Keeping), 2, random_state=0).fit(X, Y)
     ensemble.save(path)
     same_predictions(loaded(path), ensemble)
     two = np.stack([VALUES, -VALUES], axis=1)

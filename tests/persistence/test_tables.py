@@ -15,9 +15,9 @@ from torch import nn
 import imbtorch
 from imbtorch import (
     MLP,
-    BalancedNetEnsembleClassifier,
     FileFormatError,
     ImbalancedNetRegressor,
+    NetEnsembleClassifier,
     finetune_head,
     load,
     tau_normalize,
@@ -177,7 +177,7 @@ def test_regressors_and_labels(path):
 
 
 def test_members_that_share_an_encoder_share_it_again(path):
-    clf = BalancedNetEnsembleClassifier(small(), 3, subset="all", random_state=0).fit(X, Y)
+    clf = NetEnsembleClassifier(small(), 3, subset="all", random_state=0).fit(X, Y)
     twin = same(clf, path, X, STRANGE)
     assert len({id(member.net_.encoder_) for member in clf.estimators_}) == 1
     assert len({id(member.net_.encoder_) for member in twin.estimators_}) == 1
@@ -189,7 +189,7 @@ def test_members_that_share_an_encoder_share_it_again(path):
 
 def test_members_that_stopped_early_have_encoders_of_their_own(path):
     base = small(early_stopping=True, max_epochs=3)
-    clf = BalancedNetEnsembleClassifier(base, 3, subset="all", random_state=0).fit(X, Y)
+    clf = NetEnsembleClassifier(base, 3, subset="all", random_state=0).fit(X, Y)
     twin = same(clf, path, X, STRANGE)
     assert len({id(member.net_.encoder_) for member in twin.estimators_}) == 3
     assert len(hostile.File(path.read_bytes()).document["tables"]) == 3

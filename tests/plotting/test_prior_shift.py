@@ -7,7 +7,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from imbtorch import BalancedNetEnsembleClassifier
+from imbtorch import NetEnsembleClassifier
 from imbtorch.plotting import PriorShiftDisplay
 from tests.toy import overlapping, small, table
 
@@ -48,7 +48,7 @@ def test_before_and_after_correction(kind):
         "net": net,
         "pipeline": make_pipeline(StandardScaler(), net),
         "search": GridSearchCV(net, {"lr": [0.003]}, cv=2),
-        "ensemble": BalancedNetEnsembleClassifier(small(loss="cross_entropy"), 2),
+        "ensemble": NetEnsembleClassifier(small(loss="cross_entropy"), 2),
     }[kind].fit(X, Y)
     raw = clf.predict_proba(X)[:, 1]
     display = PriorShiftDisplay.from_estimator(clf, X, Y)

@@ -5,7 +5,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from imbtorch import BalancedNetEnsembleClassifier
+from imbtorch import NetEnsembleClassifier
 from imbtorch.plotting import TrainingCurveDisplay
 from tests.toy import overlapping, small
 
@@ -77,7 +77,7 @@ def test_band_ends_when_most_members_have_stopped():
 
 
 def test_ensemble():
-    members = BalancedNetEnsembleClassifier(small(validation_fraction=0.3), 3, random_state=0)
+    members = NetEnsembleClassifier(small(validation_fraction=0.3), 3, random_state=0)
     display = TrainingCurveDisplay.from_estimator(members.fit(X, Y))
     losses = [[r["train_loss"] for r in member.history_] for member in members.estimators_]
     np.testing.assert_allclose(display.lines_["train_loss"].get_ydata(), np.mean(losses, axis=0))

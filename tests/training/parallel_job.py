@@ -22,7 +22,7 @@ from scipy import sparse
 from torch import nn
 
 from imbtorch import MLP, ImbalancedNetClassifier, ImbalancedNetRegressor
-from imbtorch.ensemble import BalancedNetEnsembleClassifier
+from imbtorch.ensemble import NetEnsembleClassifier
 from imbtorch.losses import BaseLoss, all_losses
 from imbtorch.losses.regression import BalancedMSELoss, all_regression_losses
 from imbtorch.samplers import all_samplers
@@ -451,7 +451,7 @@ def watched_batches(size, rank):
 
 @case
 def an_ensemble(size, rank):
-    BalancedNetEnsembleClassifier(classifier(size), n_estimators=2).fit(X, Y)
+    NetEnsembleClassifier(classifier(size), n_estimators=2).fit(X, Y)
 
 
 @case

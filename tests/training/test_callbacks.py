@@ -16,9 +16,9 @@ from tqdm import tqdm
 
 from imbtorch import (
     MLP,
-    BalancedNetEnsembleClassifier,
     DivergenceError,
     ImbalancedNetRegressor,
+    NetEnsembleClassifier,
 )
 from imbtorch.training.callbacks import BestEpoch
 from tests.toy import parameters_of, small, table
@@ -390,8 +390,8 @@ def test_sample_weights_reach_the_scorer_however_it_is_given(way):
 @pytest.mark.parametrize("way", WAYS)
 def test_members_of_an_ensemble_score_with_the_weights(way):
     clf = small(early_stopping=True, scoring=WAYS[way], max_epochs=1)
-    found = BalancedNetEnsembleClassifier(clf, 2, subset="all", random_state=0)
-    default = BalancedNetEnsembleClassifier(clone(clf).set_params(scoring=None), 2, subset="all",
+    found = NetEnsembleClassifier(clf, 2, subset="all", random_state=0)
+    default = NetEnsembleClassifier(clone(clf).set_params(scoring=None), 2, subset="all",
                                             random_state=0)  # fmt: skip
     for a, b in zip(
         found.fit(X, NOISY, TRUST).estimators_,

@@ -22,7 +22,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 import imbtorch._common.versions
-from imbtorch import BalancedNetEnsembleClassifier, FileFormatError, ImbalancedNetRegressor
+from imbtorch import FileFormatError, ImbalancedNetRegressor, NetEnsembleClassifier
 from imbtorch._data.datasets_as_rows import DatasetRows
 from imbtorch._fit.sources.arrays import TrainingSplit
 from imbtorch._safe_file import read_file, write_file
@@ -627,7 +627,7 @@ def test_searches_train_such_nets_alone(tmp_path):
 
 def test_ensembles_refuse(tmp_path):
     with pytest.raises(ValueError, match="checkpoint"):
-        BalancedNetEnsembleClassifier(small(checkpoint=tmp_path), 2).fit(X, Y)
+        NetEnsembleClassifier(small(checkpoint=tmp_path), 2).fit(X, Y)
 
 
 def test_pickles_hold_no_checkpoint(tmp_path):

@@ -12,7 +12,7 @@ from torch.nn.modules.module import (
     register_module_full_backward_pre_hook,
 )
 
-from imbtorch import BalancedNetEnsembleClassifier, ImbalancedNetRegressor
+from imbtorch import ImbalancedNetRegressor, NetEnsembleClassifier
 from imbtorch.exceptions import NotStackedWarning
 from imbtorch.training.single.chain import plain_layers
 from imbtorch.training.stack.modules import network_of
@@ -84,9 +84,7 @@ def test_averages_are_those_of_a_module_that_does_not_differentiate():
 
 
 def test_stacks_and_ensembles_of_modules_that_differentiate():
-    ensemble = BalancedNetEnsembleClassifier(
-        small(Energy, averaging="swa"), n_estimators=2, random_state=0
-    )
+    ensemble = NetEnsembleClassifier(small(Energy, averaging="swa"), n_estimators=2, random_state=0)
     with pytest.warns(NotStackedWarning):
         ensemble.fit(X, Y)
     mean = np.mean([member.predict_proba(X) for member in ensemble.estimators_], axis=0)
@@ -128,7 +126,7 @@ def test_global_hooks_are_called_in_training(calls):
 def test_global_hooks_are_called_in_a_stack(calls):
     module = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 2))
     base = small(module, batch_size=150, max_epochs=3)
-    ensemble = BalancedNetEnsembleClassifier(base, n_estimators=2, subset="all", random_state=0)
+    ensemble = NetEnsembleClassifier(base, n_estimators=2, subset="all", random_state=0)
     with pytest.warns(NotStackedWarning, match="hooks"):
         ensemble.fit(X, Y)
     assert calls.count("Linear") == 2 * 2 * 3
@@ -137,7 +135,7 @@ def test_global_hooks_are_called_in_a_stack(calls):
 def test_a_global_hook_may_keep_tensors_of_predictions():
     kept, plain = [], small(features=None)  # else the nets share an encoder
     clf = small(features=None).fit(X, Y)
-    ensemble = BalancedNetEnsembleClassifier(plain, n_estimators=2, random_state=0).fit(X, Y)
+    ensemble = NetEnsembleClassifier(plain, n_estimators=2, random_state=0).fit(X, Y)
     handle = register_module_forward_hook(lambda layer, args, output: kept.append(output))
     try:
         clf.predict(X)

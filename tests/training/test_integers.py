@@ -16,9 +16,9 @@ from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 import imbtorch
 from imbtorch import (
-    BalancedNetEnsembleClassifier,
     ImbalancedNetClassifier,
     ImbalancedNetRegressor,
+    NetEnsembleClassifier,
     finetune_head,
 )
 from imbtorch.exceptions import DivergenceError, NotStackedWarning
@@ -260,7 +260,7 @@ def test_regressor_and_float64():
 
 
 def test_stacks_and_ensembles(recwarn):
-    ensemble = BalancedNetEnsembleClassifier(small(table), n_estimators=3, random_state=0)
+    ensemble = NetEnsembleClassifier(small(table), n_estimators=3, random_state=0)
     ensemble.fit(IDS, Y)
     assert not [w for w in recwarn if w.category is NotStackedWarning]
     for member in ensemble.estimators_:
@@ -277,7 +277,7 @@ def test_a_stack_of_large_identifiers():
         def forward(self, x):
             return self.out(self.table(x[:, 0] % 101))
 
-    ensemble = BalancedNetEnsembleClassifier(
+    ensemble = NetEnsembleClassifier(
         small(Quiet), n_estimators=3, subset="all", random_state=0
     ).fit(LARGE, Y)
     for member in ensemble.estimators_:
@@ -299,14 +299,14 @@ def test_a_stack_never_reads_the_rows_of_another_net():
             return self.out(self.table(x[:, 0] + 0))
 
     X = IDS[:, :1] % 5
-    ensemble = BalancedNetEnsembleClassifier(
+    ensemble = NetEnsembleClassifier(
         small(Shifted), n_estimators=3, subset="all", random_state=0
     ).fit(X, Y)
     X = X.copy()
     X[7] = 5
     with pytest.raises(ValueError, match="lacks an identifier"):
         ensemble.predict_proba(X)
-    again = BalancedNetEnsembleClassifier(small(Shifted), n_estimators=3, subset="all")
+    again = NetEnsembleClassifier(small(Shifted), n_estimators=3, subset="all")
     with pytest.raises((ValueError, DivergenceError), match=r"NaN|lacks an identifier"):
         again.fit(X, Y)
 
@@ -331,9 +331,7 @@ def test_identifiers_out_of_range_name_their_column(value):
         with pytest.raises(ValueError, match=f"Column 1 of X holds identifiers .*{value}"):
             act(broken(value))
     with pytest.raises(ValueError, match="Column 1 of X"):
-        BalancedNetEnsembleClassifier(small(table), n_estimators=2).fit(IDS, Y).predict(
-            broken(value)
-        )
+        NetEnsembleClassifier(small(table), n_estimators=2).fit(IDS, Y).predict(broken(value))
 
 
 def test_each_column_has_its_own_embedding():
@@ -401,7 +399,7 @@ def test_integers_that_floats_cannot_hold_in_a_dataset(dtype):
 
 def test_integers_that_floats_cannot_hold_in_an_ensemble():
     base = small("mlp", features=None)
-    ensemble = BalancedNetEnsembleClassifier(base, n_estimators=2).fit(IDS[:, :1], Y)
+    ensemble = NetEnsembleClassifier(base, n_estimators=2).fit(IDS[:, :1], Y)
     for act in (ensemble.predict, ensemble.predict_proba, ensemble.predict_std):
         with pytest.raises(ValueError, match="X holds integers that float32 cannot hold"):
             act(LARGE)
@@ -470,7 +468,7 @@ def test_export(is_loaded, tmp_path):
 
 @pytest.mark.slow
 def test_export_of_an_ensemble(tmp_path):
-    ensemble = BalancedNetEnsembleClassifier(small(table), n_estimators=2).fit(IDS, Y)
+    ensemble = NetEnsembleClassifier(small(table), n_estimators=2).fit(IDS, Y)
     ensemble.to_onnx(tmp_path / "net.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "net.onnx")
     (proba,) = session.run(["probabilities"], {"X": IDS})

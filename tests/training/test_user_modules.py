@@ -12,9 +12,9 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from imbtorch import (
-    BalancedNetEnsembleClassifier,
     ImbalancedNetClassifier,
     ImbalancedNetRegressor,
+    NetEnsembleClassifier,
     finetune_head,
     tau_normalize,
 )
@@ -66,7 +66,7 @@ ESTIMATORS = {
     "early stopping": lambda module: classifier(module, early_stopping=True),
     "sharpness": lambda module: classifier(module, sharpness=0.05),
     "regressor": lambda module: ImbalancedNetRegressor(module, **DTYPE),
-    "ensemble": lambda module: BalancedNetEnsembleClassifier(
+    "ensemble": lambda module: NetEnsembleClassifier(
         classifier(module), n_estimators=3, random_state=0
     ),
     "search": lambda module: StackedGridSearchCV(classifier(module), {"lr": [0.01, 0.02]}, cv=2),

@@ -88,7 +88,7 @@ def refused(model: Any) -> ValueError:
     else:
         advice = (
             "A file can hold ImbalancedNetClassifier, ImbalancedNetRegressor and "
-            "BalancedNetEnsembleClassifier, and around one of them TunedDecisionClassifierCV, "
+            "NetEnsembleClassifier, and around one of them TunedDecisionClassifierCV, "
             "ScaledClassifierCV, FixedThresholdClassifier and FrozenEstimator. Use pickle for "
             "files that stay with you."
         )

@@ -11,9 +11,9 @@ import pandas as pd
 import imbtorch
 from imbtorch import (
     MLP,
-    BalancedNetEnsembleClassifier,
     ImbalancedNetClassifier,
     ImbalancedNetRegressor,
+    NetEnsembleClassifier,
 )
 from imbtorch.features import TableFeatures
 from imbtorch.model_selection import TunedDecisionClassifierCV
@@ -63,7 +63,7 @@ def models():
             "predict",
         ),
         "ensemble": (
-            BalancedNetEnsembleClassifier(members, n_estimators=2, random_state=0).fit(X, kind),
+            NetEnsembleClassifier(members, n_estimators=2, random_state=0).fit(X, kind),
             "predict_proba",
         ),
         "table": (
