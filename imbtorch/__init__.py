@@ -6,7 +6,7 @@ from imbtorch._export import to_onnx
 from imbtorch._version import __version__
 from imbtorch.classifier import ImbalancedNetClassifier
 from imbtorch.compare import compare_strategies
-from imbtorch.ensemble import NetEnsembleClassifier
+from imbtorch.ensemble import NetEnsembleClassifier, NetEnsembleRegressor
 from imbtorch.exceptions import (
     DivergenceError,
     DoubleCorrectionWarning,
@@ -21,6 +21,7 @@ from imbtorch.two_stage import finetune_head, tau_normalize
 __all__ = [
     "MLP",
     "NetEnsembleClassifier",
+    "NetEnsembleRegressor",
     "CosineLinear",
     "DivergenceError",
     "DoubleCorrectionWarning",

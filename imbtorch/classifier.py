@@ -118,13 +118,17 @@ class ImbalancedNetClassifier(
         which wants a ``lr_schedule`` that does not end near 0. At the end, one pass over the
         training rows estimates the statistics of batch normalisation again. ``warm_start``
         continues from the average.
-    max_epochs : int, default=20
-        Passes over the training data.
+    max_epochs : int or "auto", default=20
+        Passes over the training data. ``"auto"`` finds the number: nets of three folds are trained
+        as one stack until their mean ``scoring``, on the rows that they do not train on, no longer
+        improves; then one net is trained on all rows for as long. ``n_epochs_`` is the number. It
+        costs two to four times a fit of this length.
     batch_size : int or "auto", default="auto"
         Rows per step; ``"auto"`` is about 1/256 of the rows, as a power of 2 from 64 to 1024.
     validation : splitter of scikit-learn or None, default=None
         What chooses the validation rows, such as ``GroupShuffleSplit`` (``groups`` go to ``fit``),
-        ``TimeSeriesSplit`` or ``PredefinedSplit``; the last one of its splits counts.
+        ``TimeSeriesSplit`` or ``PredefinedSplit``; the last one of its splits counts. With
+        ``max_epochs="auto"`` it makes the folds, and all of its splits count: ``GroupKFold(3)``.
     validation_fraction : float or None, default=None
         Share of each class to hold out and score after every epoch. None holds out nothing, or
         0.1 with ``early_stopping``.
@@ -196,6 +200,12 @@ class ImbalancedNetClassifier(
         One record per epoch: ``train_loss``, ``valid_score``, ``lr``, ``dur`` (seconds).
     n_iter_ : int
         Epochs trained.
+    n_epochs_ : int
+        With ``max_epochs="auto"`` the number of epochs that was found.
+    training_length_ : TrainingLength
+        With ``max_epochs="auto"`` the ``epochs`` after which the folds were scored, their
+        ``scores`` of shape ``(n_folds, n_points)``, ``mean_score``, and ``score_error``, the
+        standard error of the difference to ``best_epoch``. Files do not hold it.
     n_features_in_, feature_names_in_ : int, ndarray of str
         Number of columns of ``X``, and their names where it has them.
     device_ : str
@@ -257,7 +267,7 @@ class ImbalancedNetClassifier(
         gradient_clipping: float | None = None,
         sharpness: float = 0.0,
         averaging: str | float | None = None,
-        max_epochs: int = 20,
+        max_epochs: int | str = 20,
         batch_size: int | str = "auto",
         validation: Any = None,
         validation_fraction: float | None = None,

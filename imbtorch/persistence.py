@@ -23,7 +23,7 @@ from imbtorch._publish.model_file import (
 )
 from imbtorch._safe_file import printable, read_file
 from imbtorch.classifier import ImbalancedNetClassifier
-from imbtorch.ensemble import NetEnsembleClassifier
+from imbtorch.ensemble import NetEnsembleClassifier, NetEnsembleRegressor
 from imbtorch.exceptions import FileFormatError
 from imbtorch.model_selection import ScaledClassifierCV, TunedDecisionClassifierCV
 from imbtorch.regressor import ImbalancedNetRegressor
@@ -33,7 +33,12 @@ __all__ = ["load", "save"]
 
 _ESTIMATORS: dict[str, type] = {
     cls.__name__: cls
-    for cls in (ImbalancedNetClassifier, ImbalancedNetRegressor, NetEnsembleClassifier)
+    for cls in (
+        ImbalancedNetClassifier,
+        ImbalancedNetRegressor,
+        NetEnsembleClassifier,
+        NetEnsembleRegressor,
+    )
 }
 
 _DECISIONS: dict[type, Decision] = {
@@ -53,8 +58,8 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
     Parameters
     ----------
     model : estimator
-        A fitted :class:`ImbalancedNetClassifier`, :class:`ImbalancedNetRegressor` or
-        :class:`NetEnsembleClassifier`; or a
+        A fitted :class:`ImbalancedNetClassifier`, :class:`ImbalancedNetRegressor`,
+        :class:`NetEnsembleClassifier` or :class:`NetEnsembleRegressor`; or a
         :class:`~imbtorch.model_selection.TunedDecisionClassifierCV`, a
         :class:`~imbtorch.model_selection.ScaledClassifierCV`, or scikit-learn's
         ``FixedThresholdClassifier`` or ``FrozenEstimator`` around one of these.

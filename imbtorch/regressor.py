@@ -86,13 +86,17 @@ class ImbalancedNetRegressor(
     averaging : {"ema", "swa"}, float in (0, 1) or None, default=None
         Average of the weights that is scored and kept; see
         :class:`imbtorch.ImbalancedNetClassifier`.
-    max_epochs : int, default=20
-        Passes over the training data.
+    max_epochs : int or "auto", default=20
+        Passes over the training data. ``"auto"`` finds the number: nets of three folds are trained
+        as one stack until their mean ``scoring``, on the rows that they do not train on, no longer
+        improves; then one net is trained on all rows for as long. ``n_epochs_`` is the number. It
+        costs two to four times a fit of this length.
     batch_size : int or "auto", default="auto"
         Rows per step; ``"auto"`` is about 1/256 of the rows, as a power of 2 from 64 to 1024.
     validation : splitter of scikit-learn or None, default=None
         What chooses the validation rows, such as ``GroupShuffleSplit`` (``groups`` go to ``fit``),
-        ``TimeSeriesSplit`` or ``PredefinedSplit``; the last one of its splits counts.
+        ``TimeSeriesSplit`` or ``PredefinedSplit``; the last one of its splits counts. With
+        ``max_epochs="auto"`` it makes the folds, and all of its splits count: ``GroupKFold(3)``.
     validation_fraction : float or None, default=None
         Share of the rows to hold out, drawn at random, and score after every epoch. None holds out
         nothing, or 0.1 with ``early_stopping``.
@@ -162,6 +166,12 @@ class ImbalancedNetRegressor(
         One record per epoch: ``train_loss``, ``valid_score``, ``lr``, ``dur`` (seconds).
     n_iter_ : int
         Epochs trained.
+    n_epochs_ : int
+        With ``max_epochs="auto"`` the number of epochs that was found.
+    training_length_ : TrainingLength
+        With ``max_epochs="auto"`` the ``epochs`` after which the folds were scored, their
+        ``scores`` of shape ``(n_folds, n_points)``, ``mean_score``, and ``score_error``, the
+        standard error of the difference to ``best_epoch``. Files do not hold it.
     n_features_in_ : int
         Columns of ``X``.
     feature_names_in_ : ndarray of str
@@ -222,7 +232,7 @@ class ImbalancedNetRegressor(
         gradient_clipping: float | None = None,
         sharpness: float = 0.0,
         averaging: str | float | None = None,
-        max_epochs: int = 20,
+        max_epochs: int | str = 20,
         batch_size: int | str = "auto",
         validation: Any = None,
         validation_fraction: float | None = None,

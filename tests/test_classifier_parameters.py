@@ -28,7 +28,7 @@ INVALID = {
     "gradient_clipping": [0, -1.0, "norm", np.nan],
     "sharpness": [-0.1, None, "sam", np.nan],
     "averaging": ["mean", 0, 1, 1.5, True],
-    "max_epochs": [0, -1, 1.5, "many", None],
+    "max_epochs": ["long", 0, -1, 1.5, "many", None],
     "batch_size": [0, -1, 1.5, "large", None],
     "validation": [3, "groups", 0.2],
     "validation_fraction": [0, 1, 1.5, -0.1, "some"],

@@ -22,6 +22,7 @@ from tests.limits import PROCESS_SECONDS
 
 PUBLIC = {
     "NetEnsembleClassifier",
+    "NetEnsembleRegressor",
     "CosineLinear",
     "DivergenceError",
     "DoubleCorrectionWarning",
@@ -69,7 +70,9 @@ PUBLIC_METRICS = {
     "sera",
 }
 PUBLIC_MODEL_SELECTION = {
+    "Constraint",
     "CrossFittedClassifier",
+    "CrossFittedRegressor",
     "conformal_sets",
     "cross_fit",
     "ScaledClassifierCV",
@@ -101,11 +104,13 @@ PUBLIC_PLOTTING = {
     "TrainingCurveDisplay",
 }
 PUBLIC_PRIORS = {
+    "PriorInterval",
     "PriorShiftClassifier",
     "estimate_prior",
     "log_prior_ratio",
     "logit_adjust",
     "normalize",
+    "prior_interval",
     "resolve_label_prior",
     "resolve_target_prior",
     "shift_prior",

@@ -18,14 +18,19 @@ class ConformalMixin(ABC):
     """Add the method ``predict_set`` to a classifier that consists of the models of folds."""
 
     @abstractmethod
-    def _calibrated(self, X: Any) -> Iterator[tuple[Floats, Sequence[Floats]]]:
+    def _calibrated(self, X: Any) -> Iterator[tuple[Floats, Sequence[Any]]]:
         """Yield, for each fold, what :func:`conformal_sets` asks for.
 
         Raises
         ------
         ValueError
-            If there are no out-of-fold predictions of one label per row.
+            If there are no out-of-fold predictions.
         """
+
+    @property
+    def _times_held_out(self) -> float:
+        """Mean number of folds in which a row was held out: 1, or more if folds are repeated."""
+        return 1.0
 
     def predict_set(self, X: ArrayLike, alpha: float = 0.1) -> NDArray[np.bool_]:
         """Classes of each row that cannot be ruled out, with a guarantee for each class.
@@ -42,64 +47,99 @@ class ConformalMixin(ABC):
 
         Returns
         -------
-        ndarray of bool, shape (n_samples, n_classes)
-            Whether each class is in the set of each row.
+        ndarray of bool, shape (n_samples, n_classes) or (n_samples, n_labels, 2)
+            Whether each class is in the set of each row. With several labels per row, whether 0
+            and whether 1 is in the set of each label.
 
         Raises
         ------
         ValueError
-            If ``alpha`` is invalid, or there are no out-of-fold predictions of one label per row.
+            If ``alpha`` is invalid, or there are no out-of-fold predictions.
         """
-        return conformal_sets(self._calibrated(X), alpha)
+        return conformal_sets(self._calibrated(X), alpha, times_held_out=self._times_held_out)
 
 
 def calibration_scores(
-    proba: Floats, labels: NDArray[Any], classes: NDArray[Any], weights: Floats | None
-) -> list[Floats]:
+    proba: Floats,
+    labels: NDArray[Any],
+    classes: NDArray[Any] | None,
+    weights: Floats | None,
+) -> list[Any]:
     """Return how little each row conforms to its own class, sorted, for each class.
 
     Parameters
     ----------
-    proba : ndarray of shape (n, n_classes)
+    proba : ndarray of shape (n, n_classes) or (n, n_labels)
         Probabilities by a model that was not trained on the rows.
-    labels : ndarray of shape (n,)
-        Label of each row. Rows of other labels, which a loss ignores, do not count.
-    classes : ndarray of shape (n_classes,)
-        The labels, in the order of the columns.
+    labels : ndarray of shape (n,) or (n, n_labels)
+        Label of each row, or 0 and 1 for each of several labels. Rows of other labels, such as
+        those that a loss ignores, do not count; NaN is a label that is not known.
+    classes : ndarray of shape (n_classes,) or None
+        The labels, in the order of the columns; not used with several labels per row.
     weights : ndarray of shape (n,) or None
-        Weights of the rows. Those of weight 0 do not count.
+        Weights of the rows. Rows of weight 0 do not count, all others count as one row.
 
     Returns
     -------
-    list of ndarray
-        For each class ``1 - p`` of its rows, in ascending order.
+    list of ndarray, or list of two ndarray for each label
+        For each class ``1 - p`` of its rows, in ascending order. With several labels a pair for
+        each label: the scores of its rows with 0, and those of its rows with 1.
+
+    Raises
+    ------
+    ValueError
+        If a probability is NaN or infinite.
+
+    Examples
+    --------
+    >>> proba = np.array([[0.25, 0.5], [0.75, 0.5]])
+    >>> calibration_scores(proba, np.array([0, 1]), np.array([0, 1]), None)
+    [array([0.75]), array([0.5])]
+    >>> no, yes = calibration_scores(proba, np.array([[0, np.nan], [1, 1]]), None, None)[0]
+    >>> no, yes
+    (array([0.25]), array([0.25]))
     """
+    proba, labels = np.asarray(proba, dtype=np.float64), np.asarray(labels)
     counts = np.ones(len(labels), dtype=bool) if weights is None else weights > 0
+    _check_finite(proba[counts])
+    if labels.ndim == 2:
+        pairs = zip(proba.T, labels.T, strict=True)
+        return [
+            (np.sort(p[counts & (own == 0)]), np.sort(1 - p[counts & (own == 1)]))
+            for p, own in pairs
+        ]
+    assert classes is not None
     return [np.sort(1 - proba[counts & (labels == c), j]) for j, c in enumerate(classes.tolist())]
 
 
 def conformal_sets(
-    folds: Iterable[tuple[Floats, Sequence[Floats]]], alpha: float
+    folds: Iterable[tuple[Floats, Sequence[Any]]], alpha: float, *, times_held_out: float = 1.0
 ) -> NDArray[np.bool_]:
     """Find the classes that cannot be ruled out for new rows.
 
     Parameters
     ----------
     folds : iterable of (proba, scores)
-        For each fold the probabilities of the new rows by its model, ``(n, n_classes)``; and, for
-        each class, ``1 - p`` of the rows of the fold that have it, in ascending order.
+        For each fold the probabilities of the new rows by its model, ``(n, n_classes)`` or
+        ``(n, n_labels)``; and, for each class, ``1 - p`` of the rows of the fold that have it, in
+        ascending order. With several labels per row the scores of each label are a pair: ``p`` of
+        the rows that do not have it, and ``1 - p`` of the rows that have it.
     alpha : float
         Largest share of the rows of each class whose set may lack this class.
+    times_held_out : float, default=1.0
+        Mean number of folds in which a row was held out: more than 1 if folds are repeated.
 
     Returns
     -------
-    ndarray of bool, shape (n, n_classes)
-        Whether each class is in the set of each row.
+    ndarray of bool, shape (n, n_classes) or (n, n_labels, 2)
+        Whether each class is in the set of each row. With several labels per row
+        ``sets[i, j, v]`` is whether the value ``v`` of label ``j``, 0 or 1, is in the set of
+        row ``i``; both are where the label is not certain.
 
     Raises
     ------
     ValueError
-        If ``alpha`` is not between 0 and 1.
+        If ``alpha`` is not between 0 and 1, there is no fold, or a probability is NaN or infinite.
 
     Notes
     -----
@@ -108,6 +148,9 @@ def conformal_sets(
     quantiles of its own. Sets contain the class of a new row with a probability of about
     ``1 - alpha``, within each class; what is proved for cross-conformal sets is ``1 - 2 alpha``
     [2]_. With n rows of a class nothing can be ruled out for ``alpha < 1 / (n + 1)``.
+
+    Each of several labels is a problem of its own with the two classes 0 and 1. The guarantee holds
+    for each label and value, not for all labels of a row together.
 
     References
     ----------
@@ -120,16 +163,37 @@ def conformal_sets(
     >>> scores = [np.array([0.1, 0.2, 0.3, 0.4]), np.array([0.2, 0.3, 0.5, 0.9])]
     >>> conformal_sets([(np.array([[0.95, 0.05], [0.5, 0.5]]), scores)], 0.25).tolist()
     [[True, False], [False, True]]
+
+    One label, of two rows:
+
+    >>> conformal_sets([(np.array([[0.05], [0.5]]), [scores])], 0.25).tolist()
+    [[[True, False]], [[False, True]]]
     """
     if not 0 < alpha < 1:
         raise ValueError(f"alpha must be between 0 and 1, both excluded; got {alpha}.")
-    counts: Any = 0
-    totals: Any = 0
+    counts, totals, multilabel = [], [], False
     for proba, scores in folds:
-        own = 1 - np.asarray(proba, dtype=np.float64)
+        proba = np.asarray(proba, dtype=np.float64)
+        _check_finite(proba)
+        own = 1 - proba
+        multilabel = isinstance(scores[0], tuple | list)
+        if multilabel:  # the values 0 and 1 of each label, label after label
+            own = np.stack([proba, own], axis=2).reshape(len(proba), -1)
+            scores = [part for pair in scores for part in pair]
         columns = zip(own.T, scores, strict=True)
         beyond = [len(s) - np.searchsorted(s, column, side="left") for column, s in columns]
-        counts = counts + np.stack(beyond, axis=1)
-        totals = totals + np.array([len(s) for s in scores])
-    sets: NDArray[np.bool_] = (counts + 1) / (totals + 1) > alpha
-    return sets
+        counts.append(np.stack(beyond, axis=1))
+        totals.append([len(s) for s in scores])
+    if not counts:
+        raise ValueError("There is no fold to compare with; give at least one.")
+    n_beyond, n_rows = np.sum(counts, axis=0), np.sum(totals, axis=0)
+    sets: NDArray[np.bool_] = (n_beyond + times_held_out) / (n_rows + times_held_out) > alpha
+    return sets.reshape(len(sets), -1, 2) if multilabel else sets
+
+
+def _check_finite(proba: Floats) -> None:
+    if not np.isfinite(proba).all():
+        raise ValueError(
+            "Some probabilities are NaN or infinite, so that rows cannot be compared by them. "
+            "Check the features and the estimator that predicts them."
+        )

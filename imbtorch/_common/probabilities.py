@@ -24,13 +24,13 @@ def check_matrix(values: ArrayLike, name: str) -> Floats:
     return matrix
 
 
-def check_proba(values: ArrayLike) -> Floats:
+def check_proba(values: ArrayLike, name: str = "proba") -> Floats:
     """Return probabilities of shape ``(n, n_classes)`` whose rows sum to 1."""
-    proba = check_matrix(values, "proba")
+    proba = check_matrix(values, name)
     # the tolerance allows float16, and float32 sums over many classes
     if (proba < 0).any() or (np.abs(proba.sum(axis=1) - 1) > 1e-3).any():
         raise ValueError(
-            "proba must be probabilities >= 0 whose rows sum to 1, as predict_proba returns; got "
+            f"{name} must be probabilities >= 0 whose rows sum to 1, as predict_proba returns; got "
             f"values in [{proba.min():g}, {proba.max():g}] and row sums in "
             f"[{proba.sum(axis=1).min():g}, {proba.sum(axis=1).max():g}]."
         )

@@ -42,6 +42,16 @@ def asks_for_labels(scorer: Callable[..., Any]) -> bool:
     return getattr(scorer, "_response_method", None) == "predict"
 
 
+def metric_of(scorer: Callable[..., Any]) -> tuple[Callable[..., Any], dict[str, Any]] | None:
+    """Return the metric of predicted labels that a scorer computes, and its arguments.
+
+    None if this is not known, or if smaller values of the metric are better.
+    """
+    if not asks_for_labels(scorer) or getattr(scorer, "_sign", None) != 1:
+        return None
+    return scorer._score_func, dict(scorer._kwargs)  # type: ignore[attr-defined]
+
+
 try:  # scikit-learn >= 1.9; it is experimental, so imbtorch must work without it
     from sklearn.callback import CallbackSupportMixin
     from sklearn.callback._callback_support import callback_management_context
@@ -69,5 +79,6 @@ __all__ = [
     "asks_for_labels",
     "callback_management_context",
     "fit_context",
+    "metric_of",
     "validate_parameter_constraints",
 ]

@@ -80,8 +80,8 @@ def with_tuned_decision(model: Any, tuned: TunedDecisionClassifierCV) -> Any:
         Model with the outputs ``"probabilities"``, which are those of the inner estimator, and
         ``"label"``: of several labels a row, zeros and ones.
     """
-    promise = tuned._promise
-    if promise is not None and promise.measure == "alarms":
+    rules = tuned._constrained
+    if rules is not None and any(c.measure == "alarms" for c in rules.constraints.values()):
         raise ValueError(
             f"constraint={tuned.constraint!r} ranks all rows that are predicted together, which an "
             "ONNX file cannot do. Export the inner estimator (tuned.estimator_), and flag the rows "
@@ -93,12 +93,16 @@ def with_tuned_decision(model: Any, tuned: TunedDecisionClassifierCV) -> Any:
             "(tuned.estimator_), whose probabilities describe the right population, and choose the "
             "decision of smallest expected cost."
         )
-    if promise is not None and not tuned._multilabel:
+    if rules is not None and not tuned._multilabel and len(tuned.thresholds_) == 1:
         return with_threshold(model, tuned.classes_, float(tuned.thresholds_[0]))
     nodes, inner, proba = _behind(model)
     if tuned.offsets_ is None:
         costs = nodes.add("MatMul", [proba, nodes.constant(tuned._costs)])
         codes = nodes.add("ArgMin", [costs], {"axis": 1, "keepdims": 0})
+        label = _labels(nodes, tuned.classes_, codes)
+        return _finished(nodes, inner, proba, label, tuned.classes_)
+    if rules is not None and not tuned._multilabel:
+        codes = _first_reached(nodes, proba, list(rules.constraints), tuned.thresholds_)
         label = _labels(nodes, tuned.classes_, codes)
         return _finished(nodes, inner, proba, label, tuned.classes_)
     scores = _logarithm(nodes, proba, _TINY)
@@ -108,7 +112,7 @@ def with_tuned_decision(model: Any, tuned: TunedDecisionClassifierCV) -> Any:
     shifted = nodes.add("Add", [scores, nodes.constant(tuned.offsets_)])
     if tuned._multilabel:
         is_present = nodes.add("Greater", [shifted, nodes.constant(np.asarray(0.0))])
-        if promise is not None:
+        if rules is not None:
             limits = nodes.constant(tuned.thresholds_)
             is_present = nodes.add("GreaterOrEqual", [proba, limits])
         label = nodes.add("Cast", [is_present], {"to": _onnx_type(np.zeros(1, np.int64))})
@@ -147,6 +151,22 @@ def with_threshold(
     codes = nodes.add("Cast", [is_positive], {"to": _onnx_type(np.zeros(1, np.int64))})
     label = _labels(nodes, classes if column else classes[::-1], codes)
     return _finished(nodes, inner, proba, label, classes)
+
+
+def _first_reached(
+    nodes: Nodes, proba: str, bounded: list[int], thresholds: NDArray[np.float64]
+) -> str:
+    """Add the first class whose threshold is reached, else the most probable other class."""
+    others = np.setdiff1d(np.arange(len(thresholds)), bounded)
+    among = nodes.add("Gather", [proba, nodes.constant(others)], {"axis": 1})
+    best = nodes.add("ArgMax", [among], {"axis": 1, "keepdims": 0})
+    codes = nodes.add("Gather", [nodes.constant(others), best])
+    for column in reversed(bounded):
+        score = nodes.add("Gather", [proba, nodes.constant(np.asarray(column))], {"axis": 1})
+        limit = nodes.constant(np.asarray(thresholds[column]))
+        reached = nodes.add("GreaterOrEqual", [score, limit])
+        codes = nodes.add("Where", [reached, nodes.constant(np.asarray(column)), codes])
+    return codes
 
 
 def _behind(model: Any) -> tuple[Nodes, Any, str]:

@@ -16,11 +16,13 @@ from torch.utils.data import Dataset
 
 from imbtorch._common.memo import Memo
 from imbtorch._common.sklearn_private import CallbackSupportMixin, fit_context
+from imbtorch._common.training_length import TrainingLength
 from imbtorch._common.versions import VersionStampMixin
 from imbtorch._data.class_counts import ClassCounts
 from imbtorch._data.datasets_as_rows import DatasetStream, as_rows
 from imbtorch._fit.fit import PreparedFit, Stackable, prepare_fit
 from imbtorch._fit.input_checks import check_rows
+from imbtorch._fit.length import groups_of_folds, prepare_with_length
 from imbtorch._fit.parameters import NetParameters
 from imbtorch._fit.sources import ArraySource, ChunkSource, RowSource, StreamSource
 from imbtorch._fit.table import is_for_tables
@@ -153,6 +155,11 @@ class BaseNetEstimator(
                 f"validation_fraction={self.validation_fraction!r} draws validation rows, but they "
                 "are named already (X_val, validation= or folds). Use validation_fraction=None."
             )
+        if self.max_epochs == "auto":
+            groups = groups_of_folds(validation, X)
+            return prepare_with_length(
+                self, X, y, sample_weight, rows=rows, groups=groups, memo=memo, resume=resume
+            )
         if isinstance(X, DatasetStream):
             refuse_validation(validation)
             source = StreamSource(X)
@@ -255,6 +262,21 @@ class BaseNetEstimator(
     def n_iter_(self) -> int:
         """Number of epochs trained."""
         return len(self.net_.history_)
+
+    @property
+    def training_length_(self) -> TrainingLength:
+        """What ``max_epochs="auto"`` has found: number of epochs, and the scores of the folds."""
+        length = self.net_.length
+        if length is None:
+            raise AttributeError(
+                "training_length_ belongs to fits with max_epochs='auto'; files do not hold it."
+            )
+        return length
+
+    @property
+    def n_epochs_(self) -> int:
+        """Number of epochs that ``max_epochs="auto"`` has found."""
+        return self.training_length_.n_epochs
 
     @property
     def device_(self) -> str:

@@ -44,6 +44,7 @@ __all__ = [
     "Stackable",
     "all_or_nothing",
     "auto_batch_size",
+    "batch_rows",
     "fitted_state",
     "net_spec",
     "prepare_fit",
@@ -201,10 +202,7 @@ def _prepare(
     source.encode(_dtype_of(estimator))
 
     # count, resample, weigh
-    if estimator.batch_size == "auto":
-        batch_size = auto_batch_size(source.n_given)
-    else:
-        batch_size = int(estimator.batch_size) * processes.size
+    batch_size = batch_rows(estimator, source.n_given, processes.size)
     counts = seen = source.counts()
     if estimator.sampler is not None and not source.is_chunk:
         seen = source.sample(estimator, batch_size, seeds)
@@ -413,6 +411,13 @@ def auto_batch_size(n_rows: int) -> int:
     return int(np.clip(2 ** round(np.log2(max(n_rows, 1) / 256)), 64, 1024))
 
 
+def batch_rows(estimator: NetParameters, n_rows: int, n_processes: int = 1) -> int:
+    """Return the rows of a batch, over all processes."""
+    if estimator.batch_size == "auto":
+        return auto_batch_size(n_rows)
+    return int(estimator.batch_size) * n_processes
+
+
 def weight_decay_of(estimator: NetParameters) -> float:
     """Return the weight decay of the optimizer, as a number."""
     if estimator.weight_decay != "auto":
@@ -439,15 +444,20 @@ def net_spec(
         optimizer=estimator.optimizer,
         lr=estimator.lr,
         weight_decay=weight_decay_of(estimator),
-        max_epochs=estimator.max_epochs,
+        max_epochs=_epochs(estimator),
         callbacks=estimator.callbacks,
     )
+
+
+def _epochs(estimator: NetParameters) -> int:
+    """Return the number of epochs; 1 for "auto", which reaches only chunks and saved files."""
+    return 1 if estimator.max_epochs == "auto" else int(estimator.max_epochs)
 
 
 def _recipe(estimator: NetParameters, *, is_chunk: bool) -> Recipe:
     """Say how a net is trained; a chunk of ``partial_fit`` is one epoch without a schedule."""
     return Recipe(
-        epochs=1 if is_chunk else estimator.max_epochs,
+        epochs=1 if is_chunk else _epochs(estimator),
         lr_schedule="constant" if is_chunk else estimator.lr_schedule,
         averaging=None if is_chunk else estimator.averaging,
         clipping=estimator.gradient_clipping,

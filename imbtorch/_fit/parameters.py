@@ -50,7 +50,7 @@ class NetParameters(InputMixin, BaseEstimator, ABC):
         "weight_decay": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
         "lr_schedule": [StrOptions(set(LR_SCHEDULES)), callable],
         **SCHEDULE_CONSTRAINTS,
-        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "max_epochs": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "validation": [None, HasMethods("split")],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither"), None],
@@ -86,7 +86,7 @@ class NetParameters(InputMixin, BaseEstimator, ABC):
     gradient_clipping: float | None
     sharpness: float
     averaging: str | float | None
-    max_epochs: int
+    max_epochs: int | str
     batch_size: int | str
     validation: object = None
     validation_fraction: float | None

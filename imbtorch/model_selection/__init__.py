@@ -7,7 +7,12 @@ predictions, that is, from predictions of rows on which the model was not traine
 from __future__ import annotations
 
 from imbtorch._common.conformal import conformal_sets
-from imbtorch.model_selection._cross_fitted import CrossFittedClassifier, cross_fit
+from imbtorch.model_selection._constraints import Constraint
+from imbtorch.model_selection._cross_fitted import (
+    CrossFittedClassifier,
+    CrossFittedRegressor,
+    cross_fit,
+)
 from imbtorch.model_selection._decision import TunedDecisionClassifierCV
 from imbtorch.model_selection._scaling import ScaledClassifierCV
 from imbtorch.model_selection._stacked_search import (
@@ -17,7 +22,9 @@ from imbtorch.model_selection._stacked_search import (
 )
 
 __all__ = [
+    "Constraint",
     "CrossFittedClassifier",
+    "CrossFittedRegressor",
     "ScaledClassifierCV",
     "StackedGridSearchCV",
     "StackedHalvingGridSearchCV",

@@ -12,6 +12,7 @@ from scipy.stats import beta
 __all__ = ["Constraint", "constrained_threshold"]
 
 Floats = NDArray[np.float64]
+_MEASURES = ("precision", "recall", "alarms")
 _FORM = re.compile(r"\s*(precision|recall|alarms)\s*(>=|<=)\s*([0-9.eE+-]+)\s*")
 _STARTS = 6  # numbers of alarms at which a search for a certain precision begins
 _STEP = 1.05  # factor from one tried number of alarms to the next
@@ -21,20 +22,54 @@ _STEP = 1.05  # factor from one tried number of alarms to the next
 class Constraint:
     """A promise that decisions keep.
 
-    Attributes
+    Parameters
     ----------
     measure : {"precision", "recall", "alarms"}
         What is bounded.
     bound : float
         Smallest precision or recall, or largest number of alarms.
+
+    Raises
+    ------
+    ValueError
+        If the measure is unknown, or the bound is invalid for it.
+
+    Examples
+    --------
+    >>> from imbtorch.model_selection import Constraint
+    >>> Constraint("recall", 0.8) == Constraint.parse("recall>=0.8")
+    True
     """
 
     measure: str
     bound: float
 
+    def __post_init__(self) -> None:
+        if self.measure not in _MEASURES:
+            raise ValueError(f"measure={self.measure!r} is not one of {list(_MEASURES)}.")
+        if self.measure != "alarms" and not 0 < self.bound < 1:
+            raise ValueError(
+                f"A bound of {self.measure} must be between 0 and 1, both excluded; got "
+                f"{self.bound:g}."
+            )
+        if self.measure == "alarms" and not (self.bound >= 1 and float(self.bound).is_integer()):
+            raise ValueError(
+                f"A bound of alarms must be a whole number of 1 or more; got {self.bound:g}."
+            )
+
     @classmethod
     def parse(cls, text: str) -> Constraint:
         """Read ``"precision>=0.9"``, ``"recall>=0.8"`` or ``"alarms<=100"``.
+
+        Parameters
+        ----------
+        text : str
+            The constraint in words.
+
+        Returns
+        -------
+        Constraint
+            The constraint as an object.
 
         Raises
         ------
@@ -53,10 +88,6 @@ class Constraint:
         measure, sign, number = found[1], found[2], float(found[3])
         if (sign == "<=") != (measure == "alarms"):
             raise ValueError(f"constraint={text!r} bounds {measure} by {sign}; use {wanted}.")
-        if measure != "alarms" and not 0 < number < 1:
-            raise ValueError(f"constraint={text!r}: {measure} must be between 0 and 1.")
-        if measure == "alarms" and (number < 1 or number != int(number)):
-            raise ValueError(f"constraint={text!r}: alarms must be a whole number of 1 or more.")
         return cls(measure, number)
 
 
@@ -75,7 +106,8 @@ def constrained_threshold(
         A bound of precision, for which the recall is maximised, or of recall, for which the
         precision is.
     scores : ndarray of shape (n,)
-        Scores of rows on which the model was not trained; greater is more probable.
+        Scores of rows on which the model was not trained; greater is more probable. Rows with a
+        score of minus infinity are never flagged, but count in the recall.
     truth : ndarray of bool, shape (n,)
         Which rows are positive.
     weights : ndarray of shape (n,) or None
@@ -116,7 +148,9 @@ def constrained_threshold(
     w = np.ones(len(scores)) if weights is None else weights[order]
     hits, alarms = np.cumsum(w * truth[order]), np.cumsum(w)
     is_last = np.append(ranked[1:] < ranked[:-1], True)  # of the rows with equal score
-    ends = np.flatnonzero(is_last)
+    ends = np.flatnonzero(is_last & (ranked > -np.inf))
+    if not len(ends):
+        raise ValueError("All rows have got another class, so that none can be flagged.")
     precision, recall = hits[ends] / alarms[ends], hits[ends] / hits[-1]
     if constraint.measure == "recall":
         if confidence is None:
@@ -124,6 +158,12 @@ def constrained_threshold(
         else:
             lowest = _tolerance_limit(scores[truth], constraint.bound, confidence)
             kept = ranked[ends] <= lowest
+        if not kept.any():
+            raise ValueError(
+                f"No threshold has a recall of {constraint.bound}: the highest one is "
+                f"{recall[-1]:.3f}, because other rows have got another class. Promise less, or "
+                "name this class first."
+            )
         best = int(np.flatnonzero(kept)[precision[kept].argmax()])
         return _between(ranked, ends, best), float(precision[best])
     if confidence is None:
@@ -181,11 +221,18 @@ def _certain_precision(hits: Floats, alarms: Floats, precision: float, confidenc
             passed = max(passed, place)
             wanted = max(wanted * _STEP, wanted + 1)
     if passed < 0:
-        lower = beta.ppf(1 - confidence, hits, alarms - hits + 1)
-        top = int(np.nan_to_num(lower).argmax())
+        if not starts:
+            raise ValueError(
+                f"A precision of {precision} with confidence {confidence} needs {smallest} rows or "
+                f"more; there are {int(alarms[-1])}. Promise less, or give more rows."
+            )
+        tried = np.searchsorted(alarms, starts)
+        lowest = beta.ppf(share, hits[tried], alarms[tried] - hits[tried] + 1)
+        top = int(np.nan_to_num(lowest).argmax())
         raise ValueError(
             f"No threshold has a precision of {precision} with confidence {confidence}: the most "
-            f"that can be promised is about {np.nan_to_num(lower)[top]:.3f}, at {int(alarms[top])} "
-            "alarms. Promise less, give more rows, or train a better model."
+            f"that can be promised is about {np.nan_to_num(lowest)[top]:.3f}, at "
+            f"{int(alarms[tried[top]])} alarms. Promise less, give more rows, or train a better "
+            "model."
         )
     return passed

@@ -26,8 +26,12 @@ __all__ = [
     "aligned",
     "fit_folds",
     "fold_predictions",
+    "fold_values",
+    "mean_over_folds",
     "out_of_fold",
     "positive_proba",
+    "refuse_lost_groups",
+    "refuse_no_splits",
 ]
 
 Floats = NDArray[np.float64]
@@ -41,8 +45,8 @@ class Fold:
 
     Attributes
     ----------
-    estimator : classifier
-        Fitted classifier.
+    estimator : classifier or regressor
+        Fitted estimator.
     train, test : ndarray of int
         Positions of the rows of the two parts.
     """
@@ -61,19 +65,22 @@ def fit_folds(
     groups: Any = None,
     n_jobs: int | None = None,
     sample_weight: NDArray[Any] | None = None,
+    has_classes: bool = True,
 ) -> list[Fold]:
-    """Fit clones of a classifier on the training parts of all folds.
+    """Fit clones of an estimator on the training parts of all folds.
 
     Parameters
     ----------
-    estimator : classifier
-        Classifier of the user.
+    estimator : classifier or regressor
+        Estimator of the user.
     X, y, groups, sample_weight
-        Features, labels, group and weight of each row.
+        Features, targets, group and weight of each row.
     cv : splitter or iterable of splits
         Cross-validation.
     n_jobs : int or None, default=None
         Number of folds that are fitted at the same time, where they are not a stack.
+    has_classes : bool, default=True
+        Whether targets are classes or labels, and not continuous.
 
     Returns
     -------
@@ -83,14 +90,16 @@ def fit_folds(
     Raises
     ------
     ValueError
-        If the splitter cannot divide the rows, or a fit fails.
+        If the splitter cannot divide the rows, there are no splits, or a fit fails.
     """
-    everything = np.arange(len(y))
-    given = np.nan_to_num(y).astype(np.intp) if y.dtype.kind == "f" and y.ndim == 2 else y
+    everything, given = np.arange(len(y)), y
+    if has_classes and y.dtype.kind == "f" and y.ndim == 2:  # labels, some of which are not known
+        given = np.nan_to_num(y).astype(np.intp)
     splits = [
         (everything[train], everything[test])
-        for train, test in check_cv(cv, given, classifier=True).split(X, given, groups)
+        for train, test in check_cv(cv, given, classifier=has_classes).split(X, given, groups)
     ]
+    refuse_no_splits(splits)
     parts = [train for train, _ in splits]
     if isinstance(estimator, Stackable) and n_jobs in (None, 1):
         fitted = _fit_stacked(estimator, X, y, sample_weight, parts)
@@ -100,6 +109,24 @@ def fit_folds(
         )
     pairs = zip(fitted, splits, strict=True)
     return [Fold(estimator, *split) for estimator, split in pairs]
+
+
+def refuse_no_splits(splits: Sequence[Any]) -> None:
+    """Raise ValueError if a cross-validation has no splits."""
+    if not splits:
+        raise ValueError(
+            "cv holds no splits, but at least one is needed. Give a splitter, such as KFold(5), or "
+            "a list of pairs of training and test rows."
+        )
+
+
+def refuse_lost_groups(cv: Any, groups: Any) -> None:
+    """Raise ValueError if there are groups, but ``cv`` makes folds that do not keep them whole."""
+    if groups is not None and (cv is None or isinstance(cv, int | np.integer)):
+        raise ValueError(
+            f"groups were given, but the folds of cv={cv!r} do not keep groups together. Name a "
+            "splitter that does, such as cv=GroupKFold(5) or cv=StratifiedGroupKFold(5)."
+        )
 
 
 def _fit_part(estimator: Any, X: Any, y: Any, sample_weight: Any, part: Positions) -> Any:
@@ -149,6 +176,31 @@ def fold_predictions(folds: Sequence[Fold], X: Any, y: NDArray[Any]) -> list[Flo
     return [aligned(fold.estimator, part, labels, y.ndim == 2) for fold, part in pairs]
 
 
+def fold_values(folds: Sequence[Fold], X: Any, y: NDArray[Any]) -> list[Floats]:
+    """Predict the continuous targets of the test rows of each fold by its model.
+
+    Parameters
+    ----------
+    folds : sequence of Fold
+        Fitted regressors.
+    X : array-like of shape (n, ...)
+        Features.
+    y : ndarray of shape (n,) or (n, n_targets)
+        Targets.
+
+    Returns
+    -------
+    list of ndarray of shape (n_test, n_targets)
+        Predictions.
+    """
+    parts = (_safe_split(f.estimator, X, None, f.test, f.train)[0] for f in folds)
+    width = y[:1].size
+    return [
+        np.asarray(fold.estimator.predict(part), dtype=np.float64).reshape(len(fold.test), width)
+        for fold, part in zip(folds, parts, strict=True)
+    ]
+
+
 def out_of_fold(
     folds: Sequence[Fold], predictions: Sequence[Floats], n_rows: int
 ) -> tuple[Floats, Positions]:
@@ -170,10 +222,34 @@ def out_of_fold(
     rows : ndarray of int
         Positions of the rows that have predictions.
     """
+    return mean_over_folds([fold.test for fold in folds], predictions, n_rows)
+
+
+def mean_over_folds(
+    tests: Sequence[Any], predictions: Sequence[Floats], n_rows: int
+) -> tuple[Floats, Positions]:
+    """Average the predictions of rows over the folds that they are a test row of.
+
+    Parameters
+    ----------
+    tests : sequence of ndarray of int
+        Positions of the test rows of each fold.
+    predictions : sequence of ndarray of shape (n_test, n_columns)
+        What the model of each fold predicts of its test rows.
+    n_rows : int
+        Number of all rows.
+
+    Returns
+    -------
+    mean : ndarray of shape (n_rows, n_columns)
+        Mean of the predictions; NaN for rows in no test part.
+    rows : ndarray of int
+        Positions of the rows that have predictions.
+    """
     total, times = np.zeros((n_rows, predictions[0].shape[1])), np.zeros((n_rows, 1))
-    for fold, found in zip(folds, predictions, strict=True):
-        total[fold.test] += found
-        times[fold.test] += 1
+    for test, found in zip(tests, predictions, strict=True):
+        total[test] += found
+        times[test] += 1
     with np.errstate(invalid="ignore"):
         return total / times, np.flatnonzero(times)
 

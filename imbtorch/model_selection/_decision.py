@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit
 from sklearn.metrics import get_scorer_names
 from sklearn.utils.validation import check_is_fitted
 
+from imbtorch._common.seed import draw_seeds
 from imbtorch._common.sklearn_private import Interval, StrOptions, _safe_indexing, fit_context
 from imbtorch.model_selection._base import (
     BaseProbabilityMetaClassifier,
     Predictions,
     if_inner_has,
 )
-from imbtorch.model_selection._constraints import Constraint, constrained_threshold
+from imbtorch.model_selection._bootstrap import averaged_offsets
+from imbtorch.model_selection._constrained import ConstrainedDecisions
+from imbtorch.model_selection._constraints import Constraint
+from imbtorch.model_selection._counted_score import counted_score
 from imbtorch.model_selection._cross_fit import positive_proba
 from imbtorch.model_selection._label_scorer import label_scorer, log_probabilities
 from imbtorch.model_selection._offset_search import OffsetSearch, decide
@@ -28,6 +33,7 @@ from imbtorch.model_selection._scaling import ScaledClassifierCV
 __all__ = ["TunedDecisionClassifierCV"]
 
 Floats = NDArray[np.float64]
+_COVERAGE = 0.9  # of the best thresholds of resamples, in the interval
 _TINY = float(np.finfo(np.float64).tiny)  # replaces probabilities of 0 in logarithms
 
 
@@ -53,14 +59,15 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
         index, the predicted class in the columns. With a cost matrix nothing is tuned and
         ``scoring`` is not used: ``predict`` minimises the expected cost, which needs probabilities
         of the population in which the costs arise (see Notes).
-    constraint : str or None, default=None
+    constraint : str, Constraint, mapping or None, default=None
         A promise for the positive class, ``classes_[1]``, or for each of several labels:
         ``"precision>=0.9"`` maximises the recall of the decisions that keep it, ``"recall>=0.8"``
         the precision. ``"alarms<=100"`` flags the rows with the highest scores, and never more.
-        ``scoring`` is not used then.
+        ``scoring`` is not used then. A mapping such as ``{"fraud": "precision>=0.9"}`` is about the
+        classes that it names (see Notes), or about labels, by their position.
     confidence : float in (0, 1) or None, default=None
-        Probability with which the promised precision or recall holds on new data; None promises it
-        only for the rows on which it was tuned.
+        Probability with which the promised precision or recall holds on new data, for each class or
+        label separately; None promises it only for the rows on which it was tuned.
     per : int or None, default=None
         Number of predicted rows for which ``"alarms<=100"`` is stated; None for all rows that are
         predicted at once.
@@ -75,12 +82,15 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
         Largest number of offsets to try for one class at a time.
     max_passes : int, default=10
         Largest number of passes over the classes, if there are more than two.
+    n_resamples : int, default=200
+        Number of bootstrap resamples over which a threshold is averaged (see Notes); 0 takes the
+        best threshold itself.
     n_jobs : int or None, default=None
         Number of folds that are fitted at the same time.
     random_state : int, RandomState or None, default=None
         Seed that shuffles the rows before they are divided into a number of folds; None keeps
-        their order. Multi-label rows are always shuffled, with seed 0 if it is None. The search
-        itself is deterministic.
+        their order. Multi-label rows are always shuffled, with seed 0 if it is None. It also draws
+        the resamples, with seed 0 if it is None.
 
     Attributes
     ----------
@@ -92,11 +102,17 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
         Numbers that are added to the log-probabilities of the classes, or to the log-odds of each
         label if a row has several labels. The offset of the first class is 0. None with
         ``cost_matrix``.
-    thresholds_ : ndarray of shape (1,) or (n_labels,)
-        With a ``constraint`` on precision or recall, the probabilities from which a row is flagged.
+    thresholds_ : ndarray of shape (1,), (n_labels,) or (n_classes,)
+        With a ``constraint`` on precision or recall, the probabilities from which a row is flagged:
+        of the positive class, of each label, or of each class if the constraint is a mapping; 0
+        for classes that it does not bound.
+    thresholds_interval_ : ndarray of shape (1, 2) or (n_labels, 2)
+        Probabilities between which the best threshold is in 90 % of the resamples; NaN for a label
+        that has one value only. It exists if thresholds were averaged.
     best_score_ : float or None
         Score of the tuned decisions on the out-of-fold predictions, which is somewhat optimistic.
-        It is never less than the score of the untuned decisions. None with ``cost_matrix``.
+        It is never less than the score of the untuned decisions. None with ``cost_matrix``. With a
+        constraint the mean of the recalls, or precisions, that belong to the bounds.
     n_features_in_ : int
         Number of columns of ``X``, if the inner estimator has this attribute.
     feature_names_in_ : ndarray of str
@@ -115,6 +131,19 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
     time until none changes, from two starts: 0, and minus the log class frequencies. Offsets that
     are no better than 0 stay 0.
 
+    The best threshold for few positives hangs on single rows. So the threshold of two classes, or
+    of each label, is averaged: the rows are resampled within each class, and the positions of the
+    best cuts among all cuts are averaged [3]_, without the lowest and the highest tenth. This needs
+    a score that follows from counts: accuracy, balanced accuracy, precision, recall, F-measures,
+    Jaccard and Matthews' coefficient, as names or objects of ``make_scorer``; for labels their
+    averages ``"macro"``. Other scores, and offsets of more than two classes, are not averaged.
+
+    A mapping as ``constraint`` bounds some classes of two or more. A row gets the first of these
+    classes, in the order of the mapping, whose threshold its probability reaches, and else the most
+    probable one of the classes that are not in the mapping; one class must be left out of it.
+    Precision and recall are those of these decisions: rows that went to a class before are lost for
+    the classes after it. Bounds of alarms come after all others.
+
     With ``cost_matrix`` the probabilities must describe the training data, or a population that
     the user names. So each net inside ``estimator``, also in pipelines, searches and ensembles,
     gets ``target_prior="train"`` if its ``target_prior`` is None. The whole estimator is calibrated
@@ -128,6 +157,8 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
            (``cost_matrix``)
     .. [2] Menon et al. (2021). "Long-tail learning via logit adjustment". :arxiv:`2007.07314`
            (offsets of minus the log class frequencies)
+    .. [3] Thiele and Hirschfeld (2021). "cutpointr: Improved Estimation and Validation of Optimal
+           Cutpoints in R". :arxiv:`2002.09209` (averages over resamples)
 
     Examples
     --------
@@ -145,17 +176,25 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
     >>> tuned = TunedDecisionClassifierCV(LogisticRegression(), cost_matrix=costs).fit(X, y)
     >>> bool((tuned.predict(X) == (tuned.predict_proba(X)[:, 1] > 1 / 21)).all())
     True
+
+    Nine of ten rows that are predicted as ``1`` shall have this class:
+
+    >>> promise = {1: "precision>=0.9"}
+    >>> tuned = TunedDecisionClassifierCV(LogisticRegression(), constraint=promise).fit(X, y)
+    >>> tuned.thresholds_.shape
+    (2,)
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseProbabilityMetaClassifier._parameter_constraints,
         "scoring": [StrOptions(set(get_scorer_names())), callable],
         "cost_matrix": ["array-like", None],
-        "constraint": [str, None],
+        "constraint": [str, Constraint, Mapping, None],
         "confidence": [Interval(Real, 0, 1, closed="neither"), None],
         "per": [Interval(Integral, 1, None, closed="left"), None],
         "n_candidates": [Interval(Integral, 2, None, closed="left")],
         "max_passes": [Interval(Integral, 1, None, closed="left")],
+        "n_resamples": [Interval(Integral, 0, None, closed="left")],
     }
 
     def __init__(
@@ -164,12 +203,13 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
         *,
         scoring: str | Callable[..., float] = "balanced_accuracy",
         cost_matrix: ArrayLike | None = None,
-        constraint: str | None = None,
+        constraint: str | Constraint | Mapping[Any, str | Constraint] | None = None,
         confidence: float | None = None,
         per: int | None = None,
         cv: Any = None,
         n_candidates: int = 100,
         max_passes: int = 10,
+        n_resamples: int = 200,
         n_jobs: int | None = None,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
@@ -182,6 +222,7 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
         self.cv = cv
         self.n_candidates = n_candidates
         self.max_passes = max_passes
+        self.n_resamples = n_resamples
         self.n_jobs = n_jobs
         self.random_state = random_state
 
@@ -227,8 +268,8 @@ default=None
             If a parameter or ``y`` is invalid, or no decision has a score.
         """
         X, y, sample_weight = self._check_input(X, y, sample_weight)
-        promise = self._check_promise(y, sample_weight, costs)
-        for name in ("_costs", "thresholds_"):
+        self._check_promise(y, sample_weight, costs)
+        for name in ("_costs", "thresholds_", "thresholds_interval_"):
             self.__dict__.pop(name, None)
         if self.cost_matrix is not None:
             self._costs: Any = self._check_costs(y)
@@ -244,7 +285,7 @@ default=None
             self.estimator_ = self._fitted_for_costs(X, y, sample_weight)
         else:
             known = self._predictions(X, y, sample_weight, groups)
-            tune = self._tune if promise is None else self._keep_promise
+            tune = self._tune if self.constraint is None else self._keep_promise
             self.offsets_, self.best_score_ = tune(X, y, sample_weight, known)
             self.estimator_ = self._fitted(known, X, y, sample_weight)
         self.classes_ = self.estimator_.classes_
@@ -286,65 +327,77 @@ default=None
                 f"scoring={self.scoring!r} gave NaN for every decision that was tried; choose a "
                 "metric that is defined for these labels."
             )
+        if self.n_resamples:
+            offsets, best = self._averaged(search, offsets, best, np.unique(y).tolist())
         return (offsets if multilabel else offsets - offsets[0]), best
 
-    @property
-    def _promise(self) -> Constraint | None:
-        return None if self.constraint is None else Constraint.parse(self.constraint)
+    def _averaged(
+        self, search: OffsetSearch, offsets: Floats, best: float, classes: list[Any]
+    ) -> tuple[Floats, float]:
+        """Average single thresholds over resamples, where the score is a function of counts."""
+        if search.scores.shape[1] > 2 and not search.multilabel:
+            return offsets, best
+        score = counted_score(self.scoring, classes, multilabel=search.multilabel)
+        if score is None:
+            return offsets, best
+        (seed,) = draw_seeds(0 if self.random_state is None else self.random_state, 1)
+        offsets, best, resamples = averaged_offsets(
+            search, offsets, best, score, n_resamples=self.n_resamples, seed=seed
+        )
+        unknown = np.full(2, np.nan)
+        limits = [unknown if one is None else one.interval(_COVERAGE) for one in resamples]
+        self.thresholds_interval_ = expit(np.stack(limits))
+        return offsets, best
 
-    def _check_promise(self, y: NDArray[Any], sample_weight: Any, costs: Any) -> Constraint | None:
+    def _rules(self, names: list[Any], *, multilabel: bool) -> ConstrainedDecisions | None:
+        """Return which class or label keeps which constraint; None without a constraint."""
+        if self.constraint is None:
+            return None
+        return ConstrainedDecisions.of(self.constraint, names, multilabel=multilabel, per=self.per)
+
+    @property
+    def _constrained(self) -> ConstrainedDecisions | None:
+        """What the fitted decisions keep."""
+        names = list(range(len(self._values))) if self._multilabel else self._values[0].tolist()
+        return self._rules(names, multilabel=self._multilabel)
+
+    def _check_promise(self, y: NDArray[Any], sample_weight: Any, costs: Any) -> None:
         if self.constraint is None:
             unused = [name for name in ("confidence", "per") if getattr(self, name) is not None]
             if unused:
                 raise ValueError(f"{', '.join(unused)} needs a constraint, such as 'recall>=0.8'.")
-            return None
-        promise = self._promise
-        assert promise is not None
+            return
         if self.cost_matrix is not None or costs is not None:
             raise ValueError(
                 "Decisions either minimise costs or keep a constraint; leave out one of costs and "
                 f"constraint={self.constraint!r}."
             )
-        if y.ndim == 1 and len(np.unique(y)) > 2:
-            raise ValueError(
-                f"constraint={self.constraint!r} is about the positive one of two classes, or "
-                f"about each of several labels; y has {len(np.unique(y))} classes. Make a "
-                "column of each class: sklearn.preprocessing.label_binarize(y, classes=...)."
-            )
-        if promise.measure == "alarms" and self.confidence is not None:
-            raise ValueError("The number of alarms always holds; leave out confidence.")
-        if promise.measure != "alarms" and self.per is not None:
-            raise ValueError(f"per is the unit of alarms; {promise.measure} has none.")
-        if self.confidence is not None and sample_weight is not None and np.ptp(sample_weight) > 0:
-            raise ValueError(
-                "confidence counts rows, so that it needs rows of equal weight; leave out "
-                "sample_weight or confidence."
-            )
-        return promise
+        names = list(range(y.shape[1])) if y.ndim == 2 else np.unique(y).tolist()
+        rules = self._rules(names, multilabel=y.ndim == 2)
+        assert rules is not None
+        rules.check(self.confidence, sample_weight)
 
     def _keep_promise(
         self, X: Any, y: NDArray[Any], sample_weight: Any, known: Predictions
     ) -> tuple[Floats, float | None]:
-        """Return the offsets of the best decisions that keep the constraint."""
-        multilabel, promise, proba = y.ndim == 2, self._promise, known.proba
+        """Find the thresholds of the best decisions that keep the constraint."""
+        multilabel, rules = self._multilabel, self._constrained
+        assert rules is not None
         y = y[known.rows]
-        sample_weight = None if sample_weight is None else sample_weight[known.rows]
-        assert promise is not None
-        if promise.measure == "alarms":  # ``predict`` ranks the rows
-            return np.zeros(y.shape[1] if multilabel else 2), None
-        scores = proba if multilabel else proba[:, 1:]
-        truth = y if multilabel else (y == np.unique(y)[1])[:, None]
-        found = []
-        for column, labels in zip(scores.T, truth.T, strict=True):
-            told = ~_is_unknown(labels)
-            weights = None if sample_weight is None else sample_weight[told]
-            parts = column[told], labels[told] == 1, None if self.confidence else weights
-            found.append(constrained_threshold(promise, *parts, self.confidence))
-        thresholds, counterparts = map(np.asarray, zip(*found, strict=True))
-        self.thresholds_ = thresholds
+        weight = None if sample_weight is None else sample_weight[known.rows]
+        truth = y if multilabel else (y[:, None] == self._values[0]).astype(np.float64)
+        thresholds, counterpart = rules.fit(known.proba, truth, weight, self.confidence)
+        if counterpart is None and not isinstance(self.constraint, Mapping):
+            return np.zeros(len(rules.names)), None  # alarms: ``predict`` ranks the rows
         below = np.nextafter(thresholds, 0)  # decisions are strict, rows at the threshold count
         offsets = np.log1p(-below) - np.log(np.maximum(below, _TINY))
-        return offsets if multilabel else np.array([0.0, offsets[0]]), float(counterparts.mean())
+        if not multilabel:  # offsets cannot express the thresholds of more than two classes
+            free = np.setdiff1d(np.arange(len(offsets)), list(rules.constraints))
+            offsets[free if len(offsets) == 2 else slice(None)] = 0.0
+            offsets = offsets - offsets[0]
+        one = not multilabel and not isinstance(self.constraint, Mapping)
+        self.thresholds_ = thresholds[1:] if one else thresholds
+        return offsets, counterpart
 
     def _check_costs(self, y: NDArray[Any]) -> Floats:
         refuse_labels(y)
@@ -397,27 +450,14 @@ default=None
             return self._cheapest(X, np.asarray(proba, dtype=np.float64), costs)
         if self._multilabel:
             proba = positive_proba(proba, self._values)
-        if self._promise is not None:
-            return self._promised(np.asarray(proba, dtype=np.float64))
-        scores = _as_scores(np.asarray(proba, dtype=np.float64), multilabel=self._multilabel)
-        codes = decide(scores, self.offsets_, multilabel=self._multilabel)
-        return codes if self._multilabel else np.asarray(self.classes_[codes])
-
-    def _promised(self, proba: Floats) -> NDArray[Any]:
-        """Return the labels that keep the constraint."""
-        promise = self._promise
-        assert promise is not None
-        scores = proba if self._multilabel else proba[:, 1:]
-        if promise.measure != "alarms":
-            flagged = scores >= self.thresholds_
+        proba, rules = np.asarray(proba, dtype=np.float64), self._constrained
+        if rules is not None:
+            thresholds = vars(self).get("thresholds_", np.zeros(len(rules.names)))
+            codes = rules.decide(proba, thresholds)
         else:
-            n = len(scores)
-            n_alarms = int(promise.bound if self.per is None else promise.bound * n / self.per)
-            order = np.argsort(-scores, axis=0, kind="stable")
-            flagged = np.zeros(scores.shape, dtype=bool)
-            np.put_along_axis(flagged, order[:n_alarms], True, axis=0)
-        codes = flagged.astype(np.intp)
-        return codes if self._multilabel else np.asarray(self.classes_[codes[:, 0]])
+            scores = _as_scores(proba, multilabel=self._multilabel)
+            codes = decide(scores, self.offsets_, multilabel=self._multilabel)
+        return codes if self._multilabel else np.asarray(self.classes_[codes])
 
     def _cheapest(self, X: Any, proba: Floats, costs: Any) -> NDArray[Any]:
         """Return the labels with the smallest expected cost."""
@@ -452,6 +492,25 @@ default=None
         check_is_fitted(self, "estimator_")
         return self.estimator_.predict_proba(X)
 
+    @if_inner_has("predict_set")
+    def predict_set(self, X: ArrayLike, alpha: float = 0.1) -> NDArray[np.bool_]:
+        """Return the sets of classes of the inner estimator, which tuning does not change.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features)
+            Features.
+        alpha : float, default=0.1
+            Largest share of the rows of each class whose set may lack this class.
+
+        Returns
+        -------
+        ndarray of bool, shape (n_samples, n_classes) or (n_samples, n_labels, 2)
+            Result of ``estimator_.predict_set``, such as that of :func:`cross_fit`.
+        """
+        check_is_fitted(self, "estimator_")
+        return np.asarray(self.estimator_.predict_set(X, alpha))
+
     @if_inner_has("predict_log_proba")
     def predict_log_proba(self, X: ArrayLike) -> Any:
         """Return the log-probabilities of the inner estimator.
@@ -485,10 +544,6 @@ default=None
         """
         check_is_fitted(self, "estimator_")
         return np.asarray(self.estimator_.decision_function(X))
-
-
-def _is_unknown(labels: NDArray[Any]) -> NDArray[np.bool_]:
-    return np.isnan(labels) if labels.dtype.kind == "f" else np.zeros(len(labels), dtype=bool)
 
 
 def _in_order_of_classes(frame: Any, classes: list[Any]) -> Any:

@@ -60,8 +60,8 @@ class _StackedSearchMixin:
             last = type(final_step(self.estimator)).__name__
             raise TypeError(
                 f"{type(self).__name__} trains nets of imbtorch as a stack: estimator must be an "
-                "ImbalancedNetClassifier, ImbalancedNetRegressor, NetEnsembleClassifier or "
-                f"a Pipeline that ends in one of them; got {last}. Use "
+                "ImbalancedNetClassifier, ImbalancedNetRegressor, NetEnsembleClassifier, "
+                f"NetEnsembleRegressor or a Pipeline that ends in one of them; got {last}. Use "
                 f"sklearn.model_selection.{type(self).__name__.removeprefix('Stacked')} instead."
             )
         with joblib.parallel_config(backend=StackBackend(self.max_memory, self.n_jobs)):

@@ -11,7 +11,14 @@ from scipy.special import expit
 from imbtorch.plotting._threshold_metrics import Counts
 from imbtorch.plotting._unwrap import decision_maker
 
-__all__ = ["cheapest_expected", "cheapest_here", "check_costs", "mean_cost", "threshold_in_use"]
+__all__ = [
+    "cheapest_expected",
+    "cheapest_here",
+    "check_costs",
+    "interval_of_threshold",
+    "mean_cost",
+    "threshold_in_use",
+]
 
 Floats = NDArray[np.float64]
 
@@ -66,9 +73,12 @@ def threshold_in_use(
     if of_labels:
         return default if offsets is None else float(expit(-offsets[pos_label]))
     classes = np.asarray(decider.classes_).tolist()
-    if len(classes) > 2:
-        return None  # predict chooses the class of the largest score
     place = classes.index(pos_label)
+    if len(classes) > 2:
+        bounds = getattr(decider, "thresholds_", None) if is_proba else None
+        if bounds is not None and bounds[place] > 0:
+            return float(bounds[place])  # of a class with a constraint
+        return None  # predict chooses the class of the largest score
     tuned = getattr(decider, "best_threshold_", getattr(decider, "threshold", "auto"))
     asked = getattr(decider, "response_method", "auto")
     if tuned != "auto":
@@ -79,3 +89,20 @@ def threshold_in_use(
     if offsets is not None:
         return float(expit(offsets[1 - place] - offsets[place])) if is_proba else None
     return default
+
+
+def interval_of_threshold(
+    estimator: Any, pos_label: Any, response_method: str, *, of_labels: bool
+) -> tuple[float, float] | None:
+    """Return between which scores the best threshold of resamples is, or None if not known."""
+    decider = decision_maker(estimator)
+    intervals = getattr(decider, "thresholds_interval_", None)
+    if intervals is None or response_method != "predict_proba":
+        return None
+    if of_labels:
+        low, high = intervals[pos_label]
+    elif np.asarray(decider.classes_).tolist().index(pos_label) == 1:
+        low, high = intervals[0]
+    else:
+        low, high = 1 - intervals[0][::-1]
+    return (float(low), float(high)) if np.isfinite(low) else None

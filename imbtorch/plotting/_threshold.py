@@ -11,6 +11,7 @@ from imbtorch.plotting._decisions import (
     cheapest_expected,
     cheapest_here,
     check_costs,
+    interval_of_threshold,
     mean_cost,
     threshold_in_use,
 )
@@ -50,6 +51,8 @@ class ThresholdDisplay:
         Values of each metric; NaN if the metric is not defined.
     threshold : float or None, default=None
         The threshold in use.
+    threshold_interval : tuple of two floats or None, default=None
+        Thresholds between which the best one is in most resamples of the rows.
     cost : ndarray of shape (n_thresholds,) or None, default=None
         Mean cost of a row at each threshold.
     cheapest : float or None, default=None
@@ -65,6 +68,8 @@ class ThresholdDisplay:
         Curves of the metrics by name, and of the ``"cost"``.
     threshold_line_, cheapest_line_, cheapest_expected_line_ : Line2D or None
         The marked thresholds.
+    threshold_band_ : Rectangle or None
+        The band of ``threshold_interval``.
     ax_ : Axes, or ndarray of two Axes
         Axes of the metrics; with costs also the Axes of the cost below.
     figure_ : Figure
@@ -97,6 +102,7 @@ class ThresholdDisplay:
         curves: dict[str, Floats],
         *,
         threshold: float | None = None,
+        threshold_interval: tuple[float, float] | None = None,
         cost: Floats | None = None,
         cheapest: float | None = None,
         cheapest_expected: float | None = None,
@@ -105,6 +111,7 @@ class ThresholdDisplay:
         self.thresholds = thresholds
         self.curves = curves
         self.threshold = threshold
+        self.threshold_interval = threshold_interval
         self.cost = cost
         self.cheapest = cheapest
         self.cheapest_expected = cheapest_expected
@@ -142,7 +149,7 @@ class ThresholdDisplay:
         threshold : float or None, default=None
             Threshold to mark as chosen. None takes the threshold that ``estimator`` uses: a tuned
             one from ``best_threshold_`` or ``offsets_`` of two classes, else 0.5 for probabilities
-            and 0 for a decision function.
+            and 0 for a decision function; and the interval of ``thresholds_interval_``.
         cost_matrix : array-like of shape (2, 2) or None, default=None
             Costs of decisions; see :meth:`from_predictions`.
         pos_label : label or None, default=None
@@ -176,13 +183,17 @@ class ThresholdDisplay:
         score, pos_label = scores_of(estimator, X, pos_label, response_method)
         truth = column_of(y, pos_label)
         is_column = truth is not y
+        interval = None
         if threshold is None:
-            threshold = threshold_in_use(estimator, pos_label, response_method, of_labels=is_column)
+            decider = (estimator, pos_label, response_method)
+            threshold = threshold_in_use(*decider, of_labels=is_column)
+            interval = interval_of_threshold(*decider, of_labels=is_column)
         display = cls.from_predictions(
             truth,
             score,
             metrics=metrics,
             threshold=threshold,
+            threshold_interval=interval,
             cost_matrix=cost_matrix,
             pos_label=1 if is_column else pos_label,
             sample_weight=sample_weight,
@@ -201,6 +212,7 @@ class ThresholdDisplay:
         *,
         metrics: Any = _DEFAULT_METRICS,
         threshold: float | None = None,
+        threshold_interval: tuple[float, float] | None = None,
         cost_matrix: ArrayLike | None = None,
         pos_label: Any = None,
         sample_weight: ArrayLike | None = None,
@@ -225,6 +237,8 @@ class ThresholdDisplay:
             interpolated between them; scorers receive labels only, no features.
         threshold : float or None, default=None
             Threshold to mark as chosen.
+        threshold_interval : tuple of two floats or None, default=None
+            Lower and upper limit of a band, such as those of a bootstrap of the threshold.
         cost_matrix : array-like of shape (2, 2) or None, default=None
             Costs ``[[true negative, false positive], [false negative, true positive]]`` of a
             decision: rows are true classes, columns are decisions, the positive class is last.
@@ -270,6 +284,7 @@ class ThresholdDisplay:
             thresholds,
             curves,
             threshold=threshold,
+            threshold_interval=_check_interval(threshold_interval),
             cost=cost,
             cheapest=cheapest,
             cheapest_expected=expected,
@@ -320,7 +335,7 @@ class ThresholdDisplay:
         if self.cost is not None:
             (self.lines_["cost"],) = axes[1].plot(places, self.cost, color="black")
             axes[1].set_ylabel("mean cost of a row")
-        self._mark(axes)
+        self._mark(axes, limits)
         for panel in axes:
             add_grid(panel)
         axes[0].set_ylabel("metric")
@@ -331,7 +346,8 @@ class ThresholdDisplay:
 
     def _limits(self, xscale: str) -> tuple[float, float]:
         """Return the limits of the x axis, within which the scale is defined."""
-        marks = (self.threshold, self.cheapest, self.cheapest_expected)
+        interval = self.threshold_interval or ()
+        marks = [self.threshold, self.cheapest, self.cheapest_expected, *interval]
         places = [*self.thresholds[[0, -1]], *(mark for mark in marks if mark is not None)]
         low, high = float(min(places)), float(max(places))
         if xscale == "log":
@@ -345,7 +361,14 @@ class ThresholdDisplay:
             )
         return low, high
 
-    def _mark(self, axes: list[Axes]) -> None:
+    def _mark(self, axes: list[Axes], limits: tuple[float, float]) -> None:
+        self.threshold_band_ = None
+        if self.threshold_interval is not None:
+            low, high = np.clip(self.threshold_interval, *limits)
+            band: dict[str, Any] = {"color": "0.35", "alpha": 0.15, "linewidth": 0, "zorder": 1}
+            bands = [panel.axvspan(low, high, **band) for panel in axes]
+            self.threshold_band_ = bands[0]
+            self.threshold_band_.set_label(f"best of resamples, {low:.3g} to {high:.3g}")
         marks: dict[str, tuple[float | None, str, dict[str, Any]]] = {
             "threshold_line_": (self.threshold, "chosen", {"color": "0.35", "linewidth": 2.5}),
             "cheapest_line_": (self.cheapest, "cheapest here", {"color": "black", "ls": "-"}),
@@ -363,6 +386,17 @@ class ThresholdDisplay:
                 for lower in axes[1:]:
                     lower.axvline(place, **look)
             setattr(self, name, line)
+
+
+def _check_interval(interval: Any) -> tuple[float, float] | None:
+    if interval is None:
+        return None
+    limits = np.asarray(interval, dtype=np.float64)
+    if limits.shape != (2,) or not np.isfinite(limits).all() or limits[0] > limits[1]:
+        raise ValueError(
+            f"threshold_interval must be a lower and an upper finite threshold; got {interval!r}."
+        )
+    return float(limits[0]), float(limits[1])
 
 
 def _thin(counts: Counts, n_thresholds: int) -> Floats:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import get_scorer, get_scorer_names, roc_curve
 
+from imbtorch._common.counted import COUNTED, fbeta
 from imbtorch._common.sklearn_private import accepts_sample_weight
 from imbtorch.plotting._scores import BinaryScores
 
@@ -48,39 +49,6 @@ class Counts:
         place = np.searchsorted(self.thresholds[:-1], thresholds, side="left")
         tp, fp = self._tp[place], self._fp[place]
         return tp, fp, self._n[0] - tp, self._n[1] - fp
-
-
-def _share(part: Floats, whole: Floats, empty: float = 0.0) -> Floats:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(whole > 0, part / whole, empty)
-
-
-def _mcc(tp: Floats, fp: Floats, fn: Floats, tn: Floats) -> Floats:
-    root = np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))
-    return _share(tp * tn - fp * fn, root)
-
-
-Counted = Callable[[Floats, Floats, Floats, Floats], Floats]
-COUNTED: dict[str, Counted] = {
-    "accuracy": lambda tp, fp, fn, tn: (tp + tn) / (tp + fp + fn + tn),
-    "balanced_accuracy": lambda tp, fp, fn, tn: (tp / (tp + fn) + tn / (tn + fp)) / 2,
-    "false_positive_rate": lambda tp, fp, fn, tn: fp / (fp + tn),
-    "geometric_mean": lambda tp, fp, fn, tn: np.sqrt(tp / (tp + fn) * tn / (tn + fp)),
-    "jaccard": lambda tp, fp, fn, tn: tp / (tp + fp + fn),
-    "matthews_corrcoef": _mcc,
-    "positive_rate": lambda tp, fp, fn, tn: (tp + fp) / (tp + fp + fn + tn),
-    "precision": lambda tp, fp, fn, tn: _share(tp, tp + fp, empty=np.nan),
-    "recall": lambda tp, fp, fn, tn: tp / (tp + fn),
-    "specificity": lambda tp, fp, fn, tn: tn / (tn + fp),
-}
-
-
-def _fbeta(beta: float) -> Counted:
-    def metric(tp: Floats, fp: Floats, fn: Floats, tn: Floats) -> Floats:
-        weighted = (1 + beta**2) * tp
-        return weighted / (weighted + beta**2 * fn + fp)
-
-    return metric
 
 
 class _Decided(ClassifierMixin, BaseEstimator):
@@ -120,7 +88,7 @@ def _name_of(metric: Any) -> str:
 def _curve(name: str, metric: Any, rows: BinaryScores) -> Curve:
     if isinstance(metric, str):
         beta = _FBETA.fullmatch(metric)
-        counted = _fbeta(float(beta[1])) if beta else COUNTED.get(metric)
+        counted = fbeta(float(beta[1])) if beta else COUNTED.get(metric)
         if counted is not None:
             return lambda counts, thresholds: counted(*counts.at(thresholds))
         if metric not in get_scorer_names():

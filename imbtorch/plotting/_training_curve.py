@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from imbtorch._common.training_length import TrainingLength
 from imbtorch.plotting._style import COLOURS, add_grid, as_axes, check_matplotlib, panels
 from imbtorch.plotting._unwrap import check_fitted, innermost
 
@@ -17,8 +18,13 @@ if TYPE_CHECKING:
 __all__ = ["TrainingCurveDisplay"]
 
 Floats = NDArray[np.float64]
-_LABELS = {"train_loss": "training loss", "valid_score": "validation score", "lr": "learning rate"}
-_HEIGHTS = {"train_loss": 3, "valid_score": 3, "lr": 1.4}
+_LABELS = {
+    "train_loss": "training loss",
+    "valid_score": "validation score",
+    "fold_score": "score of the folds",
+    "lr": "learning rate",
+}
+_HEIGHTS = {"train_loss": 3, "valid_score": 3, "fold_score": 3, "lr": 1.4}
 
 
 class TrainingCurveDisplay:
@@ -38,6 +44,9 @@ class TrainingCurveDisplay:
         Whether the weights of the best epoch were kept, as early stopping does.
     score_name : str, default=""
         Name of the validation score.
+    length : TrainingLength or None, default=None
+        ``training_length_`` of an estimator with ``max_epochs="auto"``: adds a panel with the mean
+        score of the folds, which found the number of epochs.
 
     Attributes
     ----------
@@ -50,6 +59,8 @@ class TrainingCurveDisplay:
         Vertical lines at the best epoch of a single net, one per panel; empty for several nets.
     best_points_ : Line2D or None
         The best epoch of each member, in the panel of the validation score.
+    length_line_, length_band_ : Line2D and PolyCollection, or None
+        Mean score of the folds, and the standard error of its difference to the best epoch.
     ax_ : Axes or ndarray of Axes
         Axes of the panels, from top to bottom.
     figure_ : Figure
@@ -76,11 +87,13 @@ class TrainingCurveDisplay:
         *,
         kept: bool = False,
         score_name: str = "",
+        length: TrainingLength | None = None,
     ) -> None:
         self.curves = curves
         self.best_epochs = best_epochs
         self.kept = kept
         self.score_name = score_name
+        self.length = length
 
     @classmethod
     def from_estimator(cls, estimator: Any, *, ax: Any = None) -> TrainingCurveDisplay:
@@ -115,7 +128,9 @@ class TrainingCurveDisplay:
         scores = curves.get("valid_score")
         best = None if scores is None else _last_best(scores)
         kept = all(getattr(net, "early_stopping", False) for net in nets)
-        return cls(curves, best, kept=kept, score_name=_score_name(nets[0])).plot(ax=ax)
+        length = getattr(nets[0], "training_length_", None) if len(nets) == 1 else None
+        name = _score_name(nets[0])
+        return cls(curves, best, kept=kept, score_name=name, length=length).plot(ax=ax)
 
     def plot(self, ax: Any = None) -> TrainingCurveDisplay:
         """Draw the panels, one below the other.
@@ -133,21 +148,27 @@ class TrainingCurveDisplay:
         check_matplotlib(f"{type(self).__name__}.plot")
         from matplotlib.ticker import MaxNLocator
 
-        heights = [_HEIGHTS[name] for name in self.curves]
+        names = [n for n in _LABELS if n in self.curves or (n == "fold_score" and self.length)]
+        heights = [_HEIGHTS[name] for name in names]
         axes = panels(ax, len(heights), figsize=(6.4, 0.4 + 0.75 * sum(heights)), heights=heights)
         self.lines_: dict[str, Any] = {}
         self.bands_: dict[str, Any] = {}
         self.best_line_: list[Any] = []
         self.best_points_: Any = None
-        for panel, (name, curve) in zip(axes, self.curves.items(), strict=True):
-            self._draw(panel, name, curve)
+        self.length_line_: Any = None
+        self.length_band_: Any = None
+        for panel, name in zip(axes, names, strict=True):
+            if name == "fold_score":
+                self._draw_length(panel)
+            else:
+                self._draw(panel, name, self.curves[name])
             add_grid(panel)
         axes[-1].set_xlabel("epoch")
         axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
         if "valid_score" in self.curves:
-            self._mark_best(axes)
+            self._mark_best(axes, axes[names.index("valid_score")])
         if len(next(iter(self.curves.values()))) > 1 or self.best_epochs is not None:
-            place = list(self.curves).index("valid_score") if self.best_epochs is not None else 0
+            place = names.index("valid_score") if self.best_epochs is not None else 0
             # above the panel, where the legend covers no data and takes no width
             axes[place].legend(
                 loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False, fontsize="small"
@@ -180,10 +201,36 @@ class TrainingCurveDisplay:
             label += f"\n({self.score_name})"
         panel.set_ylabel(label)
 
-    def _mark_best(self, axes: list[Axes]) -> None:
+    def _draw_length(self, panel: Axes) -> None:
+        length = self.length
+        assert length is not None
+        colour = COLOURS[list(_LABELS).index("fold_score")]
+        mean, error = length.mean_score, length.score_error
+        n_folds = len(length.scores)
+        (self.length_line_,) = panel.plot(
+            length.epochs, mean, color=colour, marker="o", ms=3, label=f"mean of {n_folds} folds"
+        )
+        self.length_band_ = panel.fill_between(
+            length.epochs,
+            mean - error,
+            mean + error,
+            color=colour,
+            alpha=0.25,
+            linewidth=0,
+            label="standard error of the difference to the best",
+        )
+        best = length.best_epoch
+        panel.axvline(best, color="0.4", ls=":", lw=1.2, zorder=1, label=f"best epoch, {best}")
+        panel.set_ylabel(
+            _LABELS["fold_score"] + (f"\n({self.score_name})" if self.score_name else "")
+        )
+        panel.legend(
+            loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False, fontsize="small"
+        )
+
+    def _mark_best(self, axes: list[Axes], panel: Axes) -> None:
         assert self.best_epochs is not None
         scores = self.curves["valid_score"]
-        panel = axes[list(self.curves).index("valid_score")]
         best = scores[np.arange(len(scores)), self.best_epochs - 1]
         what = "best epoch" if len(scores) > 1 else f"best epoch, {self.best_epochs[0]}"
         (self.best_points_,) = panel.plot(

@@ -18,6 +18,7 @@ from imbtorch._common.sklearn_private import (
     _check_sample_weight,
     fit_context,
 )
+from imbtorch.priors._estimate import estimate_prior
 from imbtorch.priors._resolve import normalize, resolve_target_prior
 
 __all__ = ["PriorShiftClassifier"]
@@ -221,3 +222,45 @@ class PriorShiftClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         """
         codes = self.predict_log_proba(X).argmax(axis=1)
         return np.asarray(self.classes_[codes])
+
+    def estimate_prior(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> Floats:
+        """Estimate the class frequencies of unlabelled rows, such as new data.
+
+        It is :func:`imbtorch.priors.estimate_prior` with the probabilities of ``estimator_`` and
+        the population ``source_prior``. ``target_prior`` has no influence.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, ...)
+            Features of the unlabelled rows.
+        sample_weight : array-like of shape (n,) or None, default=None
+            Weights >= 0 of the rows.
+
+        Returns
+        -------
+        ndarray of float64, shape (n_classes,)
+            Class frequencies in the order of ``classes_``, which sum to 1.
+
+        Raises
+        ------
+        ValueError
+            If a class has the frequency 0 in ``source_prior``, or the weights are invalid.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the estimation has not converged.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import make_classification
+        >>> from sklearn.linear_model import LogisticRegression
+        >>> from imbtorch.priors import PriorShiftClassifier
+        >>> X, y = make_classification(2000, weights=[0.9], class_sep=2, flip_y=0, random_state=0)
+        >>> clf = PriorShiftClassifier(LogisticRegression()).fit(X, y)
+        >>> clf.estimate_prior(X[y == 0]).round(1)
+        array([1., 0.])
+        """
+        check_is_fitted(self, "estimator_")
+        source = resolve_target_prior(self.source_prior, self.classes_, self.class_prior_)
+        return estimate_prior(self.estimator_.predict_proba(X), source, sample_weight=sample_weight)

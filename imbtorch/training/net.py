@@ -20,6 +20,7 @@ from skorch.utils import to_tensor
 from torch import Tensor, nn
 
 from imbtorch._common.seed import private_torch_rng
+from imbtorch._common.training_length import TrainingLength
 from imbtorch._tasks.base import Task
 from imbtorch.features import FeatureEncoder, TableEncoder
 from imbtorch.losses import BaseLoss
@@ -153,6 +154,7 @@ class Net(ClassifierMixin, NeuralNet):
         self.task = task
 
     # Whether training will be continued, so that a pickle must hold the state of the optimizer.
+    length: TrainingLength | None = None  # None where the number of epochs was stated
     keeps_optimizer = False
 
     # What encodes the rows of a table for the module; it lies on the CPU.

@@ -5,11 +5,12 @@ import inspect
 import numpy as np
 import pytest
 from sklearn.base import clone
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from imbtorch.model_selection import (
     CrossFittedClassifier,
+    CrossFittedRegressor,
     ScaledClassifierCV,
     TunedDecisionClassifierCV,
 )
@@ -37,6 +38,7 @@ def expected_failures(estimator):
     [
         TunedDecisionClassifierCV(INNER, cv=3, n_candidates=20, max_passes=1),
         CrossFittedClassifier(INNER, cv=3),
+        CrossFittedRegressor(Ridge(), cv=3),
         ScaledClassifierCV(INNER, cv=3),
         ScaledClassifierCV(INNER, cv=3, method="vector"),
     ],

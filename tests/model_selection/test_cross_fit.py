@@ -3,22 +3,29 @@
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.cluster import KMeans
 from sklearn.datasets import make_classification, make_multilabel_classification
-from sklearn.linear_model import LogisticRegression
+from sklearn.ensemble import IsolationForest, RandomForestRegressor
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import (
+    GridSearchCV,
     GroupKFold,
+    KFold,
+    RepeatedKFold,
     RepeatedStratifiedKFold,
     ShuffleSplit,
     StratifiedKFold,
     TimeSeriesSplit,
 )
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from imbtorch import ImbalancedNetClassifier
+from imbtorch import ImbalancedNetClassifier, ImbalancedNetRegressor
 from imbtorch.model_selection import (
     CrossFittedClassifier,
+    CrossFittedRegressor,
     ScaledClassifierCV,
     TunedDecisionClassifierCV,
     cross_fit,
@@ -90,6 +97,143 @@ def test_class_that_a_fold_lacks_has_probability_zero_and_a_warning():
     with pytest.warns(UserWarning, match="has no row of the classes"):
         folds = cross_fit(LOGISTIC, X, y, cv=[(np.arange(200), np.arange(200, 300))])
     np.testing.assert_array_equal(folds.oof_predict_proba_[200:, 2], 0)
+
+
+# -- regressors ------------------------------------------------------------------------------------
+
+VALUES = 10 * X[:, 0] + X[:, 1]
+PAIRS = np.stack([VALUES, X[:, 2]], axis=1)
+
+
+def regressor(**params):
+    return ImbalancedNetRegressor(**{"max_epochs": 2, "random_state": 0, **params})
+
+
+@pytest.mark.parametrize("y", [VALUES, PAIRS], ids=["vector", "two"])
+@pytest.mark.parametrize("model", [regressor(), Ridge(), GridSearchCV(Ridge(), {"alpha": [1, 9]})])
+def test_regressors_predict_as_separate_fits(model, y):
+    folds = cross_fit(model, X, y, cv=3)
+    assert isinstance(folds, CrossFittedRegressor)
+    expected, fits = np.empty_like(y), []
+    for train, test in KFold(3).split(X):
+        fits.append(clone(model).fit(X[train], y[train]))
+        expected[test] = fits[-1].predict(X[test])
+    np.testing.assert_allclose(folds.oof_predict_, expected, rtol=1e-5, atol=1e-5)
+    mean = np.mean([fit.predict(X) for fit in fits], axis=0)
+    np.testing.assert_allclose(folds.predict(X), mean, rtol=1e-5, atol=1e-5)
+    assert folds.oof_rows_.tolist() == list(range(300))
+    assert folds.n_features_in_ == X.shape[1]
+
+
+@pytest.mark.parametrize(
+    ("cv", "groups"),
+    [
+        (None, None),
+        (4, None),
+        (GroupKFold(3), GROUPS),
+        (TimeSeriesSplit(3), None),
+        (RepeatedKFold(n_splits=2, n_repeats=2, random_state=0), None),
+    ],
+    ids=["five", "four", "groups", "time", "repeated"],
+)
+def test_no_value_is_predicted_by_a_model_that_saw_it(cv, groups):
+    noise = np.random.default_rng(0).normal(size=300)
+    memory = KNeighborsRegressor(1)
+    assert memory.fit(X, noise).score(X, noise) == 1
+    folds = cross_fit(memory, X, noise, cv=cv, groups=groups, random_state=0)
+    known = folds.oof_rows_
+    assert abs(np.corrcoef(folds.oof_predict_[known], noise[known])[0, 1]) < 0.25
+    assert np.isnan(np.delete(folds.oof_predict_, known)).all()
+    for fold in folds.folds_:
+        assert not set(fold.train) & set(fold.test)
+        assert groups is None or not set(groups[fold.train]) & set(groups[fold.test])
+
+
+def test_weights_reach_the_regressors():
+    weights = np.where(np.arange(300) < 200, 1.0, 0.0)
+    folds = cross_fit(Ridge(), X, VALUES, cv=3, sample_weight=weights)
+    for fold in folds.folds_:
+        counted = fold.train[weights[fold.train] > 0]
+        alone = Ridge().fit(X[counted], VALUES[counted])
+        np.testing.assert_allclose(fold.estimator.coef_, alone.coef_)
+    with pytest.raises(ValueError, match="[Nn]egative"):
+        cross_fit(Ridge(), X, VALUES, sample_weight=-np.ones(300))
+
+
+def test_one_column_of_targets_becomes_a_vector():
+    with pytest.warns(UserWarning, match="1d array was expected"):
+        folds = CrossFittedRegressor(RandomForestRegressor(2)).fit(X, VALUES[:, None])
+    assert folds.oof_predict_.shape == folds.predict(X).shape == (300,)
+
+
+@pytest.mark.parametrize(
+    ("y", "match"),
+    [
+        (np.where(VALUES > 0, "a", "b"), "y holds words, but Ridge"),
+        (np.where(VALUES > 0, VALUES, np.nan), "NaN"),
+        (VALUES[:10], "inconsistent"),
+        (None, "requires y"),
+    ],
+    ids=["words", "gaps", "short", "none"],
+)
+def test_wrong_targets_of_regressors_leave_the_former_fit(y, match):
+    folds = cross_fit(Ridge(), X, VALUES, cv=3)
+    state = dict(vars(folds))
+    with pytest.raises(ValueError, match=match):
+        folds.fit(X, y)
+    assert vars(folds) == state
+
+
+# -- what is refused -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model", "match"),
+    [
+        (IsolationForest(), "IsolationForest is of the type 'outlier_detector'"),
+        (KMeans(), "'clusterer'"),
+        (GaussianMixture(), "'density_estimator'"),
+        (StandardScaler(), "StandardScaler is a transformer"),
+        (make_pipeline(StandardScaler(), KMeans()), "Pipeline is of the type 'clusterer'"),
+        (LogisticRegression, "an instance of a classifier"),
+        ("logistic", "an instance of a classifier"),
+    ],
+    ids=["outliers", "clusters", "density", "transformer", "pipeline", "class", "text"],
+)
+def test_other_types_of_estimators(model, match):
+    with pytest.raises(TypeError, match=match):
+        cross_fit(model, X, Y)
+
+
+def test_classifiers_and_regressors_in_the_wrong_place():
+    with pytest.raises(TypeError, match="use CrossFittedClassifier"):
+        CrossFittedRegressor(LOGISTIC).fit(X, Y)
+    with pytest.raises(ValueError, match="predict_proba"):
+        CrossFittedClassifier(Ridge()).fit(X, Y)
+    with pytest.raises(TypeError, match="'density_estimator'"):
+        CrossFittedClassifier(GaussianMixture()).fit(X, Y)
+
+
+@pytest.mark.parametrize("model", [LOGISTIC, Ridge()], ids=["classifier", "regressor"])
+def test_groups_and_splits_that_do_not_fit(model):
+    with pytest.raises(ValueError, match=r"cv=GroupKFold\(5\)"):
+        cross_fit(model, X, Y, cv=3, groups=GROUPS)
+    with pytest.raises(ValueError, match="no splits"):
+        cross_fit(model, X, Y, cv=[])
+
+
+def test_an_error_leaves_the_former_fit():
+    folds = cross_fit(LOGISTIC, X, Y, cv=3)
+    state = dict(vars(folds))
+
+    class Broken(LogisticRegression):
+        def predict_proba(self, X):
+            raise ValueError("no probabilities")
+
+    folds.estimator = Broken()
+    with pytest.raises(ValueError, match="no probabilities"):
+        folds.fit(X, Y)
+    assert {**vars(folds), "estimator": LOGISTIC} == {**state, "estimator": LOGISTIC}
 
 
 # -- meta-estimators -------------------------------------------------------------------------------

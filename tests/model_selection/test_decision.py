@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
+from sklearn.base import clone
 from sklearn.datasets import make_classification, make_multilabel_classification
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -39,7 +40,8 @@ def held_out(n, seed, **params):
 @pytest.mark.parametrize("seed", range(3))
 def test_binary_equals_brute_force_over_all_thresholds(scoring, metric, seed):
     X, y = table(200, seed=seed, class_sep=0.5)
-    tuned = TunedDecisionClassifierCV(LOGISTIC, scoring=scoring, n_candidates=1000).fit(X, y)
+    tuned = TunedDecisionClassifierCV(LOGISTIC, scoring=scoring, n_candidates=1000, n_resamples=0)
+    tuned.fit(X, y)
     proba = cross_val_predict(LOGISTIC, X, y, cv=StratifiedKFold(5), method="predict_proba")[:, 1]
     thresholds = [-1.0, *proba]
     best = max(metric(y, proba > threshold) for threshold in thresholds)
@@ -53,7 +55,8 @@ def test_binary_equals_brute_force_over_all_thresholds(scoring, metric, seed):
 @pytest.mark.slow
 def test_thinned_candidates_resolve_a_rare_class():
     logits, y = noisy_logits(20_000, [0.995, 0.005], separation=2, seed=1)
-    tuned = TunedDecisionClassifierCV(Given(), scoring="f1", cv=2).fit(logits, y)
+    tuned = TunedDecisionClassifierCV(Given(), scoring="f1", cv=2, n_resamples=0)
+    tuned.fit(logits, y)
     margin = logits[:, 1] - logits[:, 0]
     best = max(f1_score(y, margin > cut) for cut in np.sort(margin)[-300:])
     assert tuned.best_score_ > best - 0.01
@@ -102,10 +105,11 @@ def test_ties_are_cut_together():
     # a coarse classifier: three distinct scores, of which the middle one is half positive
     logits = np.column_stack([np.zeros(40), np.repeat([-2.0, 0.5, 2.0], [20, 10, 10])])
     y = np.array([0] * 20 + [0, 1] * 5 + [1] * 10)
-    tuned = TunedDecisionClassifierCV(Given(), scoring="recall", cv=2).fit(logits, y)
+    clf = TunedDecisionClassifierCV(Given(), scoring="recall", cv=2, n_resamples=0)
+    tuned = clone(clf).fit(logits, y)
     assert tuned.best_score_ == 1
     assert tuned.offsets_[1] == 0  # recall is 1 already
-    precise = TunedDecisionClassifierCV(Given(), scoring="precision", cv=2).fit(logits, y)
+    precise = clf.set_params(scoring="precision").fit(logits, y)
     assert precise.best_score_ == 1
     assert precise.offsets_[1] == pytest.approx(-1.25)  # midway between .5 and 2
 
@@ -217,8 +221,9 @@ def test_multilabel_has_one_threshold_per_label():
     rng = np.random.default_rng(0)
     y = (rng.random((70, 3)) < [0.3, 0.2, 0.1]).astype(int)
     X = 2 * y + rng.normal(size=(70, 3)) - 3
-    tuned = TunedDecisionClassifierCV(GivenLabels(), scoring="f1_macro", cv=2, n_candidates=400)
-    tuned.fit(X, y)
+    tuned = TunedDecisionClassifierCV(
+        GivenLabels(), scoring="f1_macro", cv=2, n_candidates=400, n_resamples=0
+    ).fit(X, y)
     np.testing.assert_array_equal(tuned.predict(X), X + tuned.offsets_ > 0)
     # labels do not interact in a macro average: each is at its own optimum
     for label in range(3):

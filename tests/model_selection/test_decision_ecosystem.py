@@ -74,8 +74,10 @@ def test_positive_label_of_strings():
     X, y = table(200)
     names = np.where(y == 1, "fraud", "good")  # sorted, the rare class comes first
     scoring = make_scorer(f1_score, pos_label="fraud")
-    tuned = TunedDecisionClassifierCV(LOGISTIC, scoring=scoring, n_candidates=400).fit(X, names)
-    numbers = TunedDecisionClassifierCV(LOGISTIC, scoring="f1", n_candidates=400).fit(X, y)
+    tuned = TunedDecisionClassifierCV(LOGISTIC, scoring=scoring, n_candidates=400, n_resamples=0)
+    tuned.fit(X, names)
+    numbers = TunedDecisionClassifierCV(LOGISTIC, scoring="f1", n_candidates=400, n_resamples=0)
+    numbers.fit(X, y)
     assert set(tuned.predict(X)) == {"fraud", "good"}
     assert tuned.best_score_ == pytest.approx(numbers.best_score_)
     assert tuned.offsets_[1] == pytest.approx(-numbers.offsets_[1], rel=1e-3)
@@ -199,6 +201,8 @@ def test_methods_of_the_inner_estimator_only():
         ({"scoring": None}, "'scoring' parameter"),
         ({"n_candidates": 1}, "'n_candidates' parameter"),
         ({"max_passes": 0}, "'max_passes' parameter"),
+        ({"n_resamples": -1}, "'n_resamples' parameter"),
+        ({"constraint": ["recall>=0.8"]}, "'constraint' parameter"),
         ({"cv": 1.5}, "'cv' parameter"),
     ],
 )

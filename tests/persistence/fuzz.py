@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 import imbtorch
-from imbtorch import MLP, ImbalancedNetRegressor, NetEnsembleClassifier
+from imbtorch import MLP, ImbalancedNetRegressor, NetEnsembleClassifier, NetEnsembleRegressor
 from imbtorch.features import TableFeatures
 from imbtorch.model_selection import TunedDecisionClassifierCV
 from tests.features.tables import rare_buyers
@@ -117,6 +117,13 @@ def build(folder):
         "labels": small(loss="bce").fit(X, labels),
         "values": ImbalancedNetRegressor(MLP((4,)), max_epochs=1, random_state=0).fit(X, X[:, 0]),
         "ensemble": NetEnsembleClassifier(one, 3, random_state=0).fit(X, Y),
+        "folds": NetEnsembleClassifier(one, 2, subset="folds", random_state=0).fit(X, words),
+        "folds of labels": NetEnsembleClassifier(
+            small(MLP((4,)), max_epochs=1, loss="bce"), 2, subset="folds", random_state=0
+        ).fit(X, labels),
+        "folds of values": NetEnsembleRegressor(
+            ImbalancedNetRegressor(MLP((4,)), max_epochs=1), 2, subset="folds", random_state=0
+        ).fit(X, X[:, :2]),
         "table": small(features=TableFeatures(scaling="quantile")).fit(FRAME, BOUGHT),
         "embedded": small(Net, features="table").fit(FRAME, BOUGHT),
         "stopped": NetEnsembleClassifier(

@@ -368,6 +368,7 @@ CHANGES = {
     "history of uneven columns": ("net/history", {"columns": {"a": [1], "b": [1, 2]}}),
     "no members": ("members", []),
     "members beside a net": ("members", [{}]),
+    "folds of a single net": ("out_of_fold", {}),
 }  # fmt: skip
 
 

@@ -179,6 +179,48 @@ def test_chosen_threshold_is_the_one_of_predict(decider):
     np.testing.assert_array_equal(display.curves["recall"][0], 1.0)
 
 
+@pytest.mark.parametrize("pos_label", ["yes", "no"])
+def test_the_spread_of_the_threshold_is_a_band(pos_label):
+    tuned = TunedDecisionClassifierCV(LogisticRegression(), cv=2).fit(X_TABLE, NAMES)
+    display = ThresholdDisplay.from_estimator(
+        tuned, X_TABLE, NAMES, pos_label=pos_label, cost_matrix=[[0, 1], [4, 0]]
+    )
+    low, high = tuned.thresholds_interval_[0]
+    expected = (low, high) if pos_label == "yes" else (1 - high, 1 - low)
+    assert display.threshold_interval == pytest.approx(expected)
+    band = display.threshold_band_
+    assert (band.get_x(), band.get_x() + band.get_width()) == pytest.approx(expected)
+    assert low < tuned.predict_proba(X_TABLE)[tuned.predict(X_TABLE) == "yes", 1].min() < high
+    stated = ThresholdDisplay.from_estimator(tuned, X_TABLE, NAMES, threshold=0.3)
+    assert stated.threshold_band_ is None
+    plain = TunedDecisionClassifierCV(LogisticRegression(), cv=2, n_resamples=0)
+    display = ThresholdDisplay.from_estimator(plain.fit(X_TABLE, NAMES), X_TABLE, NAMES)
+    assert display.threshold_interval is None
+
+
+def test_a_band_of_several_labels_and_of_predictions():
+    labels = np.column_stack([Y_TABLE, np.zeros_like(Y_TABLE)])
+    labels[:3, 1] = 1
+    tuned = TunedDecisionClassifierCV(
+        OneVsRestClassifier(LogisticRegression()), cv=2, scoring="f1_macro", random_state=0
+    ).fit(X_TABLE, labels)
+    display = ThresholdDisplay.from_estimator(tuned, X_TABLE, labels, pos_label=1)
+    assert display.threshold_interval == pytest.approx(tuple(tuned.thresholds_interval_[1]))
+    display = ThresholdDisplay.from_predictions(
+        Y, SCORE, threshold=0.4, threshold_interval=(0.0, 0.6), xscale="logit"
+    )
+    assert display.threshold_band_.get_x() == 1e-5
+
+
+def test_threshold_of_a_class_with_a_constraint():
+    X, y = table(n_classes=3, rate=0.4)
+    clf = TunedDecisionClassifierCV(LogisticRegression(), cv=2, constraint={2: "recall>=0.7"})
+    clf.fit(X, y)
+    display = ThresholdDisplay.from_estimator(clf, X, y, pos_label=2, metrics="recall")
+    assert display.threshold == clf.thresholds_[2]
+    assert ThresholdDisplay.from_estimator(clf, X, y, pos_label=0).threshold is None
+
+
 def test_the_other_class_and_the_decision_function():
     tuned = TunedDecisionClassifierCV(LogisticRegression(), cv=2).fit(X_TABLE, NAMES)
     display = ThresholdDisplay.from_estimator(tuned, X_TABLE, NAMES, pos_label="no")
@@ -254,6 +296,8 @@ def test_scales_have_a_place_for_zero_and_one(xscale):
         ({"sample_weight": [1, 1]}, "sample_weight"),
         ({"sample_weight": [1, 0, 1]}, "positive sample_weight"),
         ({"n_thresholds": 1}, "n_thresholds"),
+        ({"threshold_interval": (0.3, 0.1)}, "lower and an upper"),
+        ({"threshold_interval": (0.3, np.nan)}, "lower and an upper"),
     ],
 )
 def test_bad_input(arguments, message):

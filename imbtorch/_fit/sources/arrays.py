@@ -330,7 +330,7 @@ class ArraySource(RowSource):
             self._deferral = estimator.sampler_schedule
             plan = self.split.plan(self.sampler, self.task, batch_size, seeds["plan"])
             self.plan = self._scheduled(plan.order)
-            seen = self.split.seen(plan, self.task, estimator.max_epochs)
+            seen = self.split.seen(plan, self.task, int(estimator.max_epochs))
         else:
             seed = seeds["resampling"]
             is_sparse = sparse.issparse(self.X)  # which stays as the net sees it

@@ -87,10 +87,10 @@ def refused(model: Any) -> ValueError:
         advice = "Calibrate with imbtorch.model_selection.ScaledClassifierCV, or use pickle."
     else:
         advice = (
-            "A file can hold ImbalancedNetClassifier, ImbalancedNetRegressor and "
-            "NetEnsembleClassifier, and around one of them TunedDecisionClassifierCV, "
-            "ScaledClassifierCV, FixedThresholdClassifier and FrozenEstimator. Use pickle for "
-            "files that stay with you."
+            "A file can hold ImbalancedNetClassifier, ImbalancedNetRegressor, "
+            "NetEnsembleClassifier and NetEnsembleRegressor, and around one of them "
+            "TunedDecisionClassifierCV, ScaledClassifierCV, FixedThresholdClassifier and "
+            "FrozenEstimator. Use pickle for files that stay with you."
         )
     return ValueError(f"{name} cannot be written to a file. {advice}")
 
@@ -132,7 +132,6 @@ def _check_tuned(meta: Any, inner: Any, is_multilabel: bool) -> None:
         _require(costs is None or _is_array(costs, (c, c)), "_costs")
     else:
         _require(_is_array(meta.offsets_, (c,)), "offsets_")
-        _check_promise(meta, c if is_multilabel else 1)
     values = meta._values
     arrays = isinstance(values, list) and all(isinstance(value, np.ndarray) for value in values)
     _require(arrays and len(values) == (c if is_multilabel else 1), "_values")
@@ -140,17 +139,27 @@ def _check_tuned(meta: Any, inner: Any, is_multilabel: bool) -> None:
         _require(np.array_equal(values[0], classes), "_values")
     for value in values:
         _require(value.ndim == 1 and len(value) <= max(c, 3), "_values")
+    if meta.offsets_ is not None:
+        _check_promise(meta, c, is_multilabel)
 
 
-def _check_promise(meta: Any, n_thresholds: int) -> None:
+def _check_promise(meta: Any, c: int, is_multilabel: bool) -> None:
     """Check the thresholds of decisions that keep a constraint, and their score."""
-    promise = meta._promise  # raises ValueError for a constraint of another form
-    if promise is not None and promise.measure == "alarms":
-        _require(meta.best_score_ is None, "best_score_")
+    rules = meta._constrained  # raises ValueError for a constraint of another form
+    interval = vars(meta).get("thresholds_interval_", np.zeros((0, 2)))
+    _require(isinstance(interval, np.ndarray) and interval.dtype.kind == "f", "interval")
+    _require(interval.ndim == 2 and interval.shape[1] == 2 and len(interval) <= c, "interval")
+    if rules is None:
+        _require(_is_number(meta.best_score_), "best_score_")
         return
-    _require(_is_number(meta.best_score_), "best_score_")
-    if promise is not None:
-        _require(_is_array(vars(meta).get("thresholds_"), (n_thresholds,)), "thresholds_")
+    by_name = isinstance(meta.constraint, dict)
+    if all(constraint.measure == "alarms" for constraint in rules.constraints.values()):
+        _require(meta.best_score_ is None, "best_score_")
+    else:
+        _require(_is_number(meta.best_score_), "best_score_")
+    if by_name or meta.best_score_ is not None:
+        length = c if is_multilabel or by_name else 1
+        _require(_is_array(vars(meta).get("thresholds_"), (length,)), "thresholds_")
 
 
 def _check_scaled(meta: Any, inner: Any, is_multilabel: bool) -> None:
@@ -187,7 +196,7 @@ def _check_frozen(meta: Any, inner: Any, is_multilabel: bool) -> None:
 TUNED = Decision(
     _check_tuned,
     ("estimator_", "classes_", "offsets_", "best_score_", "_multilabel", "_values"),
-    ("_costs", "thresholds_"),
+    ("_costs", "thresholds_", "thresholds_interval_"),
 )
 SCALED = Decision(
     _check_scaled,

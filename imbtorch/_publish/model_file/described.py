@@ -97,7 +97,8 @@ class Described:
             nets = {"": self.model["net"]}
         else:
             expected = {"estimator": str, "params": dict, "members": list, "interrupted": bool}
-            has(self.model, expected)
+            folds = {"out_of_fold": dict} if "out_of_fold" in self.model else {}
+            has(self.model, expected | folds)
             if len(members) > MAX_MEMBERS:
                 raise FileFormatError(
                     f"the ensemble has {len(members)} members, more than {MAX_MEMBERS}."

@@ -12,6 +12,7 @@ from imbtorch._publish.model_file.decisions import Decision
 from imbtorch._publish.model_file.described import DTYPES, Described
 from imbtorch._publish.model_file.estimators import EstimatorReader
 from imbtorch._publish.model_file.given import GivenModule
+from imbtorch._publish.model_file.out_of_fold import restore_out_of_fold
 from imbtorch._publish.model_file.outside import Outside, fill, outside_of
 from imbtorch._publish.model_file.save import Document
 from imbtorch._publish.model_file.state import (
@@ -169,7 +170,7 @@ class Restorer:
                     self._fitted(member, reader, prefix, states[prefix], outside[prefix])
                     for member, prefix in zip(described.members, self.nets, strict=True)
                 ]
-                estimator = self._ensemble(fitted)
+                estimator = self._ensemble(fitted, reader)
             is_multilabel = any(net["task"] == Labels.name for net in self.nets.values())
             estimator = self.reader.around(
                 estimator, described.around[::-1], is_multilabel=is_multilabel
@@ -181,18 +182,29 @@ class Restorer:
     def _note(self, part: str, lacking: list[str]) -> None:
         self.lacking += [f"{part}.{name}" for name in lacking]
 
-    def _ensemble(self, members: list[Any]) -> Any:
-        ensemble = self.reader.unfitted(self.described.model)
-        first = members[0]
-        for member in members:
-            same = type(member) is type(first) and len(member.classes_) == len(first.classes_)
-            same = same and member._input_shape == first._input_shape
-            same = same and (member._columns is None) == (first._columns is None)
-            if not same or (member.classes_ != first.classes_).any():
-                raise FileFormatError("the members of the ensemble are for different data.")
+    def _ensemble(self, members: list[Any], reader: Reader) -> Any:
+        described = self.described.model
+        ensemble = self.reader.unfitted(described)
+        first, task = members[0], members[0].net_.task
+        if not all(isinstance(member, type(ensemble._base)) for member in members):
+            raise FileFormatError("the members of the ensemble are of another type.")
+        if not all(_same_data(member, first) for member in members):
+            raise FileFormatError("the members of the ensemble are for different data.")
         ensemble._publish(members)
-        ensemble.interrupted_ = self.described.model["interrupted"]
-        ensemble._links()  # raises an error now if target_prior cannot be described
+        ensemble.interrupted_ = described["interrupted"]
+        if isinstance(task, ClassificationTask):
+            ensemble._links()  # raises an error now if target_prior cannot be described
+        if "out_of_fold" in described:
+            is_vector = getattr(first, "_is_vector_", False)
+            ensemble.__dict__.update(
+                restore_out_of_fold(
+                    described["out_of_fold"],
+                    task,
+                    len(members),
+                    is_vector=is_vector,
+                    reader=reader,
+                )
+            )
         return ensemble
 
     def _fitted(
@@ -252,6 +264,20 @@ class Restorer:
         return {
             name.removeprefix(prefix): reader.take(name) for name in self.described.parts[prefix]
         }
+
+
+def _same_data(member: Any, first: Any) -> bool:
+    """Return whether two members of an ensemble were fitted on rows and targets of one form."""
+    for one, other in (
+        (member.net_.task.kind, first.net_.task.kind),
+        (member._input_shape, first._input_shape),
+        (member._columns is None, first._columns is None),
+        (getattr(member, "_is_vector_", None), getattr(first, "_is_vector_", None)),
+    ):
+        if one != other:
+            return False
+    classes = getattr(member, "classes_", None)
+    return classes is None or not (classes != first.classes_).any()
 
 
 def _check_names(encoder: TableEncoder | None, attributes: Document) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from imbtorch._common.versions import versions
 from imbtorch._fit.fit import fitted_state
 from imbtorch._publish.model_file.decisions import Decision, chain_of, refused
+from imbtorch._publish.model_file.out_of_fold import describe_out_of_fold
 from imbtorch._publish.model_file.outside import encoded_extra, outside_buffers
 from imbtorch._publish.model_file.tables import NetInput, TableWriter
 from imbtorch._publish.model_file.values import (
@@ -179,8 +180,10 @@ class _ModelDescription:
             encoder = estimator.net_.encoder_
             table = {} if encoder is None else {"table": self.tables.position(encoder)}
             return {**described, "net": net | table}
+        left = describe_out_of_fold(estimator, self.writer)
         return {
             **described,
+            **({"out_of_fold": left} if left else {}),
             "members": [
                 self._fitted(member, f"{i}.", f"{owner}estimators_[{i}].")
                 for i, member in enumerate(members)

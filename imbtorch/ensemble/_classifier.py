@@ -1,44 +1,33 @@
-"""Ensembles of nets that are trained as one stack."""
+"""Ensembles of classifying nets: the mean of their probabilities, for one population."""
 
 from __future__ import annotations
 
 import copy
 import math
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
-from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
-from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
-from sklearn.model_selection import check_cv
-from sklearn.utils import get_tags, indexable
+from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from imbtorch._common.conformal import ConformalMixin, calibration_scores
-from imbtorch._common.memo import Memo
-from imbtorch._common.seed import draw_seeds
-from imbtorch._common.sklearn_private import Interval, StrOptions, _safe_indexing, fit_context
-from imbtorch._data.datasets_as_rows import refuse_dataset
+from imbtorch._common.sklearn_private import StrOptions, _safe_indexing
 from imbtorch._data.folds import as_folds
 from imbtorch._data.targets import split_unknown
-from imbtorch._fit.fit import PreparedFit, Stackable, all_or_nothing
 from imbtorch._fit.validation_rows import ValidationRows
-from imbtorch._publish.model_card import ModelCardMixin
-from imbtorch._publish.model_file import SaveMixin
-from imbtorch._publish.onnx import ExportMixin, MeanOf, portable
+from imbtorch._publish.onnx import MeanOf, portable
 from imbtorch._tasks import ClassificationTask
 from imbtorch._tasks.unlabelled import prior_of_unlabelled
 from imbtorch.classifier import ImbalancedNetClassifier
+from imbtorch.ensemble._base import NetEnsemble, with_tags_of
+from imbtorch.model_selection._cross_fit import mean_over_folds
 from imbtorch.samplers import BalancedSubsetSampler, BaseSampler, BootstrapSampler
-from imbtorch.training.prediction import predict_chunks
-from imbtorch.training.stack import predict_chunks_stacked, train_stacked
 
 __all__ = ["NetEnsembleClassifier"]
 
@@ -50,20 +39,9 @@ _SUBSETS: dict[str, Callable[[], BaseSampler] | None] = {
     "all": None,
     "folds": None,
 }
-_OUT_OF_FOLD = ("oof_predict_proba_", "oof_decision_function_", "_scores_")
-_SMOOTHING = 3  # epochs whose mean score decides which epoch of a member is kept
 
 
-class NetEnsembleClassifier(
-    SaveMixin,
-    ExportMixin,
-    ModelCardMixin,
-    ConformalMixin,
-    ClassifierMixin,
-    MetaEstimatorMixin,
-    Stackable,
-    BaseEstimator,
-):
+class NetEnsembleClassifier(ConformalMixin, ClassifierMixin, NetEnsemble):
     """Many nets, each on its own part of the data, trained in one pass; their mean predicts.
 
     On balanced parts this is EasyEnsemble [1]_ of nets: each sees all rows of the rarest class, and
@@ -81,7 +59,9 @@ class NetEnsembleClassifier(
         Rows of a member: all of the rarest class and as many of every other, drawn once; as many as
         there are, drawn with replacement within each class; all; or all but those of its fold
         (cross-fitting). With ``"folds"`` each member is scored on its fold after every epoch, and
-        keeps the epoch with the best mean score over three epochs.
+        keeps the epoch with the best mean score over three epochs. ``max_epochs="auto"`` of the
+        estimator then ends the training of all members together, when their mean score no longer
+        improves; with other subsets one search finds the length for all members.
     cv : splitter, iterable of splits or None, default=None
         Folds of ``subset="folds"``; None makes ``n_estimators`` folds, shuffled and stratified by
         class. There are as many members as folds.
@@ -149,13 +129,20 @@ class NetEnsembleClassifier(
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **NetEnsemble._parameter_constraints,
         "estimator": [ImbalancedNetClassifier, None],
-        "n_estimators": [Interval(Integral, 1, None, closed="left")],
         "subset": [StrOptions(set(_SUBSETS))],
-        "cv": ["cv_object"],
-        "max_memory": [Interval(Integral, 1, None, closed="left"), None],
-        "random_state": ["random_state"],
     }
+    _samplers: ClassVar[dict[str, Callable[[], BaseSampler] | None]] = _SUBSETS
+    _out_of_fold: ClassVar[tuple[str, ...]] = (
+        "oof_predict_proba_",
+        "oof_decision_function_",
+        "_scores_",
+        "_times_held_out_",
+    )
+
+    estimator: ImbalancedNetClassifier | None
+    estimators_: list[ImbalancedNetClassifier]
 
     def __init__(
         self,
@@ -191,7 +178,7 @@ class NetEnsembleClassifier(
         X : array-like or sparse matrix of shape (n_samples, n_features, ...)
             Finite features.
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
-            Labels; of several labels a row, 0 and 1, with ``subset="bootstrap"`` or ``"all"``. NaN
+            Labels; of several labels a row, 0 and 1, with every ``subset`` but ``"balanced"``. NaN
             is a label that is not known, see :meth:`ImbalancedNetClassifier.fit`.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Finite weights >= 0.
@@ -216,149 +203,47 @@ class NetEnsembleClassifier(
         NotStackedWarning
             If the members have to be trained one by one.
         """
-        with self._prepare_fit(X, y, sample_weight, groups=groups) as fit:
-            train_stacked(fit.runs, self.max_memory)
-            interrupted = fit.publish()
-        if interrupted and self._base.on_interrupt == "raise":
-            raise KeyboardInterrupt
+        self._fit(X, y, sample_weight, groups)
         return self
 
     @property
     def _base(self) -> ImbalancedNetClassifier:
         return ImbalancedNetClassifier() if self.estimator is None else self.estimator
 
-    def _members(self, n_members: int) -> list[ImbalancedNetClassifier]:
-        """Unfitted members, each with its own seed."""
-        base, draw = self._base, _SUBSETS[self.subset]
-        params: dict[str, Any] = {} if draw is None else {"sampler": draw()}
-        if self.subset == "folds" and not base.early_stopping:  # the best of all epochs is kept
-            params = {"early_stopping": True, "patience": base.max_epochs}
-        if draw is not None and base.sampler is not None:
-            raise ValueError(
-                f"subset={self.subset!r} chooses the rows of a member, and so does sampler="
-                f"{base.sampler!r} of the estimator. Use subset='all' to keep the sampler, or "
-                "sampler=None."
-            )
-        if base.checkpoint is not None:
-            raise ValueError(
-                f"checkpoint={base.checkpoint!r} keeps the training of one net, but an ensemble "
-                "trains several; use checkpoint=None."
-            )
-        seeds = draw_seeds(self.random_state, n_members)
-        return [clone(base).set_params(random_state=seed, **params) for seed in seeds]
-
-    @fit_context
-    def _prepare_fit(
-        self,
-        X: Any,
-        y: Any,
-        sample_weight: Any = None,
-        *,
-        rows: NDArray[Any] | None = None,
-        memo: Memo | None = None,
-        groups: Any = None,
-    ) -> PreparedFit:
-        """Prepare the fits of all members up to the training."""
-        if self.subset == "folds":
-            refuse_dataset(X, type(self).__name__)
-            X, y = indexable(X, y)  # rows of folds are taken out of them
-        memo, folds = memo or Memo(), self._folds(y, rows, groups)
-        members = self._members(len(folds))
-        undo = ExitStack()
-        with undo:
-            undo.enter_context(all_or_nothing(self))
-            fits = [
-                undo.enter_context(
-                    m._prepare_fit(X, y, sample_weight, rows=rows, memo=memo, validation=fold)
-                )
-                for m, fold in zip(members, folds, strict=True)
-            ]
-            undo = undo.pop_all()
-
-        def publish() -> bool:
-            cut_short = [fit.publish() for fit in fits]
-            # where Ctrl-C came between two stacks, some members have not been trained at all
-            self._publish([member for member in members if member.n_iter_] or members)
-            for name in _OUT_OF_FOLD:  # those of a former fit
-                self.__dict__.pop(name, None)
-            if self.subset == "folds":
-                known = [f for m, f in zip(members, folds, strict=True) if m in self.estimators_]
-                self._predict_folds(X, y, sample_weight, known)
-            self.interrupted_ = any(cut_short)
-            return self.interrupted_
-
-        return PreparedFit([run for fit in fits for run in fit.runs], publish, undo)
-
-    def _folds(self, y: Any, rows: Any, groups: Any) -> list[ValidationRows | None]:
-        """Return the rows on which each member is scored; None for members without such rows."""
-        if self.subset != "folds":
-            if groups is not None:
-                raise ValueError(
-                    f"groups divide the rows into folds; subset={self.subset!r} has none. Use "
-                    "subset='folds'."
-                )
-            if self.cv is not None:
-                warnings.warn(
-                    f"cv={self.cv!r} is not used: subset={self.subset!r} has no folds.",
-                    UserWarning,
-                    stacklevel=4,
-                )
-            return [None] * self.n_estimators
-        if y is None:
-            raise ValueError(
-                f"This {type(self).__name__} estimator requires y to be passed, but the target y "
-                "is None."
-            )
+    def _fold_targets(self, y: Any) -> NDArray[Any]:
         targets = np.asarray(y.toarray() if sparse.issparse(y) else y)
         if targets.ndim == 2 and targets.shape[1] == 1:
             targets = targets.ravel()
         if split_unknown(targets) is None:
             check_classification_targets(targets)
-        everything = np.arange(len(targets))
-        chosen = everything if rows is None else everything[rows]
-        splitter = self.cv
-        if splitter is None or isinstance(splitter, int | np.integer):
-            n_folds = self.n_estimators if splitter is None else int(splitter)
-            seed = draw_seeds(self.random_state, 1)[0]
-            splitter = as_folds(n_folds, targets[chosen], seed)
-        grouped = None if groups is None else np.asarray(groups)[chosen]
-        splits = check_cv(splitter).split(np.zeros((len(chosen), 1)), targets[chosen], grouped)
-        return [
-            ValidationRows(chosen[test], training=chosen[train], smoothing=_SMOOTHING)
-            for train, test in splits
-        ]
+        return targets
 
-    def _predict_folds(self, X: Any, y: Any, weights: Any, folds: Sequence[Any]) -> None:
+    def _folds_of(self, n_folds: int, targets: NDArray[Any], seed: int) -> Any:
+        return as_folds(n_folds, targets, seed)
+
+    def _predict_folds(
+        self, X: Any, y: Any, sample_weight: Any, folds: Sequence[ValidationRows]
+    ) -> None:
         """Predict the rows of each fold by the member that was not trained on them."""
         task = self._task
-        labels = y if task.n_labels else np.ravel(y)
-        weights = None if weights is None else np.asarray(weights, dtype=np.float64)
-        shape = (labels.shape[0] if hasattr(labels, "shape") else len(labels), task.n_outputs)
-        proba, scores, times = np.zeros(shape), np.zeros(shape), np.zeros((shape[0], 1))
-        self._scores_: list[list[Floats]] = []
-        for member, link, fold in zip(self.estimators_, self._links(), folds, strict=True):
-            rows = fold.positions
+        labels = _label_matrix(y) if task.n_labels else np.ravel(y)
+        weights = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+        tests, proba, scores = [fold.positions for fold in folds], [], []
+        self._scores_: list[list[Any]] = []
+        for member, link, rows in zip(self.estimators_, self._links(), tests, strict=True):
             linked = member._linked_outputs(_safe_indexing(X, rows), link)
             found = _as_float64(task.proba, linked)
-            proba[rows] += found
-            scores[rows] += _as_float64(lambda z: task.mean_scores(z[None], _log_mean), linked)
-            times[rows] += 1
-            if not task.n_labels:
-                own = None if weights is None else weights[rows]
-                self._scores_.append(calibration_scores(found, labels[rows], self.classes_, own))
-        with np.errstate(invalid="ignore"):
-            self.oof_predict_proba_ = proba / times
-            self.oof_decision_function_ = task.decision(scores / times)
+            own = None if weights is None else weights[rows]
+            self._scores_.append(calibration_scores(found, labels[rows], self.classes_, own))
+            proba.append(found)
+            scores.append(_as_float64(lambda z: task.mean_scores(z[None], _log_mean), linked))
+        self.oof_predict_proba_, held_out = mean_over_folds(tests, proba, len(labels))
+        self.oof_decision_function_ = task.decision(mean_over_folds(tests, scores, len(labels))[0])
+        self._times_held_out_ = sum(map(len, proba)) / len(held_out)
 
-    def _publish(self, members: list[ImbalancedNetClassifier]) -> None:
-        first = members[0]
-        self.estimators_ = members
-        self.classes_, self.n_features_in_ = first.classes_, first.n_features_in_
-        self._input_shape = first._input_shape
-        self.__dict__.pop("feature_names_in_", None)
-        if hasattr(first, "feature_names_in_"):
-            self.feature_names_in_ = first.feature_names_in_
-        self._columns = first._columns
+    def _publish(self, members: Sequence[Any]) -> None:
+        super()._publish(members)
+        self.classes_ = members[0].classes_
         for name in ("class_counts_", "class_prior_", "effective_prior_"):
             setattr(self, name, np.mean([getattr(member, name) for member in members], axis=0))
 
@@ -393,31 +278,18 @@ class NetEnsembleClassifier(
         nets = [member.net_ for member in view.estimators_]
         return MeanOf(nets, view._links(), self._task.proba)
 
-    def _over_members(self, X: Any, reduce: Callable[[Tensor], Tensor]) -> NDArray[Any]:
-        """Reduce linked outputs of shape (n_members, n, n_outputs) over the members.
-
-        Raises
-        ------
-        ValueError
-            If an output of a member is NaN or infinite; the message names the rows.
-        """
+    def _linked(self, X: Any, reduce: Callable[[Tensor], Tensor]) -> NDArray[Any]:
+        """Reduce linked outputs of shape (n_members, n, n_outputs) over the members."""
         check_is_fitted(self)
-        nets, links = [member.net_ for member in self.estimators_], self._links()
-        first, nets = self.estimators_[0], [member.net_ for member in self.estimators_]
-        every: Iterator[Sequence[Tensor]]
-        if all(net.encoder_ is first.net_.encoder_ for net in nets):
-            every = predict_chunks_stacked(nets, first._features(X))
-        else:  # members with early stopping have learned from other rows how to encode a table
-            every = zip(*(_outputs(member, X) for member in self.estimators_), strict=True)
-        chunks = [
-            reduce(torch.stack([link(z) for link, z in zip(links, outputs, strict=True)]))
-            for outputs in every
-        ]
-        values = torch.cat(chunks).cpu().numpy()
-        if not np.isfinite(values).all():
-            for member in self.estimators_:  # each looks at its own outputs
-                member.predict_log_proba(X)
-        return np.asarray(values)
+        links = self._links()
+
+        def linked(outputs: Sequence[Tensor]) -> Tensor:
+            return reduce(torch.stack([link(z) for link, z in zip(links, outputs, strict=True)]))
+
+        return self._over_members(X, linked)
+
+    def _check_member(self, member: Any, X: Any) -> None:
+        member.predict_log_proba(X)
 
     def predict_log_proba(self, X: ArrayLike) -> NDArray[Any]:
         """Logarithm of the mean probabilities.
@@ -433,7 +305,7 @@ class NetEnsembleClassifier(
             In the order of ``classes_``.
         """
         task = self._task
-        return self._over_members(X, lambda linked: _log_mean(task.log_proba(linked)))
+        return self._linked(X, lambda linked: _log_mean(task.log_proba(linked)))
 
     def predict_proba(self, X: ArrayLike) -> NDArray[Any]:
         """Mean over the members of the probabilities of the classes, or of the labels.
@@ -466,7 +338,7 @@ class NetEnsembleClassifier(
             In the order of ``classes_``; 0 where all members agree.
         """
         task = self._task
-        return self._over_members(X, lambda linked: task.proba(linked).std(0, correction=0))
+        return self._linked(X, lambda linked: task.proba(linked).std(0, correction=0))
 
     def decision_function(self, X: ArrayLike) -> NDArray[Any]:
         """Log-odds of the mean probabilities, or their logarithms of several classes.
@@ -489,7 +361,7 @@ class NetEnsembleClassifier(
     def _scores(self, X: Any) -> NDArray[Any]:
         """Compute log-probabilities of the classes, or log-odds of the labels, of the mean."""
         task = self._task
-        return self._over_members(X, lambda linked: task.mean_scores(linked, _log_mean))
+        return self._linked(X, lambda linked: task.mean_scores(linked, _log_mean))
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Most probable class of each row, or the labels more probable than not.
@@ -506,17 +378,20 @@ class NetEnsembleClassifier(
         """
         return self._task.decide(self._scores(X))
 
-    def _calibrated(self, X: Any) -> Iterator[tuple[Floats, Sequence[Floats]]]:
+    def _calibrated(self, X: Any) -> Iterator[tuple[Floats, Sequence[Any]]]:
         check_is_fitted(self)
-        if not getattr(self, "_scores_", None):
+        if not hasattr(self, "_scores_"):
             raise ValueError(
-                "predict_set needs out-of-fold predictions of one label per row: fit with "
-                "subset='folds'. A file that save wrote does not hold them."
+                "predict_set needs out-of-fold predictions: fit the ensemble with subset='folds'."
             )
         for member, link, scores in zip(
             self.estimators_, self._links(), self._scores_, strict=True
         ):
             yield _as_float64(self._task.proba, member._linked_outputs(X, link)), scores
+
+    @property
+    def _times_held_out(self) -> float:
+        return getattr(self, "_times_held_out_", 1.0)
 
     def estimate_prior(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> Floats:
         """Estimate the class frequencies of unlabelled rows, such as new data.
@@ -566,20 +441,19 @@ class NetEnsembleClassifier(
 
     def __sklearn_tags__(self) -> Any:
         """Say that it accepts what its members accept."""
-        tags = super().__sklearn_tags__()
-        inner = get_tags(self._base)
-        tags.input_tags, tags.target_tags = inner.input_tags, inner.target_tags
-        tags.classifier_tags = inner.classifier_tags
-        return tags
-
-
-def _outputs(member: ImbalancedNetClassifier, X: Any) -> Iterator[Tensor]:
-    return predict_chunks(member.net_, member._features(X), lambda outputs: outputs)
+        return with_tags_of(super().__sklearn_tags__(), self._base)
 
 
 def _as_float64(function: Callable[[Tensor], Tensor], linked: NDArray[Any]) -> Floats:
     """Apply a function of tensors to linked outputs, in float64."""
     return np.asarray(function(torch.from_numpy(linked.astype(np.float64))))
+
+
+def _label_matrix(y: Any) -> NDArray[Any]:
+    """Return labels of shape (n, n_labels) as numbers, with NaN where one is not known."""
+    found = split_unknown(y)
+    matrix = y if found is None else found[0]
+    return np.asarray(matrix.toarray() if sparse.issparse(matrix) else matrix)
 
 
 def _log_mean(log_values: Tensor) -> Tensor:

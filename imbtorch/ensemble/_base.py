@@ -1,0 +1,270 @@
+"""What the ensembles have in common: members, folds, one training for all, and the mean."""
+
+from __future__ import annotations
+
+import warnings
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from numbers import Integral
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
+from sklearn.utils import get_tags, indexable
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from imbtorch._common.memo import Memo
+from imbtorch._common.seed import draw_seeds
+from imbtorch._common.sklearn_private import Interval, fit_context
+from imbtorch._data.datasets_as_rows import refuse_dataset
+from imbtorch._fit.estimator import BaseNetEstimator
+from imbtorch._fit.fit import PreparedFit, Stackable, all_or_nothing
+from imbtorch._fit.length import (
+    any_length,
+    find_length,
+    refuse_settings,
+    stop_together,
+    with_length,
+)
+from imbtorch._fit.validation_rows import ValidationRows
+from imbtorch._publish.model_card import ModelCardMixin
+from imbtorch._publish.model_file import SaveMixin
+from imbtorch._publish.onnx import ExportMixin
+from imbtorch.ensemble._folds import member_folds
+from imbtorch.model_selection._cross_fit import refuse_lost_groups
+from imbtorch.samplers import BaseSampler
+from imbtorch.training.prediction import predict_chunks
+from imbtorch.training.stack import predict_chunks_stacked, train_stacked
+
+__all__ = ["NetEnsemble", "with_tags_of"]
+
+Reduction = Callable[[Sequence[Tensor]], Tensor]
+
+
+class NetEnsemble(
+    SaveMixin, ExportMixin, ModelCardMixin, MetaEstimatorMixin, Stackable, BaseEstimator
+):
+    """Base of the ensembles: how their members are made, trained together, and kept."""
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "n_estimators": [Interval(Integral, 1, None, closed="left")],
+        "cv": ["cv_object"],
+        "max_memory": [Interval(Integral, 1, None, closed="left"), None],
+        "random_state": ["random_state"],
+    }
+    # How each name of ``subset`` draws the rows of a member by a sampler; None needs no sampler.
+    _samplers: ClassVar[dict[str, Callable[[], BaseSampler] | None]]
+    _out_of_fold: ClassVar[tuple[str, ...]]  # attributes that only folds leave behind
+
+    estimator: BaseNetEstimator | None
+    n_estimators: int
+    subset: str
+    cv: object
+    max_memory: int | None
+    random_state: int | np.random.RandomState | None
+    estimators_: Sequence[BaseNetEstimator]
+
+    # -- what differs between classifier and regressor -----------------------------------------
+
+    @property
+    @abstractmethod
+    def _base(self) -> BaseNetEstimator:
+        """What the members are clones of."""
+
+    @abstractmethod
+    def _fold_targets(self, y: Any) -> NDArray[Any]:
+        """Check the targets, and return them as an array that splitters take."""
+
+    @abstractmethod
+    def _folds_of(self, n_folds: int, targets: NDArray[Any], seed: int) -> Any:
+        """Return a splitter that shuffles the rows and makes so many folds."""
+
+    @abstractmethod
+    def _predict_folds(
+        self, X: Any, y: Any, sample_weight: Any, folds: Sequence[ValidationRows]
+    ) -> None:
+        """Predict the rows of each fold by the member that was not trained on them."""
+
+    def _weights(
+        self, members: Sequence[Any], X: Any, y: Any, sample_weight: Any, rows: Any
+    ) -> list[Any]:
+        """Return the weights of the rows for each member."""
+        return [sample_weight] * len(members)
+
+    # -- training ------------------------------------------------------------------------------
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> None:
+        """Train the members as stacks."""
+        with self._prepare_fit(X, y, sample_weight, groups=groups) as fit:
+            train_stacked(fit.runs, self.max_memory)
+            interrupted = fit.publish()
+        if interrupted and self._base.on_interrupt == "raise":
+            raise KeyboardInterrupt
+
+    def _members(self, folds: Sequence[ValidationRows | None]) -> list[Any]:
+        """Unfitted members, each with its own seed."""
+        base, draw = self._base, self._samplers[self.subset]
+        params: dict[str, Any] = {} if draw is None else {"sampler": draw()}
+        if base.max_epochs == "auto":
+            refuse_settings(base)
+        if self.subset == "folds" and not base.early_stopping:  # the best of all epochs is kept
+            if base.max_epochs == "auto":
+                params = any_length(base, [fold for fold in folds if fold is not None])
+            params |= {
+                "early_stopping": True,
+                "patience": params.get("max_epochs", base.max_epochs),
+            }
+        if draw is not None and base.sampler is not None:
+            raise ValueError(
+                f"subset={self.subset!r} chooses the rows of a member, and so does sampler="
+                f"{base.sampler!r} of the estimator. Use subset='all' to keep the sampler, or "
+                "sampler=None."
+            )
+        if base.checkpoint is not None:
+            raise ValueError(
+                f"checkpoint={base.checkpoint!r} keeps the training of one net, but an ensemble "
+                "trains several; use checkpoint=None."
+            )
+        seeds = draw_seeds(self.random_state, len(folds))
+        return [clone(base).set_params(random_state=seed, **params) for seed in seeds]
+
+    @fit_context
+    def _prepare_fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        rows: NDArray[Any] | None = None,
+        memo: Memo | None = None,
+        groups: Any = None,
+    ) -> PreparedFit:
+        """Prepare the fits of all members up to the training."""
+        if self.subset == "folds":
+            refuse_dataset(X, type(self).__name__)
+            X, y = indexable(X, y)  # rows of folds are taken out of them
+        memo, folds = memo or Memo(), self._folds(y, rows, groups)
+        members = self._members(folds)
+        weights = self._weights(members, X, y, sample_weight, rows)
+        length = None
+        if members[0].max_epochs == "auto":  # members differ in nothing that decides the length
+            length = find_length(members[0], X, y, sample_weight, rows=rows, memo=memo)
+            members = [with_length(member, length) for member in members]
+        undo = ExitStack()
+        with undo:
+            undo.enter_context(all_or_nothing(self))
+            fits = [
+                undo.enter_context(
+                    m._prepare_fit(X, y, weight, rows=rows, memo=memo, validation=fold)
+                )
+                for m, weight, fold in zip(members, weights, folds, strict=True)
+            ]
+            undo = undo.pop_all()
+        if self.subset == "folds" and self._base.max_epochs == "auto":
+            held_out = [fold for fold in folds if fold is not None]
+            stop_together(self._base, held_out, [fit.runs for fit in fits])
+
+        def publish() -> bool:
+            cut_short = [fit.publish() for fit in fits]
+            for member in members:
+                member.net_.length = length
+            # where Ctrl-C came between two stacks, some members have not been trained at all
+            self._publish([member for member in members if member.n_iter_] or members)
+            for name in self._out_of_fold:  # those of a former fit
+                self.__dict__.pop(name, None)
+            pairs = zip(members, folds, strict=True)
+            known = [fold for m, fold in pairs if fold is not None and m in self.estimators_]
+            if known:
+                self._predict_folds(X, y, sample_weight, known)
+            self.interrupted_ = any(cut_short)
+            return self.interrupted_
+
+        return PreparedFit([run for fit in fits for run in fit.runs], publish, undo)
+
+    def _folds(self, y: Any, rows: Any, groups: Any) -> Sequence[ValidationRows | None]:
+        """Return the rows on which each member is scored; None for members without such rows."""
+        if self.subset != "folds":
+            self._refuse_folds(groups)
+            return [None] * self.n_estimators
+        if y is None:
+            raise ValueError(
+                f"This {type(self).__name__} estimator requires y to be passed, but the target y "
+                "is None."
+            )
+        targets = self._fold_targets(y)
+        everything = np.arange(len(targets))
+        chosen = everything if rows is None else everything[rows]
+        splitter = self.cv
+        if splitter is None or isinstance(splitter, int | np.integer):
+            refuse_lost_groups(splitter, groups)
+            n_folds = self.n_estimators if splitter is None else int(splitter)
+            seed = draw_seeds(self.random_state, 1)[0]
+            splitter = self._folds_of(n_folds, targets[chosen], seed)
+        return member_folds(splitter, targets, chosen, groups)
+
+    def _refuse_folds(self, groups: Any) -> None:
+        """Raise ValueError for groups, and warn of ``cv``, where there are no folds."""
+        if groups is not None:
+            raise ValueError(
+                f"groups divide the rows into folds; subset={self.subset!r} has none. Use "
+                "subset='folds'."
+            )
+        if self.cv is not None:
+            warnings.warn(
+                f"cv={self.cv!r} is not used: subset={self.subset!r} has no folds.",
+                UserWarning,
+                stacklevel=7,
+            )
+
+    def _publish(self, members: Sequence[Any]) -> None:
+        """Set the attributes that follow from the fitted members."""
+        first = members[0]
+        self.estimators_ = list(members)
+        self.n_features_in_, self._input_shape = first.n_features_in_, first._input_shape
+        self.__dict__.pop("feature_names_in_", None)
+        if hasattr(first, "feature_names_in_"):
+            self.feature_names_in_ = first.feature_names_in_
+        self._columns = first._columns
+
+    # -- predictions ---------------------------------------------------------------------------
+
+    def _over_members(self, X: Any, reduce: Reduction) -> NDArray[Any]:
+        """Reduce the outputs of all members, a list of ``(n, n_outputs)``, chunk by chunk.
+
+        Raises
+        ------
+        ValueError
+            If an output of a member is NaN or infinite; the message names the rows.
+        """
+        check_is_fitted(self)
+        first, nets = self.estimators_[0], [member.net_ for member in self.estimators_]
+        every: Iterator[Sequence[Tensor]]
+        if all(net.encoder_ is first.net_.encoder_ for net in nets):
+            every = predict_chunks_stacked(nets, first._features(X))
+        else:  # members with rows or weights of their own have learned other scales of a table
+            every = zip(*(_outputs(member, X) for member in self.estimators_), strict=True)
+        values = torch.cat([reduce(outputs) for outputs in every]).cpu().numpy()
+        if not np.isfinite(values).all():
+            for member in self.estimators_:  # each looks at its own outputs
+                self._check_member(member, X)
+        return np.asarray(values)
+
+    @abstractmethod
+    def _check_member(self, member: Any, X: Any) -> None:
+        """Raise ValueError if outputs of a member are NaN or infinite."""
+
+
+def _outputs(member: BaseNetEstimator, X: Any) -> Iterator[Tensor]:
+    return predict_chunks(member.net_, member._features(X), lambda outputs: outputs)
+
+
+def with_tags_of(tags: Any, estimator: BaseNetEstimator) -> Any:
+    """Return the tags of an ensemble that accepts what its members accept."""
+    inner = get_tags(estimator)
+    tags.input_tags, tags.target_tags = inner.input_tags, inner.target_tags
+    tags.classifier_tags, tags.regressor_tags = inner.classifier_tags, inner.regressor_tags
+    return tags
