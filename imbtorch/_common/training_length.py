@@ -20,7 +20,7 @@ class TrainingLength:
     ----------
     n_epochs : int
         Number of epochs of the training on all rows: :attr:`best_epoch` where ``lr_schedule`` is
-        ``"constant"``, else 1.5 times as many, because the search has a constant rate.
+        ``"constant"``, else twice as many, because the search has a constant rate.
     best_epoch : int
         Epoch of the search after which the mean score of the folds, averaged with the scored
         epochs before and after it, was highest.

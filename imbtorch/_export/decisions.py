@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from imbtorch._publish.onnx import MEDIANS
 from imbtorch._publish.onnx_graph import Nodes, rename_inputs, with_prefix
 from imbtorch.model_selection import ScaledClassifierCV, TunedDecisionClassifierCV
 
@@ -96,25 +97,26 @@ def with_tuned_decision(model: Any, tuned: TunedDecisionClassifierCV) -> Any:
     if rules is not None and not tuned._multilabel and len(tuned.thresholds_) == 1:
         return with_threshold(model, tuned.classes_, float(tuned.thresholds_[0]))
     nodes, inner, proba = _behind(model)
+    decisive = _decisive(nodes, inner, proba)
     if tuned.offsets_ is None:
         costs = nodes.add("MatMul", [proba, nodes.constant(tuned._costs)])
         codes = nodes.add("ArgMin", [costs], {"axis": 1, "keepdims": 0})
         label = _labels(nodes, tuned.classes_, codes)
         return _finished(nodes, inner, proba, label, tuned.classes_)
     if rules is not None and not tuned._multilabel:
-        codes = _first_reached(nodes, proba, list(rules.constraints), tuned.thresholds_)
+        codes = _first_reached(nodes, decisive, list(rules.constraints), tuned.thresholds_)
         label = _labels(nodes, tuned.classes_, codes)
         return _finished(nodes, inner, proba, label, tuned.classes_)
-    scores = _logarithm(nodes, proba, _TINY)
+    scores = _logarithm(nodes, decisive, _TINY)
     if tuned._multilabel:
-        rest = nodes.add("Sub", [nodes.constant(np.asarray(1.0)), proba])
+        rest = nodes.add("Sub", [nodes.constant(np.asarray(1.0)), decisive])
         scores = nodes.add("Sub", [scores, _logarithm(nodes, rest, _TINY)])
     shifted = nodes.add("Add", [scores, nodes.constant(tuned.offsets_)])
     if tuned._multilabel:
         is_present = nodes.add("Greater", [shifted, nodes.constant(np.asarray(0.0))])
         if rules is not None:
             limits = nodes.constant(tuned.thresholds_)
-            is_present = nodes.add("GreaterOrEqual", [proba, limits])
+            is_present = nodes.add("GreaterOrEqual", [decisive, limits])
         label = nodes.add("Cast", [is_present], {"to": _onnx_type(np.zeros(1, np.int64))})
         return _finished(nodes, inner, proba, label, None)
     codes = nodes.add("ArgMax", [shifted], {"axis": 1, "keepdims": 0})
@@ -146,7 +148,8 @@ def with_threshold(
     """
     nodes, inner, proba = _behind(model)
     column = 1 if positive is None else int(np.flatnonzero(classes == positive)[0])
-    score = nodes.add("Gather", [proba, nodes.constant(np.asarray(column))], {"axis": 1})
+    decisive = _decisive(nodes, inner, proba)
+    score = nodes.add("Gather", [decisive, nodes.constant(np.asarray(column))], {"axis": 1})
     is_positive = nodes.add("GreaterOrEqual", [score, nodes.constant(np.asarray(float(threshold)))])
     codes = nodes.add("Cast", [is_positive], {"to": _onnx_type(np.zeros(1, np.int64))})
     label = _labels(nodes, classes if column else classes[::-1], codes)
@@ -177,6 +180,14 @@ def _behind(model: Any) -> tuple[Nodes, Any, str]:
     nodes = Nodes("decision/")
     wide = _onnx_type(np.zeros(1))
     return nodes, inner, nodes.add("Cast", [f"{_INNER}{_PROBABILITIES}"], {"to": wide})
+
+
+def _decisive(nodes: Nodes, inner: Any, proba: str) -> str:
+    """Return what thresholds are compared with: the medians of a model that has them."""
+    name = f"{_INNER}{MEDIANS}"
+    if all(output.name != name for output in inner.graph.output):
+        return proba
+    return nodes.add("Cast", [name], {"to": _onnx_type(np.zeros(1))})
 
 
 def _logarithm(nodes: Nodes, proba: str, floor: float) -> str:

@@ -99,10 +99,14 @@ def _graph_of(model: Any, *, behind: bool = False) -> Any:
         return behind_steps(last, steps) if steps else last
     if isinstance(model, ScaledClassifierCV | TunedDecisionClassifierCV):
         check_is_fitted(model, "estimator_")
-        inner = _graph_of(model.estimator_, behind=behind)
         if isinstance(model, ScaledClassifierCV):
-            return with_scaling(inner, model)
-        return with_tuned_decision(inner, model)
+            return with_scaling(_graph_of(model.estimator_, behind=behind), model)
+        inner = model.estimator_
+        if isinstance(inner, ExportMixin) and model.offsets_ is not None and model._votes:
+            graph = inner._graph(behind_steps=behind, with_median=True)
+        else:
+            graph = _graph_of(inner, behind=behind)
+        return with_tuned_decision(graph, model)
     if isinstance(model, FixedThresholdClassifier):
         return _with_fixed_threshold(model, behind=behind)
     raise TypeError(_refusal(model))

@@ -45,12 +45,13 @@ __all__ = [
 Floats = NDArray[np.float64]
 _FOLDS = 3
 _MOST_EPOCHS, _MOST_STEPS = 160, 2_000  # where the search ends, whichever takes longer
-_LEAST_EPOCHS, _LEAST_STEPS = 10, 300  # before these the search goes on, whatever the scores are
+_LEAST_EPOCHS, _LEAST_STEPS = 5, 600  # before these the search goes on, whatever the scores are
+_STEPS_OF_MEMBERS = 1_000  # the same for members that keep an epoch each, the best on their fold
 _PATIENCE = 1.3  # factor on the best epoch so far after which the search ends
 _GROWTH = 1.1  # factor from one epoch that is scored to the next
-# A rate that falls to 0 trains the net less in an epoch than the constant rate of the search.
+# The mean of a rate that rises and falls is about half of the constant rate of the search.
 # Measured on development data: docs/training_length.md.
-_LONGER_WITH_SCHEDULE = 1.5
+_LONGER_WITH_SCHEDULE = 2.0
 _MAX_MEMORY = 2**30  # bytes that the nets of a stack may take together
 
 
@@ -163,7 +164,7 @@ def find_length(
     split_seed, net_seed = draw_seeds(estimator.random_state, 2)
     folds, memo = _folds(estimator, y, rows, groups, split_seed), memo or Memo()
     seeds = draw_seeds(net_seed, len(folds))
-    shared, settings = _FoldScores(*_least(estimator, folds)), any_length(estimator, folds)
+    shared, settings = _shared_scores(estimator, folds), any_length(estimator, folds)
     with ExitStack() as undo:
         runs: list[Run] = []
         for number, (fold, seed) in enumerate(zip(folds, seeds, strict=True)):
@@ -267,7 +268,7 @@ def stop_together(
     runs : sequence of sequence of Run
         Trainings of each fold.
     """
-    shared = _FoldScores(*_least(estimator, folds))
+    shared = _shared_scores(estimator, folds, _STEPS_OF_MEMBERS)
     for number, own in enumerate(runs):
         for run in own:
             run.monitors.append(_FoldMonitor(None, number, shared))
@@ -349,10 +350,11 @@ def _steps_of_an_epoch(estimator: Any, folds: Sequence[ValidationRows]) -> int:
     return max(-(-n_rows // batch_rows(estimator, n_rows)), 1)
 
 
-def _least(estimator: Any, folds: Sequence[ValidationRows]) -> tuple[int, int]:
-    """Return the number of folds, and the epoch before which their training does not end."""
+def _shared_scores(
+    estimator: Any, folds: Sequence[ValidationRows], least_steps: int = _LEAST_STEPS
+) -> _FoldScores:
     steps = _steps_of_an_epoch(estimator, folds)
-    return len(folds), max(_LEAST_EPOCHS, -(-_LEAST_STEPS // steps))
+    return _FoldScores(len(folds), max(_LEAST_EPOCHS, -(-least_steps // steps)))
 
 
 def _for_fold(estimator: Any, settings: dict[str, Any], seed: int) -> Any:

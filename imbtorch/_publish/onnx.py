@@ -22,10 +22,11 @@ from imbtorch._safe_file import replacing
 from imbtorch._version import __version__
 from imbtorch.features import TableColumns, TableEncoder
 
-__all__ = ["ExportMixin", "MeanOf", "Served", "portable", "require", "write"]
+__all__ = ["MEDIANS", "ExportMixin", "MeanOf", "Served", "portable", "require", "write"]
 
 Link = Callable[[Tensor], Tensor]
 
+MEDIANS = "medians"  # second output of an ensemble whose members decide by a majority
 _LARGEST = 2**31 - 2**20  # most bytes of weights: an ONNX file holds 2 GiB including its graph
 
 
@@ -47,7 +48,15 @@ class Served(nn.Module):
 
 
 class MeanOf(nn.Module):
-    """The mean over several nets of ``last(link(outputs))``, each net with its own link."""
+    """The mean over several nets of ``last(link(outputs))``, each net with its own link.
+
+    Attributes
+    ----------
+    has_median : bool
+        Whether the median is a second output, for decisions by the majority of the nets.
+    """
+
+    has_median = False
 
     def __init__(self, nets: Sequence[Any], links: Sequence[Link], last: Link) -> None:
         super().__init__()
@@ -61,10 +70,14 @@ class MeanOf(nn.Module):
             for member in members:
                 member.encoder = None
 
-    def forward(self, X: Tensor) -> Tensor:
+    def forward(self, X: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Predict rows: ``(n, ...) -> (n, n_outputs)``."""
         rows = X if self.encoder is None else self.encoder(X)
-        return torch.stack([member(rows) for member in self.members]).mean(dim=0)
+        values = torch.stack([member(rows) for member in self.members])
+        if not self.has_median:
+            return values.mean(dim=0)
+        ordered, middle = values.sort(dim=0).values, len(self.members) // 2
+        return values.mean(dim=0), (ordered[middle] + ordered[-middle - 1]) / 2
 
 
 def _prepare_encoders(serving: nn.Module, *, float32: bool) -> frozenset[int]:
@@ -166,11 +179,17 @@ class ExportMixin:
         """
         write(self._graph(), self, path)
 
-    def _graph(self, *, behind_steps: bool = False) -> Any:
-        """Return the model of ONNX; behind other steps its input is one matrix of float32."""
+    def _graph(self, *, behind_steps: bool = False, with_median: bool = False) -> Any:
+        """Return the model of ONNX; behind other steps its input is one matrix of float32.
+
+        With a median, the second output ``"medians"`` is that of the members of an ensemble.
+        """
         check_is_fitted(self)
         require(("onnx", "onnxscript"))
-        serving = self._serving().eval()
+        serving, outputs = self._serving().eval(), [self._predicts]
+        if with_median:
+            serving.has_median = True
+            outputs.append(MEDIANS)
         _check_size(serving)
         columns = self._columns
         named = columns is not None and bool(columns.vocabulary)
@@ -186,7 +205,7 @@ class ExportMixin:
             rows = rows.to(torch.float64 if exact else torch.float32)
         else:
             rows = rows.to(serving.dtype_of(rows))
-        graph = _exported(serving, rows, [self._predicts]).model_proto
+        graph = _exported(serving, rows, outputs).model_proto
         if columns is not None and named:
             return with_columns(graph, columns, exact)
         return graph

@@ -29,6 +29,7 @@ from imbtorch.model_selection._offset_search import OffsetSearch, decide
 from imbtorch.model_selection._population import check_frozen, describing_training_data
 from imbtorch.model_selection._row_costs import as_costs, cheapest, refuse_labels
 from imbtorch.model_selection._scaling import ScaledClassifierCV
+from imbtorch.model_selection._votes import by_vote, can_vote
 
 __all__ = ["TunedDecisionClassifierCV"]
 
@@ -42,7 +43,9 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
 
     ``predict`` is ``classes_[argmax(log p + offsets_)]``. The offsets maximise ``scoring`` on
     out-of-fold predictions of all rows together; for two classes this is one threshold, for
-    multi-label targets one threshold per label. Tuning does not change the probabilities.
+    multi-label targets one threshold per label. Tuning does not change the probabilities. With
+    ``cv="oof"``, thresholds are compared with the median of the models of the folds: each model
+    decides, as it did on the rows that it had not seen, and the majority counts.
 
     Parameters
     ----------
@@ -445,9 +448,10 @@ default=None
             Predicted labels; 0 and 1 if a row has several labels.
         """
         check_is_fitted(self, "estimator_")
-        proba = self.estimator_.predict_proba(X)
         if costs is not None or self.offsets_ is None:
-            return self._cheapest(X, np.asarray(proba, dtype=np.float64), costs)
+            proba = np.asarray(self.estimator_.predict_proba(X), dtype=np.float64)
+            return self._cheapest(X, proba, costs)
+        proba = by_vote(self.estimator_, X) if self._votes else self.estimator_.predict_proba(X)
         if self._multilabel:
             proba = positive_proba(proba, self._values)
         proba, rules = np.asarray(proba, dtype=np.float64), self._constrained
@@ -458,6 +462,16 @@ default=None
             scores = _as_scores(proba, multilabel=self._multilabel)
             codes = decide(scores, self.offsets_, multilabel=self._multilabel)
         return codes if self._multilabel else np.asarray(self.classes_[codes])
+
+    @property
+    def _votes(self) -> bool:
+        """Whether thresholds were found for single models of folds, so that these decide."""
+        rules = self._constrained
+        is_ranked = rules is not None and all(
+            one.measure == "alarms" for one in rules.constraints.values()
+        )
+        has_offsets = rules is None and not self._multilabel and len(self.classes_) > 2
+        return can_vote(self.cv, self.estimator_) and not is_ranked and not has_offsets
 
     def _cheapest(self, X: Any, proba: Floats, costs: Any) -> NDArray[Any]:
         """Return the labels with the smallest expected cost."""

@@ -99,7 +99,7 @@ def test_the_error_is_that_of_the_difference_to_the_best_epoch():
 def test_the_fit_equals_one_with_the_number_that_was_found(estimator):
     targets = Y if estimator is ImbalancedNetClassifier else X[:, 0] * 2 + Y
     found = auto(estimator).fit(X, targets)
-    assert found.n_epochs_ == found.n_iter_ == round(1.5 * found.training_length_.best_epoch)
+    assert found.n_epochs_ == found.n_iter_ == 2 * found.training_length_.best_epoch
     stated = auto(estimator, max_epochs=found.n_epochs_).fit(X, targets)
     assert same_net(found, stated)
     np.testing.assert_array_equal(found.predict(X), stated.predict(X))
@@ -242,7 +242,7 @@ def test_chunks_are_one_epoch_each():
 
 def test_members_on_folds_end_together_and_keep_their_best_epoch(monkeypatch):
     monkeypatch.setattr(length_file, "_MOST_EPOCHS", 40)
-    monkeypatch.setattr(length_file, "_LEAST_STEPS", 1)
+    monkeypatch.setattr(length_file, "_STEPS_OF_MEMBERS", 1)
 
     def falling(estimator, X, y):  # after the third epoch
         return -abs(len(estimator.history_) - 3)
@@ -251,7 +251,7 @@ def test_members_on_folds_end_together_and_keep_their_best_epoch(monkeypatch):
     ensemble = NetEnsembleClassifier(members, 4, subset="folds", random_state=0).fit(X, Y)
     epochs = [member.n_iter_ for member in ensemble.estimators_]
     assert max(epochs) - min(epochs) <= 1
-    assert 10 <= min(epochs) < 15  # the least number of epochs, far from the most
+    assert 5 <= min(epochs) < 15  # far from the most
     for member in ensemble.estimators_:
         assert {record["lr"] for record in member.history_} == {member.lr}
     early = auto(
