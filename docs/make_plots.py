@@ -1,4 +1,4 @@
-"""Redraw the pictures of docs/plotting.md, drift.md and costs.md, from the code on these pages.
+"""Redraw the pictures of some pages, such as docs/plotting.md, from the code on these pages.
 
 Each picture shows the ``figure``, or the ``display``, that the Python block before it has made::
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import matplotlib as mpl
 
 DOCS = Path(__file__).resolve().parent
-PAGES = ("plotting.md", "drift.md", "costs.md")
+PAGES = ("plotting.md", "drift.md", "costs.md", "training_length.md", "promises.md")
 PART = re.compile(r"^```python\n(.*?)^```$|^!\[[^\]]*\]\(([^)]+\.png)\)$", re.MULTILINE | re.DOTALL)
 DPI = 80
 
