@@ -1,7 +1,8 @@
 """Imbalance remedies for nets on tables, measured alike: many data sets, remedies and seeds.
 
-Every remedy trains the same network with the same budget, on the same folds; parameters are
-chosen by an inner search on the training rows alone. The CSV file has one line per data set, ratio,
+Every remedy trains the same network on the same folds, for as long as inner folds of the training
+rows find best for it; so do trees of gradient boosting. Parameters are chosen by an inner search on
+the training rows alone. The CSV file has one line per data set, ratio,
 remedy and seed. Lines that exist are not computed again, so that an interrupted study continues
 where it stopped::
 
@@ -31,11 +32,12 @@ from study_data import MAX_ROWS, SOURCES, Table, thinned
 
 from imbtorch.compare._folds import evaluate
 from imbtorch.compare._metrics import METRICS, as_scorer, by_frequency
-from imbtorch.compare._strategies import GAMMAS, STRATEGIES, Contest, enough_epochs
+from imbtorch.compare._strategies import GAMMAS, STRATEGIES, Contest
 
 RESULTS = Path(__file__).resolve().parent / "results" / "study.csv"
 KEYS = ("data", "ratio", "remedy", "seed")
-COLUMNS = (*KEYS, "rows", "classes", "rarest", *METRICS, "seconds", "chosen", "error")
+MEASURES = (*METRICS, "seconds", "epochs")
+COLUMNS = (*KEYS, "rows", "classes", "rarest", *MEASURES, "chosen", "error")
 N_FOLDS, N_SEEDS = 3, 5
 
 Cell = tuple[str, str, str, str]
@@ -61,11 +63,23 @@ def cells(names: Sequence[str], seeds: int) -> Iterator[tuple[int, str, float | 
 
 
 def done_in(path: Path) -> set[Cell]:
-    """Return the cells that a file has."""
+    """Return the cells that a file has.
+
+    Raises
+    ------
+    ValueError
+        If the file has other columns, because it is of another version of the study.
+    """
     if not path.is_file():
         return set()
     with path.open(newline="", encoding="utf-8") as file:
-        return {tuple(row[key] for key in KEYS) for row in csv.DictReader(file)}
+        reader = csv.DictReader(file)
+        if tuple(reader.fieldnames or ()) != COLUMNS:
+            raise ValueError(
+                f"{path} has other columns than this study: {reader.fieldnames}. Move it away, or "
+                "write to another file with --out."
+            )
+        return {tuple(row[key] for key in KEYS) for row in reader}
 
 
 def append(path: Path, row: dict[str, Any]) -> None:
@@ -79,7 +93,7 @@ def append(path: Path, row: dict[str, Any]) -> None:
         writer.writerow(row)
 
 
-def run_cell(remedy: str, table: Table, seed: int, epochs: int | None) -> dict[str, Any]:
+def run_cell(remedy: str, table: Table, seed: int, epochs: int | str) -> dict[str, Any]:
     """Cross-validate one remedy, and return the means over the folds.
 
     Parameters
@@ -90,18 +104,17 @@ def run_cell(remedy: str, table: Table, seed: int, epochs: int | None) -> dict[s
         Features and classes.
     seed : int
         Seed of the folds, the nets and the samplers.
-    epochs : int or None
-        Passes over the rows; None is 20, or more where there are few rows.
+    epochs : int or "auto"
+        Passes over the rows; "auto" lets inner folds find them.
     """
     X, y = table
     classes, counts = by_frequency(y)
     scorer = as_scorer("average_precision", classes)
-    contest = Contest(counts, epochs or enough_epochs(len(y)), StandardScaler(), scorer, seed)
+    contest = Contest(counts, epochs, StandardScaler(), scorer, seed)
     folds = list(StratifiedKFold(N_FOLDS, shuffle=True, random_state=seed).split(X, y))
     outcomes = evaluate(REMEDIES[remedy](contest), X, y, folds, classes)
     row: dict[str, Any] = {
-        key: f"{np.mean([outcome.measures[key] for outcome in outcomes]):.6g}"
-        for key in (*METRICS, "seconds")
+        key: f"{np.mean([outcome.measures[key] for outcome in outcomes]):.6g}" for key in MEASURES
     }
     row["chosen"] = " ".join(str(v) for o in outcomes for v in o.chosen.values())
     return row
@@ -132,7 +145,7 @@ def run(args: argparse.Namespace) -> None:
         size = {"rows": len(y), "classes": len(counts), "rarest": counts.min()}
         for remedy in missing:
             try:
-                row = run_cell(remedy, (X, y), seed, args.epochs)
+                row = run_cell(remedy, (X, y), seed, args.epochs or "auto")
             except (ValueError, RuntimeError) as error:
                 row = {"error": str(error).splitlines()[0]}
             append(args.out, {**keys, **size, **row, "remedy": remedy})
@@ -152,7 +165,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--epochs",
         type=int,
-        help="passes over the rows (default: 20, or more where there are few rows)",
+        help="passes over the rows (default: inner folds find them for each remedy)",
     )
     parser.add_argument(
         "--rows", type=int, default=MAX_ROWS, help="most rows of a data set (%(default)s)"

@@ -25,14 +25,17 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE, IMAGES = ROOT / "docs" / "study.md", ROOT / "docs" / "images"
 BEGIN, END = "<!-- from the results: begin -->", "<!-- from the results: end -->"
 REFERENCE = "cross-entropy"
-SHOWN = {  # column: title, whether greater (+1) or smaller (-1) is better, decimals
+SHOWN = {  # column: title, whether greater (+1), smaller (-1) or neither (0) is better, decimals
     "average_precision": ("average precision", 1, 3),
     "roc_auc": ("ROC AUC", 1, 3),
+    "precision_at_recall_80": ("precision at recall .8", 1, 3),
+    "alarms_for_recall_90": ("alarms per 1000 rows for recall .9", -1, 1),
     "balanced_accuracy": ("balanced accuracy", 1, 3),
     "brier": ("Brier, as trained", -1, 4),
     "brier_train_prior": ("Brier, train prior", -1, 4),
     "ece": ("ECE, as trained", -1, 4),
     "ece_train_prior": ("ECE, train prior", -1, 4),
+    "epochs": ("epochs", 0, 0),
     "seconds": ("seconds", -1, 2),
 }
 
@@ -164,7 +167,8 @@ def means_table(results: pd.DataFrame) -> str:
         for key, (_, sign, decimals) in SHOWN.items():
             value = means.loc[name, key]
             text = "–" if np.isnan(value) else f"{value:.{decimals}f}"
-            cells.append(f"**{text}**" if sign * value == best[key] else text)
+            is_best = bool(sign) and sign * value == best[key]
+            cells.append(f"**{text}**" if is_best else text)
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

@@ -37,6 +37,16 @@ def test_quick_study_goes_on_where_it_stopped(tmp_path, load):
     assert len({row["remedy"] for row in both}) == len(both) == 13
     assert not any(row["error"] for row in both)
     assert all(0 < float(row["average_precision"]) <= 1 for row in both)
+    lacking = {row["remedy"] for row in both if not float(row["epochs"]) > 0}
+    assert lacking == {"gradient boosting"}  # the number of trees is stated, as the epochs are
+
+
+def test_results_of_other_columns_are_not_continued(tmp_path, load):
+    path = tmp_path / "study.csv"
+    path.write_text("data,ratio,remedy,seed,average_precision\n")
+    with pytest.raises(ValueError, match="other columns than this study"):
+        load("study").main(["--quick", "--out", str(path)])
+    assert len(path.read_text().splitlines()) == 1
 
 
 @pytest.mark.slow
@@ -56,7 +66,7 @@ def test_page_of_made_up_results(tmp_path, load):
         for number, data in enumerate("abcd"):
             for place, remedy in enumerate(study.REMEDIES):
                 value = 0.3 + 0.01 * place + 0.001 * ((place * 7 + number * 3) % 5)
-                numbers = dict.fromkeys([*study.COLUMNS[7:-2]], value)
+                numbers = dict.fromkeys(study.MEASURES, value)
                 keys = {"data": data, "ratio": "10", "remedy": remedy, "seed": 0}
                 writer.writerow({**keys, "rows": 100, "classes": 2, "rarest": 9, **numbers})
     page.write_text(MARKERS)
@@ -66,4 +76,6 @@ def test_page_of_made_up_results(tmp_path, load):
     assert text.endswith("after\n")
     assert "old" not in text
     assert f"| {list(study.REMEDIES)[-1]} | **0.4" in text
+    assert "| precision at recall .8 | alarms per 1000 rows for recall .9 |" in text
+    assert "| ECE, train prior | epochs | seconds |" in text
     assert (tmp_path / "study_ranks.png").stat().st_size > 10_000

@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.pipeline import Pipeline
 
+from imbtorch.compare._trees import BoostingOfFoundLength
 from imbtorch.features import TableFeatures
 from imbtorch.features._reading import read_table
 
@@ -80,9 +81,31 @@ class CategoryCodes(TransformerMixin, BaseEstimator):
         return table.astype({f"x{position}": "category" for position in columns.vocabulary})
 
 
-def boosting(class_weight: str | None, seed: int) -> Pipeline:
-    """Return gradient boosting of scikit-learn for tables with categories and gaps."""
-    trees = HistGradientBoostingClassifier(
-        categorical_features="from_dtype", class_weight=class_weight, random_state=seed
-    )
+def boosting(
+    class_weight: str | None, seed: int, *, n_trees: int | str = "auto", cv: Any = None
+) -> Pipeline:
+    """Return gradient boosting of scikit-learn for tables with categories and gaps.
+
+    Parameters
+    ----------
+    class_weight : "balanced" or None
+        Weights of the classes.
+    seed : int
+        Seed of all random numbers.
+    n_trees : int or "auto", default="auto"
+        Number of trees; ``"auto"`` finds it by folds.
+    cv : splitter or None, default=None
+        Folds that find the number of trees; None makes three, stratified by class.
+    """
+    trees: Any
+    if n_trees == "auto":
+        trees = BoostingOfFoundLength(class_weight=class_weight, cv=cv, random_state=seed)
+    else:
+        trees = HistGradientBoostingClassifier(
+            categorical_features="from_dtype",
+            class_weight=class_weight,
+            early_stopping=False,
+            max_iter=n_trees,
+            random_state=seed,
+        )
     return Pipeline([("codes", CategoryCodes()), ("trees", trees)])

@@ -46,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
         help="columns of numbers that are categories, such as postcodes; text always is",
     )
     add("--folds", type=int, default=5, help="folds of the outer cross-validation (%(default)s)")
-    add("--epochs", type=int, help="epochs of each net (20, more for less than 2 000 rows)")
+    add("--epochs", type=int, help="epochs of each net (default: found by folds, for each net)")
     add(
         "--scoring",
         default="average_precision",
@@ -101,7 +101,7 @@ def _compare(arguments: argparse.Namespace) -> int:
             strategies=arguments.strategies or "default",
             cv=_QUICK_FOLDS if quick else arguments.folds,
             scoring=arguments.scoring,
-            max_epochs=_QUICK_EPOCHS if quick else arguments.epochs,
+            max_epochs=_QUICK_EPOCHS if quick else arguments.epochs or "auto",
             random_state=arguments.seed,
             verbose=int(sys.stderr.isatty()),
         )

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from imbtorch._common.seed import draw_seeds
 from imbtorch.compare._folds import Fold, Outcome, evaluate
+from imbtorch.compare._inner_folds import inner_folds
 from imbtorch.compare._metrics import METRICS, as_scorer, by_frequency
 from imbtorch.compare._result import StrategyComparison
 from imbtorch.compare._statistics import holm, paired_difference, standard_error
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["compare_strategies", "import_pandas", "pick"]
+
+_WITHOUT_ERROR = ("seconds", "epochs")  # columns of the table that are no metrics
 
 
 def compare_strategies(
@@ -37,18 +40,19 @@ def compare_strategies(
     scoring: str | Callable[..., float] = "average_precision",
     reference: str | None = None,
     preprocessing: Any = None,
-    max_epochs: int | None = None,
+    max_epochs: int | str = "auto",
     random_state: int | np.random.RandomState | None = None,
     verbose: int = 0,
 ) -> StrategyComparison:
     """Compare remedies for imbalance on one data set, by nested cross-validation.
 
-    All nets have the same architecture, the same number of training steps (see
+    All nets have the same architecture, the same rule for how long they are trained (see
     :func:`imbtorch.compare.default_strategies`), the same table and the same folds. The table may
     have columns of categories and gaps, see :class:`imbtorch.features.TableFeatures`. Encoders and
-    samplers use training rows only. Parameters such as the gamma of focal loss are chosen by an
-    inner search on the training rows of each fold. Gradient boosting is included for comparison; it
-    gets categories and gaps as they are.
+    samplers use training rows only. The length of each training, and parameters such as the gamma
+    of focal loss, are found by inner folds of the training rows of each fold. Gradient boosting is
+    included for comparison; it gets categories and gaps as they are, and as many trees as the inner
+    folds find.
 
     Parameters
     ----------
@@ -62,23 +66,28 @@ def compare_strategies(
         classifiers, which are used unchanged: put what they need in front of them in a pipeline,
         and wrap them in a search if they have parameters to choose.
     cv : int, splitter or iterable, default=5
-        Cross-validation; a number of folds is stratified by class, with shuffled rows.
+        Cross-validation; a number of folds is stratified by class, with shuffled rows. If every
+        fold trains on rows that come before its test rows, as with ``TimeSeriesSplit``, so do the
+        inner folds of the default strategies, and at least as many rows lie in between.
     groups : array-like of shape (n,) or None, default=None
         Group of each row, such as a patient: no group is in both parts of a fold. A number of folds
-        keeps groups together, and is stratified as far as they allow. Searches inside a fold choose
-        parameters without regard to groups.
+        keeps groups together, and is stratified as far as they allow. So do the inner folds of the
+        default strategies. In your own ones each splitter gets the groups of its rows, such as
+        ``cv=GroupKFold(3)`` of a search, or ``validation=`` of a net.
     scoring : str or callable, default="average_precision"
         Metric that inner searches maximise and that decides the comparison:
         ``"average_precision"``, ``"roc_auc"`` (both averaged over more than two classes),
-        ``"balanced_accuracy"``, ``"brier"`` or ``"ece"``; or a scikit-learn scorer.
+        ``"precision_at_recall_80"``, ``"alarms_for_recall_90"``, ``"balanced_accuracy"``,
+        ``"brier"`` or ``"ece"``; or a scikit-learn scorer.
     reference : str or None, default=None
         Strategy that the others are compared with; None is the first one, which by default does
         not treat the imbalance.
     preprocessing : transformer or None, default=None
         First step of every default strategy. None passes the table on as it is: each net scales
         numbers, fills gaps and encodes categories itself.
-    max_epochs : int or None, default=None
-        Number of epochs of the default strategies; None is 20, or more for less than 2 000 rows.
+    max_epochs : int or "auto", default="auto"
+        Number of epochs of the default strategies; ``"auto"`` lets inner folds find the number for
+        each strategy.
     random_state : int, RandomState or None, default=None
         Seed of folds, nets and samplers.
     verbose : int, default=0
@@ -96,9 +105,10 @@ def compare_strategies(
     ImportError
         If pandas, from the extra ``compare``, is not installed.
     ValueError
-        If ``y`` has one class, a class is too rare for the folds, a name is unknown, or the scorer
-        does not fit the labels: ``"f1"``, for example, needs a label 1. Also if a column of ``X``
-        holds dates, identifiers or free text, and the default strategies get no ``preprocessing``.
+        If ``y`` has one class, a class is too rare for the folds, a name is unknown, ``max_epochs``
+        is invalid, or the scorer does not fit the labels: ``"f1"``, for example, needs a label 1.
+        Also if a column of ``X`` holds dates, identifiers or free text, and the default strategies
+        get no ``preprocessing``.
     KeyboardInterrupt
         If Ctrl-C is pressed before the first strategy is finished.
 
@@ -132,9 +142,10 @@ def compare_strategies(
     import_pandas()
     labels = column_or_1d(y)
     check_consistent_length(X, labels, groups)
+    grouped = None if groups is None else column_or_1d(groups)
     classes, counts = by_frequency(labels)
     seeds = draw_seeds(random_state, 2)
-    folds = _folds(X, labels, cv, groups, classes, seeds[0])
+    folds = _folds(X, labels, cv, grouped, classes, seeds[0])
     if isinstance(strategies, Mapping):
         chosen = dict(strategies)
     else:
@@ -144,6 +155,7 @@ def compare_strategies(
             max_epochs=max_epochs,
             preprocessing=preprocessing,
             scoring=scoring,
+            inner_cv=inner_folds(folds, grouped, int(seeds[1])),
             random_state=seeds[1],
         )
         chosen = defaults if strategies == "default" else pick(defaults, strategies)
@@ -156,7 +168,9 @@ def compare_strategies(
     scorer = None if name in METRICS else (name, as_scorer(scoring, classes))
     own = isinstance(strategies, Mapping)
     with nullcontext() if own else _one_thread():
-        done, status, interrupted = _run(chosen, X, labels, folds, classes, scorer, verbose)
+        done, status, interrupted = _run(
+            chosen, verbose, lambda one: evaluate(one, X, labels, folds, classes, scorer, grouped)
+        )
     rare = f"{counts[-1]:,} of class {classes[-1]} ({counts[-1] / len(labels):.2%})"
     data = f"{len(labels):,} rows, {len(classes)} classes, {rare}; {len(folds)} folds."
     table = _table(done, status, folds, name, first)
@@ -229,7 +243,13 @@ def _folds(
             )
         kind = StratifiedKFold if groups is None else StratifiedGroupKFold
         cv = kind(cv, shuffle=True, random_state=seed)
-    folds = list(check_cv(cv, y, classifier=True).split(X, y, groups))
+    everything = np.arange(len(y))
+    folds = [
+        (everything[np.asarray(train)], everything[np.asarray(test)])
+        for train, test in check_cv(cv, y, classifier=True).split(X, y, groups)
+    ]
+    if not folds:
+        raise ValueError("cv holds no splits; give a splitter, such as StratifiedKFold(5).")
     for number, fold in enumerate(folds):
         for part, rows in zip(("training", "test"), fold, strict=True):
             lacking = np.setdiff1d(classes, y[rows]).tolist()
@@ -242,13 +262,7 @@ def _folds(
 
 
 def _run(
-    strategies: Mapping[str, Any],
-    X: Any,
-    y: NDArray[Any],
-    folds: list[Fold],
-    classes: NDArray[Any],
-    scorer: tuple[str, Callable[..., float]] | None,
-    verbose: int,
+    strategies: Mapping[str, Any], verbose: int, evaluate: Callable[[Any], list[Outcome]]
 ) -> tuple[dict[str, list[Outcome]], dict[str, str], bool]:
     """Run the strategies one after the other; keep finished ones if others fail."""
     done: dict[str, list[Outcome]] = {}
@@ -258,7 +272,7 @@ def _run(
         for name, estimator in bar:
             bar.set_postfix_str(name)
             try:
-                done[name] = evaluate(estimator, X, y, folds, classes, scorer)
+                done[name] = evaluate(estimator)
                 status[name] = "ok"
             except Exception as error:
                 first = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -302,7 +316,7 @@ def _table(
         for key in outcomes[0].measures:
             values = [outcome.measures[key] for outcome in outcomes]
             row[key] = float(np.mean(values))
-            if key != "seconds":
+            if key not in _WITHOUT_ERROR:
                 row[f"{key}_se"] = standard_error(values)
         if name != reference and reference in done:
             values, others = ([o.measures[scoring] for o in done[n]] for n in (name, reference))
@@ -312,7 +326,7 @@ def _table(
             row["p_value"] = found.p_value
     extra = [] if scoring in METRICS else [scoring]
     columns = [name for key in [*METRICS, *extra] for name in (key, f"{key}_se")]
-    columns += ["difference", "difference_se", "p_value", "seconds"]
+    columns += ["difference", "difference_se", "p_value", *_WITHOUT_ERROR]
     table = pandas.DataFrame.from_dict(rows, orient="index", columns=None)
     table = table.reindex(index=list(status), columns=columns)
     table["p_value"] = holm(table["p_value"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,7 @@ __all__ = ["draw"]
 _COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7")
 _STYLES = ("-", "--", ":")
 _ONE = ("average_precision", "roc_auc", "balanced_accuracy")
+_DECISIONS = ("precision_at_recall_80", "alarms_for_recall_90")
 
 
 def draw(comparison: Findings) -> dict[str, Figure]:
@@ -50,10 +52,8 @@ def draw(comparison: Findings) -> dict[str, Figure]:
         if name in _ONE or name == comparison.scoring
     ]
     height = 1.2 + 0.32 * len(done)
-    means = Figure(figsize=(3.2 * len(metrics) + 1.5, height), layout="constrained")
-    panels = means.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
-    for axes, name in zip(panels, metrics, strict=True):
-        _means(axes, done, name, comparison.reference)
+    means = _side_by_side(done, metrics, comparison.reference)
+    decisions = _side_by_side(done, _DECISIONS, comparison.reference)
     calibration = Figure(figsize=(9.5, height), layout="constrained")
     panels = calibration.subplots(1, 2, sharey=True)
     for axes, name in zip(panels, ("brier", "ece"), strict=True):
@@ -63,10 +63,24 @@ def draw(comparison: Findings) -> dict[str, Figure]:
     return {
         "Means over the folds, with standard errors. The dashed line is the reference; the table "
         "shows the differences to it, and their tests.": means,
+        "Decisions on the rarest class: the best precision that catches 80 % of it, and how many "
+        "of 1000 rows must be flagged to catch 90 % of it (fewer are better).": decisions,
         "Probabilities as trained (hollow), and restated for the class frequencies of the training "
         "data (filled). Smaller is better; the scale is logarithmic.": calibration,
         "Precision against recall of the rarest class, over the test rows of all folds.": curves,
     }
+
+
+def _side_by_side(done: Any, metrics: Sequence[str], reference: str) -> Figure:
+    """Draw the means of some metrics, one panel for each."""
+    from matplotlib.figure import Figure
+
+    size = (3.2 * len(metrics) + 1.5, 1.2 + 0.32 * len(done))
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
+    for axes, name in zip(panels, metrics, strict=True):
+        _means(axes, done, name, reference)
+    return figure
 
 
 def _rows(axes: Any, names: list[str]) -> np.ndarray[Any, Any]:

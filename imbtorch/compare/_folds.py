@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -14,14 +16,19 @@ from numpy.typing import NDArray
 from sklearn.model_selection import cross_validate
 
 from imbtorch._common.sklearn_private import _safe_indexing
+from imbtorch._fit.estimator import BaseNetEstimator
 from imbtorch.classifier import ImbalancedNetClassifier
+from imbtorch.compare._inner_folds import lost_groups, splitters, with_groups
 from imbtorch.compare._metrics import Predictions, measure, predict
+from imbtorch.compare._trees import BoostingOfFoundLength
+from imbtorch.ensemble import NetEnsembleClassifier
 from imbtorch.model_selection._stack_backend import StackBackend
-from imbtorch.model_selection._stacked_tasks import can_be_stacked
+from imbtorch.model_selection._stacked_tasks import can_be_stacked, final_step
 
-__all__ = ["Fold", "Outcome", "evaluate"]
+__all__ = ["Fold", "Outcome", "epochs_of", "evaluate"]
 
 Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
+Fitted = list[tuple[Any, float]]
 _MAX_MEMORY = 2**30
 
 
@@ -41,6 +48,7 @@ def evaluate(
     folds: list[Fold],
     classes: NDArray[Any],
     scorer: tuple[str, Callable[..., float]] | None = None,
+    groups: NDArray[Any] | None = None,
 ) -> list[Outcome]:
     """Fit clones on the training rows of all folds, and compute metrics on the test rows.
 
@@ -58,31 +66,91 @@ def evaluate(
         All labels, the rarest one last.
     scorer : (str, callable) or None, default=None
         Name and scorer of an additional metric.
+    groups : ndarray of shape (n,) or None, default=None
+        Group of each row, for the splitters inside of the strategy.
 
     Returns
     -------
     list of Outcome
-        Outcome of each fold. ``measures`` includes the ``"seconds"`` of the fit; if folds were
-        trained together, each has an equal share of the time.
+        Outcome of each fold. ``measures`` includes the ``"seconds"`` and the ``"epochs"`` of the
+        fit; if folds were trained together, each has an equal share of the time.
     """
     _warm_up()
+    if groups is not None:
+        _warn_of_lost_groups(estimator)
+    if groups is not None and splitters(estimator):
+        fitted = _fit_folds_with_groups(estimator, X, y, folds, groups)
+    else:
+        fitted = _fit_folds(estimator, X, y, folds)
+    outcomes = []
+    for (_, test), (model, seconds) in zip(folds, fitted, strict=True):
+        X_test, y_test = _safe_indexing(X, test), y[test]
+        said = predict(model, X_test, y_test, classes)
+        measures = measure(said)
+        if scorer is not None:
+            measures[scorer[0]] = float(scorer[1](model, X_test, y_test))
+        measures["seconds"], measures["epochs"] = float(seconds), epochs_of(model)
+        chosen = getattr(model, "best_params_", {})
+        outcomes.append(Outcome(said, measures, {_short(k): v for k, v in chosen.items()}))
+    return outcomes
+
+
+def _fit_folds(estimator: Any, X: Any, y: NDArray[Any], folds: list[Fold]) -> Fitted:
+    """Return the model of each fold and the seconds of its fit, of a stack if possible."""
     stacked = can_be_stacked(estimator)
     backend = joblib.parallel_config(backend=StackBackend(_MAX_MEMORY)) if stacked else None
     with backend or nullcontext():
         done = cross_validate(
             estimator, X, y, cv=folds, scoring=_later, return_estimator=True, error_score="raise"
         )
-    outcomes = []
-    for (_, test), model, seconds in zip(folds, done["estimator"], done["fit_time"], strict=True):
-        X_test, y_test = _safe_indexing(X, test), y[test]
-        said = predict(model, X_test, y_test, classes)
-        measures = measure(said)
-        if scorer is not None:
-            measures[scorer[0]] = float(scorer[1](model, X_test, y_test))
-        measures["seconds"] = float(seconds)
-        chosen = getattr(model, "best_params_", {})
-        outcomes.append(Outcome(said, measures, {_short(k): v for k, v in chosen.items()}))
-    return outcomes
+    return list(zip(done["estimator"], done["fit_time"], strict=True))
+
+
+def _fit_folds_with_groups(
+    estimator: Any, X: Any, y: NDArray[Any], folds: list[Fold], groups: NDArray[Any]
+) -> Fitted:
+    """Do the same; the splitters inside of the strategy get the groups of the training rows."""
+    fitted = []
+    for train, _ in folds:
+        model = with_groups(estimator, groups[train])
+        start = time.perf_counter()
+        model.fit(_safe_indexing(X, train), y[train])
+        fitted.append((model, time.perf_counter() - start))
+    return fitted
+
+
+def _warn_of_lost_groups(estimator: Any) -> None:
+    if lost := lost_groups(estimator):
+        warnings.warn(
+            f"{', '.join(lost)} of {type(estimator).__name__} makes folds that do not keep groups "
+            "together. Name a splitter that does, such as GroupKFold(5).",
+            UserWarning,
+            stacklevel=5,
+        )
+
+
+def epochs_of(model: Any) -> float:
+    """Return the number of epochs of a fitted strategy.
+
+    Parameters
+    ----------
+    model : classifier
+        Fitted net or ensemble of nets, gradient boosting of :mod:`imbtorch.compare`, or a pipeline
+        or search of one of them.
+
+    Returns
+    -------
+    float
+        Epochs, the mean over the members of an ensemble; the number of trees of gradient boosting;
+        NaN for any other model.
+    """
+    last = final_step(getattr(model, "best_estimator_", model))
+    if isinstance(last, BoostingOfFoundLength):
+        return float(last.n_trees_)
+    nets = last.estimators_ if isinstance(last, NetEnsembleClassifier) else [last]
+    if not all(isinstance(net, BaseNetEstimator) for net in nets):
+        return float("nan")
+    return float(np.mean([net.n_iter_ for net in nets]))
 
 
 def _later(estimator: Any, X: Any, y: Any) -> float:

@@ -15,6 +15,7 @@ from sklearn.metrics import (
     balanced_accuracy_score,
     get_scorer,
     roc_auc_score,
+    roc_curve,
 )
 from sklearn.pipeline import Pipeline
 from sklearn.utils import column_or_1d
@@ -36,9 +37,12 @@ class Metric:
     decimals: int = 3
 
 
+PRECISION_RECALL, ALARMS_RECALL = 0.8, 0.9  # recalls of the rarest class
 METRICS = {
     "average_precision": Metric("average precision"),
     "roc_auc": Metric("ROC AUC"),
+    "precision_at_recall_80": Metric("precision at recall .8"),
+    "alarms_for_recall_90": Metric("alarms per 1000 rows for recall .9", -1, 1),
     "balanced_accuracy": Metric("balanced accuracy"),
     "brier": Metric("Brier score, as trained", -1, 4),
     "brier_train_prior": Metric("Brier score, train prior", -1, 4),
@@ -114,9 +118,12 @@ def measure(said: Predictions) -> dict[str, float]:
     """Compute all metrics of :data:`METRICS`; NaN if they need probabilities that are missing."""
     truth, n_classes = said.truth, said.proba.shape[1]
     restated = said.restated
+    precision, alarms = decisions(said)
     return {
         "average_precision": float(average_precision_score(truth, said.scores)),
         "roc_auc": float(roc_auc_score(truth, said.scores, multi_class="ovr")),
+        "precision_at_recall_80": precision,
+        "alarms_for_recall_90": alarms,
         "balanced_accuracy": float(balanced_accuracy_score(truth, said.predicted)),
         "brier": brier_score(truth, said.proba),
         "brier_train_prior": np.nan if restated is None else brier_score(truth, restated),
@@ -125,6 +132,45 @@ def measure(said: Predictions) -> dict[str, float]:
         if restated is None
         else adaptive_ece(truth, restated, labels=range(n_classes)),
     }
+
+
+def decisions(said: Predictions) -> tuple[float, float]:
+    """Compute what it takes to catch the rarest class, where rows of the highest scores are alarms.
+
+    Rows of equal scores are alarms together. Of several classes the score is the probability of the
+    rarest one.
+
+    Parameters
+    ----------
+    said : Predictions
+        Predictions of test rows.
+
+    Returns
+    -------
+    precision : float
+        The best precision of all thresholds that catch 80 % of the rarest class, or more.
+    alarms : float
+        Number of alarms, per 1000 rows, that catch 90 % of the rarest class.
+
+    Raises
+    ------
+    ValueError
+        If no test row, or each of them, has the rarest class.
+    """
+    rare = said.truth == said.proba.shape[1] - 1
+    if not 0 < (n_rare := np.count_nonzero(rare)) < len(rare):
+        raise ValueError(
+            f"{n_rare} of the {len(rare)} test rows have the rarest class; decisions are measured "
+            "where some rows have it, and others have not. Use stratified folds, or fewer."
+        )
+    scores = said.scores if said.scores.ndim == 1 else said.scores[:, -1]
+    false_alarms, recall, _ = roc_curve(rare, scores, drop_intermediate=False)
+    n_right = np.rint(recall * n_rare)
+    n_alarms = n_right + np.rint(false_alarms * (len(rare) - n_rare))
+    reach = {level: n_right / n_rare >= level for level in (PRECISION_RECALL, ALARMS_RECALL)}
+    caught = reach[PRECISION_RECALL]
+    precision = float((n_right[caught] / n_alarms[caught]).max())
+    return precision, 1000 * float(n_alarms[reach[ALARMS_RECALL]].min()) / len(rare)
 
 
 def brier_score(truth: NDArray[np.intp], proba: Floats) -> float:

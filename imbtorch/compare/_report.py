@@ -11,7 +11,7 @@ import numpy as np
 
 from imbtorch.compare._figures import draw
 from imbtorch.compare._findings import Findings
-from imbtorch.compare._words import NOTES, cell, columns_of, finished, metric_of
+from imbtorch.compare._words import NOTES, cell, columns_of, epochs_cell, finished, metric_of
 
 __all__ = ["html"]
 
@@ -81,7 +81,7 @@ def _png(figure: Any) -> str:
 def _table(comparison: Findings) -> str:
     table, done = comparison.table, finished(comparison.table)
     names = columns_of(table, comparison.scoring)
-    names = [names[0], "difference", "p_value", *names[1:], "seconds"]
+    names = [names[0], "difference", "p_value", *names[1:], "epochs", "seconds"]
     titles = {"difference": "difference", "p_value": "p", "seconds": "seconds to fit"}
     head = "".join(f"<th>{escape(titles.get(n, metric_of(n).title))}</th>" for n in names)
     lines = []
@@ -101,6 +101,8 @@ def _table(comparison: Findings) -> str:
 def _cell(comparison: Findings, strategy: str, name: str) -> str:
     done = finished(comparison.table)
     value = done.loc[strategy, name]
+    if name == "epochs":
+        return f"<td>{epochs_cell(value)}</td>"
     if name in {"p_value", "seconds"}:
         digits = 3 if name == "p_value" else 2
         return "<td>–</td>" if np.isnan(value) else f"<td>{value:.{digits}f}</td>"

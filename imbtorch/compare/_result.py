@@ -24,11 +24,12 @@ class StrategyComparison(Findings):
         One row per strategy. For each metric the mean over the folds and, in a column whose name
         ends with ``_se``, its standard error; ``difference`` to the reference in ``scoring``
         (positive if the strategy is better), ``difference_se`` and ``p_value``, adjusted for the
-        number of strategies; ``seconds`` of a fit; ``status``, which is ``"ok"``, ``"not run"`` or
+        number of strategies; ``epochs`` of a fit (trees of gradient boosting; NaN where they are
+        not known) and its ``seconds``; ``status``, which is ``"ok"``, ``"not run"`` or
         ``"failed: "`` with the reason.
     folds : DataFrame
-        One row per strategy and fold: the metrics, ``seconds``, and the parameters that an inner
-        search chose.
+        One row per strategy and fold: the metrics, ``seconds``, ``epochs``, and the parameters that
+        an inner search chose.
     scoring : str
         The metric that decides.
     reference : str

@@ -1,4 +1,4 @@
-"""The remedies that are compared: the same net and number of steps, with different treatments."""
+"""The remedies that are compared: the same net, and the same rule for how long it is trained."""
 
 from __future__ import annotations
 
@@ -16,17 +16,31 @@ from imbtorch._common.seed import draw_seeds
 from imbtorch._fit.fit import auto_batch_size
 from imbtorch.classifier import ImbalancedNetClassifier
 from imbtorch.compare._boosting import boosting
+from imbtorch.compare._inner_folds import N_INNER
 from imbtorch.compare._metrics import as_scorer, by_frequency
+from imbtorch.compare._search import ShorterGridSearchCV
+from imbtorch.compare._smote import smote
 from imbtorch.ensemble import NetEnsembleClassifier
 from imbtorch.features import TableEncoder, TableFeatures
-from imbtorch.model_selection import StackedGridSearchCV
 
-__all__ = ["STRATEGIES", "Contest", "default_strategies", "enough_epochs"]
+__all__ = ["STRATEGIES", "Contest", "check_epochs", "default_strategies", "enough_epochs"]
 
 GAMMAS = (0.5, 1.0, 2.0, 5.0)
-INNER_FOLDS = 3
+_TREES = 100  # of gradient boosting, where the epochs of nets are a number, too
 _MORE_EPOCHS = 10  # largest factor on the epochs if a sampler leaves few rows
 _EPOCHS, _STEPS, _SMALL_BATCH = 20, 600, 64
+
+
+def check_epochs(max_epochs: int | str) -> None:
+    """Raise ValueError if this is neither a number of epochs nor ``"auto"``."""
+    if max_epochs == "auto":
+        return
+    if isinstance(max_epochs, int | np.integer) and max_epochs >= 1:
+        return
+    raise ValueError(
+        f"max_epochs must be a whole number >= 1, or 'auto', which lets folds inside of the "
+        f"training rows find the number for each strategy; got {max_epochs!r}."
+    )
 
 
 def enough_epochs(n_rows: int) -> int:
@@ -42,8 +56,8 @@ class Contest:
     ----------
     counts : ndarray of int, shape (n_classes,)
         Number of rows of each class.
-    max_epochs : int
-        Number of passes over the original rows.
+    max_epochs : int or "auto"
+        Number of passes over the original rows; ``"auto"`` lets each strategy find its own.
     preprocessing : transformer or "passthrough"
         First step of the pipeline of every classifier.
     scoring : callable
@@ -54,51 +68,64 @@ class Contest:
         Further parameters of every net.
     encoder : TableEncoder or None
         Encoder of all rows, which knows the columns; None if all of them are numbers.
+    inner_cv : splitter or None
+        Folds of the training rows, which find the length of a training and choose parameters; None
+        makes three, shuffled and stratified by class.
     """
 
     counts: NDArray[np.intp]
-    max_epochs: int
+    max_epochs: int | str
     preprocessing: TransformerMixin | str
     scoring: Callable[..., float]
     seed: int
     net_parameters: Mapping[str, Any] = field(default_factory=dict)
     encoder: TableEncoder | None = None
+    inner_cv: Any = None
 
     @property
     def batch_size(self) -> int:
         """Batch size of all nets, chosen from the number of original rows."""
         return auto_batch_size(int(self.counts.sum()))
 
-    def epochs(self, rows: int) -> int:
+    def epochs(self, rows: int) -> int | str:
         """Return how many epochs of ``rows`` rows take as many steps as ``max_epochs`` of all rows.
 
-        The result is at least 1 and at most 10 times ``max_epochs``.
+        The result is at least 1 and at most 10 times ``max_epochs``; an ``"auto"`` stays, because
+        the length is found with the rows as they are.
         """
+        if not isinstance(self.max_epochs, int | np.integer):
+            return self.max_epochs
         wanted = round(self.max_epochs * int(self.counts.sum()) / rows)
-        return min(max(wanted, 1), _MORE_EPOCHS * self.max_epochs)
+        return min(max(wanted, 1), _MORE_EPOCHS * int(self.max_epochs))
 
     @property
-    def balanced_down(self) -> int:
+    def balanced_down(self) -> int | str:
         """Number of epochs if every class has as many rows as the rarest class."""
         return self.epochs(int(self.counts.min()) * len(self.counts))
 
     @property
-    def balanced_up(self) -> int:
+    def balanced_up(self) -> int | str:
         """Number of epochs if every class has as many rows as the most frequent class."""
         return self.epochs(int(self.counts.max()) * len(self.counts))
 
     @property
-    def n_neighbors(self) -> int:
-        """Number of neighbours for SMOTE, which half of the rarest class must have."""
-        return int(min(5, max(self.counts.min() // 2 - 1, 1)))
+    def length(self) -> dict[str, Any]:
+        """Parameters of a net that decide, or let folds find, how long it is trained."""
+        if self.max_epochs == "auto":
+            return {"max_epochs": "auto", "validation": self.inner_cv}
+        return {"max_epochs": self.max_epochs}
+
+    @property
+    def length_in_search(self) -> dict[str, Any]:
+        """The same for the candidates of a search, which all have the same number of epochs."""
+        n_epochs = self.max_epochs
+        if n_epochs == "auto":
+            n_epochs = enough_epochs(int(self.counts.sum()))
+        return {"max_epochs": n_epochs, "validation": None}
 
     def classifier(self, loss: str, parameters: Mapping[str, Any]) -> ImbalancedNetClassifier:
         """Return the net that all strategies use, with a loss and further parameters."""
-        common = {
-            "max_epochs": self.max_epochs,
-            "batch_size": self.batch_size,
-            "random_state": self.seed,
-        }
+        common = {**self.length, "batch_size": self.batch_size, "random_state": self.seed}
         net = ImbalancedNetClassifier(loss=loss)
         net.set_params(**{**common, **self.net_parameters, **parameters})
         return net
@@ -120,29 +147,26 @@ class Contest:
         grid: Mapping[str, Sequence[Any]],
         loss: str,
         parameters: Mapping[str, Any] | None = None,
-    ) -> StackedGridSearchCV:
+    ) -> ShorterGridSearchCV:
         """Return a search for parameters of the common net, by an inner cross-validation."""
-        return StackedGridSearchCV(
+        stratified = StratifiedKFold(N_INNER, shuffle=True, random_state=self.seed)
+        return ShorterGridSearchCV(
             self.net(parameters, loss),
             {f"classify__{name}": list(values) for name, values in grid.items()},
+            in_search={f"classify__{name}": v for name, v in self.length_in_search.items()},
             scoring=self.scoring,
-            cv=StratifiedKFold(INNER_FOLDS, shuffle=True, random_state=self.seed),
+            cv=stratified if self.inner_cv is None else self.inner_cv,
             error_score="raise",
         )
 
+    def boosting(self, class_weight: str | None = None) -> Pipeline:
+        """Return a pipeline of the preprocessing and gradient boosting."""
+        n_trees = "auto" if self.max_epochs == "auto" else _TREES
+        return self.behind(boosting(class_weight, self.seed, n_trees=n_trees, cv=self.inner_cv))
+
 
 def _smote(contest: Contest) -> Pipeline:
-    """SMOTE for numbers, SMOTENC where there are categories, too, and SMOTEN for these alone."""
-    from imblearn.over_sampling import SMOTE, SMOTEN, SMOTENC
-
-    common = {"k_neighbors": contest.n_neighbors, "random_state": contest.seed}
-    encoder = contest.encoder
-    if encoder is None or not encoder.categories:
-        sampler = SMOTE(**common)
-    elif encoder.numbers:
-        sampler = SMOTENC(categorical_features="auto", **common)
-    else:
-        sampler = SMOTEN(**common)
+    sampler = smote(contest.encoder, contest.seed)
     return contest.net({"sampler": sampler, "max_epochs": contest.balanced_up})
 
 
@@ -167,10 +191,8 @@ STRATEGIES: dict[str, Callable[[Contest], Any]] = {
     "SMOTE": _smote,
     "under-sampling": _under_sampling,
     "balanced ensemble": _ensemble,
-    "gradient boosting": lambda contest: contest.behind(boosting(None, contest.seed)),
-    "gradient boosting, balanced": lambda contest: contest.behind(
-        boosting("balanced", contest.seed)
-    ),
+    "gradient boosting": lambda contest: contest.boosting(),
+    "gradient boosting, balanced": lambda contest: contest.boosting("balanced"),
 }
 
 
@@ -178,32 +200,40 @@ def default_strategies(
     y: ArrayLike,
     *,
     X: Any = None,
-    max_epochs: int | None = None,
+    max_epochs: int | str = "auto",
     preprocessing: Any = None,
     scoring: Any = "average_precision",
+    inner_cv: Any = None,
     random_state: int | np.random.RandomState | None = None,
 ) -> dict[str, Any]:
     """Build the remedies of :func:`imbtorch.compare_strategies`, to inspect, change or extend.
 
-    All nets have the same architecture, and take the same number of gradient steps with the same
-    batch size: as many as ``max_epochs`` epochs of all rows. If a sampler leaves few rows, there
-    are more epochs, up to ten times as many; if it adds rows, there are fewer.
+    All nets have the same architecture and batch size, and the same rule for how long they are
+    trained: three folds of the training rows find it, with the remedy in place. The number of trees
+    of gradient boosting is found by the same folds. A search for gamma compares its candidates at
+    20 epochs, or more for less than 2 000 rows; then the length is found for the best one.
+
+    With a number of epochs all nets take the same number of gradient steps instead: as many as
+    ``max_epochs`` epochs of all rows. If a sampler leaves few rows, there are more epochs, up to
+    ten times as many; if it adds rows, there are fewer. Gradient boosting then has 100 trees.
 
     Parameters
     ----------
     y : array-like of shape (n,)
-        Labels; their frequencies decide batch size, epochs and the neighbours of SMOTE.
+        Labels; their frequencies decide the batch size, and the epochs where they are a number.
     X : DataFrame, array-like or None, default=None
         Table that the strategies are for. If it has columns of categories, SMOTENC takes the place
         of SMOTE. Not used with ``preprocessing``, whose output is not known yet.
-    max_epochs : int or None, default=None
-        Number of passes over the original rows. None is 20, or more for less than 2 000 rows, so
-        that every net takes about 600 steps.
+    max_epochs : int or "auto", default="auto"
+        Number of passes over the original rows; ``"auto"`` finds it for each strategy.
     preprocessing : transformer or None, default=None
         First step of each pipeline. None passes the table on as it is: the nets scale numbers, fill
         gaps and encode categories themselves, and gradient boosting needs nothing of the kind.
     scoring : str or callable, default="average_precision"
-        Metric that the inner searches maximise; see :func:`imbtorch.compare_strategies`.
+        Metric that the searches for gamma maximise; see :func:`imbtorch.compare_strategies`.
+    inner_cv : splitter or None, default=None
+        Folds of the training rows that find lengths and parameters, such as ``TimeSeriesSplit(3)``;
+        None makes three, shuffled and stratified by class.
     random_state : int, RandomState or None, default=None
         Seed of all random numbers.
 
@@ -216,24 +246,34 @@ def default_strategies(
     Raises
     ------
     ValueError
-        If ``y`` has one class only, or is not a classification target, or a column of ``X`` holds
-        neither numbers nor categories.
+        If ``y`` has one class only, or is not a classification target, ``max_epochs`` is invalid,
+        or a column of ``X`` holds neither numbers nor categories.
 
     Examples
     --------
     >>> from imbtorch.compare import default_strategies
     >>> y = [0] * 90 + [1] * 10
-    >>> strategies = default_strategies(y, max_epochs=20, random_state=0)
+    >>> strategies = default_strategies(y, random_state=0)
     >>> list(strategies)[:3]
     ['cross-entropy', 'balanced weights', 'focal, gamma searched']
+    >>> strategies["under-sampling"][-1].max_epochs
+    'auto'
+    >>> strategies = default_strategies(y, max_epochs=20, random_state=0)
     >>> strategies["under-sampling"][-1].max_epochs  # 20 rows per epoch instead of 100
     100
     """
+    check_epochs(max_epochs)
     classes, counts = by_frequency(y)
     first = "passthrough" if preprocessing is None else preprocessing
     seed = draw_seeds(random_state, 1)[0]
-    scorer = as_scorer(scoring, classes)
-    epochs = enough_epochs(int(counts.sum())) if max_epochs is None else max_epochs
     encoder = TableFeatures().fit(X).encoder_ if X is not None and preprocessing is None else None
-    contest = Contest(counts, epochs, first, scorer, int(seed), encoder=encoder)
+    contest = Contest(
+        counts,
+        max_epochs,
+        first,
+        as_scorer(scoring, classes),
+        int(seed),
+        encoder=encoder,
+        inner_cv=inner_cv,
+    )
     return {name: build(contest) for name, build in STRATEGIES.items()}

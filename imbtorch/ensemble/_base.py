@@ -6,6 +6,7 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from numbers import Integral
 from typing import Any, ClassVar
 
@@ -43,6 +44,7 @@ from imbtorch.training.stack import predict_chunks_stacked, train_stacked
 __all__ = ["NetEnsemble", "with_tags_of"]
 
 Reduction = Callable[[Sequence[Tensor]], Tensor]
+_MOST_TIMES = 10  # largest factor on the epochs of members that see few rows
 
 
 class NetEnsemble(
@@ -88,6 +90,10 @@ class NetEnsemble(
         self, X: Any, y: Any, sample_weight: Any, folds: Sequence[ValidationRows]
     ) -> None:
         """Predict the rows of each fold by the member that was not trained on them."""
+
+    def _rows_per_member_row(self, y: Any, rows: Any) -> float:
+        """Return how many rows there are for each row that a member sees in an epoch."""
+        return 1.0
 
     def _weights(
         self, members: Sequence[Any], X: Any, y: Any, sample_weight: Any, rows: Any
@@ -151,8 +157,13 @@ class NetEnsemble(
         members = self._members(folds)
         weights = self._weights(members, X, y, sample_weight, rows)
         length = None
-        if members[0].max_epochs == "auto":  # members differ in nothing that decides the length
-            length = find_length(members[0], X, y, sample_weight, rows=rows, memo=memo)
+        if members[0].max_epochs == "auto":
+            one = clone(self._base).set_params(random_state=members[0].random_state)
+            found = find_length(one, X, y, sample_weight, rows=rows, memo=memo)
+            # A member of few rows overfits before the mean of all members does, so that as many
+            # steps are taken as one net on all rows would take.
+            factor = min(self._rows_per_member_row(y, rows), _MOST_TIMES)
+            length = replace(found, n_epochs=round(factor * found.n_epochs))
             members = [with_length(member, length) for member in members]
         undo = ExitStack()
         with undo:

@@ -61,7 +61,8 @@ class NetEnsembleClassifier(ConformalMixin, ClassifierMixin, NetEnsemble):
         (cross-fitting). With ``"folds"`` each member is scored on its fold after every epoch, and
         keeps the epoch with the best mean score over three epochs. ``max_epochs="auto"`` of the
         estimator then ends the training of all members together, when their mean score no longer
-        improves; with other subsets one search finds the length for all members.
+        improves. With other subsets one search finds the length of a net on all rows, and the
+        members take as many steps, in at most ten times as many epochs.
     cv : splitter, iterable of splits or None, default=None
         Folds of ``subset="folds"``; None makes ``n_estimators`` folds, shuffled and stratified by
         class. There are as many members as folds.
@@ -220,6 +221,13 @@ class NetEnsembleClassifier(ConformalMixin, ClassifierMixin, NetEnsemble):
 
     def _folds_of(self, n_folds: int, targets: NDArray[Any], seed: int) -> Any:
         return as_folds(n_folds, targets, seed)
+
+    def _rows_per_member_row(self, y: Any, rows: Any) -> float:
+        if self.subset != "balanced":
+            return 1.0
+        labels = np.asarray(y).ravel()
+        counts = np.unique(labels if rows is None else labels[rows], return_counts=True)[1]
+        return float(counts.mean() / counts.min())
 
     def _predict_folds(
         self, X: Any, y: Any, sample_weight: Any, folds: Sequence[ValidationRows]

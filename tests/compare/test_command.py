@@ -48,8 +48,9 @@ def test_table_report_and_notes(write, capsys, tmp_path):
     assert "categories, with the number of different ones: Shop (2)" in output
     assert "missing numbers become the mean of the training rows" in output
     assert "under-sampling" in output
+    assert "epochs" in output
     page = out.read_text()
-    assert page.count("data:image/png;base64,") == 3
+    assert page.count("data:image/png;base64,") == 4
     assert not re.search(r"<script|<link|https?://|@import", page)
     assert "of class fraud (16.67%)" in page
     assert page.count("<tr>") == 3

@@ -37,6 +37,7 @@ def test_every_default_strategy_has_its_numbers(comparison):
         lacking = table[name].isna()
         assert (lacking == boosting).all() if name.endswith("train_prior") else not lacking.any()
     assert table["p_value"].isna().tolist() == [True] + [False] * 9
+    assert (table["epochs"].isna() == boosting).all()  # its trees are a number here
     assert not comparison.interrupted
 
 
@@ -172,11 +173,15 @@ def test_several_classes_with_names_and_a_scorer_of_scikit_learn():
         ({"y": np.arange(240) / 7}, "continuous"),
         ({"y": y[:10]}, "inconsistent"),
         ({"cv": [(np.flatnonzero(y == 0)[:9], np.arange(9, 99))]}, "no training row of class 1"),
+        ({"cv": [([0, 1, 2], [3, 4])]}, "fold 0 has no"),
         ({"strategies": ["nothing like it"]}, "is not a strategy"),
         ({"strategies": ["balanced"]}, "several strategies"),
         ({"strategies": {}}, "empty"),
         ({"reference": "other"}, "not one of the strategies"),
         ({"scoring": "no_such_score"}, "no_such_score"),
+        ({"max_epochs": 0}, "whole number >= 1, or 'auto'"),
+        ({"max_epochs": "long"}, "got 'long'"),
+        ({"cv": []}, "cv holds no splits"),
     ],
 )
 def test_bad_input_is_explained(arguments, message):

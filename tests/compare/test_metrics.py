@@ -7,7 +7,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, brier_score_loss, get_scorer, roc_auc_score
 
 from imbtorch import ImbalancedNetClassifier
-from imbtorch.compare._metrics import as_scorer, by_frequency, measure, predict
+from imbtorch.compare._metrics import (
+    Predictions,
+    as_scorer,
+    by_frequency,
+    decisions,
+    measure,
+    predict,
+)
 
 X, y = make_classification(300, weights=[0.85], random_state=0)
 
@@ -72,3 +79,66 @@ def test_what_cannot_restate_its_prior_says_so():
 def test_labels_must_be_classes(labels, word):
     with pytest.raises(ValueError, match=word):
         by_frequency(labels)
+
+
+def said(truth, scores):
+    truth, scores = np.asarray(truth), np.asarray(scores, dtype=float)
+    proba = scores if scores.ndim == 2 else np.column_stack([1 - scores, scores])
+    return Predictions(truth, truth, scores, proba, None)
+
+
+def test_decisions_on_a_worked_example():
+    # ranked: 1 0 1 1 1 0 0 1 0 0; four of five are caught by 5 alarms, all of them by 8
+    truth = [1, 0, 1, 1, 1, 0, 0, 1, 0, 0]
+    assert decisions(said(truth, np.linspace(0.9, 0.1, 10))) == (0.8, 800.0)
+    # the best precision is beyond the recall that is asked for: all five by the first six alarms
+    truth = [1, 0, 0, 1, 1, 1, 1, 0, 0, 0]
+    precision, alarms = decisions(said(truth, np.linspace(0.9, 0.1, 10)))
+    assert precision == pytest.approx(5 / 7)
+    assert alarms == 700.0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_decisions_are_the_best_of_all_thresholds(seed):
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, 2, 40)
+    scores = np.round(truth + rng.normal(size=40), 1)
+    flagged = [scores >= threshold for threshold in np.unique(scores)]
+    recall = [truth[rows].sum() / truth.sum() for rows in flagged]
+    precision = [truth[rows].mean() for rows, r in zip(flagged, recall, strict=True) if r >= 0.8]
+    alarms = [rows.sum() for rows, r in zip(flagged, recall, strict=True) if r >= 0.9]
+    assert decisions(said(truth, scores)) == (max(precision), min(alarms) * 1000 / 40)
+    first = np.sort(truth)[::-1]  # a perfect order
+    n_caught = min(n for n in range(41) if n / truth.sum() >= 0.9)
+    assert decisions(said(first, -np.arange(40.0))) == (1.0, n_caught * 1000 / 40)
+
+
+def test_rows_of_equal_scores_are_alarms_together():
+    truth = np.repeat([1, 0], [10, 90])
+    assert decisions(said(truth, np.full(100, 0.3))) == (0.1, 1000.0)
+    assert decisions(said(truth, np.where(truth, 0.9, 0.1))) == (1.0, 100.0)
+
+
+def test_nine_of_ten_are_ninety_percent():
+    truth = np.repeat([1, 0, 1], [9, 90, 1])
+    assert decisions(said(truth, np.linspace(1, 0, 100))) == (1.0, 90.0)
+
+
+def test_of_several_classes_the_rarest_one_is_caught():
+    truth = np.repeat([0, 1, 2], [50, 30, 20])
+    proba = np.full((100, 3), 0.3)
+    proba[truth == 2, 2] = 0.4
+    assert decisions(said(truth, proba)) == (1.0, 200.0)
+
+
+@pytest.mark.parametrize(("truth", "count"), [([0, 0, 0], "0 of the 3"), ([1, 1], "2 of the 2")])
+def test_decisions_need_rows_with_and_without_the_rarest_class(truth, count):
+    with pytest.raises(ValueError, match=count):
+        decisions(said(truth, np.zeros(len(truth))))
+
+
+def test_fewer_alarms_are_better():
+    model = LogisticRegression().fit(X, y)
+    found = measure(predict(model, X, y, np.array([0, 1])))
+    scorer = as_scorer("alarms_for_recall_90", np.array([0, 1]))
+    assert scorer(model, X, y) == -found["alarms_for_recall_90"]

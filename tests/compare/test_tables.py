@@ -55,15 +55,19 @@ def test_nets_get_the_table_itself(table):
     ]  # fmt: skip
 
 
-def test_gradient_boosting_gets_categories_and_gaps_as_they_are(table):
+@pytest.mark.parametrize("n_trees", ["auto", 20])
+def test_gradient_boosting_gets_categories_and_gaps_as_they_are(table, n_trees):
     X, y = table
-    model = boosting(None, 0).fit(X, y)
+    model = boosting(None, 0, n_trees=n_trees).fit(X, y)
     encoded = model[0].transform(X)
     assert encoded["x1"].dtype == "category"
     assert encoded["x2"].isna().tolist() == X["age"].isna().tolist()
     assert encoded["x0"].tolist() == X["amount"].tolist()
-    assert model[-1].is_categorical_.tolist() == [False, True, False]
-    by_hand = HistGradientBoostingClassifier(categorical_features=[1], random_state=0)
+    trees = model[-1].model_ if n_trees == "auto" else model[-1]
+    assert trees.is_categorical_.tolist() == [False, True, False]
+    by_hand = HistGradientBoostingClassifier(
+        categorical_features=[1], max_iter=trees.n_iter_, random_state=0
+    )
     codes = X.assign(shop=X["shop"].fillna("~").factorize(sort=True)[0])
     expected = by_hand.fit(codes.to_numpy(), y).predict_proba(codes.to_numpy())
     np.testing.assert_array_equal(model.predict_proba(X), expected)

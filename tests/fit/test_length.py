@@ -280,6 +280,10 @@ def test_one_search_finds_the_length_of_all_members(ensemble, subset):
     found = ensemble(auto(member), 3, subset=subset, random_state=0).fit(X, targets)
     n_epochs = {net.n_epochs_ for net in found.estimators_}
     assert len(n_epochs) == 1
+    one = find_length(auto(member, random_state=found.estimators_[0].random_state), X, targets)
+    counts = np.bincount(Y)
+    rows_of_a_member = 2 * counts.min() if subset == "balanced" else len(Y)
+    assert n_epochs == {round(one.n_epochs * len(Y) / rows_of_a_member)}  # as many steps
     stated = auto(member, max_epochs=n_epochs.pop())
     stated = ensemble(stated, 3, subset=subset, random_state=0).fit(X, targets)
     for one, other in zip(found.estimators_, stated.estimators_, strict=True):
