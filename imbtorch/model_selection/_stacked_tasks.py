@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from sklearn.utils import get_tags
 from imbtorch._common.memo import Memo, digest
 from imbtorch._common.sklearn_private import _check_method_params, _fit_and_score, _safe_indexing
 from imbtorch._fit.fit import PreparedFit, Stackable
+from imbtorch.exceptions import NotStackedWarning
 from imbtorch.training.run import Run
 from imbtorch.training.stack import Siblings, train_stacked
 
@@ -121,9 +123,16 @@ class _Member:
 
     def _prepare_fit(self, X: Any, y: Any, memo: Memo, prefixes: _Prefixes) -> PreparedFit | None:
         train, params = self.keywords["train"], self.keywords["fit_params"] or {}
+        others = sorted(name for name in params if name.split("__")[-1] != "sample_weight")
+        if others:  # scikit-learn's own call hands them on, or says what is wrong with them
+            warnings.warn(
+                f"Nets are trained one by one, not as a stack: fit has the parameters {others}. "
+                "The results are the same; it takes longer.",
+                NotStackedWarning,
+                stacklevel=2,
+            )
+            return None
         if not isinstance(self.estimator, Pipeline):
-            if set(params) - {"sample_weight"}:
-                return None  # scikit-learn's own call says what is wrong with them
             # all folds share X: a fold is rows of it
             weight = params.get("sample_weight")
             rows = memo.once(_positions, (train, y))

@@ -22,6 +22,7 @@ from sklearn.metrics import make_scorer, recall_score
 from sklearn.model_selection import (
     GridSearchCV,
     GroupKFold,
+    GroupShuffleSplit,
     HalvingGridSearchCV,
     PredefinedSplit,
     RandomizedSearchCV,
@@ -315,6 +316,21 @@ def test_routed_weights():
         params = {"groups": GROUPS, "sample_weight": WEIGHT}
         folds_alone = clone(asking).set_fit_request(groups=False)  # its fit takes groups, too
         both(folds_alone, {"lr": [0.01, 0.05]}, params=params, cv=groups)
+
+
+@pytest.mark.parametrize("behind_a_step", [False, True])
+def test_routed_groups_reach_the_validation_rows(behind_a_step):
+    with config_context(enable_metadata_routing=True):
+        split = GroupShuffleSplit(1, test_size=0.3, random_state=0)
+        asking = net(validation=split, early_stopping=True).set_fit_request(groups=True)
+        estimator = make_pipeline(StandardScaler(), asking) if behind_a_step else asking
+        with pytest.warns(NotStackedWarning, match=r"fit has the parameters \['groups'\]"):
+            both(
+                estimator,
+                TWO if behind_a_step else {"lr": [0.01, 0.05]},
+                params={"groups": GROUPS},
+                cv=GroupKFold(3),
+            )
 
 
 @pytest.mark.slow
