@@ -21,6 +21,7 @@ from torch import Tensor
 from imbtorch._common.memo import Memo
 from imbtorch._common.seed import draw_seeds
 from imbtorch._common.sklearn_private import Interval, fit_context
+from imbtorch._common.training_length import TrainingLength
 from imbtorch._data.datasets_as_rows import refuse_dataset
 from imbtorch._fit.estimator import BaseNetEstimator
 from imbtorch._fit.fit import PreparedFit, Stackable, all_or_nothing
@@ -150,20 +151,15 @@ class NetEnsemble(
         groups: Any = None,
     ) -> PreparedFit:
         """Prepare the fits of all members up to the training."""
+        refuse_dataset(X, type(self).__name__)
         if self.subset == "folds":
-            refuse_dataset(X, type(self).__name__)
             X, y = indexable(X, y)  # rows of folds are taken out of them
         memo, folds = memo or Memo(), self._folds(y, rows, groups)
         members = self._members(folds)
         weights = self._weights(members, X, y, sample_weight, rows)
         length = None
         if members[0].max_epochs == "auto":
-            one = clone(self._base).set_params(random_state=members[0].random_state)
-            found = find_length(one, X, y, sample_weight, rows=rows, memo=memo)
-            # A member of few rows overfits before the mean of all members does, so that as many
-            # steps are taken as one net on all rows would take.
-            factor = min(self._rows_per_member_row(y, rows), _MOST_TIMES)
-            length = replace(found, n_epochs=round(factor * found.n_epochs))
+            length = self._length(members[0], X, y, sample_weight, rows, memo)
             members = [with_length(member, length) for member in members]
         undo = ExitStack()
         with undo:
@@ -195,6 +191,19 @@ class NetEnsemble(
             return self.interrupted_
 
         return PreparedFit([run for fit in fits for run in fit.runs], publish, undo)
+
+    def _length(
+        self, member: Any, X: Any, y: Any, sample_weight: Any, rows: Any, memo: Memo
+    ) -> TrainingLength:
+        """Find how long members are trained that are not scored on folds of their own.
+
+        A member of few rows overfits before the mean of all members does. So they take as many
+        steps as one net on all rows would take.
+        """
+        one = clone(self._base).set_params(random_state=member.random_state)
+        found = find_length(one, X, y, sample_weight, rows=rows, memo=memo)
+        factor = min(self._rows_per_member_row(y, rows), _MOST_TIMES)
+        return replace(found, n_epochs=round(factor * found.n_epochs))
 
     def _folds(self, y: Any, rows: Any, groups: Any) -> Sequence[ValidationRows | None]:
         """Return the rows on which each member is scored; None for members without such rows."""
