@@ -87,7 +87,7 @@ class ImbalancedNetRegressor(
         Average of the weights that is scored and kept; see
         :class:`imbtorch.ImbalancedNetClassifier`.
     max_epochs : int or "auto", default=20
-        Passes over the training data. ``"auto"`` finds the number: nets of three folds are trained
+        Passes over the training data. ``"auto"`` finds the number: nets of four folds are trained
         as one stack until their mean ``scoring``, on the rows that they do not train on, no longer
         improves; then one net is trained on all rows for as long. ``n_epochs_`` is the number. It
         costs two to four times a fit of this length.

@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 Floats = NDArray[np.float64]
-_FOLDS = 3
+_FOLDS = 4
 _MOST_EPOCHS, _MOST_STEPS = 160, 2_000  # where the search ends, whichever takes longer
 _LEAST_EPOCHS, _LEAST_STEPS = 5, 600  # before these the search goes on, whatever the scores are
 _STEPS_OF_MEMBERS = 1_000  # the same for members that keep an epoch each, the best on their fold

@@ -209,7 +209,7 @@ def default_strategies(
     """Build the remedies of :func:`imbtorch.compare_strategies`, to inspect, change or extend.
 
     All nets have the same architecture and batch size, and the same rule for how long they are
-    trained: three folds of the training rows find it, with the remedy in place. The number of trees
+    trained: folds of the training rows find it, with the remedy in place. The number of trees
     of gradient boosting is found by the same folds. A search for gamma compares its candidates at
     20 epochs, or more for less than 2 000 rows; then the length is found for the best one.
 

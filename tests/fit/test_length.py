@@ -116,7 +116,7 @@ def test_scores_of_folds_are_those_of_nets_trained_alone():
     assert length.epochs.tolist() == [1, 2, 3, 4, 5, 6]
     split_seed, net_seed = length_file.draw_seeds(0, 2)
     folds = length_file._folds(auto(), Y, None, None, split_seed)
-    fold, seed = folds[1], length_file.draw_seeds(net_seed, 3)[1]
+    fold, seed = folds[1], length_file.draw_seeds(net_seed, 4)[1]
     alone = auto(
         max_epochs=6, lr_schedule="constant", averaging="ema", random_state=seed, batch_size=64
     )
@@ -136,7 +136,7 @@ def test_no_net_is_scored_on_rows_that_it_trained_on():
     numbered = np.column_stack([np.arange(len(Y)), X])
     auto(scoring=remember, features=None).fit(numbered, Y)
     scored = list(seen.values())
-    assert len(scored) == 3
+    assert len(scored) == 4
     assert set.union(*scored) == set(range(len(Y)))
     assert sum(map(len, scored)) == len(Y)  # each row by one net
     folds = length_file._folds(auto(), Y, None, None, 0)
@@ -163,7 +163,7 @@ def test_splits_in_time_leave_rows_out_of_the_search_only():
 def test_labels_weights_and_samplers():
     labels = np.column_stack([Y, X[:, 0] > 0]).astype(float)
     labels[:20, 0] = np.nan
-    assert auto().fit(X, labels).training_length_.scores.shape == (3, 6)
+    assert auto().fit(X, labels).training_length_.scores.shape == (4, 6)
     weights = np.where(np.arange(len(Y)) < 40, 0.0, 1.0)
     weighted = auto(sampler=ClassBalancedSampler()).fit(X, Y, sample_weight=weights)
     left_out = auto(sampler=ClassBalancedSampler(), max_epochs=weighted.n_epochs_)
@@ -326,7 +326,7 @@ def test_data_without_folds():
         auto().fit(X, Y, X_val=X[:9], y_val=Y[:9])
     with pytest.raises(ValueError, match="which an IterableDataset does not have"):
         auto(features=None).fit(Stream(), None, class_counts={0: 192, 1: 48})
-    with pytest.raises(ValueError, match="n_splits=3"):
+    with pytest.raises(ValueError, match="n_splits=4"):
         auto().fit(X[:2], [0, 1])
 
 
