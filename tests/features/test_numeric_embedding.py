@@ -212,6 +212,8 @@ def test_edges_between_the_largest_floats_are_finite():
     largest = np.finfo(np.float64).max
     edges = edges_between(np.array([-largest, largest, 0.0, np.nan, 0.0]), 2)
     np.testing.assert_array_equal(edges, [-largest, 0, largest])
+    between = edges_between(largest * np.array([-1, -0.9, 0.8, 1]), 2)
+    np.testing.assert_allclose(between / largest, [-1, -0.05, 1], atol=1e-12)
     assert np.isnan(edges_between(np.array([np.nan]), 2)).all()
 
 
@@ -221,10 +223,14 @@ def test_heavy_tails_have_bins_that_float32_could_not_tell_apart():
     bins = clf.net_.encoder_(torch.from_numpy(x))[:, 1:]
     assert bins.shape[1] >= 4
     assert bins.dtype == torch.float32
+    assert clf.net_.encoder_.bins.steepness()[0] < 1e9  # narrower bins would show rounding
+    exact = binned().fit(x)  # in float64
+    np.testing.assert_allclose(bins, bins_of(exact, x), atol=1e-6)
     sampled = classifier(max_epochs=1, sampler=RandomOverSampler(random_state=0))
     sampled.fit(x, np.arange(300) % 5 == 0)
     torch.testing.assert_close(sampled.net_.encoder_(torch.from_numpy(x))[:, 1:], bins)
-    without = clf.net_.encoder_.without_bins(torch.from_numpy(x))
+    without = clf.net_.encoder_.without_bins(torch.from_numpy(x))  # what a sampler gets
+    assert without.dtype == torch.float64
     torch.testing.assert_close(clf.net_.encoder_.with_bins(without)[:, 1:], bins, rtol=0, atol=0)
 
 
@@ -242,7 +248,7 @@ def test_sparse_rows_are_an_error():
         binned().fit(X)
     there = binned().fit(X.toarray())
     assert not there.encoder_.keeps_zeros
-    clf = classifier(max_epochs=1).fit(X.toarray(), np.arange(50) % 5 == 0)
+    clf = classifier(binned(scaling=None), max_epochs=1).fit(X.toarray(), np.arange(50) % 5 == 0)
     np.testing.assert_array_equal(clf.predict_proba(X), clf.predict_proba(X.toarray()))
 
 

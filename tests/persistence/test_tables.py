@@ -637,7 +637,11 @@ def test_bins_that_the_edges_do_not_ask_for_are_refused(good, path):
     def with_edges(file):
         file.rebuild(lambda tensors: tensors.update({"table.0.edges": ("F64", np.arange(3.0))}))
 
-    for change in (with_edges, table(n_bins=N_BINS)):
+    def with_nothing(file):
+        file.rebuild(lambda tensors: tensors.update({"table.0.edges": ("F64", np.zeros(0))}))
+        file.document["tables"][0]["n_bins"] = [0] * 6
+
+    for change in (with_edges, with_nothing, table(n_bins=N_BINS)):
         with pytest.raises(FileFormatError):
             load(changed(good, path, change))
 
