@@ -122,6 +122,10 @@ CASES = {
         small(features=features(scaling=None, add_indicator=False), dtype="float64"),
         TARGET,
     ),
+    "bins": lambda: (
+        small(features=features(scaling="robust", numeric_embedding="piecewise_linear")),
+        TARGET,
+    ),
     "no embeddings": lambda: (small(features=features(embedding_size=None)), TARGET),
     "ensemble": lambda: (ensemble(), TARGET),
     "ensemble with an encoder each": lambda: (ensemble(early_stopping=True), TARGET),
@@ -280,6 +284,25 @@ def test_which_columns_need_float64(values, kind):
 
     encoder = TableFeatures().fit(np.repeat(values, 50)[:, None]).encoder_
     assert columns_in_float64(encoder) == (frozenset({0}) if kind == "double" else frozenset())
+
+
+def test_columns_with_narrow_bins_need_float64(tmp_path):
+    """Steps of 1 are told apart by bins, where the scaled numbers lie beside one of 1e9."""
+    from imbtorch._publish.onnx_columns import columns_in_float64
+
+    rng = np.random.default_rng(0)
+    x = np.stack([1e6 + np.arange(200.0), rng.normal(size=200)], axis=1)
+    x[0, 0] = 1e9
+    y = (x[:, 0] % 50 < 10).astype(int)
+    bins = TableFeatures(numeric_embedding="piecewise_linear")
+    clf = small(features=bins).fit(x, y)
+    assert columns_in_float64(TableFeatures().fit(x).encoder_) == frozenset()
+    assert columns_in_float64(clf.net_.encoder_) == frozenset({0})
+    session = opened(clf, tmp_path)
+    assert kinds(session) == {"X": "tensor(double)"}
+    (got,) = session.run(None, {"X": x})
+    assert got.std() > 1e-3
+    assert_allclose(got, clf.predict_proba(x), rtol=0, atol=1e-5)
 
 
 # -- decisions and steps, behind and before a classifier without a net -----------------------

@@ -23,7 +23,8 @@ def columns_in_float64(encoder: TableEncoder) -> frozenset[int]:
 
     The distance of neighbouring numbers in float32 grows with their size: it is 128 for the seconds
     since 1970. A column needs float64 if this distance, in scaled units, shows in the predictions:
-    1e-3 for measurements; but 1e-5 where float32 skips integers, which usually are exact.
+    1e-3 for measurements; but 1e-5 where float32 skips integers, which usually are exact. A column
+    of a narrow bin shows it as many times larger as the bin is narrower than 1.
 
     Parameters
     ----------
@@ -38,6 +39,8 @@ def columns_in_float64(encoder: TableEncoder) -> frozenset[int]:
     distance = np.spacing(np.abs(encoder.centre.numpy()).astype(np.float32)).astype(np.float64)
     lost = distance * encoder.factor.numpy()
     wide = lost > np.where(distance > 1, 1e-5, 1e-3)
+    if encoder.bins is not None:
+        wide |= lost * encoder.bins.steepness() > 1e-3
     numbers = {j for j, needs in zip(encoder.numbers, wide, strict=True) if needs}
     return frozenset(numbers | {j for j, w in encoder.columns.vocabulary.items() if _is_wide(w)})
 

@@ -6,6 +6,7 @@ Rows are encoded all at once where they lie in memory, else when they are read.
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,19 +16,22 @@ from scipy import sparse
 from torch import Tensor, nn
 
 from imbtorch.features._columns import TableColumns
+from imbtorch.features._piecewise import PiecewiseLinear
 
-__all__ = ["EncodedRows", "TableEncoder", "behind_encoder", "encoded"]
+__all__ = ["LARGEST", "EncodedRows", "TableEncoder", "behind_encoder", "encoded"]
 
 _BLOCK = 2**17  # numbers that are encoded together: their temporary copies stay in the cache
-_LARGEST = 1e6  # bound of scaled numbers, so that float32 and the products of the net stay finite
+LARGEST = 1e6  # bound of scaled numbers, so that float32 and the products of the net stay finite
+_NARROWEST = 1e-9  # width of a bin, relative to its edges or to 1: float64 still divides by it well
 
 
 class TableEncoder(nn.Module):
     """Encode the rows of a table; everything that it knows was learned by :class:`TableFeatures`.
 
     A row that is encoded consists of the scaled numbers, an indicator of the gap for each column
-    that had gaps in training, one column for each category of the columns of few categories, and
-    one code for each column of many categories, whose embedding is learned by the net.
+    that had gaps in training, one column for each bin of the numbers, if they have bins, one column
+    for each category of the columns of few categories, and one code for each column of many
+    categories, whose embedding is learned by the net.
 
     Parameters
     ----------
@@ -46,6 +50,9 @@ class TableEncoder(nn.Module):
         Whether scaled numbers are clipped smoothly, to between -3 and 3.
     quantiles : ndarray of shape (n_numbers, k) or None, default=None
         Quantiles of each column of numbers, where numbers are scaled to normal scores.
+    edges : sequence of ndarray or None, default=None
+        Edges of the bins of each column of numbers, in units of the scaled numbers and increasing;
+        an empty array for a column without bins. None for no bins.
     dtype : torch.dtype, default=torch.float32
         Dtype of the encoded rows.
 
@@ -82,6 +89,7 @@ class TableEncoder(nn.Module):
         *,
         clips: bool = False,
         quantiles: NDArray[np.float64] | None = None,
+        edges: Sequence[NDArray[np.float64]] | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
@@ -99,6 +107,7 @@ class TableEncoder(nn.Module):
         self.register_buffer("quantiles", torch.from_numpy(np.nan_to_num(known)))
         ranks = torch.linspace(0, 1, known.shape[1], dtype=torch.float64).clamp(1e-3, 1 - 1e-3)
         self.register_buffer("scores", torch.special.ndtri(ranks))
+        self.bins = None if edges is None else _bins(edges)
 
     # -- sizes -----------------------------------------------------------------------------------
 
@@ -106,13 +115,18 @@ class TableEncoder(nn.Module):
     def n_encoded(self) -> int:
         """Number of columns of an encoded row."""
         dense = len(self.numbers) + len(self.indicators) + sum(self._widths())
-        return dense + len(self.embedded)
+        return dense + self.n_bins + len(self.embedded)
+
+    @property
+    def n_bins(self) -> int:
+        """Number of columns of an encoded row that belong to bins of numbers."""
+        return 0 if self.bins is None else sum(self.bins.n_bins)
 
     @property
     def keeps_zeros(self) -> bool:
         """Whether numbers are only scaled, so that a sparse matrix stays sparse."""
         others = self.n_slots or self.indicators or self.clips or self.quantiles.shape[1]
-        return not others and not bool(self.centre.any())
+        return not others and not self.n_bins and not bool(self.centre.any())
 
     def _widths(self) -> list[int]:
         """Return the number of columns of each column of few categories."""
@@ -139,9 +153,49 @@ class TableEncoder(nn.Module):
         Tensor of shape (n, n_encoded)
             Encoded rows, in ``dtype``.
         """
+        return self.with_bins(self.without_bins(x))
+
+    def without_bins(self, x: Tensor) -> Tensor:
+        """Encode rows but for the bins of numbers, for samplers that make rows between others.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n, n_columns)
+            As for :meth:`forward`.
+
+        Returns
+        -------
+        Tensor of shape (n, n_encoded - n_bins)
+            Encoded rows; in float64 if bins are still to be added.
+        """
         if not self.n_slots and not self.indicators:
-            return self._scaled(x)[0].to(self.dtype)
-        return self.expand(self.compact(x))
+            return self._scaled(x)[0].to(self._dtype_before_bins)
+        return self._with_ones(self.compact(x))
+
+    def with_bins(self, rows: Tensor) -> Tensor:
+        """Add the columns of the bins of numbers.
+
+        Parameters
+        ----------
+        rows : Tensor of shape (n, n_encoded - n_bins)
+            What :meth:`without_bins` returned, or rows that a sampler made of it.
+
+        Returns
+        -------
+        Tensor of shape (n, n_encoded)
+            Encoded rows.
+        """
+        if self.bins is None:
+            return rows
+        first = len(self.numbers) + len(self.indicators)
+        progress = self.bins(rows[:, : len(self.numbers)].to(self.centre.dtype))
+        parts = [rows[:, :first], progress.clamp(-LARGEST, LARGEST), rows[:, first:]]
+        return torch.cat([part.to(self.dtype) for part in parts], dim=1)
+
+    @property
+    def _dtype_before_bins(self) -> torch.dtype:
+        """Dtype of rows to which bins may have to be added, whose edges can be very close."""
+        return self.dtype if self.bins is None else self.centre.dtype
 
     def compact(self, x: Tensor) -> Tensor:
         """Encode rows with one column per category column, for samplers that know categories.
@@ -154,19 +208,20 @@ class TableEncoder(nn.Module):
         Returns
         -------
         Tensor of shape (n, n_compact)
-            Scaled numbers without gaps, indicators, and the slot of each category.
+            Scaled numbers without gaps, indicators, and the slot of each category; in float64 if
+            there are bins of numbers, which :meth:`expand` adds.
         """
         numbers = x[:, self.numbers] if self.categories else x
         scaled, gaps = self._scaled(numbers)
-        parts = [scaled.to(self.dtype)]
+        parts = [scaled]
         if self.indicators:
-            parts.append(gaps[:, self.indicators].to(self.dtype))
+            parts.append(gaps[:, self.indicators])
         if self.categories:
-            parts.append(self._slots(x[:, self.categories]).to(self.dtype))
-        return torch.cat(parts, dim=1)
+            parts.append(self._slots(x[:, self.categories]))
+        return torch.cat([part.to(self._dtype_before_bins) for part in parts], dim=1)
 
     def expand(self, compact: Tensor) -> Tensor:
-        """Give each category of the columns of few categories a column of its own.
+        """Give each category of the columns of few categories a column of its own, and add bins.
 
         Parameters
         ----------
@@ -178,6 +233,10 @@ class TableEncoder(nn.Module):
         Tensor of shape (n, n_encoded)
             Encoded rows.
         """
+        return self.with_bins(self._with_ones(compact))
+
+    def _with_ones(self, compact: Tensor) -> Tensor:
+        """Give each category of the columns of few categories a column of its own."""
         if not self.n_slots:
             return compact
         first = len(self.numbers) + len(self.indicators)
@@ -205,7 +264,7 @@ class TableEncoder(nn.Module):
             scaled = self._normal_scores(torch.where(gaps, self.centre, numbers))
         else:
             scaled = (numbers - self.centre) * self.factor
-        scaled = scaled.clamp(-_LARGEST, _LARGEST)
+        scaled = scaled.clamp(-LARGEST, LARGEST)
         if self.clips:
             scaled = scaled / torch.sqrt(1 + torch.square(scaled / 3))
         return torch.where(gaps, self.fill, scaled), gaps
@@ -248,6 +307,26 @@ class TableEncoder(nn.Module):
         scaled, _ = self._scaled(torch.from_numpy(numbers[None, :]))
         self.fill.copy_(scaled[0])
 
+    def put_numbers_in_bins(self, edges: NDArray[np.float64]) -> None:
+        """Encode numbers by bins, too, from now on.
+
+        Edges that are equal or nearly equal once they are scaled become one. A column then needs
+        two bins at least: one bin would only repeat the scaled number.
+
+        Parameters
+        ----------
+        edges : ndarray of shape (n_numbers, n_edges)
+            Edges of the bins of each column of numbers, in the units of the table, in increasing
+            order; NaN at the end of columns with fewer edges.
+        """
+        scaled = self._scaled(torch.from_numpy(edges.T))[0].numpy().T
+        kept = []
+        for here in (row[~gaps] for row, gaps in zip(scaled, np.isnan(edges), strict=True)):
+            narrow = _NARROWEST * np.abs(here[1:]).clip(min=1)
+            distinct = np.append(here[:1], here[1:][np.diff(here) > narrow])
+            kept.append(distinct if len(distinct) > 2 else distinct[:0])
+        self.bins = _bins(kept)
+
     # -- names -----------------------------------------------------------------------------------
 
     def names(self) -> list[str]:
@@ -255,6 +334,9 @@ class TableEncoder(nn.Module):
         of = self.columns.name_of
         names = [of(j) for j in self.numbers]
         names += [f"{of(self.numbers[j])}_missing" for j in self.indicators]
+        if self.bins is not None:
+            for j, n_bins in zip(self.numbers, self.bins.n_bins, strict=True):
+                names += [f"{of(j)}_bin_{i}" for i in range(n_bins)]
         for j in self.one_hot:
             names += [f"{of(self.categories[j])}_{word}" for word in self.words_of(j)]
         return names + [of(self.categories[j]) for j in self.embedded]
@@ -272,6 +354,11 @@ class TableEncoder(nn.Module):
         if infrequent != self.n_slots[j] - 1:
             found[infrequent] = ["infrequent"]
         return [here[0] for here in found[:-1]]
+
+
+def _bins(edges: Sequence[NDArray[np.float64]]) -> PiecewiseLinear | None:
+    """Return the encoding of numbers by bins, or None if no column has bins."""
+    return PiecewiseLinear(edges) if any(len(here) for here in edges) else None
 
 
 def behind_encoder(encoder: TableEncoder | None, module: nn.Module) -> nn.Module:
@@ -365,7 +452,7 @@ def _scaled_sparse(X: Any, encoder: TableEncoder) -> Any:
     values = matrix.data * factor[matrix.indices]
     gaps = np.isnan(values)
     values[gaps] = fill[matrix.indices[gaps]]
-    values = values.clip(-_LARGEST, _LARGEST)
+    values = values.clip(-LARGEST, LARGEST)
     kind = np.float64 if encoder.dtype == torch.float64 else np.float32
     parts = (values.astype(kind), matrix.indices, matrix.indptr)
     return sparse.csr_array(parts, shape=matrix.shape)

@@ -21,6 +21,7 @@ from imbtorch.features._base import FeatureEncoder
 from imbtorch.features._columns import TableColumns, is_text
 from imbtorch.features._display import diagram
 from imbtorch.features._encoder import TableEncoder, encoded
+from imbtorch.features._piecewise import edges_between
 from imbtorch.features._reading import read_table
 from imbtorch.features._statistics import ColumnStatistics, column_statistics, sparse_statistics
 
@@ -44,8 +45,18 @@ class TableFeatures(FeatureEncoder):
         deviation. ``"robust"``: subtract the median, divide by the interquartile range, and bend
         outliers smoothly to at most 3 [1]_. ``"quantile"``: normal scores of the ranks. None leaves
         them as they are. Columns that are constant in training become 0.
+    numeric_embedding : {"piecewise_linear"} or None, default=None
+        What the net gets of a number besides the scaled number. ``"piecewise_linear"``: one column
+        for each of ``n_bins`` bins, which rises from 0 to 1 within the bin [4]_. It helps where the
+        effect of a number has steps or corners, costs nothing in training but the wider first
+        layer, and overfits where rows are few. Columns with fewer than three different values get
+        no bins.
+    n_bins : int, default=8
+        Number of bins, 2 or more. Their edges are quantiles of the *different* values that a column
+        has in training, so that a value which many rows have does not use up the bins. A column of
+        few different values has a bin between each two of them.
     fill : {"mean", "median"}, default="mean"
-        What a missing number is replaced by.
+        What a missing number is replaced by, also in its bins.
     add_indicator : bool, default=True
         Whether a column that has gaps in training gets a second column, 1 where there is a gap.
     categorical_features : {"from_dtype"}, sequence of str, int or bool, or None, \
@@ -81,7 +92,8 @@ default="from_dtype"
     -----
     Categories that training did not have are encoded like the infrequent ones, or as zeros if
     there are none; so is a gap in a column of categories that had none in training. Quantiles of
-    more than 200 000 rows are those of evenly spread rows. Scaled numbers are bounded by a million.
+    more than 200 000 rows are those of evenly spread rows. Scaled numbers are bounded by a million,
+    and so are bins: below the first edge and above the last one they go on along the same line.
     Sparse matrices stay sparse: each column is divided by the root mean square of its values that
     are not 0, nothing is subtracted, and gaps become the mean.
 
@@ -93,6 +105,8 @@ default="from_dtype"
            :arxiv:`1604.06737`
     .. [3] `Introducing TensorFlow Feature Columns
            <https://developers.googleblog.com/introducing-tensorflow-feature-columns/>`_ (2017)
+    .. [4] Gorishniy, Rubachev and Babenko (2022). "On Embeddings for Numerical Features in Tabular
+           Deep Learning". :arxiv:`2203.05556`
 
     Examples
     --------
@@ -104,11 +118,19 @@ default="from_dtype"
     ['x1', 'x1_missing', 'x0_a', 'x0_b']
     >>> features.transform(X).round(2).tolist()[2]
     [0.0, 1.0, 1.0, 0.0]
+
+    A number and its progress through two bins, from 0 to 10 and from 10 to 100:
+
+    >>> binned = TableFeatures(scaling=None, numeric_embedding="piecewise_linear", n_bins=2)
+    >>> binned.fit([[0.0], [10.0], [100.0]]).transform([[5.0], [55.0]]).tolist()
+    [[5.0, 0.5, 0.0], [55.0, 1.0, 0.5]]
     """
 
     name = "table"
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "scaling": [StrOptions({"standard", "robust", "quantile"}), None],
+        "numeric_embedding": [StrOptions({"piecewise_linear"}), None],
+        "n_bins": [Interval(Integral, 2, None, closed="left")],
         "fill": [StrOptions({"mean", "median"})],
         "add_indicator": ["boolean"],
         "categorical_features": [StrOptions({"from_dtype"}), "array-like", None],
@@ -130,6 +152,8 @@ default="from_dtype"
         self,
         *,
         scaling: str | None = "standard",
+        numeric_embedding: str | None = None,
+        n_bins: int = 8,
         fill: str = "mean",
         add_indicator: bool = True,
         categorical_features: str | Sequence[Any] | None = "from_dtype",
@@ -139,6 +163,8 @@ default="from_dtype"
         embedding_size: str | int | None = "auto",
     ) -> None:
         self.scaling = scaling
+        self.numeric_embedding = numeric_embedding
+        self.n_bins = n_bins
         self.fill = fill
         self.add_indicator = add_indicator
         self.categorical_features = categorical_features
@@ -191,8 +217,8 @@ default="from_dtype"
         Returns
         -------
         ndarray of float64, shape (n, n_features_out)
-            Scaled numbers, indicators, zeros and ones for categories, and the codes of categories
-            that a net embeds.
+            Scaled numbers, indicators, bins of numbers, zeros and ones for categories, and the
+            codes of categories that a net embeds.
         """
         check_is_fitted(self, "encoder_")
         matrix, _ = read_table(self, X, self.categorical_features, self.columns_)
@@ -218,7 +244,7 @@ default="from_dtype"
     def __sklearn_tags__(self) -> Any:
         """Say that gaps and strings are accepted."""
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
+        tags.input_tags.sparse = self.numeric_embedding is None
         tags.input_tags.allow_nan = tags.input_tags.string = tags.input_tags.categorical = True
         return tags
 
@@ -241,7 +267,11 @@ default="from_dtype"
         if sparse.issparse(X):
             return self._learn_sparse(columns, X, rows, sample_weight, dtype)
         numbers = columns.numbers
-        quantiles = self.scaling in ("robust", "quantile") or self.fill == "median"
+        quantiles = (
+            self.scaling in ("robust", "quantile")
+            or self.fill == "median"
+            or self.numeric_embedding is not None
+        )
         known = column_statistics(
             X, columns, rows, sample_weight, needs_quantiles=quantiles and bool(numbers)
         )
@@ -267,6 +297,10 @@ default="from_dtype"
             dtype=dtype,
         )
         encoder.fill_gaps_with(filling)
+        if self.numeric_embedding is not None and known.sample is not None:
+            values, _ = known.sample
+            edges = np.stack([edges_between(column, self.n_bins) for column in values])
+            encoder.put_numbers_in_bins(edges)
         return encoder
 
     def _learn_sparse(
@@ -283,6 +317,11 @@ default="from_dtype"
                 f"A sparse X is scaled without subtracting anything, so that it stays sparse; "
                 f"scaling={self.scaling!r} and fill={self.fill!r} cannot do so. Use "
                 "scaling='standard' and fill='mean', or X.toarray()."
+            )
+        if self.numeric_embedding is not None:
+            raise ValueError(
+                f"numeric_embedding={self.numeric_embedding!r} makes other numbers of zeros, so "
+                "that a sparse X would not stay sparse. Use numeric_embedding=None, or X.toarray()."
             )
         chosen = X if rows is None else X[rows]
         weights = None

@@ -18,7 +18,8 @@ class SampledTable:
     """What a sampler gets of a table, and what becomes of the rows that it makes.
 
     A sampler that knows categories, such as SMOTENC, gets one column of codes for each column of
-    categories. Any other gets the rows as the net does.
+    categories. Any other gets the rows as the net does, but for the bins of numbers, which are
+    computed from the numbers that the sampler made.
 
     Parameters
     ----------
@@ -57,11 +58,12 @@ class SampledTable:
 
         Returns
         -------
-        ndarray of shape (n, n_compact) or (n, n_encoded)
+        ndarray of shape (n, n_compact) or (n, n_encoded - n_bins)
             Scaled numbers without gaps, and codes or columns of zeros and ones.
         """
         rows = torch.from_numpy(np.array(X, dtype=np.float64))
-        encode = self.encoder.compact if self.knows_categories else self.encoder
+        encoder = self.encoder
+        encode = encoder.compact if self.knows_categories else encoder.without_bins
         made: NDArray[Any] = encode(rows).numpy()
         return made
 
@@ -84,7 +86,7 @@ class SampledTable:
                 "categorical_features='auto'), RandomOverSampler, or TableFeatures("
                 "embedding_size=None), which gives each category a column of its own."
             )
-        return rows
+        return np.asarray(self.encoder.with_bins(torch.from_numpy(rows)))
 
 
 def refuse_mixed_codes(sampler: Any, encoder: TableEncoder | None) -> None:

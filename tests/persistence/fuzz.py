@@ -93,7 +93,7 @@ class Kept(nn.Module):
 
 
 OWN = {"own": Net, "kept": Kept, "embedded": Net}
-TABLES = ("table", "stopped", "embedded", "costs")
+TABLES = ("table", "bins", "stopped", "embedded", "costs")
 
 
 def frame():
@@ -125,6 +125,9 @@ def build(folder):
             ImbalancedNetRegressor(MLP((4,)), max_epochs=1), 2, subset="folds", random_state=0
         ).fit(X, X[:, :2]),
         "table": small(features=TableFeatures(scaling="quantile")).fit(FRAME, BOUGHT),
+        "bins": small(features=TableFeatures(numeric_embedding="piecewise_linear", n_bins=3)).fit(
+            FRAME, BOUGHT
+        ),
         "embedded": small(Net, features="table").fit(FRAME, BOUGHT),
         "stopped": NetEnsembleClassifier(
             small(early_stopping=True), 2, subset="all", random_state=0

@@ -84,6 +84,7 @@ def same_table(twin, estimator):
             assert words[column].dtype == values.dtype
             assert list(map(type, words[column])) == list(map(type, values))
             assert words[column].tolist() == values.tolist()
+        assert (found.bins is None) == (expected.bins is None)
         for name in ("indicators", "embedded", "n_slots", "clips", "dtype", "numbers", "one_hot"):
             assert getattr(found, name) == getattr(expected, name)
         for name, value in expected.state_dict().items():
@@ -115,6 +116,7 @@ FEATURES = {
     "robust": TableFeatures(scaling="robust", fill="median", add_indicator=False),
     "quantile": TableFeatures(scaling="quantile"),
     "unscaled": TableFeatures(scaling=None, embedding_size=None),
+    "bins": TableFeatures(numeric_embedding="piecewise_linear", n_bins=5),
     "rare": TableFeatures(max_categories=7, min_frequency=3, embedding_size=2, max_one_hot=2),
     "mask": TableFeatures(categorical_features=[n not in ("age", "amount", "short") for n in X]),
     "names": TableFeatures(
@@ -133,6 +135,40 @@ def test_frames_with_every_kind_of_column(features, path):
     )
     assert twin.features_.get_feature_names_out().tolist() == clf.net_.encoder_.names()
     assert twin.feature_names_in_.tolist() == list(X)
+
+
+def binned(**params):
+    return TableFeatures(numeric_embedding="piecewise_linear", **params)
+
+
+def test_bins_of_numbers(path):
+    """Also with every scaling, of arrays, for a module of the user, shared by members."""
+    rows = X[["age", "amount", "short"]].to_numpy()
+    for scaling in ("robust", "quantile", None):
+        twin = same(small(features=binned(scaling=scaling)).fit(rows, Y), path, rows)
+        assert twin.net_.encoder_.bins.n_bins == [8, 8, 8]
+    same(small(Own, features=binned()).fit(X, Y), path, X, STRANGE, module=Own)
+    members = NetEnsembleClassifier(small(features=binned()), 2, subset="all", random_state=0)
+    same(members.fit(X, Y), path, X, STRANGE)
+    few = small(features=binned()).fit(rows > 0, Y)
+    assert same(few, path, rows > 0).net_.encoder_.bins is None
+
+
+def test_bins_in_checkpoints_and_later_fits(tmp_path):
+    def training(**params):
+        return small(features=binned(), max_epochs=4, **params)
+
+    cut_short(lambda: training(checkpoint=tmp_path / "folder").fit(X, Y), 2)
+    resumed = training(checkpoint=tmp_path / "folder").fit(X, Y, resume=True)
+    expected = training().fit(X, Y)
+    np.testing.assert_array_equal(resumed.predict_proba(STRANGE), expected.predict_proba(STRANGE))
+    same(expected, tmp_path / "net", X, STRANGE)
+    twins = [load(tmp_path / "net"), pickle.loads(pickle.dumps(expected))]
+    first, second = (twin.partial_fit(STRANGE, Y).predict_proba(STRANGE) for twin in twins)
+    np.testing.assert_array_equal(first, second)
+    cut_short(lambda: training(checkpoint=tmp_path / "other").fit(X, Y), 2)
+    with pytest.raises(ValueError, match="features"):
+        small(max_epochs=4, checkpoint=tmp_path / "other").fit(X, Y, resume=True)
 
 
 def test_double_precision(path):
@@ -547,9 +583,67 @@ HOSTILE = {
 }
 
 
-def test_a_good_table_is_loaded(good, path):
-    clf = load(changed(good, path, lambda file: file.rebuild(lambda tensors: None)))
-    assert clf.predict(STRANGE).shape == (200,)
+@pytest.fixture(scope="module")
+def good_bins(tmp_path_factory):
+    """A file whose six columns of numbers have three bins each, but for the one of booleans."""
+    path = tmp_path_factory.mktemp("good") / "bins"
+    small(MLP((4,)), max_epochs=1, features=binned(n_bins=3)).fit(X, Y).save(path)
+    assert hostile.File(path.read_bytes()).document["tables"][0]["n_bins"] == N_BINS
+    return path.read_bytes()
+
+
+N_BINS = [3, 3, 0, 3, 0, 3]
+HOSTILE_BINS = {
+    "no number of bins": lambda file: file.document["tables"][0].pop("n_bins"),
+    "bins that are text": table(n_bins="3"),
+    "a number of bins that is text": table(n_bins=["3", 3, 0, 3, 0, 3]),
+    "a number of bins that is true": table(n_bins=[3, 3, 0, 3, True, 2]),
+    "a negative number of bins": table(n_bins=[3, 3, -1, 3, 0, 3]),
+    "bins of one column more": table(n_bins=[*N_BINS, 0]),
+    "bins of no column": table(n_bins=[]),
+    "no bins": table(n_bins=[0] * 6),
+    "one bin more": table(n_bins=[4, 3, 0, 3, 0, 3]),
+    "one bin less": table(n_bins=[2, 3, 0, 3, 0, 3]),
+    "10**12 bins": table(n_bins=[3, 3, 0, 3, 0, 10**12]),
+    "bins of other columns": table(n_bins=[0, 3, 3, 3, 0, 4]),
+    "edges that are NaN": numbers("edges", np.nan),
+    "edges that are infinite": numbers("edges", -np.inf),
+    "edges that are huge": numbers("edges", -1e300),
+    "edges that decrease": numbers("edges", 1.0, 0.0),
+    "edges that are equal": numbers("edges", 0.0, 0.0),
+    "one edge": reshaped("edges", 1),
+    "edges of two dimensions": reshaped("edges", (4, 4)),
+    "other dtype of the edges": reshaped("edges", 16, "I64"),
+    "more edges": reshaped("edges", 100_000),
+    "no edges": dropped("table.0.edges"),
+}
+
+
+def test_a_good_table_is_loaded(good, good_bins, path):
+    for blob in (good, good_bins):
+        clf = load(changed(blob, path, lambda file: file.rebuild(lambda tensors: None)))
+        assert clf.predict(STRANGE).shape == (200,)
+
+
+@pytest.mark.parametrize("change", HOSTILE_BINS.values(), ids=list(HOSTILE_BINS))
+def test_hostile_bins_are_refused(change, good_bins, path):
+    with pytest.raises(FileFormatError):
+        load(changed(good_bins, path, change))
+
+
+def test_bins_that_the_edges_do_not_ask_for_are_refused(good, path):
+    """Edges in a file whose document has no bins, and bins of which the file has no edges."""
+
+    def with_edges(file):
+        file.rebuild(lambda tensors: tensors.update({"table.0.edges": ("F64", np.arange(3.0))}))
+
+    def with_nothing(file):
+        file.rebuild(lambda tensors: tensors.update({"table.0.edges": ("F64", np.zeros(0))}))
+        file.document["tables"][0]["n_bins"] = [0] * 6
+
+    for change in (with_edges, with_nothing, table(n_bins=N_BINS)):
+        with pytest.raises(FileFormatError):
+            load(changed(good, path, change))
 
 
 @pytest.mark.parametrize("change", HOSTILE.values(), ids=list(HOSTILE))

@@ -23,6 +23,7 @@ from imbtorch._publish.model_file.values import ALLOWANCE, Budget, Reader, Write
 from imbtorch._safe_file import Layout
 from imbtorch.exceptions import FileFormatError
 from imbtorch.features import TableColumns, TableEncoder
+from imbtorch.features._encoder import LARGEST
 from imbtorch.modules import CategoryEmbeddings, build_module
 from imbtorch.modules._embedding import behind_embeddings
 from imbtorch.training.net import Net
@@ -40,9 +41,11 @@ _TABLE = {
     "clips": bool,
     "dtype": str,
 }
+_OPTIONAL = {"n_bins": list}  # where numbers have bins, as many for each column of numbers
 _CATEGORY = {"column": int, "words": dict | None, "n_words": int, "n_slots": int}
 _NUMBERS = ("centre", "factor", "fill")  # tensors with one number for each column of numbers
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
+_PER_BIN = 50  # bytes that an encoder takes for a bin
 _PER_COLUMN = 1000  # bytes that Python takes for a column of categories, besides its words
 _PER_WORD = 40  # bytes that Python takes for a word, besides its letters
 _NUMBER = bool | int | float | np.bool_ | np.integer | np.floating
@@ -118,6 +121,9 @@ class TableWriter:
         }
         held = {name: getattr(encoder, name) for name in (*_NUMBERS, "quantiles", "lookup")}
         held |= _packed(texts)
+        if encoder.bins is not None:
+            described["n_bins"] = list(map(int, encoder.bins.n_bins))
+            held["edges"] = encoder.bins.edges
         self.writer.tensors |= {f"{prefix}{name}": value for name, value in held.items()}
         return described
 
@@ -204,19 +210,23 @@ class SavedTable:
     """
 
     def __init__(self, described: Any, prefix: str, layout: Layout, budget: Budget) -> None:
-        self.described, self.prefix = has(described, _TABLE), prefix
+        given = described.keys() if isinstance(described, dict) else ()
+        optional = {key: kind for key, kind in _OPTIONAL.items() if key in given}
+        self.described, self.prefix = has(described, _TABLE | optional), prefix
         self.categories = [has(category, _CATEGORY) for category in described["categories"]]
         self.n_columns, self.dtype = described["n_columns"], described["dtype"]
         self.n_words = [category["n_words"] for category in self.categories]
         self.n_slots = [category["n_slots"] for category in self.categories]
+        self.n_bins: list[int] = described.get("n_bins", [])
         self._check(layout)
         budget.spend(50 * self.n_columns + _PER_COLUMN * len(self.categories))
+        budget.spend(_PER_BIN * sum(self.n_bins))
         embedded = set(described["embedded"])
         self.n_codes = tuple(self.n_slots[j] for j in described["embedded"])
         one_hot = sum(n - 1 for j, n in enumerate(self.n_slots) if j not in embedded)
         self.n_encoded = (
             self.n_columns - len(self.categories) + len(described["indicators"])
-            + one_hot + len(embedded)
+            + sum(self.n_bins) + one_hot + len(embedded)
         )  # fmt: skip
 
     def _check(self, layout: Layout) -> None:
@@ -237,6 +247,11 @@ class SavedTable:
             "lookup": (torch.int64, (sum(self.n_words) + 2 * n_categories,)),
             "lengths": (torch.int32, (n_texts,)),
         }
+        if "n_bins" in described:
+            _require(len(self.n_bins) == n_numbers, "number of bins")
+            _require(all(type(n) is int and n >= 0 for n in self.n_bins), "number of bins")
+            _require(any(self.n_bins), "number of bins")
+            expected["edges"] = (torch.float64, (sum(n + 1 for n in self.n_bins if n),))
         found = {name: layout.get(f"{self.prefix}{name}") for name in expected}
         _require(found == expected, "shapes of the tensors")
         dtype, shape = layout.get(f"{self.prefix}quantiles", (None, ()))
@@ -282,8 +297,18 @@ class SavedTable:
             self.described["embedded"],
             clips=self.described["clips"],
             quantiles=quantiles if quantiles.shape[1] else None,
+            edges=self._edges(reader) if self.n_bins else None,
             dtype=_DTYPES[self.dtype],
         )
+
+    def _edges(self, reader: Reader) -> list[NDArray[np.float64]]:
+        """Return the edges of the bins of each column of numbers."""
+        edges = reader.take(f"{self.prefix}edges").numpy()
+        _require((np.abs(edges) <= LARGEST).all(), "edges of bins")  # NaN is refused, too
+        ends = np.cumsum([0, *(n + 1 if n else 0 for n in self.n_bins)])
+        columns = [edges[start:stop] for start, stop in pairwise(ends.tolist())]
+        _require(all((np.diff(column) > 0).all() for column in columns), "edges of bins")
+        return columns
 
     def _slots(self, lookup: NDArray[np.int64]) -> list[NDArray[Any]]:
         ends = np.cumsum([0, *(n + 2 for n in self.n_words)])
