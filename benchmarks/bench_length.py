@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 from sklearn.model_selection import StratifiedKFold
-from study import done_in, load
+from study import KEYS, Cell, load
 from study_data import SOURCES, thinned
 
 from imbtorch import ImbalancedNetClassifier, NetEnsembleClassifier
@@ -41,6 +41,13 @@ def ways(seed: int) -> dict[str, Any]:
         "auto": net("auto"),
         "folds, auto": NetEnsembleClassifier(net("auto"), 5, subset="folds", random_state=seed),
     }
+
+
+def done_in(path: Path) -> set[Cell]:
+    """Return the cells that a file has."""
+    if not path.is_file():
+        return set()
+    return set(pd.read_csv(path, dtype=str)[list(KEYS)].itertuples(index=False, name=None))
 
 
 def run(out: Path, seeds: list[int]) -> None:
