@@ -519,13 +519,16 @@ class ImbalancedNetClassifier(
         return cast(ClassificationTask, task)
 
     def _link(self) -> Callable[[Tensor], Tensor]:
-        """Return what makes log-probabilities, or log-odds of labels, of the outputs."""
+        """Return what makes log-probabilities, or log-odds of labels, of the outputs.
+
+        The outputs of several members are restated one by one, and then averaged.
+        """
         net, loss = self.net_, self.loss_
         shift = self._task.log_target_shift(
             loss, self.target_prior, self.effective_prior_, self.class_prior_
         )
         moved = None if shift is None else torch.from_numpy(shift).to(net.device, net.dtype)
-        return self._task.link(loss, moved)
+        return self._task.over_members(self._task.link(loss, moved))
 
     def _serving(self) -> Served:
         """Return what makes probabilities of rows, for an export."""

@@ -437,15 +437,17 @@ class ImbalancedNetRegressor(
 
     def _outputs(self, X: Any) -> NDArray[Any]:
         """Predict the standardised targets, ``(n, n_targets)``."""
-        return self._linked_outputs(X, lambda output: output)
+        check_is_fitted(self)
+        return self._linked_outputs(X, self.net_.task.over_members(lambda output: output))
 
     def _serving(self) -> Served:
         """Return what makes targets in their own units of rows, for an export."""
         mean, scale = (torch.from_numpy(part) for part in (self._scale_.mean, self._scale_.scale))
         vector = self._is_vector_
+        averaged = self.net_.task.over_members(lambda outputs: outputs)
 
         def restore(outputs: torch.Tensor) -> torch.Tensor:  # float64: means may be large
-            values = outputs.double() * scale + mean
+            values = averaged(outputs).double() * scale + mean
             return values.squeeze(1) if vector else values
 
         return Served(portable(self).net_, restore)

@@ -211,6 +211,7 @@ def plain_layers(module: nn.Module) -> list[nn.Module] | None:
         and all(map(_is_plain, parts))
         and len({id(p) for p in tensors}) == len(tensors)  # gradients of a shared one add up
         and type(parts[first]) is nn.Linear
+        and not any(hasattr(part, "n_members") for part in (module, parts[-1]))
         and not any(type(part) is CategoryEmbeddings for part in parts[first:])
     )
     return parts if plain else None
