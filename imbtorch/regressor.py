@@ -46,7 +46,8 @@ class ImbalancedNetRegressor(
     ----------
     module : str, builder, callable, torch.nn.Module class or instance, default="mlp"
         The network, which returns one column per target. ``"mlp"`` is :class:`imbtorch.MLP` with
-        its defaults. See :class:`imbtorch.ImbalancedNetClassifier` for the other forms.
+        its defaults, ``"tabm"`` is :class:`imbtorch.modules.TabM`. See
+        :class:`imbtorch.ImbalancedNetClassifier` for the other forms.
     features : {"auto", "table"}, TableFeatures or None, default="auto"
         What encodes the columns of a table: scales numbers, fills gaps, and encodes categories; see
         :class:`imbtorch.features.TableFeatures`. It is learned from the training rows and belongs

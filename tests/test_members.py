@@ -225,6 +225,14 @@ def test_the_way_of_callbacks_gives_the_same():
     assert "average_precision" in hooked.history_[-1]
 
 
+def test_validation_loss_of_labels_is_the_mean_over_members_and_labels():
+    clf = small(Heads, loss="bce", dtype="float64").fit(X, LABELS)
+    output, target = raw(clf, X), torch.from_numpy(LABELS).double()
+    each = [nn.functional.binary_cross_entropy_with_logits(output[:, i], target) for i in range(K)]
+    value = clf.net_.unweighted(output, target)
+    torch.testing.assert_close(value, torch.stack(each).mean())
+
+
 def test_parts_of_a_batch_give_the_same_gradient():
     whole, split = (
         small(Heads, on_oom=way, dtype="float64").fit(X, Y) for way in ("raise", "split")

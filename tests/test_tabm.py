@@ -2,6 +2,7 @@
 
 import pickle
 import warnings
+from unittest import mock
 
 import numpy as np
 import onnxruntime
@@ -25,6 +26,8 @@ from imbtorch import (
 from imbtorch.model_selection import StackedGridSearchCV
 from imbtorch.modules import CategoryEmbeddings, TabM, build_module, members_of, set_output_bias
 from imbtorch.modules._member_layers import BatchEnsembleLinear, MemberHeads
+from imbtorch.training.single.chain import Chain, plain_layers
+from imbtorch.training.single.engine import SingleEngine
 from tests.toy import overlapping, parameters_of, table
 from tests.training.resume import cut_short
 
@@ -139,6 +142,62 @@ def test_every_head_starts_at_the_prior():
     np.testing.assert_allclose(
         clf.module_[-1].bias.softmax(1)[:, 1].tolist(), [Y.mean()] * 3, rtol=1e-5
     )
+
+
+# -- the chain ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"batch_size": 32},  # the last batch has fewer rows
+        {"module__hidden_sizes": ()},
+        {"module__dropout": 0.3},
+        {"sharpness": 0.05},
+        {"on_oom": "split"},
+        {"loss": "smooth_ap"},
+        {"features": None},
+    ],
+    ids=lambda params: "-".join(params),
+)
+@pytest.mark.parametrize("rows", ["numbers", "embeddings"])
+def test_the_chain_computes_what_autograd_computes(params, rows):
+    given = X
+    if rows == "embeddings":
+        if "features" in params:
+            pytest.skip("embeddings need an encoder")
+        given = mixed_table()
+    by_chain = tabm(dtype="float64", **params).fit(given, Y)
+    assert Chain.of(by_chain.net_.module_) is not None
+    with mock.patch.object(SingleEngine, "_chain", return_value=None):
+        by_autograd = tabm(dtype="float64", **params).fit(given, Y)
+    np.testing.assert_allclose(
+        parameters_of(by_chain), parameters_of(by_autograd), rtol=1e-8, atol=1e-10
+    )
+
+
+@pytest.mark.parametrize("change", ["hook", "frozen", "gelu", "tied", "another head"])
+def test_modules_that_do_anything_else_go_through_autograd(change):
+    module = TabM((6, 6), k=2).build((6,), 2)
+    assert Chain.of(module) is not None
+    assert plain_layers(module) is None
+    if change == "hook":
+        module[2].register_forward_hook(lambda *args: None)
+    elif change == "frozen":
+        module[0].bias.requires_grad_(False)
+    elif change == "gelu":
+        module[1] = nn.GELU()
+    elif change == "tied":
+        module[2].weight = module[0].weight
+    else:
+        module[4] = nn.Sequential(module[4])
+    assert Chain.of(module) is None
+
+
+def test_plain_nets_with_relu_in_place_go_through_autograd_as_before():
+    module = nn.Sequential(nn.Linear(3, 4), nn.ReLU(inplace=True), nn.Linear(4, 2))
+    assert plain_layers(module) is None
+    assert Chain.of(module) is None
 
 
 # -- in estimators ------------------------------------------------------------------------------
