@@ -108,6 +108,7 @@ def assert_mean_of_separate_losses(loss, rounds):
         torch.testing.assert_close(together.grad, apart.grad)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("n_classes", [2, 4])
 @pytest.mark.parametrize(("name", "form"), FORMS)
 def test_loss_is_the_mean_of_the_losses_of_the_members(name, form, n_classes):

@@ -240,6 +240,7 @@ def mixed_table():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["classes", "labels", "values", "table"])
 def test_files_pickles_and_onnx_keep_the_predictions(case, tmp_path):
     kind = ImbalancedNetRegressor if case == "values" else ImbalancedNetClassifier
@@ -289,6 +290,7 @@ def test_a_resumed_training_ends_in_the_same_bits(tmp_path):
     np.testing.assert_array_equal(parameters_of(second), parameters_of(whole))
 
 
+@pytest.mark.slow
 def test_chunks_early_stopping_and_a_length_that_is_found():
     clf = tabm(max_epochs=20)
     for start in (0, 100):
