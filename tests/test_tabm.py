@@ -194,8 +194,9 @@ def test_modules_that_do_anything_else_go_through_autograd(change):
     assert Chain.of(module) is None
 
 
-def test_plain_nets_with_relu_in_place_go_through_autograd_as_before():
-    module = nn.Sequential(nn.Linear(3, 4), nn.ReLU(inplace=True), nn.Linear(4, 2))
+@pytest.mark.parametrize("layer", [nn.ReLU(inplace=True), BatchEnsembleLinear(4, 4, 2)])
+def test_plain_nets_with_other_layers_go_through_autograd_as_before(layer):
+    module = nn.Sequential(nn.Linear(3, 4), layer, nn.Linear(4, 2))
     assert plain_layers(module) is None
     assert Chain.of(module) is None
 
