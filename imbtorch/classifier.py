@@ -49,11 +49,13 @@ class ImbalancedNetClassifier(
     module : str, builder, callable, torch.nn.Module class or instance, default="mlp"
         The network, which returns logits of shape ``(n, n_classes)``, or ``(n, 1)`` for two
         classes. ``"mlp"`` is :class:`imbtorch.MLP` with its defaults, so that
-        ``module__hidden_sizes`` works. A builder has ``build(input_shape, n_outputs)``, a callable
-        takes the same two arguments, a class is called with those of the two that its constructor
-        names. An instance is deep-copied. Rows are floats of ``dtype``. A module whose first layer
-        is an embedding gets ``X`` of an integer type as int64; its attribute ``takes_integers``,
-        True or False, decides otherwise.
+        ``module__hidden_sizes`` works; ``"tabm"`` is :class:`imbtorch.modules.TabM`. A module with
+        an attribute ``n_members`` returns ``(n, n_members, n_classes)``: each member is trained on
+        every row, and the mean of their probabilities predicts. A builder has ``build(input_shape,
+        n_outputs)``, a callable takes the same two arguments, a class is called with those of the
+        two that its constructor names. An instance is deep-copied. Rows are floats of ``dtype``. A
+        module whose first layer is an embedding gets ``X`` of an integer type as int64; its
+        attribute ``takes_integers``, True or False, decides otherwise.
     features : {"auto", "table"}, TableFeatures or None, default="auto"
         What encodes the columns of a table: scales numbers, fills gaps, and encodes categories; see
         :class:`imbtorch.features.TableFeatures`. It is learned from the training rows and belongs
@@ -519,13 +521,16 @@ class ImbalancedNetClassifier(
         return cast(ClassificationTask, task)
 
     def _link(self) -> Callable[[Tensor], Tensor]:
-        """Return what makes log-probabilities, or log-odds of labels, of the outputs."""
+        """Return what makes log-probabilities, or log-odds of labels, of the outputs.
+
+        The outputs of several members are restated one by one, and then averaged.
+        """
         net, loss = self.net_, self.loss_
         shift = self._task.log_target_shift(
             loss, self.target_prior, self.effective_prior_, self.class_prior_
         )
         moved = None if shift is None else torch.from_numpy(shift).to(net.device, net.dtype)
-        return self._task.link(loss, moved)
+        return self._task.over_members(self._task.link(loss, moved))
 
     def _serving(self) -> Served:
         """Return what makes probabilities of rows, for an export."""

@@ -46,7 +46,8 @@ class ImbalancedNetRegressor(
     ----------
     module : str, builder, callable, torch.nn.Module class or instance, default="mlp"
         The network, which returns one column per target. ``"mlp"`` is :class:`imbtorch.MLP` with
-        its defaults. See :class:`imbtorch.ImbalancedNetClassifier` for the other forms.
+        its defaults, ``"tabm"`` is :class:`imbtorch.modules.TabM`. See
+        :class:`imbtorch.ImbalancedNetClassifier` for the other forms.
     features : {"auto", "table"}, TableFeatures or None, default="auto"
         What encodes the columns of a table: scales numbers, fills gaps, and encodes categories; see
         :class:`imbtorch.features.TableFeatures`. It is learned from the training rows and belongs
@@ -437,15 +438,17 @@ class ImbalancedNetRegressor(
 
     def _outputs(self, X: Any) -> NDArray[Any]:
         """Predict the standardised targets, ``(n, n_targets)``."""
-        return self._linked_outputs(X, lambda output: output)
+        check_is_fitted(self)
+        return self._linked_outputs(X, self.net_.task.over_members(lambda output: output))
 
     def _serving(self) -> Served:
         """Return what makes targets in their own units of rows, for an export."""
         mean, scale = (torch.from_numpy(part) for part in (self._scale_.mean, self._scale_.scale))
         vector = self._is_vector_
+        averaged = self.net_.task.over_members(lambda outputs: outputs)
 
         def restore(outputs: torch.Tensor) -> torch.Tensor:  # float64: means may be large
-            values = outputs.double() * scale + mean
+            values = averaged(outputs).double() * scale + mean
             return values.squeeze(1) if vector else values
 
         return Served(portable(self).net_, restore)

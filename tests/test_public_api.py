@@ -83,6 +83,7 @@ PUBLIC_MODEL_SELECTION = {
 }
 PUBLIC_MODULES = {
     "MLP",
+    "TabM",
     "CategoryEmbeddings",
     "CosineLinear",
     "ModuleBuilder",
@@ -91,6 +92,7 @@ PUBLIC_MODULES = {
     "get_module",
     "is_builder",
     "logits_of",
+    "members_of",
     "set_output_bias",
 }
 PUBLIC_PLOTTING = {

@@ -327,7 +327,8 @@ class BaseNetEstimator(
         A ``target_prior`` of 0 makes infinite log-probabilities of finite outputs, which are right.
         """
         raw = [chunk.cpu().numpy() for chunk in predict_chunks(self.net_, features, lambda z: z)]
-        is_wrong = ~np.isfinite(np.concatenate(raw)).all(axis=1) | np.isnan(linked).any(axis=1)
+        outputs = np.concatenate(raw).reshape(len(linked), -1)
+        is_wrong = ~np.isfinite(outputs).all(axis=1) | np.isnan(linked).any(axis=1)
         rows = np.flatnonzero(is_wrong)
         if len(rows):
             shown = ", ".join(map(str, rows[:5].tolist())) + (", ..." if len(rows) > 5 else "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
@@ -14,11 +15,50 @@ from torch import Tensor, nn
 from imbtorch.losses._base import LossModule
 from imbtorch.modules import check_width
 
-__all__ = ["Balance", "ClassificationTask", "Link", "RowWeights", "Task"]
+__all__ = [
+    "Balance",
+    "ClassificationTask",
+    "Link",
+    "RowWeights",
+    "Task",
+    "link_each_member",
+    "log_mean",
+]
 
 Floats = NDArray[np.float64]
 Positions = NDArray[np.integer[Any]]
 Link = Callable[[Tensor], Tensor]
+
+
+def log_mean(log_values: Tensor) -> Tensor:
+    """Return the logarithm of the mean over the first axis of values that come as logarithms."""
+    return torch.logsumexp(log_values, dim=0) - math.log(len(log_values))
+
+
+def link_each_member(link: Link, mean: Link) -> Link:
+    """Extend a link to modules that return several outputs for each row.
+
+    Parameters
+    ----------
+    link : callable(outputs) -> Tensor
+        From outputs ``(n, c)`` to what is wanted of them, of the same shape.
+    mean : callable(linked) -> Tensor
+        Mean over the members of what the link gives, ``(k, n, c) -> (n, c)``.
+
+    Returns
+    -------
+    callable(outputs) -> Tensor
+        From outputs ``(n, c)`` or ``(n, k, c)`` to ``(n, c)``. Outputs of one member are linked as
+        they are; those of several members are linked first, and then averaged.
+    """
+
+    def linked(outputs: Tensor) -> Tensor:
+        if outputs.ndim < 3:
+            return link(outputs)
+        members = link(outputs.flatten(0, 1))
+        return mean(members.reshape(-1, *outputs.shape[1:]).transpose(0, 1))
+
+    return linked
 
 
 class RowWeights(NamedTuple):
@@ -137,7 +177,7 @@ class Task(ABC):
     # -- outputs and loss, for the engine ----------------------------------------------------
 
     def read(self, output: Tensor) -> Tensor:
-        """Read the outputs of a module as ``n_outputs`` columns."""
+        """Read the outputs of a module, of one or several members, as ``n_outputs`` columns."""
         return output
 
     def check_outputs(self, output: object, n_rows: int, module: nn.Module) -> None:
@@ -159,6 +199,14 @@ class Task(ABC):
     def closed_form(self, loss: Any, target: Any, output: Tensor) -> tuple[Tensor, Tensor] | None:
         """Return loss and gradient of each row, or label; None where autograd must find it."""
         return None
+
+    def mean_scores(self, linked: Tensor) -> Tensor:
+        """Return the mean over members of what a link gives, ``(m, n, c) -> (n, c)``."""
+        return linked.mean(dim=0)
+
+    def over_members(self, link: Link) -> Link:
+        """Extend a link to the outputs of several members, ``(n, k, c) -> (n, c)``."""
+        return link_each_member(link, self.mean_scores)
 
     def predicted(self, loss: Any) -> Link:
         """Return what makes skorch's ``predict_proba`` of the outputs."""
@@ -267,7 +315,7 @@ class ClassificationTask(Task):
 
     @abstractmethod
     def link(self, loss: Any, log_shift: Tensor | None) -> Link:
-        """Return what makes log-probabilities, or log-odds of labels, of the outputs.
+        """Return what makes log-probabilities, or log-odds of labels, of the outputs of one member.
 
         ``log_shift`` leads to the wanted population; None leaves the population of the loss.
         """
@@ -281,8 +329,8 @@ class ClassificationTask(Task):
         """From what :meth:`link` returns to probabilities."""
 
     @abstractmethod
-    def mean_scores(self, linked: Tensor, mean: Link) -> Tensor:
-        """Scores of an ensemble, ``(m, n, c) -> (n, c)``, by the ``mean`` of log-probabilities."""
+    def mean_scores(self, linked: Tensor) -> Tensor:
+        """Return what a link would give for the mean probabilities, ``(m, n, c) -> (n, c)``."""
 
     @abstractmethod
     def decision(self, scores: NDArray[Any]) -> NDArray[Any]:

@@ -18,7 +18,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from torch import Tensor, nn
 
 from imbtorch._data.targets import class_ranks, stratified_holdout
-from imbtorch._tasks.base import Balance, ClassificationTask, Link, RowWeights
+from imbtorch._tasks.base import Balance, ClassificationTask, Link, RowWeights, log_mean
 from imbtorch._tasks.double_correction import check_double_correction
 from imbtorch.losses import BaseLoss, as_loss
 from imbtorch.metrics import mean_average_precision
@@ -254,7 +254,7 @@ class Classes(ClassificationTask):
 
     def read(self, output: Tensor) -> Tensor:
         """Read one column as the logits of two classes."""
-        return logits_of(output) if output.shape[1] == 1 else output
+        return logits_of(output) if output.shape[-1] == 1 else output
 
     def check_outputs(self, output: object, n_rows: int, module: nn.Module) -> None:
         """Raise ValueError unless there is a column per class, or one column for two classes."""
@@ -312,9 +312,9 @@ class Classes(ClassificationTask):
         """Exponentiate log-probabilities."""
         return linked.exp()
 
-    def mean_scores(self, linked: Tensor, mean: Link) -> Tensor:
+    def mean_scores(self, linked: Tensor) -> Tensor:
         """Logarithm of the mean probabilities."""
-        return mean(linked)
+        return log_mean(linked)
 
     def decision(self, scores: NDArray[Any]) -> NDArray[Any]:
         """Log-odds of two classes, ``(n,)``; log-probabilities of more, ``(n, c)``."""

@@ -24,7 +24,7 @@ from imbtorch._data.targets import (
     stratified_holdout,
     unknown_labels,
 )
-from imbtorch._tasks.base import Balance, ClassificationTask, Link, RowWeights
+from imbtorch._tasks.base import Balance, ClassificationTask, Link, RowWeights, log_mean
 from imbtorch._tasks.double_correction import check_double_correction
 from imbtorch._tasks.unknown_terms import check_leaves_out, tell_of_untrained
 from imbtorch.losses import BaseLoss, as_loss
@@ -171,7 +171,7 @@ class Labels(ClassificationTask):
 
     def even_share(self, output: Tensor) -> Tensor:
         """Return equal shares of all terms, one number per row, ``(n, 1)``."""
-        return output.new_full((len(output), 1), 1 / output.numel())
+        return output.new_full((len(output), 1), 1 / (len(output) * output.shape[-1]))
 
     def closed_form(self, loss: Any, target: Any, output: Tensor) -> tuple[Tensor, Tensor] | None:
         """Return loss and derivative of each label."""
@@ -211,9 +211,9 @@ class Labels(ClassificationTask):
         """From log-odds to probabilities."""
         return torch.sigmoid(linked)
 
-    def mean_scores(self, linked: Tensor, mean: Link) -> Tensor:
+    def mean_scores(self, linked: Tensor) -> Tensor:
         """Log-odds of the mean probabilities."""
-        return mean(F.logsigmoid(linked)) - mean(F.logsigmoid(-linked))
+        return log_mean(F.logsigmoid(linked)) - log_mean(F.logsigmoid(-linked))
 
     def decision(self, scores: NDArray[Any]) -> NDArray[Any]:
         """Return the log-odds of each label, ``(n, l)``."""

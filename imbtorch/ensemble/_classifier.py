@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
@@ -23,6 +22,7 @@ from imbtorch._data.targets import split_unknown
 from imbtorch._fit.validation_rows import ValidationRows
 from imbtorch._publish.onnx import MeanOf, portable
 from imbtorch._tasks import ClassificationTask
+from imbtorch._tasks.base import log_mean
 from imbtorch._tasks.unlabelled import prior_of_unlabelled
 from imbtorch.classifier import ImbalancedNetClassifier
 from imbtorch.ensemble._base import NetEnsemble, with_tags_of
@@ -244,7 +244,7 @@ class NetEnsembleClassifier(ConformalMixin, ClassifierMixin, NetEnsemble):
             own = None if weights is None else weights[rows]
             self._scores_.append(calibration_scores(found, labels[rows], self.classes_, own))
             proba.append(found)
-            scores.append(_as_float64(lambda z: task.mean_scores(z[None], _log_mean), linked))
+            scores.append(_as_float64(lambda z: task.mean_scores(z[None]), linked))
         self.oof_predict_proba_, held_out = mean_over_folds(tests, proba, len(labels))
         self.oof_decision_function_ = task.decision(mean_over_folds(tests, scores, len(labels))[0])
         self._times_held_out_ = sum(map(len, proba)) / len(held_out)
@@ -313,7 +313,7 @@ class NetEnsembleClassifier(ConformalMixin, ClassifierMixin, NetEnsemble):
             In the order of ``classes_``.
         """
         task = self._task
-        return self._linked(X, lambda linked: _log_mean(task.log_proba(linked)))
+        return self._linked(X, lambda linked: log_mean(task.log_proba(linked)))
 
     def predict_proba(self, X: ArrayLike) -> NDArray[Any]:
         """Mean over the members of the probabilities of the classes, or of the labels.
@@ -369,7 +369,7 @@ class NetEnsembleClassifier(ConformalMixin, ClassifierMixin, NetEnsemble):
     def _scores(self, X: Any) -> NDArray[Any]:
         """Compute log-probabilities of the classes, or log-odds of the labels, of the mean."""
         task = self._task
-        return self._linked(X, lambda linked: task.mean_scores(linked, _log_mean))
+        return self._linked(X, task.mean_scores)
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Most probable class of each row, or the labels more probable than not.
@@ -462,8 +462,3 @@ def _label_matrix(y: Any) -> NDArray[Any]:
     found = split_unknown(y)
     matrix = y if found is None else found[0]
     return np.asarray(matrix.toarray() if sparse.issparse(matrix) else matrix)
-
-
-def _log_mean(log_values: Tensor) -> Tensor:
-    """Logarithm of the mean over the first axis."""
-    return torch.logsumexp(log_values, dim=0) - math.log(len(log_values))

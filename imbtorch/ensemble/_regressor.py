@@ -235,7 +235,10 @@ class NetEnsembleRegressor(RegressorMixin, NetEnsemble):
 
     def _restored(self) -> list[Callable[[Tensor], Tensor]]:
         """Return what makes targets in their own units of the outputs of each member."""
-        return [_in_units(member.target_mean_, member.target_scale_) for member in self.estimators_]
+        return [
+            member.net_.task.over_members(_in_units(member.target_mean_, member.target_scale_))
+            for member in self.estimators_
+        ]
 
     def _check_member(self, member: Any, X: Any) -> None:
         member.predict(X)

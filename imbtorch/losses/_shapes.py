@@ -5,7 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["as_index_rows", "as_label_rows", "reduce", "row_weights", "single_precision"]
+__all__ = [
+    "as_index_rows",
+    "as_label_rows",
+    "fold_members",
+    "reduce",
+    "row_weights",
+    "single_precision",
+]
 
 
 def single_precision(logits: Tensor) -> Tensor:
@@ -57,6 +64,20 @@ def from_label_rows(rows: Tensor, shape: torch.Size) -> Tensor:
     if len(shape) == 1:
         return rows.reshape(shape)
     return rows.reshape(shape[0], *shape[2:], shape[1]).movedim(-1, 1)
+
+
+def fold_members(output: Tensor, target: Tensor, share: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Make rows of the outputs of several members, ``(n, k, c) -> (n * k, c)``.
+
+    Each row of ``target`` and ``share`` is repeated k times, and the shares are divided by k, so
+    that a sum over all rows is the mean over the members.
+    """
+    n_members = output.shape[1]
+
+    def repeated(rows: Tensor) -> Tensor:
+        return rows.unsqueeze(1).expand(-1, n_members, *rows.shape[1:]).flatten(0, 1)
+
+    return output.flatten(0, 1), repeated(target), repeated(share / n_members)
 
 
 def row_weights(weight: Tensor, target: Tensor) -> Tensor:

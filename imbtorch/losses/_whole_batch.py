@@ -16,6 +16,7 @@ from imbtorch.losses._one_vs_rest import one_hot
 from imbtorch.losses._shapes import (
     as_index_rows,
     as_label_rows,
+    fold_members,
     reduce,
     row_weights,
     single_precision,
@@ -26,6 +27,8 @@ __all__ = ["WARMUP_CONSTRAINT", "WholeBatchMixin", "anchors", "safe_ratio"]
 WARMUP_CONSTRAINT: dict[str, list[Any]] = {
     "warmup_epochs": [Interval(Integral, 0, None, closed="left")]
 }
+
+_MEANS = {"mean", "weighted_mean"}
 
 
 class WholeBatchMixin(BaseLoss):
@@ -130,16 +133,19 @@ class WholeBatchMixin(BaseLoss):
         if self.is_warming_up:
             values = F.cross_entropy(logits, index, reduction="none")
             return reduce(values * weights, weights, n_rows, self._warm_reduction)
+        scores, positive = self._columns_of_classes(logits, index)
+        return self._reduce_columns(scores, positive, weights.unsqueeze(1).expand_as(scores))
+
+    def _columns_of_classes(self, logits: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores and positives, ``(n, l)``, from logits ``(n, c)`` and class indices ``(n,)``."""
         n_classes = logits.shape[1]
         if n_classes == 2:
             scores = logits[:, 1:] - logits[:, :1]
             scores = torch.sigmoid(scores) if self._on_probabilities else scores
-            positive = index.unsqueeze(1).to(logits.dtype)
-        else:
-            log_p = torch.log_softmax(logits, dim=1)
-            scores = log_p.exp() if self._on_probabilities else log_p - log_not_each(log_p)
-            positive = one_hot(index, n_classes, logits.dtype)
-        return self._reduce_columns(scores, positive, weights.unsqueeze(1).expand_as(scores))
+            return scores, index.unsqueeze(1).to(logits.dtype)
+        log_p = torch.log_softmax(logits, dim=1)
+        scores = log_p.exp() if self._on_probabilities else log_p - log_not_each(log_p)
+        return scores, one_hot(index, n_classes, logits.dtype)
 
     @property
     def _warm_reduction(self) -> str:
@@ -157,7 +163,7 @@ class WholeBatchMixin(BaseLoss):
         if self._compares:
             usable = usable & (((1 - positive) * weight).sum(0) > 0)
         values = torch.where(usable, self._column_values(scores, positive, weight), 0)
-        if self.reduction in {"mean", "weighted_mean"}:
+        if self.reduction in _MEANS:
             return values.sum() / usable.sum().clamp_min(1)
         return reduce(values, usable, 1, self.reduction)
 
@@ -167,6 +173,30 @@ class WholeBatchMixin(BaseLoss):
             weights = (share * target.numel()).expand_as(target)
             return self._value_of_labels(logits, target, weights).sum()
         return self._value_of_classes(logits, target, share * len(share), len(share)).sum()
+
+    def batch_loss_of_members(self, output: Tensor, target: Tensor, share: Tensor) -> Tensor:
+        """Mean over the members of the loss of a batch, from outputs ``(n, k, c)``.
+
+        Members are columns of scores, so that each is ranked, and remembered, by itself.
+        """
+        n, n_members = output.shape[:2]
+        reduction = self.reduction
+        if self.is_warming_up:
+            value, reduction = (
+                self.batch_loss(*fold_members(output, target, share)),
+                self._warm_reduction,
+            )
+        elif target.ndim == 2:
+            weights = (share * target.numel()).expand_as(target).repeat(1, n_members)
+            value = self._value_of_labels(output.flatten(1), target.repeat(1, n_members), weights)
+        else:
+            rows, index, _ = fold_members(output, target, share)
+            scores, positive = (
+                columns.reshape(n, -1) for columns in self._columns_of_classes(rows, index)
+            )
+            weights = (share * n).unsqueeze(1).expand_as(scores)
+            value = self._reduce_columns(scores, positive, weights)
+        return value.sum() if reduction in _MEANS else value.sum() / n_members
 
     def log_posterior(self, logits: Tensor) -> Tensor:
         """Normalised scores, not probabilities: softmax of the logits."""

@@ -12,21 +12,25 @@ from imbtorch.modules._build import (
     get_module,
     is_builder,
     logits_of,
+    members_of,
     set_output_bias,
 )
 from imbtorch.modules._cosine import CosineLinear
 from imbtorch.modules._embedding import CategoryEmbeddings
 from imbtorch.modules._mlp import MLP
+from imbtorch.modules._tabm import TabM
 
 __all__ = [
     "MLP",
     "CategoryEmbeddings",
     "CosineLinear",
     "ModuleBuilder",
+    "TabM",
     "build_module",
     "check_width",
     "get_module",
     "is_builder",
     "logits_of",
+    "members_of",
     "set_output_bias",
 ]

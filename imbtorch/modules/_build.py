@@ -20,6 +20,7 @@ from torch.nn.parameter import is_lazy
 from imbtorch._common.registry import Registered, Registry
 from imbtorch._common.sklearn_private import validate_parameter_constraints
 from imbtorch.modules._lookups import Lookup, explain_ids, watch_lookups
+from imbtorch.modules._member_layers import MemberHeads
 
 __all__ = [
     "MODULES",
@@ -33,6 +34,7 @@ __all__ = [
     "input_dtypes",
     "is_builder",
     "logits_of",
+    "members_of",
     "replace_inference_tensors",
     "set_output_bias",
     "try_module",
@@ -89,7 +91,8 @@ class ModuleBuilder(Registered, BaseEstimator, ABC):
         Returns
         -------
         torch.nn.Module
-            Maps ``(n, *input_shape)`` to ``(n, n_outputs)``.
+            Maps ``(n, *input_shape)`` to ``(n, n_outputs)``, or with an attribute ``n_members`` to
+            ``(n, n_members, n_outputs)``.
 
         Raises
         ------
@@ -275,7 +278,8 @@ def set_output_bias(builder: Any, module: nn.Module, bias: Tensor) -> None:
     module : torch.nn.Module
         The built module. Its last layer is looked for in a ``torch.nn.Sequential``.
     bias : Tensor of shape (n_outputs,)
-        New bias; entries that are not finite are replaced by 0.
+        New bias, of every member where the module has several; entries that are not finite are
+        replaced by 0.
 
     Examples
     --------
@@ -289,7 +293,7 @@ def set_output_bias(builder: Any, module: nn.Module, bias: Tensor) -> None:
     if not isinstance(builder, str | ModuleBuilder):
         return
     output = module[-1] if isinstance(module, nn.Sequential) and len(module) else module
-    if isinstance(output, nn.Linear) and output.bias is not None:
+    if isinstance(output, nn.Linear | MemberHeads) and output.bias is not None:
         with torch.no_grad():
             output.bias.copy_(torch.nan_to_num(bias, posinf=0.0, neginf=0.0))
 
@@ -341,6 +345,36 @@ def input_dtypes(
     return (torch.int64, dtype) if integers else (dtype, torch.int64)
 
 
+def members_of(module: nn.Module) -> int | None:
+    """Return how many outputs a module may return for each row, or None if it returns one.
+
+    The attribute ``n_members`` of the module says it, or that of the last module of a
+    ``torch.nn.Sequential``.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Module of any class.
+
+    Returns
+    -------
+    int or None
+        Number k of the members: outputs of shape ``(n, k, n_outputs)`` are those of k nets that
+        share layers.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from imbtorch.modules import TabM, members_of
+    >>> members_of(TabM(k=8).build((5,), 2)), members_of(nn.Linear(5, 2))
+    (8, None)
+    """
+    while type(module) is nn.Sequential and len(module) and not hasattr(module, "n_members"):
+        module = module[-1]
+    found = getattr(module, "n_members", None)
+    return found if type(found) is int and found >= 1 else None
+
+
 def check_width(
     output: Any,
     n_rows: int,
@@ -370,7 +404,8 @@ def check_width(
     Raises
     ------
     ValueError
-        If the output is not a tensor of such a shape.
+        If the output is not a tensor of such a shape. A module with members, see
+        :func:`members_of`, may also return ``(n_rows, n_members, n_outputs)``.
 
     Examples
     --------
@@ -384,19 +419,39 @@ def check_width(
     ValueError: Linear returned (2, 5) for 2 rows; y has 3 classes, so its outputs must have ...
     """
     got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-    wanted = [(n_rows, n_outputs)]
+    wanted: list[tuple[int, ...]] = [(n_rows, n_outputs)]
     if one_column and n_outputs == 2:
         wanted.append((n_rows, 1))
+    if got in wanted:
+        return
+    n_members = members_of(module)
+    if n_members is not None:
+        wanted = [(n_rows, n_members, *columns) for _, *columns in wanted]
     if got not in wanted:
         raise ValueError(
             f"{type(module).__name__} returned {got} for {n_rows} rows; y has {n_outputs} "
             f"{noun}, so its outputs must have shape {' or '.join(map(str, wanted))}."
-            + ("" if isinstance(output, Tensor) else _ONE_OUTPUT)
+            + _advice(output, n_members)
         )
 
 
+def _advice(output: Any, n_members: int | None) -> str:
+    """Say how outputs of another shape are allowed, or avoided."""
+    if not isinstance(output, Tensor):
+        return _ONE_OUTPUT
+    if n_members is not None:
+        return f" Its attribute n_members={n_members} is the second number."
+    if output.ndim == 3:
+        return (
+            " If these are several outputs for each row, which are to be trained and averaged as "
+            f"members of an ensemble, say so: self.n_members = {output.shape[1]} in __init__ of "
+            "the module."
+        )
+    return ""
+
+
 def logits_of(output: Tensor) -> Tensor:
-    """Read one column as the logits ``[0, z]`` of two classes.
+    """Read one column as the logits ``[0, z]`` of two classes, ``(..., 1) -> (..., 2)``.
 
     Examples
     --------
@@ -405,8 +460,8 @@ def logits_of(output: Tensor) -> Tensor:
     >>> logits_of(torch.tensor([[1.5]])).tolist()
     [[0.0, 1.5]]
     """
-    if output.shape[1] == 1:
-        return torch.cat([torch.zeros_like(output), output], dim=1)
+    if output.shape[-1] == 1:
+        return torch.cat([torch.zeros_like(output), output], dim=-1)
     return output
 
 
@@ -664,9 +719,9 @@ def _shapes(module: nn.Module) -> list[tuple[str, torch.Size | None]]:
 def _are_probabilities(module: nn.Module, output: Tensor) -> bool:
     if isinstance(module, nn.Sequential) and isinstance(module[-1], nn.Softmax | nn.Sigmoid):
         return True
-    if output.shape[1] < 2 or output.min() < 0:
+    if output.shape[-1] < 2 or output.min() < 0:
         return False
-    sums = output.sum(dim=1, dtype=torch.float64)
+    sums = output.sum(dim=-1, dtype=torch.float64)
     return bool(torch.allclose(sums, torch.ones_like(sums), rtol=0, atol=1e-5))
 
 

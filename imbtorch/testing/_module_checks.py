@@ -10,7 +10,7 @@ import torch
 from sklearn.base import clone
 from torch import Tensor, nn
 
-from imbtorch.modules import ModuleBuilder, build_module
+from imbtorch.modules import ModuleBuilder, build_module, members_of
 from imbtorch.modules._build import input_dtypes
 from imbtorch.testing._contract import (
     Check,
@@ -75,10 +75,17 @@ def check_building(module: Any, input_shape: Shape, n_outputs: int) -> None:
     require(not shared, f"two networks share the parameters {shared}.")
 
 
-@check("The last layer has n_outputs columns; one column may stand for two classes.")
+@check(
+    "The last layer has n_outputs columns; one column may stand for two classes. A module with the "
+    "attribute n_members returns (n, n_members, n_outputs)."
+)
 def check_output(module: Any, input_shape: Shape, n_outputs: int) -> None:
-    """Check that rows ``(n, *input_shape)`` become outputs ``(n, n_outputs)`` of the same dtype."""
+    """Check that rows ``(n, *input_shape)`` become outputs ``(n, n_outputs)`` of the same dtype.
+
+    The outputs of several members have shape ``(n, n_members, n_outputs)``.
+    """
     built = _built(module, input_shape, n_outputs)
+    n_members = members_of(built)
     wanted = {n_outputs, 1} if n_outputs == 2 else {n_outputs}
     for dtype in (torch.float32, torch.float64):
         built = built.to(dtype)
@@ -86,7 +93,8 @@ def check_output(module: Any, input_shape: Shape, n_outputs: int) -> None:
             output = built(_rows(input_shape, n).to(dtype))
             require(isinstance(output, Tensor), f"it returned a {type(output).__name__}.")
             shape = tuple(output.shape)
-            fits = len(shape) == 2 and shape[0] == n and shape[1] in wanted
+            rows = (n,) if len(shape) == 2 or n_members is None else (n, n_members)
+            fits = shape[:-1] == rows and shape[-1] in wanted
             require(fits, f"it returned {shape} for {n} rows; n_outputs is {n_outputs}.")
             require(output.dtype == dtype, f"it returned {output.dtype} for rows of {dtype}.")
             require(output.isfinite().all(), "it returned numbers that are not finite.")
@@ -99,8 +107,8 @@ def check_logits(module: Any, input_shape: Shape, n_outputs: int) -> None:
     last = built[-1] if isinstance(built, nn.Sequential) and len(built) else built
     require(not isinstance(last, nn.Softmax | nn.Sigmoid), f"its last layer is {last}.")
     output = built(_rows(input_shape))
-    sums = output.sum(dim=1)
-    ones = output.shape[1] > 1 and torch.allclose(sums, torch.ones_like(sums), atol=1e-5)
+    sums = output.sum(dim=-1)
+    ones = output.shape[-1] > 1 and torch.allclose(sums, torch.ones_like(sums), atol=1e-5)
     require(not (ones and (output >= 0).all()), "the outputs of each row are >= 0 and sum to 1.")
 
 
@@ -162,12 +170,13 @@ def check_learns(module: Any, input_shape: Shape, n_outputs: int) -> None:
     """Check that a few steps of an optimizer lower the error on the training rows."""
     built = _built(module, input_shape, n_outputs)  # in evaluation mode: without dropout
     rows = _rows(input_shape)
-    target = torch.linspace(-1, 1, _N_ROWS).unsqueeze(1)
+    target = torch.linspace(-1, 1, _N_ROWS)
     optimizer = torch.optim.Adam([p for p in built.parameters() if p.requires_grad], lr=0.01)
     path = []
     for _ in range(50):
         optimizer.zero_grad()
-        error = (built(rows) - target).square().mean()
+        output = built(rows)
+        error = (output - target.reshape(-1, *[1] * (output.ndim - 1))).square().mean()
         error.backward()
         optimizer.step()
         path.append(float(error.detach()))

@@ -21,9 +21,10 @@ from torch import Tensor, nn
 
 from imbtorch._common.seed import private_torch_rng
 from imbtorch._common.training_length import TrainingLength
-from imbtorch._tasks.base import Task
+from imbtorch._tasks.base import Task, link_each_member
 from imbtorch.features import FeatureEncoder, TableEncoder
 from imbtorch.losses import BaseLoss
+from imbtorch.losses._members import batch_loss_of_members
 from imbtorch.modules import build_module, set_output_bias
 from imbtorch.modules._build import (
     copied_module,
@@ -174,7 +175,10 @@ class Net(ClassifierMixin, NeuralNet):
         return self.task.n_outputs
 
     def read(self, output: Tensor) -> Tensor:
-        """Read outputs of the module for the loss: one column may stand for two classes."""
+        """Read outputs of the module for the loss: one column may stand for two classes.
+
+        Outputs of several members keep their shape ``(n, k, n_outputs)``.
+        """
         return self.task.read(output).to(self.dtype)
 
     def dtype_of(self, X: Any) -> torch.dtype:
@@ -297,7 +301,7 @@ class Net(ClassifierMixin, NeuralNet):
         return self.read(without_graph(self.module_, x.clone))  # it may write into its input
 
     def _get_predict_nonlinearity(self) -> Callable[[Tensor], Tensor]:
-        return self.task.predicted(self.criterion_)
+        return link_each_member(self.task.predicted(self.criterion_), _mean_of_first)
 
     def get_loss(self, y_pred: Tensor, y_true: Any, X: Any = None, training: bool = False) -> Any:
         """Unweighted mean loss of a batch, for skorch's own validation step."""
@@ -353,18 +357,20 @@ class Net(ClassifierMixin, NeuralNet):
     # -- the loss ---------------------------------------------------------------------------
 
     def batch_loss(self, target: Tensor | MixedTargets, share: Tensor, output: Tensor) -> Tensor:
-        """Loss of a batch, given outputs of the module."""
+        """Loss of a batch, given outputs of the module; the mean over members if it has several."""
         read = self.read(output)
+        if read.ndim > 2:
+            of: Callable[..., Tensor] = partial(batch_loss_of_members, self.criterion_)
+        else:
+            of = self.criterion_.batch_loss
         if isinstance(target, MixedTargets):
-            own, partner = (self.criterion_.batch_loss(read, *part) for part in target.parts())
-            mixed: Tensor = own + partner
-            return mixed
-        loss: Tensor = self.criterion_.batch_loss(read, target, share)
-        return loss
+            own, partner = (of(read, *part) for part in target.parts())
+            return own + partner
+        return of(read, target, share)
 
     def closed_form(self, target: Any, output: Tensor) -> tuple[Tensor, Tensor] | None:
         """Loss of each row, or label, and its gradient; None where autograd must find it."""
-        if isinstance(target, MixedTargets):
+        if isinstance(target, MixedTargets) or output.ndim > 2:
             return None
         return self.task.closed_form(self.criterion_, target, output)
 
@@ -435,6 +441,10 @@ def build_net(
         with torch.no_grad():
             net.try_loss(output)
     return net
+
+
+def _mean_of_first(values: Tensor) -> Tensor:
+    return values.mean(dim=0)
 
 
 def _may_want_integers(module: nn.Module, dtype: torch.dtype) -> bool:

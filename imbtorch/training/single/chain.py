@@ -3,8 +3,8 @@
 For a small net autograd's own work takes most of a training step: it builds a node for each
 operation, visits the nodes and accumulates gradients. A ``torch.nn.Sequential`` of linear layers,
 activations and dropout does not need this, because its backward pass visits the same layers in
-reverse order; embeddings of categories may come first. Values and gradients are equal to those of
-autograd. All other modules use autograd.
+reverse order; embeddings of categories may come first. A TabM is such a chain, too. Values and
+gradients are equal to those of autograd. All other modules use autograd.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from torch.nn.modules import module as _global_hooks
 
 from imbtorch.modules import CategoryEmbeddings
+from imbtorch.modules._member_layers import MemberHeads
 from imbtorch.training.data.sparse_rows import SparseRows
+from imbtorch.training.single.member_chain import MEMBER_LAYERS, member_layer
 
 __all__ = ["Activation", "Chain", "Dropout", "Embeddings", "has_hooks", "plain_layers"]
 
@@ -178,12 +180,16 @@ def _is_plain(layer: nn.Module) -> bool:
         return False
     if type(layer) is CategoryEmbeddings:
         return "forward" not in vars(layer) and layer.weight.is_contiguous()
+    if type(layer) in MEMBER_LAYERS:
+        return _holds(layer, MEMBER_LAYERS[type(layer)])
     if not _holds(layer, {"weight", "bias"} if type(layer) is nn.Linear else set()):
         return False
     if type(layer) is nn.Linear:
         return layer.bias is not None
     if type(layer) is nn.Dropout:
         return not layer.inplace and layer.p < 1
+    if type(layer) is nn.ReLU:  # its derivative follows from its output
+        return True
     return type(layer) in _ACTIVATIONS and not getattr(layer, "inplace", False)
 
 
@@ -201,6 +207,35 @@ def plain_layers(module: nn.Module) -> list[nn.Module] | None:
         Layers in forward order, of which the first is linear, or :class:`CategoryEmbeddings`
         before a linear one; None if the module has other layers or does anything else.
     """
+    parts, first = _parts(module)
+    plain = (
+        bool(parts)
+        and type(parts[first]) is nn.Linear
+        and not any(type(part) in MEMBER_LAYERS for part in parts)
+        and not any(getattr(part, "inplace", False) for part in parts)
+        and not any(hasattr(part, "n_members") for part in (module, parts[-1]))
+    )
+    return parts if plain else None
+
+
+def _layers_of_members(module: nn.Module) -> list[nn.Module]:
+    """Split a TabM into its layers, maybe behind embeddings; return none if it is not a TabM."""
+    parts, first = _parts(module)
+    known = {*MEMBER_LAYERS, nn.ReLU, nn.Dropout}
+    fits = (
+        bool(parts)
+        and type(parts[-1]) is MemberHeads
+        and type(parts[first]) in MEMBER_LAYERS
+        and all(type(part) in known - {MemberHeads} for part in parts[first:-1])
+    )
+    return parts if fits else []
+
+
+def _parts(module: nn.Module) -> tuple[list[nn.Module], int]:
+    """Return the layers of a sequence that can be taken apart, and the place of the first linear.
+
+    The list is empty if the module, or one of its layers, does anything else.
+    """
     parts = list(module) if type(module) is nn.Sequential else []
     tensors = [p for part in parts for p in part.parameters()]
     first = 1 if parts and type(parts[0]) is CategoryEmbeddings else 0
@@ -210,10 +245,9 @@ def plain_layers(module: nn.Module) -> list[nn.Module] | None:
         and not (module._parameters or module._buffers or "forward" in vars(module))
         and all(map(_is_plain, parts))
         and len({id(p) for p in tensors}) == len(tensors)  # gradients of a shared one add up
-        and type(parts[first]) is nn.Linear
         and not any(type(part) is CategoryEmbeddings for part in parts[first:])
     )
-    return parts if plain else None
+    return (parts if plain else []), first
 
 
 class Chain:
@@ -231,9 +265,10 @@ class Chain:
     @classmethod
     def of(cls, module: nn.Module) -> Chain | None:
         """Split a module into its layers; return None if it is not a plain chain."""
-        parts = plain_layers(module)
-        if parts is None:
+        parts = plain_layers(module) or _layers_of_members(module)
+        if not parts:
             return None
+        has_members = type(parts[-1]) is MemberHeads
         layers: list[_Layer] = []
         for part in parts:
             if isinstance(part, nn.Linear):
@@ -243,6 +278,8 @@ class Chain:
                 layers.append(Embeddings(part, part.weight.detach(), part.weight.grad))
             elif isinstance(part, nn.Dropout):
                 layers.append(Dropout(part))
+            elif has_members:
+                layers.append(member_layer(part))
             else:
                 layers.append(Activation(part))
         return cls(layers)

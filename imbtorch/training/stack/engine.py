@@ -42,14 +42,14 @@ class StackedEngine:
         self.build = network_of(self.storage)
         self.networks: dict[tuple[int, int], Network] = {}
         self.steps = StackedSteps(self.storage, runs)
-        self.width = self._width()
+        self.output_shape = self._output_shape()
         self.losses = self._losses()
         self.with_average: set[Run] = set()
 
     @torch.no_grad()
-    def _width(self) -> int:
-        """Return the number of columns of a module's output."""
-        return int(self.runs[0].net.module_.train(False)(self._trial()[0]).shape[1])
+    def _output_shape(self) -> tuple[int, ...]:
+        """Return the shape of a module's output for one row."""
+        return tuple(self.runs[0].net.module_.train(False)(self._trial()[0]).shape[1:])
 
     def _trial(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return the first rows of the first net as one batch."""
@@ -61,7 +61,7 @@ class StackedEngine:
         """Choose how to evaluate the losses; each way is tried on a small batch."""
         _, target, share = self._trial()
         n, kind = len(self.runs), next(iter(self.storage.values.values()))
-        shape, own = (n, len(target), self.width), torch.Generator().manual_seed(0)
+        shape, own = (n, len(target), *self.output_shape), torch.Generator().manual_seed(0)
         outputs = torch.randn(shape, generator=own).to(kind.device, kind.dtype)
         targets, shares = (t.expand(n, *t.shape).contiguous() for t in (target, share))
         return losses_of([run.net for run in self.runs], outputs, targets, shares)

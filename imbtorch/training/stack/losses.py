@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.func import vmap
 
 from imbtorch.losses import BaseLoss
+from imbtorch.losses._members import sums_over_members
+from imbtorch.losses._shapes import fold_members
 from imbtorch.training.net import Net
 
 __all__ = ["Losses", "losses_of"]
@@ -25,14 +27,14 @@ class Losses(Protocol):
     def __call__(
         self, nets: slice, output: Tensor, target: Tensor, share: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return the loss of each net, ``(n,)``, and its gradient by the outputs, ``(n, b, c)``.
+        """Return the loss of each net, ``(n,)``, and its gradient by the outputs.
 
         Parameters
         ----------
         nets : slice
             Positions of the nets in the stack.
-        output : Tensor of shape (n, b, c)
-            Outputs of their modules, detached.
+        output : Tensor of shape (n, b, c) or (n, b, k, c)
+            Outputs of their modules, detached; k is the number of members of a net.
         target : Tensor of shape (n, b), (n, b, l) or (n, b, k)
             Class codes, labels or values.
         share : Tensor of shape (n, b); with labels (n, b, 1) or (n, b, l)
@@ -188,6 +190,25 @@ class _Mapped(_Way):
         return values.detach(), leaf.grad
 
 
+class _Folded:
+    """Evaluate the losses of nets with members, whose outputs become rows of their batch."""
+
+    def __init__(self, losses: Losses) -> None:
+        self.losses = losses
+
+    def of(self, nets: Sequence[Net]) -> Losses:
+        return _Folded(self.losses.of(nets))
+
+    def __call__(
+        self, nets: slice, output: Tensor, target: Tensor, share: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        values, gradient = self.losses(nets, *_folded(output, target, share))
+        return values, gradient.reshape(output.shape)
+
+
+_folded = vmap(fold_members)
+
+
 def numeric_parameters(loss: BaseLoss) -> list[str]:
     """Return the names of the parameters of a loss that may differ within a stack."""
     params = loss.get_params(deep=False)
@@ -213,6 +234,8 @@ def losses_of(nets: Sequence[Net], output: Tensor, target: Tensor, share: Tensor
     Losses
         Object that evaluates the losses of any slice of the nets.
     """
+    if output.ndim == 4 and sums_over_members(nets[0].criterion_):
+        return _Folded(losses_of(nets, *_folded(output, target, share)))
     looped = _Looped([_trial(net) for net in nets])
     everything = slice(0, len(nets))
     expected = looped(everything, output, target, share)
