@@ -65,7 +65,7 @@ are the same. SMOTE inside the net is its parameter sampler, which knows how SMO
 frequencies; in a table with categories it is SMOTENC, which invents no categories between two."""
 
 
-def contestants(X: Any, y: ArrayLike, max_epochs: int | None = None) -> dict[str, Any]:
+def contestants(X: Any, y: ArrayLike, max_epochs: int | str = "auto") -> dict[str, Any]:
     """Build the strategies: some of imbtorch's, and SMOTE in two places.
 
     Parameters
@@ -74,8 +74,8 @@ def contestants(X: Any, y: ArrayLike, max_epochs: int | None = None) -> dict[str
         Features. The nets get them as they come, and SMOTE before the net gets numbers.
     y : array-like of shape (n,)
         Labels. Their number and their frequencies decide the budget of every net.
-    max_epochs : int or None, default=None
-        Passes over the rows. None is 20, or more where there are few rows.
+    max_epochs : int or "auto", default="auto"
+        Passes over the rows; ``"auto"`` lets folds inside of the training rows find the number.
 
     Returns
     -------
@@ -97,15 +97,15 @@ def contestants(X: Any, y: ArrayLike, max_epochs: int | None = None) -> dict[str
     }
 
 
-def compare(data: DataSet, max_epochs: int | None = None) -> StrategyComparison:
+def compare(data: DataSet, max_epochs: int | str = "auto") -> StrategyComparison:
     """Cross-validate all strategies on one data set.
 
     Parameters
     ----------
     data : DataSet
         The rows and the folds.
-    max_epochs : int or None, default=None
-        See :func:`contestants`.
+    max_epochs : int or "auto", default="auto"
+        Passes over the rows; ``"auto"`` lets folds inside of the training rows find the number.
     """
     y = data.named_classes
     strategies = contestants(data.X, y, max_epochs)

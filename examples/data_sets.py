@@ -41,8 +41,8 @@ class DataSet:
         Positions of the training and the test rows.
     protocol : str
         How the folds were made.
-    max_epochs : int or None
-        Passes over the rows that a net trains for; None leaves it to ``compare_strategies``.
+    max_epochs : int or "auto"
+        Passes over the rows; ``"auto"`` lets folds inside of the training rows find the number.
     """
 
     name: str
@@ -52,7 +52,7 @@ class DataSet:
     labels: list[str]
     folds: list[tuple[NDArray[np.intp], NDArray[np.intp]]]
     protocol: str
-    max_epochs: int | None = None
+    max_epochs: int | str = "auto"
 
     @property
     def summary(self) -> str:

@@ -125,7 +125,7 @@ def test_each_value_of_each_label_is_covered():
     rng = np.random.default_rng(0)
     X_new, y_new = draw_labels(rng, 4000)
     found = []
-    for _ in range(200):
+    for _ in range(100):
         X, y = draw_labels(rng, 300)
         y[rng.random(y.shape) < 0.1] = np.nan  # labels that are not known
         folds = cross_fit(PerLabel(), X, y, cv=4)

@@ -185,7 +185,7 @@ def test_a_known_name_is_looked_up_by_dict_itself():
         (LOSSES, "Unknown loss 'no such'.* Known are 'asymmetric', .*; or give a module of torch"),
         (REGRESSION_LOSSES, "Unknown regression loss.*; or give an elementwise module of torch"),
         (SAMPLERS, r"Unknown sampler.*; or give a sampler of imbalanced-learn.*SMOTE\(\)"),
-        (MODULES, "Unknown module.* 'mlp'; or give a builder"),
+        (MODULES, "Unknown module.* 'mlp', 'tabm'; or give a builder"),
     ],
     ids=lambda value: getattr(value, "noun", ""),
 )

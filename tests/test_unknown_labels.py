@@ -467,7 +467,7 @@ def test_thresholds_are_tuned_on_the_known_rows(weight):
     rows = KNOWN[:, 2]
 
     def offsets(P, labels, w):
-        tuned = TunedDecisionClassifierCV(Given(), scoring="f1_macro", cv=3)
+        tuned = TunedDecisionClassifierCV(Given(), scoring="f1_macro", cv=3, n_resamples=20)
         return tuned._tune(P, labels, w, tuned._predictions(P, labels, w))
 
     found, score = offsets(proba, part, weight)
@@ -491,7 +491,7 @@ def test_decisions_of_a_net_with_unknown_labels():
 @pytest.mark.slow
 def test_a_label_that_no_row_knows_keeps_its_threshold():
     hidden = np.where([True, False, True], Y, np.nan)
-    tuned = TunedDecisionClassifierCV(Given(), scoring="f1_macro", cv=3)
+    tuned = TunedDecisionClassifierCV(Given(), scoring="f1_macro", cv=3, n_resamples=20)
     proba = 1 / (1 + np.exp(-X[:, :3]))
     offsets, _ = tuned._tune(proba, hidden, None, tuned._predictions(proba, hidden, None))
     assert offsets[1] == 0

@@ -49,7 +49,10 @@ def test_the_table_has_the_epochs_of_every_default_strategy(short_searches):
     found = compare_strategies(X, y, cv=2, random_state=0)
     assert (found.table["status"] == "ok").all(), found.table["status"]
     longest = 4 * length_file._LONGER_WITH_SCHEDULE
-    assert found.table["epochs"].between(1, longest).all()
+    epochs = found.table["epochs"]
+    assert epochs.drop("balanced ensemble").between(1, longest).all()
+    # members of few rows take as many steps as a net on all rows, in more epochs
+    assert longest / 4 < epochs["balanced ensemble"] <= 10 * longest
     means = found.folds.groupby("strategy")["epochs"].mean()
     assert means.to_dict() == found.table["epochs"].to_dict()
 
