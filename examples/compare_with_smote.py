@@ -65,7 +65,7 @@ are the same. SMOTE inside the net is its parameter sampler, which knows how SMO
 frequencies; in a table with categories it is SMOTENC, which invents no categories between two."""
 
 
-def contestants(X: Any, y: ArrayLike, max_epochs: int | str = "auto") -> dict[str, Any]:
+def contestants(X: Any, y: ArrayLike, max_epochs: int | str = 20) -> dict[str, Any]:
     """Build the strategies: some of imbtorch's, and SMOTE in two places.
 
     Parameters
@@ -74,7 +74,7 @@ def contestants(X: Any, y: ArrayLike, max_epochs: int | str = "auto") -> dict[st
         Features. The nets get them as they come, and SMOTE before the net gets numbers.
     y : array-like of shape (n,)
         Labels. Their number and their frequencies decide the budget of every net.
-    max_epochs : int or "auto", default="auto"
+    max_epochs : int or "auto", default=20
         Passes over the rows; ``"auto"`` lets folds inside of the training rows find the number.
 
     Returns
@@ -97,14 +97,14 @@ def contestants(X: Any, y: ArrayLike, max_epochs: int | str = "auto") -> dict[st
     }
 
 
-def compare(data: DataSet, max_epochs: int | str = "auto") -> StrategyComparison:
+def compare(data: DataSet, max_epochs: int | str = 20) -> StrategyComparison:
     """Cross-validate all strategies on one data set.
 
     Parameters
     ----------
     data : DataSet
         The rows and the folds.
-    max_epochs : int or "auto", default="auto"
+    max_epochs : int or "auto", default=20
         Passes over the rows; ``"auto"`` lets folds inside of the training rows find the number.
     """
     y = data.named_classes

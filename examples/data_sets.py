@@ -52,7 +52,7 @@ class DataSet:
     labels: list[str]
     folds: list[tuple[NDArray[np.intp], NDArray[np.intp]]]
     protocol: str
-    max_epochs: int | str = "auto"
+    max_epochs: int | str = 20
 
     @property
     def summary(self) -> str:
