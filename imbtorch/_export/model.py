@@ -102,7 +102,7 @@ def _graph_of(model: Any, *, behind: bool = False) -> Any:
         if isinstance(model, ScaledClassifierCV):
             return with_scaling(_graph_of(model.estimator_, behind=behind), model)
         inner = model.estimator_
-        if isinstance(inner, ExportMixin) and model.offsets_ is not None and model._votes:
+        if isinstance(inner, ExportMixin) and model._votes:
             graph = inner._graph(behind_steps=behind, with_median=True)
         else:
             graph = _graph_of(inner, behind=behind)

@@ -181,7 +181,7 @@ def find_length(
                 raise run.error
             if run.interrupted:
                 raise KeyboardInterrupt
-        undo.pop_all()  # the nets of the folds are not published
+        # the nets of the folds are not published: leaving their fits undoes them
     epochs, scores = shared.points()
     if not np.isfinite(scores).any():
         raise ValueError(

@@ -451,7 +451,7 @@ default=None
         if costs is not None or self.offsets_ is None:
             proba = np.asarray(self.estimator_.predict_proba(X), dtype=np.float64)
             return self._cheapest(X, proba, costs)
-        proba = by_vote(self.estimator_, X) if self._votes else self.estimator_.predict_proba(X)
+        proba = self._compared_proba(X)
         if self._multilabel:
             proba = positive_proba(proba, self._values)
         proba, rules = np.asarray(proba, dtype=np.float64), self._constrained
@@ -463,9 +463,15 @@ default=None
             codes = decide(scores, self.offsets_, multilabel=self._multilabel)
         return codes if self._multilabel else np.asarray(self.classes_[codes])
 
+    def _compared_proba(self, X: Any) -> Any:
+        """Return the probabilities that thresholds are compared with."""
+        return by_vote(self.estimator_, X) if self._votes else self.estimator_.predict_proba(X)
+
     @property
     def _votes(self) -> bool:
         """Whether thresholds were found for single models of folds, so that these decide."""
+        if self.offsets_ is None:  # costs are minimised by the mean probabilities
+            return False
         rules = self._constrained
         is_ranked = rules is not None and all(
             one.measure == "alarms" for one in rules.constraints.values()

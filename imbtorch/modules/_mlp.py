@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, ClassVar
 
 from torch import nn
@@ -12,6 +11,7 @@ from torch import nn
 from imbtorch._common.sklearn_private import Interval, StrOptions
 from imbtorch.modules._build import ModuleBuilder
 from imbtorch.modules._cosine import CosineLinear
+from imbtorch.modules._layer_sizes import check_hidden_sizes, check_table
 
 __all__ = ["MLP"]
 
@@ -106,12 +106,7 @@ class MLP(ModuleBuilder):
             If a parameter is out of range, or a row has more than one dimension.
         """
         self._validate_parameters()
-        if len(input_shape) != 1:
-            raise ValueError(
-                f"MLP works on tables of shape (n, features), but a row of X has shape "
-                f"{tuple(input_shape)}. Flatten X with X.reshape(len(X), {prod(input_shape)}), or "
-                "give a module for sequences or images."
-            )
+        check_table(self, input_shape)
         layers: list[nn.Module] = []
         width = input_shape[0]
         for size in self.hidden_sizes:
@@ -143,9 +138,4 @@ class MLP(ModuleBuilder):
 
     def _validate_parameters(self) -> None:
         super()._validate_parameters()
-        for size in self.hidden_sizes:
-            if not isinstance(size, Integral) or size < 1:
-                raise ValueError(
-                    f"hidden_sizes must be positive integers, one per layer; got "
-                    f"{self.hidden_sizes!r}."
-                )
+        check_hidden_sizes(self.hidden_sizes)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -11,6 +10,7 @@ from torch import nn
 
 from imbtorch._common.sklearn_private import Interval
 from imbtorch.modules._build import ModuleBuilder
+from imbtorch.modules._layer_sizes import check_hidden_sizes, check_table
 from imbtorch.modules._member_layers import BatchEnsembleLinear, MemberHeads
 
 __all__ = ["TabM"]
@@ -96,12 +96,7 @@ class TabM(ModuleBuilder):
             If a parameter is out of range, or a row has more than one dimension.
         """
         self._validate_parameters()
-        if len(input_shape) != 1:
-            raise ValueError(
-                f"TabM works on tables of shape (n, features), but a row of X has shape "
-                f"{tuple(input_shape)}. Flatten X with X.reshape(len(X), {prod(input_shape)}), or "
-                "give a module for sequences or images."
-            )
+        check_table(self, input_shape)
         n_members, width = int(self.k), input_shape[0]
         layers: list[nn.Module] = []
         for size in self.hidden_sizes:
@@ -130,9 +125,4 @@ class TabM(ModuleBuilder):
 
     def _validate_parameters(self) -> None:
         super()._validate_parameters()
-        for size in self.hidden_sizes:
-            if not isinstance(size, Integral) or size < 1:
-                raise ValueError(
-                    f"hidden_sizes must be positive integers, one per layer; got "
-                    f"{self.hidden_sizes!r}."
-                )
+        check_hidden_sizes(self.hidden_sizes)

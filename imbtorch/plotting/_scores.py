@@ -16,6 +16,7 @@ from imbtorch.metrics._inputs import (
     is_positive,
     row_weights,
 )
+from imbtorch.plotting._unwrap import compared_proba, votes
 
 __all__ = ["BinaryScores", "binary_scores", "column_of", "scores_of"]
 
@@ -71,16 +72,27 @@ def binary_scores(
 
 
 def scores_of(
-    estimator: Any, X: Any, pos_label: Any, response_method: str = "predict_proba"
+    estimator: Any,
+    X: Any,
+    pos_label: Any,
+    response_method: str = "predict_proba",
+    *,
+    in_use: bool = False,
 ) -> tuple[Floats, Any]:
     """Return the scores of ``pos_label``, by default the second of two classes, and that label.
+
+    With ``in_use`` they are the scores that the threshold of ``predict`` is compared with, which
+    are medians where the models of folds decide by a majority.
 
     If a row has several labels, ``pos_label`` is the position of one of them.
     """
     check_is_fitted(estimator)
     if not hasattr(estimator, response_method):
         raise ValueError(f"{type(estimator).__name__} has no {response_method}.")
-    response = getattr(estimator, response_method)(X)
+    if in_use and response_method == "predict_proba" and votes(estimator):
+        response = compared_proba(estimator, X)
+    else:
+        response = getattr(estimator, response_method)(X)
     if isinstance(response, list):  # form of scikit-learn's classifiers for several labels
         response = np.column_stack([columns[:, -1] for columns in response])
     scores = np.asarray(response, dtype=np.float64)

@@ -180,7 +180,9 @@ class ThresholdDisplay:
         """
         check_matplotlib(f"{cls.__name__}.from_estimator")
         check_fitted(estimator)
-        score, pos_label = scores_of(estimator, X, pos_label, response_method)
+        score, pos_label = scores_of(
+            estimator, X, pos_label, response_method, in_use=threshold is None
+        )
         truth = column_of(y, pos_label)
         is_column = truth is not y
         interval = None

@@ -7,7 +7,7 @@ from typing import Any
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
-__all__ = ["check_fitted", "decision_maker", "innermost"]
+__all__ = ["check_fitted", "compared_proba", "decision_maker", "innermost", "votes"]
 
 
 def innermost(estimator: Any) -> Any:
@@ -27,6 +27,22 @@ def decision_maker(estimator: Any) -> Any:
             estimator = estimator.steps[-1][1]
         else:
             return estimator
+
+
+def votes(estimator: Any) -> bool:
+    """Return whether the models of folds decide by a majority."""
+    return bool(getattr(decision_maker(estimator), "_votes", False))
+
+
+def compared_proba(estimator: Any, X: Any) -> Any:
+    """Return the probabilities that thresholds are compared with, behind searches and steps."""
+    while hasattr(estimator, "best_estimator_") or hasattr(estimator, "steps"):
+        if hasattr(estimator, "best_estimator_"):
+            estimator = estimator.best_estimator_
+            continue
+        X = estimator[:-1].transform(X) if len(estimator.steps) > 1 else X
+        estimator = estimator.steps[-1][1]
+    return estimator._compared_proba(X)
 
 
 def check_fitted(estimator: Any) -> None:

@@ -8,12 +8,20 @@ from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import make_classification
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import precision_score, recall_score
 from sklearn.model_selection import RepeatedStratifiedKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 import imbtorch
 from imbtorch import MLP, ImbalancedNetClassifier, NetEnsembleClassifier
-from imbtorch.model_selection import TunedDecisionClassifierCV, cross_fit
+from imbtorch.model_selection import (
+    CrossFittedClassifier,
+    TunedDecisionClassifierCV,
+    cross_fit,
+)
+from imbtorch.plotting import ThresholdDisplay
 
 X, Y = make_classification(600, n_features=6, weights=[0.85], flip_y=0.1, random_state=0)
 X = X.astype(np.float32)
@@ -81,6 +89,22 @@ def test_predictions_of_repeated_folds_are_means_already():
 def ensemble():
     net = ImbalancedNetClassifier(MLP((8,)), max_epochs=6, lr=0.03, random_state=0)
     return NetEnsembleClassifier(net, 4, subset="folds", random_state=0).fit(X, Y)
+
+
+@pytest.mark.parametrize("behind_a_step", [False, True])
+def test_the_display_shows_what_the_threshold_is_compared_with(behind_a_step):
+    plt = pytest.importorskip("matplotlib.pyplot")
+    folds = CrossFittedClassifier(DecisionTreeClassifier(min_samples_leaf=10, random_state=0))
+    tuned = TunedDecisionClassifierCV(folds, cv="oof", constraint="recall>=0.8")
+    model = make_pipeline(StandardScaler(), tuned) if behind_a_step else tuned
+    model.fit(X[:300], Y[:300])
+    rows, truth = X[300:], Y[300:]
+    display = ThresholdDisplay.from_estimator(model, rows, truth, metrics=["recall", "precision"])
+    plt.close(display.figure_)
+    place = np.searchsorted(display.thresholds, display.threshold)
+    flagged = model.predict(rows)
+    assert display.curves["recall"][place] == recall_score(truth, flagged)
+    assert display.curves["precision"][place] == precision_score(truth, flagged)
 
 
 @pytest.mark.parametrize("settings", [{"constraint": "recall>=0.9"}, {"scoring": "f1"}], ids=str)
