@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Real
+from math import prod
+from numbers import Integral, Real
 from typing import Any, ClassVar
 
 from torch import nn
@@ -11,9 +12,8 @@ from torch import nn
 from imbtorch._common.sklearn_private import Interval, StrOptions
 from imbtorch.modules._build import ModuleBuilder
 from imbtorch.modules._cosine import CosineLinear
-from imbtorch.modules._layer_sizes import check_hidden_sizes, check_table
 
-__all__ = ["MLP"]
+__all__ = ["MLP", "check_hidden_sizes", "check_table"]
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {
     "elu": nn.ELU,
@@ -139,3 +139,22 @@ class MLP(ModuleBuilder):
     def _validate_parameters(self) -> None:
         super()._validate_parameters()
         check_hidden_sizes(self.hidden_sizes)
+
+
+def check_table(builder: Any, input_shape: Sequence[int]) -> None:
+    """Raise ValueError if a row of ``X`` has more than one dimension."""
+    if len(input_shape) != 1:
+        raise ValueError(
+            f"{type(builder).__name__} works on tables of shape (n, features), but a row of X has "
+            f"shape {tuple(input_shape)}. Flatten X with X.reshape(len(X), {prod(input_shape)}), "
+            "or give a module for sequences or images."
+        )
+
+
+def check_hidden_sizes(hidden_sizes: Sequence[Any]) -> None:
+    """Raise ValueError if a width of a hidden layer is not an integer >= 1."""
+    for size in hidden_sizes:
+        if not isinstance(size, Integral) or size < 1:
+            raise ValueError(
+                f"hidden_sizes must be positive integers, one per layer; got {hidden_sizes!r}."
+            )

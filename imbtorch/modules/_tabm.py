@@ -10,8 +10,8 @@ from torch import nn
 
 from imbtorch._common.sklearn_private import Interval
 from imbtorch.modules._build import ModuleBuilder
-from imbtorch.modules._layer_sizes import check_hidden_sizes, check_table
 from imbtorch.modules._member_layers import BatchEnsembleLinear, MemberHeads
+from imbtorch.modules._mlp import check_hidden_sizes, check_table
 
 __all__ = ["TabM"]
 
