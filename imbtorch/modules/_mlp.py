@@ -13,7 +13,7 @@ from imbtorch._common.sklearn_private import Interval, StrOptions
 from imbtorch.modules._build import ModuleBuilder
 from imbtorch.modules._cosine import CosineLinear
 
-__all__ = ["MLP", "check_hidden_sizes", "check_table"]
+__all__ = ["MLP", "check_table"]
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {
     "elu": nn.ELU,
@@ -105,8 +105,8 @@ class MLP(ModuleBuilder):
         ValueError
             If a parameter is out of range, or a row has more than one dimension.
         """
-        self._validate_parameters()
         check_table(self, input_shape)
+        self._validate_parameters()
         layers: list[nn.Module] = []
         width = input_shape[0]
         for size in self.hidden_sizes:
@@ -138,7 +138,12 @@ class MLP(ModuleBuilder):
 
     def _validate_parameters(self) -> None:
         super()._validate_parameters()
-        check_hidden_sizes(self.hidden_sizes)
+        for size in self.hidden_sizes:
+            if not isinstance(size, Integral) or size < 1:
+                raise ValueError(
+                    f"hidden_sizes must be positive integers, one per layer; got "
+                    f"{self.hidden_sizes!r}."
+                )
 
 
 def check_table(builder: Any, input_shape: Sequence[int]) -> None:
@@ -149,12 +154,3 @@ def check_table(builder: Any, input_shape: Sequence[int]) -> None:
             f"shape {tuple(input_shape)}. Flatten X with X.reshape(len(X), {prod(input_shape)}), "
             "or give a module for sequences or images."
         )
-
-
-def check_hidden_sizes(hidden_sizes: Sequence[Any]) -> None:
-    """Raise ValueError if a width of a hidden layer is not an integer >= 1."""
-    for size in hidden_sizes:
-        if not isinstance(size, Integral) or size < 1:
-            raise ValueError(
-                f"hidden_sizes must be positive integers, one per layer; got {hidden_sizes!r}."
-            )

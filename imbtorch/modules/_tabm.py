@@ -11,7 +11,7 @@ from torch import nn
 from imbtorch._common.sklearn_private import Interval
 from imbtorch.modules._build import ModuleBuilder
 from imbtorch.modules._member_layers import BatchEnsembleLinear, MemberHeads
-from imbtorch.modules._mlp import check_hidden_sizes, check_table
+from imbtorch.modules._mlp import check_table
 
 __all__ = ["TabM"]
 
@@ -95,8 +95,8 @@ class TabM(ModuleBuilder):
         ValueError
             If a parameter is out of range, or a row has more than one dimension.
         """
-        self._validate_parameters()
         check_table(self, input_shape)
+        self._validate_parameters()
         n_members, width = int(self.k), input_shape[0]
         layers: list[nn.Module] = []
         for size in self.hidden_sizes:
@@ -125,4 +125,9 @@ class TabM(ModuleBuilder):
 
     def _validate_parameters(self) -> None:
         super()._validate_parameters()
-        check_hidden_sizes(self.hidden_sizes)
+        for size in self.hidden_sizes:
+            if not isinstance(size, Integral) or size < 1:
+                raise ValueError(
+                    f"hidden_sizes must be positive integers, one per layer; got "
+                    f"{self.hidden_sizes!r}."
+                )
