@@ -15,6 +15,7 @@ from imbtorch.exceptions import (
 )
 from imbtorch.modules import MLP, CosineLinear
 from imbtorch.persistence import load, save
+from imbtorch.portfolio import NetPortfolioClassifier, NetPortfolioRegressor
 from imbtorch.regressor import ImbalancedNetRegressor
 from imbtorch.two_stage import finetune_head, tau_normalize
 
@@ -22,6 +23,8 @@ __all__ = [
     "MLP",
     "NetEnsembleClassifier",
     "NetEnsembleRegressor",
+    "NetPortfolioClassifier",
+    "NetPortfolioRegressor",
     "CosineLinear",
     "DivergenceError",
     "DoubleCorrectionWarning",

@@ -26,6 +26,7 @@ from imbtorch.classifier import ImbalancedNetClassifier
 from imbtorch.ensemble import NetEnsembleClassifier, NetEnsembleRegressor
 from imbtorch.exceptions import FileFormatError
 from imbtorch.model_selection import ScaledClassifierCV, TunedDecisionClassifierCV
+from imbtorch.portfolio import NetPortfolioClassifier, NetPortfolioRegressor
 from imbtorch.regressor import ImbalancedNetRegressor
 from imbtorch.training.devices import resolve_device
 
@@ -38,6 +39,8 @@ _ESTIMATORS: dict[str, type] = {
         ImbalancedNetRegressor,
         NetEnsembleClassifier,
         NetEnsembleRegressor,
+        NetPortfolioClassifier,
+        NetPortfolioRegressor,
     )
 }
 
@@ -58,8 +61,8 @@ def save(model: Any, path: str | os.PathLike[str]) -> None:
     Parameters
     ----------
     model : estimator
-        A fitted :class:`ImbalancedNetClassifier`, :class:`ImbalancedNetRegressor`,
-        :class:`NetEnsembleClassifier` or :class:`NetEnsembleRegressor`; or a
+        A fitted :class:`ImbalancedNetClassifier`, :class:`NetEnsembleClassifier` or
+        :class:`NetPortfolioClassifier`, or the regressor of one of these names; or a
         :class:`~imbtorch.model_selection.TunedDecisionClassifierCV`, a
         :class:`~imbtorch.model_selection.ScaledClassifierCV`, or scikit-learn's
         ``FixedThresholdClassifier`` or ``FrozenEstimator`` around one of these.

@@ -23,7 +23,7 @@ from imbtorch._publish.model_card import ModelCardMixin
 from imbtorch._publish.model_file import SaveMixin
 from imbtorch._publish.onnx import ExportMixin, Served, portable
 from imbtorch._tasks import Balance, FormerScale, Task, ValueBalance, Values
-from imbtorch.features import FeatureEncoder
+from imbtorch.features import FeatureEncoder, get_features
 from imbtorch.losses.regression import get_regression_loss
 from imbtorch.modules import get_module
 from imbtorch.training.net import Net
@@ -202,6 +202,7 @@ class ImbalancedNetRegressor(
     """
 
     _components: ClassVar[Mapping[str, Callable[[str], Any]]] = {
+        "features": get_features,
         "loss": get_regression_loss,
         "module": get_module,
     }

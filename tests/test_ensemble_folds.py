@@ -88,6 +88,14 @@ def test_no_label_is_predicted_by_a_net_that_saw_it(name):
     assert right[known].mean() < 0.65
 
 
+def test_dropout_of_folds_is_repeatable():
+    """The nets of folds have rows of their own, whose addresses must not order the stack."""
+    settings = {"module": MLP((8,), dropout=0.5), "loss": "cross_entropy"}
+    fits = [ensemble(n=4, **settings).fit(X, LABELS[:, 0]) for _ in range(4)]
+    for other in fits[1:]:
+        np.testing.assert_array_equal(other.predict_proba(X), fits[0].predict_proba(X))
+
+
 @pytest.mark.parametrize("kind", ["array", "frame", "sparse", "list"])
 def test_sets_of_labels(kind):
     y = {

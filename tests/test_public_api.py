@@ -23,6 +23,8 @@ from tests.limits import PROCESS_SECONDS
 PUBLIC = {
     "NetEnsembleClassifier",
     "NetEnsembleRegressor",
+    "NetPortfolioClassifier",
+    "NetPortfolioRegressor",
     "CosineLinear",
     "DivergenceError",
     "DoubleCorrectionWarning",

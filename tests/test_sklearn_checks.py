@@ -10,6 +10,8 @@ from imbtorch import (
     ImbalancedNetRegressor,
     NetEnsembleClassifier,
     NetEnsembleRegressor,
+    NetPortfolioClassifier,
+    NetPortfolioRegressor,
 )
 
 REASON = "float32 sums of equal terms in another order differ by more than the check's rtol of 1e-7"
@@ -38,6 +40,9 @@ def expected_failures(estimator):
     return ROUNDING if getattr(estimator, "dtype", "") == "float32" else {}
 
 
+RECIPES = {"plain": {}, "robust": {"features__scaling": "robust"}}
+
+
 @pytest.mark.matrix
 @parametrize_with_checks(
     [
@@ -61,6 +66,15 @@ def expected_failures(estimator):
                 random_state=0,
             )
             for subset in ("bootstrap", "all", "folds")
+        ),
+        NetPortfolioClassifier(
+            ImbalancedNetClassifier(dtype="float64", max_epochs=5),
+            recipes=RECIPES,
+            cv=2,
+            random_state=0,
+        ),
+        NetPortfolioRegressor(
+            ImbalancedNetRegressor(dtype="float64"), recipes=RECIPES, cv=2, random_state=0
         ),
     ],
     expected_failed_checks=expected_failures,

@@ -188,6 +188,10 @@ def find_length(
             "max_epochs='auto' found no length, because the score of every fold is NaN. Give a "
             "number of epochs, or another scoring."
         )
+    return _length(estimator, epochs, scores)
+
+
+def _length(estimator: Any, epochs: NDArray[np.intp], scores: Floats) -> TrainingLength:
     best = _best_epoch(epochs, scores)
     factor = 1.0 if estimator.lr_schedule == "constant" else _LONGER_WITH_SCHEDULE
     return TrainingLength(round(factor * best), best, epochs, scores)
@@ -256,7 +260,7 @@ def any_length(estimator: Any, folds: Sequence[ValidationRows]) -> dict[str, Any
 
 def stop_together(
     estimator: Any, folds: Sequence[ValidationRows], runs: Sequence[Sequence[Run]]
-) -> None:
+) -> Callable[[], TrainingLength]:
     """Let the trainings of folds, which are scored after each epoch, end at the same time.
 
     Parameters
@@ -267,11 +271,17 @@ def stop_together(
         Rows of each fold.
     runs : sequence of sequence of Run
         Trainings of each fold.
+
+    Returns
+    -------
+    callable() -> TrainingLength
+        Returns, after the training, how long a net on all rows takes.
     """
     shared = _shared_scores(estimator, folds, _STEPS_OF_MEMBERS)
     for number, own in enumerate(runs):
         for run in own:
             run.monitors.append(_FoldMonitor(None, number, shared))
+    return lambda: _length(estimator, *shared.points())
 
 
 def groups_of_folds(validation: ValidationRows | None, X: Any) -> NDArray[Any] | None:

@@ -152,7 +152,7 @@ def _model(estimator: Any, members: Sequence[Any]) -> list[str]:
     n_parameters = sum(p.numel() for p in first.module_.parameters())
     facts = {"module": type(first.module_).__name__, "parameters of the module": n_parameters}
     if estimator is not first:
-        facts |= {"members": len(members), "rows of a member": estimator.subset}
+        facts |= {"members": len(members), "rows of a member": estimator._rows_of_members}
     facts["loss"] = _settings(first.loss_)
     for name in ("class_weight", "density_weight", "sampler"):
         if getattr(first, name, None) is not None:

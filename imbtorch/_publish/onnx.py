@@ -50,6 +50,20 @@ class Served(nn.Module):
 class MeanOf(nn.Module):
     """The mean over several nets of ``last(link(outputs))``, each net with its own link.
 
+    Parameters
+    ----------
+    nets : sequence of Net
+        The nets.
+    links : sequence of callable
+        Link of each net.
+    last : callable
+        What follows every link.
+    shares : Tensor of shape (n_nets,) or None, default=None
+        Share of each net in the mean, which sum to 1; None if all have the same share.
+    fold_models : list of list of int or None, default=None
+        Which nets together are the model of each fold, over which the median is taken; None if
+        each net is the model of a fold.
+
     Attributes
     ----------
     has_median : bool
@@ -58,9 +72,17 @@ class MeanOf(nn.Module):
 
     has_median = False
 
-    def __init__(self, nets: Sequence[Any], links: Sequence[Link], last: Link) -> None:
+    def __init__(
+        self,
+        nets: Sequence[Any],
+        links: Sequence[Link],
+        last: Link,
+        shares: Tensor | None = None,
+        fold_models: list[list[int]] | None = None,
+    ) -> None:
         super().__init__()
         self.dtype_of = nets[0].dtype_of
+        self.shares, self.fold_models = shares, fold_models or [[i] for i in range(len(nets))]
         pairs = zip(nets, links, strict=True)
         members = [Served(net, _in_turn(link, last)) for net, link in pairs]
         self.members = nn.ModuleList(members)
@@ -75,9 +97,19 @@ class MeanOf(nn.Module):
         rows = X if self.encoder is None else self.encoder(X)
         values = torch.stack([member(rows) for member in self.members])
         if not self.has_median:
+            return self._mean(values)
+        folds = torch.stack([self._mean(values[members], members) for members in self.fold_models])
+        ordered, middle = folds.sort(dim=0).values, len(folds) // 2
+        return self._mean(values), (ordered[middle] + ordered[-middle - 1]) / 2
+
+    def _mean(self, values: Tensor, members: list[int] | None = None) -> Tensor:
+        """Return the mean of the values of some nets, ``(m, n, c) -> (n, c)``."""
+        if self.shares is None:
             return values.mean(dim=0)
-        ordered, middle = values.sort(dim=0).values, len(self.members) // 2
-        return values.mean(dim=0), (ordered[middle] + ordered[-middle - 1]) / 2
+        shares = self.shares if members is None else self.shares[members]
+        return (
+            values * (shares / shares.sum()).to(values).reshape(-1, *[1] * (values.ndim - 1))
+        ).sum(dim=0)
 
 
 def _prepare_encoders(serving: nn.Module, *, float32: bool) -> frozenset[int]:

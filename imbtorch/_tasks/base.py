@@ -30,9 +30,20 @@ Positions = NDArray[np.integer[Any]]
 Link = Callable[[Tensor], Tensor]
 
 
-def log_mean(log_values: Tensor) -> Tensor:
-    """Return the logarithm of the mean over the first axis of values that come as logarithms."""
-    return torch.logsumexp(log_values, dim=0) - math.log(len(log_values))
+def log_mean(log_values: Tensor, shares: Tensor | None = None) -> Tensor:
+    """Return the logarithm of the mean over the first axis of values that come as logarithms.
+
+    Parameters
+    ----------
+    log_values : Tensor of shape (m, ...)
+        Logarithms of the values.
+    shares : Tensor of shape (m,) or None, default=None
+        Share of each value in the mean, in any unit; None if all have the same share.
+    """
+    if shares is None:
+        return torch.logsumexp(log_values, dim=0) - math.log(len(log_values))
+    log_shares = shares.to(log_values).log().log_softmax(dim=0)
+    return torch.logsumexp(log_values + log_shares.reshape(-1, *[1] * (log_values.ndim - 1)), dim=0)
 
 
 def link_each_member(link: Link, mean: Link) -> Link:
@@ -200,9 +211,16 @@ class Task(ABC):
         """Return loss and gradient of each row, or label; None where autograd must find it."""
         return None
 
-    def mean_scores(self, linked: Tensor) -> Tensor:
-        """Return the mean over members of what a link gives, ``(m, n, c) -> (n, c)``."""
-        return linked.mean(dim=0)
+    def mean_scores(self, linked: Tensor, shares: Tensor | None = None) -> Tensor:
+        """Return the mean over members of what a link gives, ``(m, n, c) -> (n, c)``.
+
+        ``shares`` are those of the members in the mean, ``(m,)``; None if all have the same share.
+        """
+        if shares is None:
+            return linked.mean(dim=0)
+        shares = shares.to(linked)
+        mean: Tensor = torch.tensordot(shares / shares.sum(), linked, dims=1)
+        return mean
 
     def over_members(self, link: Link) -> Link:
         """Extend a link to the outputs of several members, ``(n, k, c) -> (n, c)``."""
@@ -329,7 +347,7 @@ class ClassificationTask(Task):
         """From what :meth:`link` returns to probabilities."""
 
     @abstractmethod
-    def mean_scores(self, linked: Tensor) -> Tensor:
+    def mean_scores(self, linked: Tensor, shares: Tensor | None = None) -> Tensor:
         """Return what a link would give for the mean probabilities, ``(m, n, c) -> (n, c)``."""
 
     @abstractmethod

@@ -312,9 +312,9 @@ class Classes(ClassificationTask):
         """Exponentiate log-probabilities."""
         return linked.exp()
 
-    def mean_scores(self, linked: Tensor) -> Tensor:
+    def mean_scores(self, linked: Tensor, shares: Tensor | None = None) -> Tensor:
         """Logarithm of the mean probabilities."""
-        return log_mean(linked)
+        return log_mean(linked, shares)
 
     def decision(self, scores: NDArray[Any]) -> NDArray[Any]:
         """Log-odds of two classes, ``(n,)``; log-probabilities of more, ``(n, c)``."""

@@ -211,9 +211,10 @@ class Labels(ClassificationTask):
         """From log-odds to probabilities."""
         return torch.sigmoid(linked)
 
-    def mean_scores(self, linked: Tensor) -> Tensor:
+    def mean_scores(self, linked: Tensor, shares: Tensor | None = None) -> Tensor:
         """Log-odds of the mean probabilities."""
-        return log_mean(F.logsigmoid(linked)) - log_mean(F.logsigmoid(-linked))
+        yes, no = F.logsigmoid(linked), F.logsigmoid(-linked)
+        return log_mean(yes, shares) - log_mean(no, shares)
 
     def decision(self, scores: NDArray[Any]) -> NDArray[Any]:
         """Return the log-odds of each label, ``(n, l)``."""

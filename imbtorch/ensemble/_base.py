@@ -1,22 +1,19 @@
-"""What the ensembles have in common: members, folds, one training for all, and the mean."""
+"""What the ensembles have in common: members, folds, and one training for all."""
 
 from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
-from sklearn.utils import get_tags, indexable
-from sklearn.utils.validation import check_is_fitted
-from torch import Tensor
+from sklearn.base import clone
+from sklearn.utils import indexable
 
 from imbtorch._common.memo import Memo
 from imbtorch._common.seed import draw_seeds
@@ -33,25 +30,20 @@ from imbtorch._fit.length import (
     with_length,
 )
 from imbtorch._fit.validation_rows import ValidationRows
-from imbtorch._publish.model_card import ModelCardMixin
-from imbtorch._publish.model_file import SaveMixin
-from imbtorch._publish.onnx import ExportMixin
 from imbtorch.ensemble._folds import member_folds
+from imbtorch.ensemble._members import NetMembers
 from imbtorch.model_selection._cross_fit import refuse_lost_groups
 from imbtorch.samplers import BaseSampler
-from imbtorch.training.prediction import predict_chunks
-from imbtorch.training.stack import predict_chunks_stacked, train_stacked
+from imbtorch.training.stack import train_stacked
 
-__all__ = ["NetEnsemble", "with_tags_of"]
+__all__ = ["NetEnsemble"]
 
-Reduction = Callable[[Sequence[Tensor]], Tensor]
+Positions = NDArray[np.integer[Any]]
 _MOST_TIMES = 10  # largest factor on the epochs of members that see few rows
 
 
-class NetEnsemble(
-    SaveMixin, ExportMixin, ModelCardMixin, MetaEstimatorMixin, Stackable, BaseEstimator
-):
-    """Base of the ensembles: how their members are made, trained together, and kept."""
+class NetEnsemble(NetMembers, Stackable):
+    """Base of the ensembles: how their members are made and trained together."""
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_estimators": [Interval(Integral, 1, None, closed="left")],
@@ -61,7 +53,6 @@ class NetEnsemble(
     }
     # How each name of ``subset`` draws the rows of a member by a sampler; None needs no sampler.
     _samplers: ClassVar[dict[str, Callable[[], BaseSampler] | None]]
-    _out_of_fold: ClassVar[tuple[str, ...]]  # attributes that only folds leave behind
 
     estimator: BaseNetEstimator | None
     n_estimators: int
@@ -69,14 +60,9 @@ class NetEnsemble(
     cv: object
     max_memory: int | None
     random_state: int | np.random.RandomState | None
-    estimators_: Sequence[BaseNetEstimator]
+    _length_of_folds: TrainingLength | None
 
     # -- what differs between classifier and regressor -----------------------------------------
-
-    @property
-    @abstractmethod
-    def _base(self) -> BaseNetEstimator:
-        """What the members are clones of."""
 
     @abstractmethod
     def _fold_targets(self, y: Any) -> NDArray[Any]:
@@ -86,11 +72,9 @@ class NetEnsemble(
     def _folds_of(self, n_folds: int, targets: NDArray[Any], seed: int) -> Any:
         """Return a splitter that shuffles the rows and makes so many folds."""
 
-    @abstractmethod
-    def _predict_folds(
-        self, X: Any, y: Any, sample_weight: Any, folds: Sequence[ValidationRows]
-    ) -> None:
-        """Predict the rows of each fold by the member that was not trained on them."""
+    @property
+    def _rows_of_members(self) -> str:
+        return self.subset
 
     def _rows_per_member_row(self, y: Any, rows: Any) -> float:
         """Return how many rows there are for each row that a member sees in an epoch."""
@@ -171,9 +155,10 @@ class NetEnsemble(
                 for m, weight, fold in zip(members, weights, folds, strict=True)
             ]
             undo = undo.pop_all()
+        found = None
         if self.subset == "folds" and self._base.max_epochs == "auto":
             held_out = [fold for fold in folds if fold is not None]
-            stop_together(self._base, held_out, [fit.runs for fit in fits])
+            found = stop_together(self._base, held_out, [fit.runs for fit in fits])
 
         def publish() -> bool:
             cut_short = [fit.publish() for fit in fits]
@@ -185,8 +170,10 @@ class NetEnsemble(
                 self.__dict__.pop(name, None)
             pairs = zip(members, folds, strict=True)
             known = [fold for m, fold in pairs if fold is not None and m in self.estimators_]
-            if known:
-                self._predict_folds(X, y, sample_weight, known)
+            tests = [fold.positions for fold in known if fold.positions is not None]
+            if tests:
+                self._predict_folds(X, y, sample_weight, tests)
+            self._length_of_folds = None if found is None else found()
             self.interrupted_ = any(cut_short)
             return self.interrupted_
 
@@ -239,52 +226,3 @@ class NetEnsemble(
                 UserWarning,
                 stacklevel=7,
             )
-
-    def _publish(self, members: Sequence[Any]) -> None:
-        """Set the attributes that follow from the fitted members."""
-        first = members[0]
-        self.estimators_ = list(members)
-        self.n_features_in_, self._input_shape = first.n_features_in_, first._input_shape
-        self.__dict__.pop("feature_names_in_", None)
-        if hasattr(first, "feature_names_in_"):
-            self.feature_names_in_ = first.feature_names_in_
-        self._columns = first._columns
-
-    # -- predictions ---------------------------------------------------------------------------
-
-    def _over_members(self, X: Any, reduce: Reduction) -> NDArray[Any]:
-        """Reduce the outputs of all members, a list of ``(n, n_outputs)``, chunk by chunk.
-
-        Raises
-        ------
-        ValueError
-            If an output of a member is NaN or infinite; the message names the rows.
-        """
-        check_is_fitted(self)
-        first, nets = self.estimators_[0], [member.net_ for member in self.estimators_]
-        every: Iterator[Sequence[Tensor]]
-        if all(net.encoder_ is first.net_.encoder_ for net in nets):
-            every = predict_chunks_stacked(nets, first._features(X))
-        else:  # members with rows or weights of their own have learned other scales of a table
-            every = zip(*(_outputs(member, X) for member in self.estimators_), strict=True)
-        values = torch.cat([reduce(outputs) for outputs in every]).cpu().numpy()
-        if not np.isfinite(values).all():
-            for member in self.estimators_:  # each looks at its own outputs
-                self._check_member(member, X)
-        return np.asarray(values)
-
-    @abstractmethod
-    def _check_member(self, member: Any, X: Any) -> None:
-        """Raise ValueError if outputs of a member are NaN or infinite."""
-
-
-def _outputs(member: BaseNetEstimator, X: Any) -> Iterator[Tensor]:
-    return predict_chunks(member.net_, member._features(X), lambda outputs: outputs)
-
-
-def with_tags_of(tags: Any, estimator: BaseNetEstimator) -> Any:
-    """Return the tags of an ensemble that accepts what its members accept."""
-    inner = get_tags(estimator)
-    tags.input_tags, tags.target_tags = inner.input_tags, inner.target_tags
-    tags.classifier_tags, tags.regressor_tags = inner.classifier_tags, inner.regressor_tags
-    return tags

@@ -6,21 +6,15 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import RegressorMixin
 from sklearn.model_selection import KFold
-from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted
-from torch import Tensor
+from sklearn.utils.validation import check_consistent_length
 
-from imbtorch._common.sklearn_private import StrOptions, _safe_indexing
+from imbtorch._common.sklearn_private import StrOptions
 from imbtorch._data.datasets_as_rows import refuse_dataset
-from imbtorch._data.target_scaling import read_values
 from imbtorch._fit.input_checks import check_weights
-from imbtorch._fit.validation_rows import ValidationRows
-from imbtorch._publish.onnx import MeanOf, portable
-from imbtorch.ensemble._base import NetEnsemble, with_tags_of
-from imbtorch.model_selection._cross_fit import mean_over_folds
+from imbtorch.ensemble._base import NetEnsemble
+from imbtorch.ensemble._regressing import RegressingMembers, as_matrix, read_targets
 from imbtorch.regressor import ImbalancedNetRegressor
 from imbtorch.samplers import BaseSampler
 
@@ -30,7 +24,7 @@ Floats = NDArray[np.float64]
 _TRIES = 100  # draws until a bootstrap sample has different targets, as a regressor needs
 
 
-class NetEnsembleRegressor(RegressorMixin, NetEnsemble):
+class NetEnsembleRegressor(RegressingMembers, NetEnsemble):
     """Many nets for continuous targets, trained in one pass; the mean of their predictions counts.
 
     On bootstrap samples this is bagging [1]_, as in scikit-learn's ``BaggingRegressor``. On all
@@ -120,8 +114,6 @@ class NetEnsembleRegressor(RegressorMixin, NetEnsemble):
         "all": None,
         "folds": None,
     }
-    _out_of_fold: ClassVar[tuple[str, ...]] = ("oof_predict_",)
-    _predicts = "predictions"
 
     estimator: ImbalancedNetRegressor | None
     estimators_: list[ImbalancedNetRegressor]
@@ -192,7 +184,7 @@ class NetEnsembleRegressor(RegressorMixin, NetEnsemble):
         return ImbalancedNetRegressor() if self.estimator is None else self.estimator
 
     def _fold_targets(self, y: Any) -> NDArray[Any]:
-        return np.asarray(_values(y))
+        return np.asarray(read_targets(y))
 
     def _folds_of(self, n_folds: int, targets: NDArray[Any], seed: int) -> Any:
         return KFold(n_folds, shuffle=True, random_state=seed)
@@ -205,7 +197,7 @@ class NetEnsembleRegressor(RegressorMixin, NetEnsemble):
         refuse_dataset(X, type(self).__name__)
         if y is None:
             return [sample_weight] * len(members)  # a member says what is wrong
-        values = _values(y)
+        values = read_targets(y)
         check_consistent_length(X, values)
         weights = np.ones(len(values))
         if sample_weight is not None:
@@ -215,91 +207,6 @@ class NetEnsembleRegressor(RegressorMixin, NetEnsemble):
         return [
             weights * bootstrap_counts(values, chosen, member.random_state) for member in members
         ]
-
-    def _predict_folds(
-        self, X: Any, y: Any, sample_weight: Any, folds: Sequence[ValidationRows]
-    ) -> None:
-        """Predict the rows of each fold by the member that was not trained on them."""
-        tests = [fold.positions for fold in folds]
-        predictions = [
-            _matrix(member.predict(_safe_indexing(X, rows)))
-            for member, rows in zip(self.estimators_, tests, strict=True)
-        ]
-        self.oof_predict_ = self._shaped(mean_over_folds(tests, predictions, len(_values(y)))[0])
-
-    # -- predictions -----------------------------------------------------------------------
-
-    def _shaped(self, values: NDArray[Any]) -> Floats:
-        """Return values of shape (n, n_targets) with the number of dimensions that ``y`` had."""
-        return values.ravel() if self.estimators_[0]._is_vector_ else values
-
-    def _restored(self) -> list[Callable[[Tensor], Tensor]]:
-        """Return what makes targets in their own units of the outputs of each member."""
-        return [
-            member.net_.task.over_members(_in_units(member.target_mean_, member.target_scale_))
-            for member in self.estimators_
-        ]
-
-    def _check_member(self, member: Any, X: Any) -> None:
-        member.predict(X)
-
-    def _serving(self) -> MeanOf:
-        """Return what makes mean predictions of rows, for an export."""
-        nets = [portable(member).net_ for member in self.estimators_]
-        vector = self.estimators_[0]._is_vector_
-        return MeanOf(nets, self._restored(), lambda v: v.squeeze(1) if vector else v)
-
-    def predict(self, X: ArrayLike) -> Floats:
-        """Mean of the predictions of the members.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features, ...)
-            Features.
-
-        Returns
-        -------
-        ndarray of float64, shape (n_samples,) or (n_samples, n_targets)
-            In the units of ``y``, and of its number of dimensions.
-        """
-        check_is_fitted(self)
-        restored = self._restored()
-
-        def mean(outputs: Sequence[Tensor]) -> Tensor:
-            pairs = zip(restored, outputs, strict=True)
-            return torch.stack([restore(output.cpu()) for restore, output in pairs]).mean(dim=0)
-
-        return self._shaped(self._over_members(X, mean))
-
-    def predict_std(self, X: ArrayLike) -> Floats:
-        """Disagreement of the members: standard deviation of their predictions.
-
-        It is not the spread of the targets around the prediction, which may be much larger.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features, ...)
-            Features.
-
-        Returns
-        -------
-        ndarray of float64, shape (n_samples,) or (n_samples, n_targets)
-            In the units of ``y``; 0 where all members agree.
-        """
-        check_is_fitted(self)
-        restored = self._restored()
-        unit = torch.from_numpy(self.estimators_[0].target_scale_)  # squares of it could overflow
-
-        def std(outputs: Sequence[Tensor]) -> Tensor:
-            pairs = zip(restored, outputs, strict=True)
-            values = torch.stack([restore(output.cpu()) / unit for restore, output in pairs])
-            return values.std(0, correction=0) * unit
-
-        return self._shaped(self._over_members(X, std))
-
-    def __sklearn_tags__(self) -> Any:
-        """Say that it accepts what its members accept."""
-        return with_tags_of(super().__sklearn_tags__(), self._base)
 
 
 def bootstrap_counts(values: NDArray[Any], chosen: NDArray[Any], seed: int) -> Floats:
@@ -324,23 +231,6 @@ def bootstrap_counts(values: NDArray[Any], chosen: NDArray[Any], seed: int) -> F
     drawn = chosen
     for _ in range(_TRIES):
         drawn = chosen[rng.integers(0, len(chosen), len(chosen))] if len(chosen) else chosen
-        if len(drawn) and (np.ptp(_matrix(values[drawn]), axis=0) > 0).all():
+        if len(drawn) and (np.ptp(as_matrix(values[drawn]), axis=0) > 0).all():
             break
     return np.bincount(drawn, minlength=len(values)).astype(np.float64)
-
-
-def _values(y: Any) -> NDArray[Any]:
-    """Check targets, and return them as an array of finite numbers."""
-    read = read_values(y)
-    checked: NDArray[Any] = check_array(read, ensure_2d=False, dtype=np.float64, input_name="y")
-    return checked
-
-
-def _matrix(values: NDArray[Any]) -> NDArray[Any]:
-    return values.reshape(len(values), -1)
-
-
-def _in_units(mean: Floats, scale: Floats) -> Callable[[Tensor], Tensor]:
-    """Return a function from standardised targets to targets in float64, which keeps digits."""
-    centre, unit = torch.from_numpy(mean), torch.from_numpy(scale)
-    return lambda outputs: outputs.double() * unit + centre

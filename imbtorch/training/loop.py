@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from typing import Any, Protocol
 
 import torch
 
-from imbtorch._common.seed import private_torch_rng
+from imbtorch._common.seed import private_torch_rng, rng_states, set_rng_states
 from imbtorch.training.net import StopTraining
 from imbtorch.training.run import Run
 from imbtorch.training.single.distributed_engine import DistributedEngine
 from imbtorch.training.single.engine import SingleEngine
 
-__all__ = ["Engine", "train", "train_one_by_one"]
+__all__ = ["Engine", "PausableTraining", "train", "train_one_by_one"]
 
 
 class Engine(Protocol):
@@ -51,10 +51,14 @@ def train(runs: Sequence[Run], build: Callable[[Sequence[Run]], Engine] | None =
     """
     # the caller may have switched gradients off
     with torch.inference_mode(False), torch.enable_grad():
-        _train(runs, build or _engine_of_one_net)
+        for _ in _epochs(runs, build or _engine_of_one_net):
+            pass
 
 
-def _train(runs: Sequence[Run], build: Callable[[Sequence[Run]], Engine]) -> None:
+def _epochs(
+    runs: Sequence[Run], build: Callable[[Sequence[Run]], Engine]
+) -> Generator[None, None, None]:
+    """Train every run to its end, and pause after each epoch."""
     engine: Engine | None = None
     active = list(runs)
     try:
@@ -80,6 +84,7 @@ def _train(runs: Sequence[Run], build: Callable[[Sequence[Run]], Engine]) -> Non
                 if run.checkpoint is not None and run.error is None:
                     _attempt(run, partial(run.checkpoint.write, run, engine, epoch))
             active = _unfinished(engine, active)
+            yield
     except KeyboardInterrupt:
         for run in active:
             run.interrupt()
@@ -135,3 +140,56 @@ def train_one_by_one(runs: Sequence[Run]) -> None:
     for run in runs:
         with private_torch_rng(run.seed, run.device):
             train([run])
+
+
+class PausableTraining:
+    """A training that goes on by a few epochs at a time, with the result of one without pauses.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+        Trainings of equally many epochs, none of which has begun.
+    build : callable(runs) -> Engine or None, default=None
+        What computes the epochs; the default takes a single run.
+
+    Attributes
+    ----------
+    is_over : bool
+        Whether all runs have come to their end.
+    """
+
+    def __init__(
+        self, runs: Sequence[Run], build: Callable[[Sequence[Run]], Engine] | None = None
+    ) -> None:
+        self.runs, self.is_over = runs, False
+        self._epochs = _epochs(runs, build or _engine_of_one_net)
+        self._random: list[torch.Tensor] | None = None  # states of the generators at the pause
+
+    def advance(self, pauses: Callable[[], bool]) -> None:
+        """Train until the end, or until ``pauses`` is true after an epoch.
+
+        Raises
+        ------
+        Exception
+            What kept the training from going on at all. What goes wrong with one of the runs is
+            kept in its ``error``, as by :func:`train`.
+        """
+        first = self.runs[0]
+        with (
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            private_torch_rng(first.seed, first.device),
+        ):
+            if self._random is not None:
+                set_rng_states(self._random, first.device)
+            for _ in self._epochs:
+                if pauses():
+                    break
+            else:
+                self.is_over = True
+            self._random = rng_states(first.device)
+
+    def abandon(self) -> None:
+        """End the training; its nets stay as they are."""
+        self._epochs.close()
+        self.is_over = True

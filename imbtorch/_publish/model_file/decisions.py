@@ -87,8 +87,8 @@ def refused(model: Any) -> ValueError:
         advice = "Calibrate with imbtorch.model_selection.ScaledClassifierCV, or use pickle."
     else:
         advice = (
-            "A file can hold ImbalancedNetClassifier, ImbalancedNetRegressor, "
-            "NetEnsembleClassifier and NetEnsembleRegressor, and around one of them "
+            "A file can hold ImbalancedNetClassifier, NetEnsembleClassifier, "
+            "NetPortfolioClassifier and the regressors of these names, and around one of them "
             "TunedDecisionClassifierCV, ScaledClassifierCV, FixedThresholdClassifier and "
             "FrozenEstimator. Use pickle for files that stay with you."
         )

@@ -97,8 +97,8 @@ class Described:
             nets = {"": self.model["net"]}
         else:
             expected = {"estimator": str, "params": dict, "members": list, "interrupted": bool}
-            folds = {"out_of_fold": dict} if "out_of_fold" in self.model else {}
-            has(self.model, expected | folds)
+            parts = [part for part in ("out_of_fold", "blend") if part in self.model]
+            has(self.model, expected | dict.fromkeys(parts, dict))
             if len(members) > MAX_MEMBERS:
                 raise FileFormatError(
                     f"the ensemble has {len(members)} members, more than {MAX_MEMBERS}."

@@ -19,6 +19,7 @@ _KINDS = {
     "module": ("module",),
     "sampler": ("sampler",),
     "features": ("features",),
+    "recipes": ("loss", "regression_loss", "torch_loss", "module", "sampler", "features"),
 }
 
 

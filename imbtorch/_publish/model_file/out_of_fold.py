@@ -26,7 +26,7 @@ def describe_out_of_fold(ensemble: Any, writer: Writer) -> Document:
 
     Parameters
     ----------
-    ensemble : NetEnsembleClassifier or NetEnsembleRegressor
+    ensemble : NetEnsembleClassifier, NetPortfolioClassifier or the regressor of one of them
         Fitted ensemble.
     writer : Writer
         Encoder of values.
@@ -55,7 +55,7 @@ def _columns(scores: Any) -> list[Floats]:
 
 
 def restore_out_of_fold(
-    document: Document, task: Task, n_members: int, *, is_vector: bool, reader: Reader
+    document: Document, task: Task, n_folds: int, *, is_vector: bool, reader: Reader
 ) -> dict[str, Any]:
     """Decode what :func:`describe_out_of_fold` has made, and check it.
 
@@ -65,8 +65,8 @@ def restore_out_of_fold(
         Encoded attributes by name.
     task : Task
         Task of the members.
-    n_members : int
-        Number of members.
+    n_folds : int
+        Number of folds.
     is_vector : bool
         Whether predictions of a regressor have one dimension.
     reader : Reader
@@ -99,9 +99,9 @@ def restore_out_of_fold(
     _require(_is_whole(proba, _is_probability(proba)), "oof_predict_proba_")
     _check_decision(decision, proba, task)
     n_columns = task.n_outputs * (2 if task.n_labels else 1)
-    scores = _scores_of(reader, document["_scores_"], (n_members, n_columns))
+    scores = _scores_of(reader, document["_scores_"], (n_folds, n_columns))
     times = document["_times_held_out_"]
-    _require(1 <= times <= n_members, "_times_held_out_")
+    _require(1 <= times <= n_folds, "_times_held_out_")
     if task.n_labels:
         scores = [list(zip(fold[::2], fold[1::2], strict=True)) for fold in scores]
     return {

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from imbtorch._fit.fit import net_spec
+from imbtorch._publish.model_file.blends import restore_blend
 from imbtorch._publish.model_file.decisions import Decision
 from imbtorch._publish.model_file.described import DTYPES, Described
 from imbtorch._publish.model_file.estimators import EstimatorReader
@@ -190,6 +191,12 @@ class Restorer:
             raise FileFormatError("the members of the ensemble are of another type.")
         if not all(_same_data(member, first) for member in members):
             raise FileFormatError("the members of the ensemble are for different data.")
+        if ensemble._blends != ("blend" in described):
+            raise FileFormatError(
+                "a portfolio has shares of its members, other ensembles have none."
+            )
+        if ensemble._blends:
+            ensemble.__dict__.update(restore_blend(described["blend"], len(members), reader))
         ensemble._publish(members)
         ensemble.interrupted_ = described["interrupted"]
         if isinstance(task, ClassificationTask):
@@ -200,7 +207,7 @@ class Restorer:
                 restore_out_of_fold(
                     described["out_of_fold"],
                     task,
-                    len(members),
+                    len(ensemble._fold_models()),
                     is_vector=is_vector,
                     reader=reader,
                 )

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from imbtorch._common.versions import versions
 from imbtorch._fit.fit import fitted_state
+from imbtorch._publish.model_file.blends import describe_blend
 from imbtorch._publish.model_file.decisions import Decision, chain_of, refused
 from imbtorch._publish.model_file.out_of_fold import describe_out_of_fold
 from imbtorch._publish.model_file.outside import encoded_extra, outside_buffers
@@ -181,9 +182,11 @@ class _ModelDescription:
             table = {} if encoder is None else {"table": self.tables.position(encoder)}
             return {**described, "net": net | table}
         left = describe_out_of_fold(estimator, self.writer)
+        blend = describe_blend(estimator, self.writer)
         return {
             **described,
             **({"out_of_fold": left} if left else {}),
+            **({"blend": blend} if blend else {}),
             "members": [
                 self._fitted(member, f"{i}.", f"{owner}estimators_[{i}].")
                 for i, member in enumerate(members)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imbtorch.training.stack.groups import train_stacked
+from imbtorch.training.stack.groups import pausable_stacks, train_stacked
 from imbtorch.training.stack.prediction import Siblings, predict_chunks_stacked
 
-__all__ = ["Siblings", "predict_chunks_stacked", "train_stacked"]
+__all__ = ["Siblings", "pausable_stacks", "predict_chunks_stacked", "train_stacked"]

@@ -14,7 +14,7 @@ from imbtorch._common.seed import private_torch_rng
 from imbtorch.exceptions import NotStackedWarning
 from imbtorch.modules._build import copied_module, without_graph
 from imbtorch.training.callbacks import ProgressBar
-from imbtorch.training.loop import train
+from imbtorch.training.loop import PausableTraining, train
 from imbtorch.training.run import Run
 from imbtorch.training.single.chain import plain_layers
 from imbtorch.training.stack.attributes import changed_by_forward
@@ -23,7 +23,7 @@ from imbtorch.training.stack.engine import StackedEngine
 from imbtorch.training.stack.modules import network_of
 from imbtorch.training.stack.storage import Storage
 
-__all__ = ["train_stacked"]
+__all__ = ["pausable_stacks", "train_stacked"]
 
 _TRIAL_ROWS = 4
 # Copies of a parameter in memory: value, gradient, two moments, their change, best value, last
@@ -59,6 +59,35 @@ def train_stacked(runs: Sequence[Run], max_memory: int | None) -> None:
     NotStackedWarning
         Once, if nets have to be trained one by one; the message says why.
     """
+    for stack in _stacks(runs, max_memory):
+        if any(run.interrupted for run in runs):
+            for run in stack:
+                run.interrupted = run.done = True
+        else:
+            _train(stack)
+
+
+def pausable_stacks(runs: Sequence[Run], max_memory: int | None) -> list[PausableTraining]:
+    """Divide runs into stacks whose training may be paused, so that others go on.
+
+    Parameters
+    ----------
+    runs, max_memory
+        As for :func:`train_stacked`, which raises the same errors and gives the same warning.
+
+    Returns
+    -------
+    list of PausableTraining
+        One training for each stack; none has begun.
+    """
+    return [
+        PausableTraining(stack, StackedEngine if len(stack) > 1 else None)
+        for stack in _stacks(runs, max_memory)
+    ]
+
+
+def _stacks(runs: Sequence[Run], max_memory: int | None) -> list[list[Run]]:
+    """Divide runs into as few stacks as possible."""
     if not runs:
         raise ValueError("There is no net to train: got an empty list of runs.")
     groups: dict[Any, list[Run]] = {}
@@ -69,20 +98,15 @@ def train_stacked(runs: Sequence[Run], max_memory: int | None) -> None:
             reasons[reason] = None
         groups.setdefault(run if reason else kind_of(run), []).append(run)
     reasons |= _left_alone_by_attributes(groups)
-    for group in groups.values():
-        for part in _parts(group, max_memory, reasons):
-            if any(run.interrupted for run in runs):
-                for run in part:
-                    run.interrupted = run.done = True
-            else:
-                _train(part)
+    stacks = [part for group in groups.values() for part in _parts(group, max_memory, reasons)]
     if reasons and len(runs) > 1:
         warnings.warn(
             f"Nets are trained one by one, not as a stack: {'; '.join(reasons)}. The results are "
             "the same; it takes longer.",
             NotStackedWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
+    return stacks
 
 
 def _left_alone_by_attributes(groups: dict[Any, list[Run]]) -> dict[str, None]:
@@ -130,8 +154,10 @@ def _parts(group: list[Run], max_memory: int | None, reasons: dict[str, None]) -
         size = min(size, max(_FEW, _CACHE_BYTES // need))
     n_parts = -(-len(group) // size)
     size = -(-len(group) // n_parts)  # stacks of about the same size
-    # nets with the same rows, and so with the same batches, next to each other
-    group = sorted(group, key=lambda run: (-run.n_rows, id(run.rows.features)))
+    # Nets with the same rows, and so with the same batches, are next to each other. Their order
+    # must not depend on addresses in memory, because it decides which dropout masks a net gets.
+    places = {id(run.rows.features): place for place, run in reversed([*enumerate(group)])}
+    group = sorted(group, key=lambda run: (-run.n_rows, places[id(run.rows.features)]))
     parts = [group[start : start + size] for start in range(0, len(group), size)]
     for part in parts:
         _keep_one_bar(part)

@@ -1,0 +1,47 @@
+"""The recipes of a portfolio: parameters of a net that were found on development data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["CLASSIFIER_RECIPES", "REGRESSOR_RECIPES", "resolve_recipes"]
+
+Recipes = Mapping[str, Mapping[str, Any]]
+
+_BINS = {"features__numeric_embedding": "piecewise_linear"}
+CLASSIFIER_RECIPES: Recipes = {
+    "plain": {"max_epochs": "auto"},
+    "bins": {"max_epochs": "auto", **_BINS},
+}
+REGRESSOR_RECIPES: Recipes = CLASSIFIER_RECIPES
+
+
+def resolve_recipes(recipes: Any, default: Recipes) -> dict[str, dict[str, Any]]:
+    """Return the parameters of each recipe by its name.
+
+    Parameters
+    ----------
+    recipes : "default" or dict of str to dict
+        What the user gave.
+    default : dict of str to dict
+        The recipes of the package.
+
+    Raises
+    ------
+    ValueError
+        If there is no recipe, or one of them is not a mapping with a name.
+    """
+    if isinstance(recipes, str):  # the constraints of the parameter allow no other string
+        recipes = default
+    if not recipes:
+        raise ValueError(
+            "recipes is empty; give at least one recipe, such as {'plain': {}}, or 'default'."
+        )
+    for name, params in recipes.items():
+        if not isinstance(name, str) or not isinstance(params, Mapping):
+            raise ValueError(
+                "recipes must map names to parameters of the estimator, such as "
+                f"{{'wide': {{'module__hidden_sizes': (512, 256)}}}}; got {name!r}: {params!r}."
+            )
+    return {name: dict(params) for name, params in recipes.items()}
