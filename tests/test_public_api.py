@@ -103,6 +103,7 @@ PUBLIC_PLOTTING = {
     "LossShapeDisplay",
     "PriorShiftDisplay",
     "Reliability",
+    "LeaderboardDisplay",
     "SearchDisplay",
     "ThresholdDisplay",
     "TrainingCurveDisplay",

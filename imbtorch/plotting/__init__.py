@@ -6,6 +6,7 @@ takes ``ax=``, keeps computed values and drawn objects as attributes, and can be
 """
 
 from imbtorch.plotting._class_recall import ClassRecallDisplay
+from imbtorch.plotting._leaderboard import LeaderboardDisplay
 from imbtorch.plotting._loss_shape import LossCurve, LossShapeDisplay
 from imbtorch.plotting._prior_shift import PriorShiftDisplay, Reliability
 from imbtorch.plotting._search import SearchDisplay
@@ -14,6 +15,7 @@ from imbtorch.plotting._training_curve import TrainingCurveDisplay
 
 __all__ = [
     "ClassRecallDisplay",
+    "LeaderboardDisplay",
     "LossCurve",
     "LossShapeDisplay",
     "PriorShiftDisplay",

@@ -9,10 +9,20 @@ from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 
-from imbtorch import ImbalancedNetClassifier, plotting
+from imbtorch import ImbalancedNetClassifier, NetPortfolioClassifier, plotting
 from tests.toy import overlapping, small
 
 X, Y = overlapping(400, 0.2)
+
+
+BOARD = {
+    "recipe": ["plain", "bins", "other"],
+    "loss": [0.2, 0.3, np.nan],
+    "share": [0.75, 0.25, 0.0],
+    "epochs": [10.0, 12.0, np.nan],
+    "seconds": [1.0, 2.0, 0.5],
+    "status": ["trained", "trained", "failed: because"],
+}
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +43,7 @@ def drawn(name, net, search, ax=None):
         "ThresholdDisplay": lambda: plotting.ThresholdDisplay.from_predictions(Y, p, ax=ax),
         "PriorShiftDisplay": lambda: plotting.PriorShiftDisplay.from_estimator(net, X, Y, ax=ax),
         "ClassRecallDisplay": lambda: plotting.ClassRecallDisplay.from_estimator(net, X, Y, ax=ax),
+        "LeaderboardDisplay": lambda: plotting.LeaderboardDisplay(BOARD).plot(ax=ax),
         "SearchDisplay": lambda: plotting.SearchDisplay.from_estimator(search, ax=ax),
     }[name]()
 
@@ -43,6 +54,7 @@ PANELS = {
     "ThresholdDisplay": 1,
     "PriorShiftDisplay": 2,
     "ClassRecallDisplay": 2,
+    "LeaderboardDisplay": 2,
     "SearchDisplay": 1,
 }
 
@@ -107,6 +119,7 @@ def test_matplotlib_that_is_missing(name, net, search, monkeypatch):
         lambda clf: plotting.ThresholdDisplay.from_estimator(clf, X, Y),
         lambda clf: plotting.PriorShiftDisplay.from_estimator(clf, X, Y),
         lambda clf: plotting.ClassRecallDisplay.from_estimator(clf, X, Y),
+        lambda clf: plotting.LeaderboardDisplay.from_estimator(NetPortfolioClassifier(clf)),
         lambda clf: plotting.SearchDisplay.from_estimator(GridSearchCV(clf, {"lr": [0.1]})),
     ],
     ids=list(PANELS),
