@@ -85,6 +85,7 @@ PUBLIC_MODULES = {
     "MLP",
     "TabM",
     "CategoryEmbeddings",
+    "PeriodicEmbeddings",
     "CosineLinear",
     "ModuleBuilder",
     "build_module",
