@@ -47,7 +47,7 @@ class Periodic:
         """Put the functions of the numbers behind the rows, and keep the angles of the waves."""
         numbers = x.index_select(-1, self.places).mT
         self.numbers = numbers.reshape(-1, 1, x.shape[-2])
-        self.angles = torch.baddbmm(self.phase, _PERIOD * self.frequency, self.numbers)
+        self.angles = torch.addcmul(self.phase, _PERIOD * self.frequency, self.numbers)
         self.waves = self.angles.cos()
         functions = torch.baddbmm(self.bias, self.weight, self.waves)
         functions = functions.view(*x.shape[:-2], self.n_added, x.shape[-2])
@@ -61,9 +61,10 @@ class Periodic:
         of_functions = gradient[..., width:].mT.reshape(*bias.shape, -1)
         torch.bmm(of_functions, self.waves.mT, out=weight)
         torch.sum(of_functions, 2, out=bias)
-        of_angles = torch.bmm(self.weight.mT, of_functions).mul_(self.angles.sin_()).neg_()
-        torch.sum(of_angles, 2, out=phase)
-        torch.sum(of_angles.mul_(self.numbers), 2, out=frequency).mul_(_PERIOD)
+        # the derivative of the cosine is minus the sine: the few sums get its sign
+        of_angles = torch.bmm(self.weight.mT, of_functions).mul_(self.angles.sin_())
+        torch.sum(of_angles, 2, out=phase).neg_()
+        torch.sum(of_angles.mul_(self.numbers), 2, out=frequency).mul_(-_PERIOD)
         return gradient[..., :width]
 
 
