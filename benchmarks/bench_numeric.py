@@ -1,8 +1,9 @@
-"""Numbers as one column, or with bins beside it: average precision, and the time of a step.
+"""Numbers as one column, or with bins or waves beside it: average precision, and time of a step.
 
-Development data only: the final tables of the study are not looked at. Two short runs::
+Development data only: the final tables of the study are not looked at. Short runs::
 
     python benchmarks/bench_numeric.py
+    python benchmarks/bench_numeric.py --epochs 60
     python benchmarks/bench_numeric.py --steps
 """
 
@@ -24,6 +25,7 @@ WAYS = {
     "one column": {},
     "8 bins": {"features__numeric_embedding": "piecewise_linear"},
     "32 bins": {"features__numeric_embedding": "piecewise_linear", "features__n_bins": 32},
+    "periodic": {"features__numeric_embedding": "periodic"},
 }
 N_FOLDS, SEEDS, MAX_ROWS = 3, (0, 1, 2), 6000
 
@@ -34,9 +36,9 @@ def net(way: str, seed: int = 0, **params: int) -> ImbalancedNetClassifier:
     return clf.set_params(**WAYS[way])
 
 
-def quality() -> None:
+def quality(max_epochs: int) -> None:
     """Print the mean of each measure over folds and seeds, and its standard error over seeds."""
-    print("average precision ± standard error over the seeds (log-loss)")
+    print(f"average precision ± standard error over the seeds (log-loss), {max_epochs} epochs")
     for name, ratio in TASKS:
         try:
             table = SOURCES[name].load()
@@ -49,7 +51,7 @@ def quality() -> None:
             folds = StratifiedKFold(N_FOLDS, shuffle=True, random_state=seed)
             for train, test in folds.split(X, y):
                 for way, values in found.items():
-                    clf = net(way, seed).fit(X[train], y[train])
+                    clf = net(way, seed, max_epochs=max_epochs).fit(X[train], y[train])
                     proba = clf.predict_proba(X[test])[:, list(clf.classes_).index(1)]
                     loss = log_loss(y[test], proba.astype(np.float64), labels=[0, 1])
                     values.append((average_precision_score(y[test], proba), loss))
@@ -62,7 +64,7 @@ def quality() -> None:
         print(f"{name}, ratio {ratio}, {len(y)} rows: " + "; ".join(cells), flush=True)
 
 
-def steps(n_rows: int = 12_800, n_columns: int = 15, turns: int = 9) -> None:
+def steps(n_rows: int, n_columns: int, turns: int = 9) -> None:
     """Print the time of a training step, the median of epochs that the ways take in turns."""
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(n_rows, n_columns)), (rng.random(n_rows) < 0.1).astype(int)
@@ -86,10 +88,16 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--steps", action="store_true", help="time of a step")
+    parser.add_argument("--epochs", type=int, default=20, help="epochs of each net")
+    parser.add_argument("--rows", type=int, default=12_800, help="rows for --steps")
+    parser.add_argument("--columns", type=int, default=15, help="columns for --steps")
     args = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    steps() if args.steps else quality()
+    if args.steps:
+        steps(args.rows, args.columns)
+    else:
+        quality(args.epochs)
 
 
 if __name__ == "__main__":

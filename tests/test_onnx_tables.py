@@ -126,6 +126,7 @@ CASES = {
         small(features=features(scaling="robust", numeric_embedding="piecewise_linear")),
         TARGET,
     ),
+    "periodic": lambda: (small(features=features(numeric_embedding="periodic")), TARGET),
     "no embeddings": lambda: (small(features=features(embedding_size=None)), TARGET),
     "ensemble": lambda: (ensemble(), TARGET),
     "ensemble with an encoder each": lambda: (ensemble(early_stopping=True), TARGET),

@@ -87,6 +87,7 @@ PUBLIC_MODULES = {
     "MLP",
     "TabM",
     "CategoryEmbeddings",
+    "PeriodicEmbeddings",
     "CosineLinear",
     "ModuleBuilder",
     "build_module",

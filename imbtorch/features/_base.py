@@ -33,6 +33,10 @@ class FeatureEncoder(Registered, TransformerMixin, BaseEstimator, ABC):
     ----------
     categorical_features : {"from_dtype"}, sequence of str, int or bool, or None
         Which columns hold categories; usually a parameter, as of :class:`TableFeatures`.
+    n_frequencies : int
+        Number of waves of each number that the net embeds; also a parameter there.
+    frequency_scale : float
+        Standard deviation of their frequencies at the beginning; also a parameter there.
 
     Examples
     --------
@@ -57,6 +61,8 @@ class FeatureEncoder(Registered, TransformerMixin, BaseEstimator, ABC):
     _registry: ClassVar[Registry[Any]] = FEATURES
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {}
     categorical_features: str | Sequence[Any] | NDArray[Any] | None = "from_dtype"
+    n_frequencies: int = 16
+    frequency_scale: float = 0.1
 
     def validate(self) -> None:
         """Raise ValueError if a parameter has a value that its constraints do not allow."""

@@ -31,17 +31,17 @@ def diagram(encoder: TableEncoder) -> Any:
     """
     name_of = encoder.columns.name_of
     with_gaps = set(encoder.indicators)
-    has_bins = encoder.bins is not None
+    more = "bins" if encoder.bins is not None else "waves" if encoder.periodic else ""
     categories = [
         f"{name_of(j)} ({len(encoder.columns.vocabulary[j])})" for j in encoder.categories
     ]
     kinds = {
-        ("numbers", "a column and bins each" if has_bins else "one column each"): [
+        ("numbers", f"a column and {more} each" if more else "one column each"): [
             name_of(j) for i, j in enumerate(encoder.numbers) if i not in with_gaps
         ],
         (
             "numbers with gaps",
-            f"a column{', bins' if has_bins else ''} and an indicator each",
+            f"a column{', ' * bool(more)}{more} and an indicator each",
         ): [name_of(encoder.numbers[i]) for i in encoder.indicators],
         ("categories, one-hot", "a column per category"): [categories[j] for j in encoder.one_hot],
         ("categories, embedded", "one learned embedding each"): [

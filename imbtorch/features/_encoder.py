@@ -53,6 +53,9 @@ class TableEncoder(nn.Module):
     edges : sequence of ndarray or None, default=None
         Edges of the bins of each column of numbers, in units of the scaled numbers and increasing;
         an empty array for a column without bins. None for no bins.
+    periodic : sequence of int, default=()
+        Which columns of numbers get periodic embeddings, by their place among these. The net learns
+        them, so that the encoder only names the columns.
     dtype : torch.dtype, default=torch.float32
         Dtype of the encoded rows.
 
@@ -90,11 +93,12 @@ class TableEncoder(nn.Module):
         clips: bool = False,
         quantiles: NDArray[np.float64] | None = None,
         edges: Sequence[NDArray[np.float64]] | None = None,
+        periodic: Sequence[int] = (),
         dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
         self.columns, self.indicators, self.embedded = columns, indicators, embedded
-        self.clips, self.dtype = clips, dtype
+        self.clips, self.periodic, self.dtype = clips, list(periodic), dtype
         self.numbers, self.categories = columns.numbers, list(columns.vocabulary)
         self.n_slots = n_slots
         self.n_words = [len(slot) - 2 for slot in slots]
@@ -126,7 +130,13 @@ class TableEncoder(nn.Module):
     def keeps_zeros(self) -> bool:
         """Whether numbers are only scaled, so that a sparse matrix stays sparse."""
         others = self.n_slots or self.indicators or self.clips or self.quantiles.shape[1]
-        return not others and not self.n_bins and not bool(self.centre.any())
+        more = self.n_bins or self.periodic
+        return not others and not more and not bool(self.centre.any())
+
+    @property
+    def needs_embeddings(self) -> bool:
+        """Whether the net learns embeddings of some columns."""
+        return bool(self.embedded or self.periodic)
 
     def _widths(self) -> list[int]:
         """Return the number of columns of each column of few categories."""

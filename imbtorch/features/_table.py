@@ -45,16 +45,23 @@ class TableFeatures(FeatureEncoder):
         deviation. ``"robust"``: subtract the median, divide by the interquartile range, and bend
         outliers smoothly to at most 3 [1]_. ``"quantile"``: normal scores of the ranks. None leaves
         them as they are. Columns that are constant in training become 0.
-    numeric_embedding : {"piecewise_linear"} or None, default=None
+    numeric_embedding : {"piecewise_linear", "periodic"} or None, default=None
         What the net gets of a number besides the scaled number. ``"piecewise_linear"``: one column
         for each of ``n_bins`` bins, which rises from 0 to 1 within the bin [4]_. It helps where the
         effect of a number has steps or corners, costs nothing in training but the wider first
-        layer, and overfits where rows are few. Columns with fewer than three different values get
-        no bins.
+        layer, and overfits where rows are few. ``"periodic"``: three functions of the number, each
+        a sum of ``n_frequencies`` waves that the net learns [1]_. Columns with fewer than three
+        different values get neither.
     n_bins : int, default=8
         Number of bins, 2 or more. Their edges are quantiles of the *different* values that a column
         has in training, so that a value which many rows have does not use up the bins. A column of
         few different values has a bin between each two of them.
+    n_frequencies : int, default=16
+        Number of waves of each number, for ``"periodic"``.
+    frequency_scale : float, default=0.1
+        Standard deviation of the frequencies at the beginning, for ``"periodic"``, in periods per
+        unit of the *scaled* number. The larger it is, the finer the structure that the net sees at
+        once, and the sooner it overfits.
     fill : {"mean", "median"}, default="mean"
         What a missing number is replaced by, also in its bins.
     add_indicator : bool, default=True
@@ -129,8 +136,10 @@ default="from_dtype"
     name = "table"
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "scaling": [StrOptions({"standard", "robust", "quantile"}), None],
-        "numeric_embedding": [StrOptions({"piecewise_linear"}), None],
+        "numeric_embedding": [StrOptions({"piecewise_linear", "periodic"}), None],
         "n_bins": [Interval(Integral, 2, None, closed="left")],
+        "n_frequencies": [Interval(Integral, 1, None, closed="left")],
+        "frequency_scale": [Interval(Real, 0, None, closed="neither")],
         "fill": [StrOptions({"mean", "median"})],
         "add_indicator": ["boolean"],
         "categorical_features": [StrOptions({"from_dtype"}), "array-like", None],
@@ -154,6 +163,8 @@ default="from_dtype"
         scaling: str | None = "standard",
         numeric_embedding: str | None = None,
         n_bins: int = 8,
+        n_frequencies: int = 16,
+        frequency_scale: float = 0.1,
         fill: str = "mean",
         add_indicator: bool = True,
         categorical_features: str | Sequence[Any] | None = "from_dtype",
@@ -165,6 +176,8 @@ default="from_dtype"
         self.scaling = scaling
         self.numeric_embedding = numeric_embedding
         self.n_bins = n_bins
+        self.n_frequencies = n_frequencies
+        self.frequency_scale = frequency_scale
         self.fill = fill
         self.add_indicator = add_indicator
         self.categorical_features = categorical_features
@@ -218,7 +231,8 @@ default="from_dtype"
         -------
         ndarray of float64, shape (n, n_features_out)
             Scaled numbers, indicators, bins of numbers, zeros and ones for categories, and the
-            codes of categories that a net embeds.
+            codes of categories that a net embeds. Periodic embeddings of numbers are computed by
+            the net alone.
         """
         check_is_fitted(self, "encoder_")
         matrix, _ = read_table(self, X, self.categorical_features, self.columns_)
@@ -298,10 +312,18 @@ default="from_dtype"
         )
         encoder.fill_gaps_with(filling)
         if self.numeric_embedding is not None and known.sample is not None:
-            values, _ = known.sample
+            self._embed_numbers(encoder, known.sample[0])
+        return encoder
+
+    def _embed_numbers(self, encoder: TableEncoder, values: NDArray[Any]) -> None:
+        """Let an encoder put numbers into bins, or name those which the net embeds."""
+        if self.numeric_embedding == "piecewise_linear":
             edges = np.stack([edges_between(column, self.n_bins) for column in values])
             encoder.put_numbers_in_bins(edges)
-        return encoder
+        else:
+            several = [len(np.unique(column[~np.isnan(column)])) > 2 for column in values]
+            varies = encoder.factor.numpy() != 0
+            encoder.periodic = np.flatnonzero(varies & several).tolist()
 
     def _learn_sparse(
         self,

@@ -1,10 +1,10 @@
-"""Embeddings of the columns of categories, which the net learns."""
+"""Embeddings of columns of a table, which the net learns: categories, and numbers if asked for."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from imbtorch.features import FeatureEncoder, TableEncoder
 from imbtorch.modules._build import build_module
+from imbtorch.modules._periodic import PeriodicEmbeddings
 
-__all__ = ["CategoryEmbeddings", "behind_embeddings", "embeddings_of"]
+__all__ = ["CategoryEmbeddings", "Embeddings", "behind_embeddings", "embeddings_of"]
 
 
 class CategoryEmbeddings(nn.Module):
@@ -28,6 +29,11 @@ class CategoryEmbeddings(nn.Module):
         training does not have: its vector starts at zero, and stays there.
     size : int
         Numbers of each vector.
+
+    Attributes
+    ----------
+    added_columns : int
+        By how many columns a row becomes wider.
 
     Notes
     -----
@@ -56,6 +62,11 @@ class CategoryEmbeddings(nn.Module):
         with torch.no_grad():
             self.weight[[end - 1 for end in starts[1:]]] = 0.0
 
+    @property
+    def added_columns(self) -> int:
+        """By how many columns a row becomes wider."""
+        return len(self.n_codes) * (self.size - 1)
+
     def forward(self, x: Tensor) -> Tensor:
         """Replace the codes.
 
@@ -78,37 +89,48 @@ class CategoryEmbeddings(nn.Module):
         return f"{self.n_numbers}, n_codes={list(self.n_codes)}, size={self.size}"
 
 
-def embeddings_of(encoder: TableEncoder, features: FeatureEncoder) -> CategoryEmbeddings:
-    """Make the layer of embeddings that an encoder asks for.
+Embeddings: TypeAlias = CategoryEmbeddings | PeriodicEmbeddings
+
+
+def embeddings_of(encoder: TableEncoder, features: FeatureEncoder) -> list[Embeddings]:
+    """Make the layers of embeddings that an encoder asks for.
 
     Parameters
     ----------
     encoder : TableEncoder
         Encoder that leaves codes of categories in the last columns of a row.
     features : FeatureEncoder
-        What has learned it, and knows the size of an embedding.
+        What has learned it, and knows the sizes of the embeddings.
 
     Returns
     -------
-    CategoryEmbeddings
-        A new layer.
+    list of CategoryEmbeddings or PeriodicEmbeddings
+        New layers, at most one of each class; the codes are replaced first.
     """
-    n_codes = [encoder.n_slots[j] for j in encoder.embedded]
-    size = features.size_of_embedding(max(n_codes) - 1)
-    return CategoryEmbeddings(encoder.n_encoded - len(n_codes), n_codes, size)
+    layers: list[Embeddings] = []
+    if encoder.embedded:
+        n_codes = [encoder.n_slots[j] for j in encoder.embedded]
+        size = features.size_of_embedding(max(n_codes) - 1)
+        layers.append(CategoryEmbeddings(encoder.n_encoded - len(n_codes), n_codes, size))
+    if encoder.periodic:
+        n_frequencies, scale = int(features.n_frequencies), float(features.frequency_scale)
+        layers.append(PeriodicEmbeddings(encoder.periodic, n_frequencies, frequency_scale=scale))
+    return layers
 
 
 def behind_embeddings(
-    builder: Any, layer: CategoryEmbeddings, n_outputs: int, dtype: torch.dtype
+    builder: Any, layers: Sequence[Embeddings], width: int, n_outputs: int, dtype: torch.dtype
 ) -> nn.Module:
-    """Build a module behind a layer of embeddings.
+    """Build a module behind layers of embeddings.
 
     Parameters
     ----------
     builder : str, builder, callable, torch.nn.Module class or instance
         Parameter ``module`` of an estimator.
-    layer : CategoryEmbeddings
-        First layer.
+    layers : sequence of CategoryEmbeddings or PeriodicEmbeddings
+        First layers, one or more.
+    width : int
+        Number of columns of a row in front of the layers.
     n_outputs : int
         Number of outputs.
     dtype : torch.dtype
@@ -117,9 +139,9 @@ def behind_embeddings(
     Returns
     -------
     torch.nn.Sequential
-        The layer, and the module or its parts.
+        The layers, and the module or its parts.
     """
-    width = layer.n_numbers + len(layer.n_codes) * layer.size
+    width += sum(layer.added_columns for layer in layers)
     body = build_module(builder, (width,), n_outputs, dtype)
     parts = list(body) if type(body) is nn.Sequential else [body]
-    return nn.Sequential(layer.to(dtype), *parts)
+    return nn.Sequential(*(layer.to(dtype) for layer in layers), *parts)

@@ -406,7 +406,7 @@ def build_net(
     seed : int
         Seed of the initial weights.
     features : FeatureEncoder or None, default=None
-        What says how large the embeddings of categories are.
+        What says how large embeddings are.
     encoder : TableEncoder or None, default=None
         What has encoded the rows of ``X``.
 
@@ -420,9 +420,9 @@ def build_net(
     # tensors that are made in the inference mode of a caller could not be trained
     with torch.inference_mode(False), private_torch_rng(seed, spec.device):
         n_outputs = spec.task.n_outputs
-        if encoder is not None and features is not None and encoder.embedded:
-            layer = embeddings_of(encoder, features)
-            module = behind_embeddings(builder, layer, n_outputs, spec.dtype)
+        if encoder is not None and features is not None and encoder.needs_embeddings:
+            layers, width = embeddings_of(encoder, features), encoder.n_encoded
+            module = behind_embeddings(builder, layers, width, n_outputs, spec.dtype)
         else:
             module = build_module(builder, tuple(X.shape[1:]), n_outputs, spec.dtype)
         if bias is not None:

@@ -93,7 +93,7 @@ class Kept(nn.Module):
 
 
 OWN = {"own": Net, "kept": Kept, "embedded": Net}
-TABLES = ("table", "bins", "stopped", "embedded", "costs")
+TABLES = ("table", "bins", "periodic", "stopped", "embedded", "costs")
 
 
 def frame():
@@ -128,6 +128,7 @@ def build(folder):
         "bins": small(features=TableFeatures(numeric_embedding="piecewise_linear", n_bins=3)).fit(
             FRAME, BOUGHT
         ),
+        "periodic": small(features=TableFeatures(numeric_embedding="periodic")).fit(FRAME, BOUGHT),
         "embedded": small(Net, features="table").fit(FRAME, BOUGHT),
         "stopped": NetEnsembleClassifier(
             small(early_stopping=True), 2, subset="all", random_state=0

@@ -117,6 +117,8 @@ FEATURES = {
     "quantile": TableFeatures(scaling="quantile"),
     "unscaled": TableFeatures(scaling=None, embedding_size=None),
     "bins": TableFeatures(numeric_embedding="piecewise_linear", n_bins=5),
+    "periodic": TableFeatures(numeric_embedding="periodic", n_frequencies=5),
+    "periodic alone": TableFeatures(numeric_embedding="periodic", embedding_size=None),
     "rare": TableFeatures(max_categories=7, min_frequency=3, embedding_size=2, max_one_hot=2),
     "mask": TableFeatures(categorical_features=[n not in ("age", "amount", "short") for n in X]),
     "names": TableFeatures(
@@ -154,9 +156,28 @@ def test_bins_of_numbers(path):
     assert same(few, path, rows > 0).net_.encoder_.bins is None
 
 
-def test_bins_in_checkpoints_and_later_fits(tmp_path):
+def test_periodic_embeddings(path):
+    """Also of arrays, for a module of the user, and of members."""
+    rows = X[["age", "amount", "short"]].to_numpy()
+    twin = same(small(features=PERIODIC).fit(rows, Y), path, rows)
+    assert twin.net_.encoder_.periodic == [0, 1, 2]
+    for features in (PERIODIC, TableFeatures(numeric_embedding="periodic", embedding_size=None)):
+        same(small(Own, features=features).fit(X, Y), path, X, STRANGE, module=Own)
+        same(small("tabm", features=features).fit(X, Y), path, X, STRANGE)
+    members = NetEnsembleClassifier(small(features=PERIODIC), 2, subset="all", random_state=0)
+    same(members.fit(X, Y), path, X, STRANGE)
+    assert "periodic" in hostile.File(path.read_bytes()).document["tables"][0]
+    small().fit(X, Y).save(path)
+    assert "periodic" not in hostile.File(path.read_bytes()).document["tables"][0]
+
+
+PERIODIC = TableFeatures(numeric_embedding="periodic", n_frequencies=5)
+
+
+@pytest.mark.parametrize("features", [binned(), PERIODIC], ids=["bins", "periodic"])
+def test_embeddings_of_numbers_in_checkpoints_and_later_fits(features, tmp_path):
     def training(**params):
-        return small(features=binned(), max_epochs=4, **params)
+        return small(features=features, max_epochs=4, **params)
 
     cut_short(lambda: training(checkpoint=tmp_path / "folder").fit(X, Y), 2)
     resumed = training(checkpoint=tmp_path / "folder").fit(X, Y, resume=True)
@@ -477,6 +498,18 @@ def dropped(name):
     return lambda file: file.rebuild(lambda tensors: tensors.pop(name))
 
 
+def changed_tensor(name, array):
+    """Replace a tensor by another of its dtype."""
+
+    def change(file):
+        def put(tensors):
+            tensors[name] = tensors[name][0], array
+
+        file.rebuild(put)
+
+    return change
+
+
 def twice(file):
     file.document["tables"] *= 2
 
@@ -619,8 +652,8 @@ HOSTILE_BINS = {
 }
 
 
-def test_a_good_table_is_loaded(good, good_bins, path):
-    for blob in (good, good_bins):
+def test_a_good_table_is_loaded(good, good_bins, good_periodic, path):
+    for blob in (good, good_bins, good_periodic):
         clf = load(changed(blob, path, lambda file: file.rebuild(lambda tensors: None)))
         assert clf.predict(STRANGE).shape == (200,)
 
@@ -629,6 +662,53 @@ def test_a_good_table_is_loaded(good, good_bins, path):
 def test_hostile_bins_are_refused(change, good_bins, path):
     with pytest.raises(FileFormatError):
         load(changed(good_bins, path, change))
+
+
+@pytest.fixture(scope="module")
+def good_periodic(tmp_path_factory):
+    """A file of a net that embeds four of its six columns of numbers, and categories."""
+    path = tmp_path_factory.mktemp("good") / "periodic"
+    small(MLP((4,)), max_epochs=1, features=PERIODIC).fit(X, Y).save(path)
+    assert hostile.File(path.read_bytes()).document["tables"][0]["periodic"] == [0, 1, 3, 5]
+    return path.read_bytes()
+
+
+HOSTILE_PERIODIC = {
+    "no columns": lambda file: file.document["tables"][0].pop("periodic"),
+    "columns that are a number": table(periodic=3),
+    "columns that are text": table(periodic=["0", 1, 3, 5]),
+    "columns that are a list": table(periodic=[[0], 1, 3, 5]),
+    "column of no number": table(periodic=[0, 1, 3, 6]),
+    "negative column": table(periodic=[0, 1, 3, -1]),
+    "column twice": table(periodic=[0, 1, 3, 3]),
+    "column that is true": table(periodic=[0, True, 3, 5]),
+    "one column less": table(periodic=[0, 1, 3]),
+    "one column more": table(periodic=[0, 1, 3, 4, 5]),
+    "empty columns": table(periodic=[]),
+    "other columns": table(periodic=[0, 1, 2, 5]),
+    "other order": table(periodic=[1, 0, 3, 5]),
+    "no weights": dropped("module.1.weight"),
+    "no frequencies": dropped("module.1.frequency"),
+    "no places": dropped("module.1.places"),
+    "other places": changed_tensor("module.1.places", np.array([0, 1, 2, 5])),
+    "places of no column": changed_tensor("module.1.places", np.array([0, 1, 3, 10**9])),
+    "weights of two dimensions": changed_tensor("module.1.weight", np.zeros((4, 15), "f4")),
+    "no waves": changed_tensor("module.1.weight", np.zeros((4, 3, 0), "f4")),
+    "more waves": changed_tensor("module.1.weight", np.zeros((4, 3, 6), "f4")),
+    "more results": changed_tensor("module.1.weight", np.zeros((4, 4, 5), "f4")),
+    "frequencies that are NaN": changed_tensor("module.1.frequency", np.full((4, 5), np.nan, "f4")),
+}
+
+
+@pytest.mark.parametrize("change", HOSTILE_PERIODIC.values(), ids=list(HOSTILE_PERIODIC))
+def test_hostile_periodic_embeddings_are_refused(change, good_periodic, path):
+    with pytest.raises(FileFormatError):
+        load(changed(good_periodic, path, change))
+
+
+def test_periodic_embeddings_that_no_module_has_are_refused(good, path):
+    with pytest.raises(FileFormatError, match="lacks the periodic embeddings"):
+        load(changed(good, path, table(periodic=[0, 1])))
 
 
 def test_bins_that_the_edges_do_not_ask_for_are_refused(good, path):

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 
 from imbtorch._publish.model_file.decisions import MAX_DEPTH
+from imbtorch._publish.model_file.net_input import NetInput
 from imbtorch._publish.model_file.state import has
-from imbtorch._publish.model_file.tables import NetInput, SavedTable
+from imbtorch._publish.model_file.tables import SavedTable
 from imbtorch._publish.model_file.values import MAX_MEMBERS, Budget
 from imbtorch._safe_file import Layout
 from imbtorch.exceptions import FileFormatError
@@ -146,8 +147,7 @@ class Described:
         table = self.tables[net["table"]]
         if net["input_shape"] != [table.n_columns] or net["dtype"] != table.dtype:
             raise FileFormatError("a net and the encoder of its table do not fit together.")
-        _, shape = self.layout.get(f"{prefix}module.0.weight", (None, None))
-        return NetInput.of_file(table, shape)
+        return NetInput.of_file(table, self.layout, f"{prefix}module.")
 
 
 def _taken_apart(document: Document) -> tuple[Document, list[Document]]:

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from imbtorch._common.seed import private_torch_rng
+from imbtorch._publish.model_file.net_input import NetInput
 from imbtorch._publish.model_file.outside import Outside, fill, outside_buffers
 from imbtorch._publish.model_file.state import printable_lines
-from imbtorch._publish.model_file.tables import NetInput
 from imbtorch._publish.model_file.values import Budget
 from imbtorch._safe_file import Layout, printable
 from imbtorch.exceptions import FileFormatError

@@ -16,9 +16,10 @@ from imbtorch._common.versions import versions
 from imbtorch._fit.fit import fitted_state
 from imbtorch._publish.model_file.blends import describe_blend
 from imbtorch._publish.model_file.decisions import Decision, chain_of, refused
+from imbtorch._publish.model_file.net_input import NetInput
 from imbtorch._publish.model_file.out_of_fold import describe_out_of_fold
 from imbtorch._publish.model_file.outside import encoded_extra, outside_buffers
-from imbtorch._publish.model_file.tables import NetInput, TableWriter
+from imbtorch._publish.model_file.tables import TableWriter
 from imbtorch._publish.model_file.values import (
     ALLOWANCE,
     MAX_MEMBERS,

@@ -8,15 +8,14 @@ tensor is read: an encoder cannot be wider than the file is large.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from imbtorch._publish.model_file.state import has, refusing
 from imbtorch._publish.model_file.values import ALLOWANCE, Budget, Reader, Writer
@@ -24,11 +23,8 @@ from imbtorch._safe_file import Layout
 from imbtorch.exceptions import FileFormatError
 from imbtorch.features import TableColumns, TableEncoder
 from imbtorch.features._encoder import LARGEST
-from imbtorch.modules import CategoryEmbeddings, build_module
-from imbtorch.modules._embedding import behind_embeddings
-from imbtorch.training.net import Net
 
-__all__ = ["NetInput", "SavedTable", "TableWriter"]
+__all__ = ["SavedTable", "TableWriter"]
 
 Document = dict[str, Any]
 
@@ -41,7 +37,10 @@ _TABLE = {
     "clips": bool,
     "dtype": str,
 }
-_OPTIONAL = {"n_bins": list}  # where numbers have bins, as many for each column of numbers
+_OPTIONAL = {
+    "n_bins": list,  # where numbers have bins, as many for each column of numbers
+    "periodic": list,  # where the net embeds numbers, the columns
+}
 _CATEGORY = {"column": int, "words": dict | None, "n_words": int, "n_slots": int}
 _NUMBERS = ("centre", "factor", "fill")  # tensors with one number for each column of numbers
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -124,6 +123,8 @@ class TableWriter:
         if encoder.bins is not None:
             described["n_bins"] = list(map(int, encoder.bins.n_bins))
             held["edges"] = encoder.bins.edges
+        if encoder.periodic:
+            described["periodic"] = list(map(int, encoder.periodic))
         self.writer.tensors |= {f"{prefix}{name}": value for name, value in held.items()}
         return described
 
@@ -202,6 +203,8 @@ class SavedTable:
         Number of columns of an encoded row.
     n_codes : tuple of int
         Number of codes of each column that the net embeds.
+    periodic : tuple of int
+        Columns of numbers that the net embeds.
 
     Raises
     ------
@@ -218,6 +221,7 @@ class SavedTable:
         self.n_words = [category["n_words"] for category in self.categories]
         self.n_slots = [category["n_slots"] for category in self.categories]
         self.n_bins: list[int] = described.get("n_bins", [])
+        self.periodic = tuple(described.get("periodic", ()))
         self._check(layout)
         budget.spend(50 * self.n_columns + _PER_COLUMN * len(self.categories))
         budget.spend(_PER_BIN * sum(self.n_bins))
@@ -237,6 +241,8 @@ class SavedTable:
         _require(all(a < b for a, b in pairwise([-1, *columns, self.n_columns])), "columns")
         _require(_are_distinct(described["indicators"], n_numbers), "indicators")
         _require(_are_distinct(described["embedded"], n_categories), "embedded columns")
+        _require(_are_distinct(self.periodic, n_numbers), "periodic columns")
+        _require(self.periodic or "periodic" not in described, "periodic columns")
         _require(self.dtype in _DTYPES, "dtype")
         # each slot but the last belongs to a word, to unknown words or to gaps
         sizes = zip(self.n_words, self.n_slots, strict=True)
@@ -298,6 +304,7 @@ class SavedTable:
             clips=self.described["clips"],
             quantiles=quantiles if quantiles.shape[1] else None,
             edges=self._edges(reader) if self.n_bins else None,
+            periodic=self.periodic,
             dtype=_DTYPES[self.dtype],
         )
 
@@ -367,7 +374,7 @@ def _decoded(letters: memoryview, ends: NDArray[np.int64], budget: Budget) -> It
         start = end
 
 
-def _are_distinct(positions: list[Any], stop: int) -> bool:
+def _are_distinct(positions: Sequence[Any], stop: int) -> bool:
     """Return whether values are different positions below ``stop``."""
     known = all(type(position) is int and 0 <= position < stop for position in positions)
     return known and len(set(positions)) == len(positions)
@@ -376,71 +383,3 @@ def _are_distinct(positions: list[Any], stop: int) -> bool:
 def _require(condition: Any, what: str) -> None:
     if not condition:
         raise FileFormatError(f"the encoder of the columns has invalid {what}.")
-
-
-# -- the net behind an encoder ------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class NetInput:
-    """What the rows are that a net gets, and so how its module is built.
-
-    Attributes
-    ----------
-    shape : tuple of int
-        Shape of a row; of an encoded row, if there is an encoder.
-    n_codes : tuple of int
-        Number of codes of each column of categories that the net embeds; these columns are the
-        last ones.
-    size : int
-        Numbers of the embedding of a category.
-    """
-
-    shape: tuple[int, ...]
-    n_codes: tuple[int, ...] = ()
-    size: int = 0
-
-    @classmethod
-    def of_net(cls, net: Net, shape: tuple[int, ...]) -> NetInput:
-        """Return the input of a fitted net, whose rows had this shape before an encoder."""
-        encoder = net.encoder_
-        if encoder is None:
-            return cls(shape)
-        shape = (encoder.n_encoded,)
-        if not encoder.embedded:
-            return cls(shape)
-        layer = net.module_[0]
-        return cls(shape, layer.n_codes, layer.size)
-
-    @classmethod
-    def of_file(cls, table: SavedTable, embeddings: tuple[int, ...] | None) -> NetInput:
-        """Return the input of a net in a file, from the shape of the embeddings in its header.
-
-        Raises
-        ------
-        FileFormatError
-            If the net should embed categories, but the file has no embeddings for them.
-        """
-        shape, n_codes = (table.n_encoded,), table.n_codes
-        if not n_codes:
-            return cls(shape)
-        if embeddings is None or len(embeddings) != 2 or embeddings[0] != sum(n_codes):
-            raise FileFormatError("the file lacks the embeddings of the categories.")
-        return cls(shape, n_codes, embeddings[1])
-
-    def build(self, module: Any, n_outputs: int, dtype: torch.dtype) -> nn.Module:
-        """Build a module for these rows, behind a layer of embeddings if there are codes."""
-        if not self.n_codes:
-            return build_module(module, self.shape, n_outputs, dtype)
-        layer = CategoryEmbeddings(self.shape[0] - len(self.n_codes), self.n_codes, self.size)
-        return behind_embeddings(module, layer, n_outputs, dtype)
-
-    def check(self, module: nn.Module) -> None:
-        """Raise FileFormatError if the file has changed where the embeddings of a column begin."""
-        if not self.n_codes:
-            return
-        begins = np.cumsum([0, *self.n_codes[:-1]])
-        layer = next(module.children())
-        assert isinstance(layer, CategoryEmbeddings)
-        if not torch.equal(layer.starts.cpu(), torch.from_numpy(begins)):
-            raise FileFormatError("the embeddings of the categories have invalid starts.")

@@ -3,8 +3,8 @@
 For a small net autograd's own work takes most of a training step: it builds a node for each
 operation, visits the nodes and accumulates gradients. A ``torch.nn.Sequential`` of linear layers,
 activations and dropout does not need this, because its backward pass visits the same layers in
-reverse order; embeddings of categories may come first. A TabM is such a chain, too. Values and
-gradients are equal to those of autograd. All other modules use autograd.
+reverse order; embeddings of categories and of numbers may come first. A TabM is such a chain, too.
+Values and gradients are equal to those of autograd. All other modules use autograd.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as _global_hooks
 
-from imbtorch.modules import CategoryEmbeddings
+from imbtorch.modules import CategoryEmbeddings, PeriodicEmbeddings
 from imbtorch.modules._member_layers import MemberHeads
 from imbtorch.training.data.sparse_rows import SparseRows
 from imbtorch.training.single.member_chain import MEMBER_LAYERS, member_layer
+from imbtorch.training.single.periodic import PERIODIC_PARAMETERS, Periodic
 
 __all__ = ["Activation", "Chain", "Dropout", "Embeddings", "has_hooks", "plain_layers"]
 
@@ -40,6 +41,8 @@ _ACTIVATIONS: dict[type[nn.Module], Callable[[Tensor, Tensor, Tensor, Any], Tens
         g, x, m.negative_slope, False
     ),
 }
+# layers of embeddings, in the order in which they may stand in front of a chain
+_EMBEDDINGS: tuple[type[nn.Module], ...] = (CategoryEmbeddings, PeriodicEmbeddings)
 
 
 class _Layer(Protocol):
@@ -178,8 +181,8 @@ def _holds(layer: nn.Module, parameters: set[str]) -> bool:
 def _is_plain(layer: nn.Module) -> bool:
     if has_hooks(layer) or not all(map(_is_trained_plainly, layer.parameters())):
         return False
-    if type(layer) is CategoryEmbeddings:
-        return "forward" not in vars(layer) and layer.weight.is_contiguous()
+    if type(layer) in _EMBEDDINGS:
+        return "forward" not in vars(layer) and all(p.is_contiguous() for p in layer.parameters())
     if type(layer) in MEMBER_LAYERS:
         return _holds(layer, MEMBER_LAYERS[type(layer)])
     if not _holds(layer, {"weight", "bias"} if type(layer) is nn.Linear else set()):
@@ -204,8 +207,9 @@ def plain_layers(module: nn.Module) -> list[nn.Module] | None:
     Returns
     -------
     list of torch.nn.Module or None
-        Layers in forward order, of which the first is linear, or :class:`CategoryEmbeddings`
-        before a linear one; None if the module has other layers or does anything else.
+        Layers in forward order, of which the first is linear, maybe behind
+        :class:`CategoryEmbeddings`, :class:`PeriodicEmbeddings` or both in this order; None if the
+        module has other layers or does anything else.
     """
     parts, first = _parts(module)
     plain = (
@@ -238,16 +242,25 @@ def _parts(module: nn.Module) -> tuple[list[nn.Module], int]:
     """
     parts = list(module) if type(module) is nn.Sequential else []
     tensors = [p for part in parts for p in part.parameters()]
-    first = 1 if parts and type(parts[0]) is CategoryEmbeddings else 0
+    first = _n_embeddings(parts)
     plain = (
         len(parts) > first
         and not has_hooks(module)
         and not (module._parameters or module._buffers or "forward" in vars(module))
         and all(map(_is_plain, parts))
         and len({id(p) for p in tensors}) == len(tensors)  # gradients of a shared one add up
-        and not any(type(part) is CategoryEmbeddings for part in parts[first:])
+        and not any(type(part) in _EMBEDDINGS for part in parts[first:])
     )
     return (parts if plain else []), first
+
+
+def _n_embeddings(parts: list[Any]) -> int:
+    """Count the layers of embeddings in front, as far as they read what has no gradient."""
+    if not parts or type(parts[0]) not in _EMBEDDINGS:
+        return 0
+    if [type(part) for part in parts[:2]] != list(_EMBEDDINGS):
+        return 1
+    return 2 if max(parts[1].columns, default=0) < parts[0].n_numbers else 1
 
 
 class Chain:
@@ -276,6 +289,12 @@ class Chain:
             elif isinstance(part, CategoryEmbeddings):
                 part.weight.grad = torch.zeros_like(part.weight)
                 layers.append(Embeddings(part, part.weight.detach(), part.weight.grad))
+            elif isinstance(part, PeriodicEmbeddings):
+                own: list[Any] = [getattr(part, name) for name in PERIODIC_PARAMETERS]
+                for parameter in own:
+                    parameter.grad = torch.zeros_like(parameter)
+                values = [parameter.detach() for parameter in own]
+                layers.append(Periodic(part, values, [parameter.grad for parameter in own]))
             elif isinstance(part, nn.Dropout):
                 layers.append(Dropout(part))
             elif has_members:

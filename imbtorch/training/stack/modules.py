@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from imbtorch.modules import CategoryEmbeddings
+from imbtorch.modules import CategoryEmbeddings, PeriodicEmbeddings
 from imbtorch.modules._build import copied_module
 from imbtorch.modules._lookups import explain_ids
 from imbtorch.training.single.chain import Activation, Dropout, Embeddings, plain_layers
+from imbtorch.training.single.periodic import PERIODIC_PARAMETERS, Periodic
 from imbtorch.training.stack.storage import Storage
 
 __all__ = ["Network", "mappable_copy", "network_of"]
@@ -64,6 +65,11 @@ class _Chain:
                 blocks = storage.values, storage.grads
                 weights = (block[f"{place}.weight"][nets] for block in blocks)
                 self.layers.append(Embeddings(layer, *weights))
+            elif isinstance(layer, PeriodicEmbeddings):
+                names = [f"{place}.{name}" for name in PERIODIC_PARAMETERS]
+                values = [storage.values[name][nets] for name in names]
+                grads = [storage.grads[name][nets] for name in names]
+                self.layers.append(Periodic(layer, values, grads))
             else:
                 self.layers.append((Dropout if type(layer) is nn.Dropout else Activation)(layer))
 

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from imbtorch.modules import CategoryEmbeddings
+from imbtorch.modules import CategoryEmbeddings, PeriodicEmbeddings
 from imbtorch.modules._build import without_graph
 from imbtorch.training.data.features import Features
 from imbtorch.training.net import Net
 from imbtorch.training.prediction import CHUNK_BYTES, CHUNK_ROWS, is_made_of_known_layers
 from imbtorch.training.single.chain import Embeddings, has_hooks, plain_layers
+from imbtorch.training.single.periodic import PERIODIC_PARAMETERS, Periodic
 from imbtorch.training.stack.attributes import IncomparableError
 from imbtorch.training.stack.compatibility import module_kind
 from imbtorch.training.stack.modules import mappable_copy
@@ -86,6 +87,9 @@ def _chain(layers: Sequence[nn.Module], stacked: dict[str, Tensor]) -> Forward:
                 x = torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2))
             elif isinstance(layer, CategoryEmbeddings):
                 x = Embeddings(layer, stacked[f"{place}.weight"]).forward(x)
+            elif isinstance(layer, PeriodicEmbeddings):
+                own = [stacked[f"{place}.{name}"] for name in PERIODIC_PARAMETERS]
+                x = Periodic(layer, own).forward(x)
             else:
                 x = layer(x)
         return x
