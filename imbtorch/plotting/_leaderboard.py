@@ -118,7 +118,14 @@ class LeaderboardDisplay:
         (self.points_,) = left.plot(losses, places, "o", color=COLOURS[0])
         middle = np.nanmean(losses) if np.isfinite(losses).any() else 0.5
         self.notes_ = [
-            left.text(float(middle), float(place), status.split(":")[0], ha="center", va="center", color="0.45")
+            left.text(
+                float(middle),
+                float(place),
+                status.split(":")[0],
+                ha="center",
+                va="center",
+                color="0.45",
+            )
             for place, loss, status in zip(places, losses, table["status"], strict=True)
             if np.isnan(loss)
         ]
