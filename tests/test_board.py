@@ -292,3 +292,76 @@ def test_one_thread_ends_with_its_block(load):
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
+
+
+# -- the board itself ----------------------------------------------------------------------------
+
+
+def rows_of_two():
+    rng = np.random.default_rng(0)
+    y = (np.arange(120) % 6 == 0).astype(np.int64)
+    return pd.DataFrame({"a": y + rng.normal(size=120), "b": rng.normal(size=120)}), y
+
+
+def test_board_measures_on_the_same_folds_and_goes_on(tmp_path, load, monkeypatch, capsys):
+    board, sets = load("board"), load("board_data")
+    one = sets.BoardSet("two normal columns", rows_of_two, "development", "normal")
+    lost = sets.BoardSet("lost", (tmp_path / "data.dat").read_text, "development", "lost")
+    monkeypatch.setattr(board, "BOARD_SETS", {"two normal columns": one, "lost": lost})
+    path = tmp_path / "board.csv"
+    board.main(["--out", str(path), "--methods", "net"])
+    board.main(["--out", str(path), "--methods", "net", "logistic regression"])
+    found = pd.read_csv(path)
+    assert found["method"].tolist() == ["net", "logistic regression"]
+    assert found["error"].isna().all()
+    assert (found["positives"] == 20).all()
+    assert found["average_precision"].between(0.2, 1).all()
+    assert found["balanced_accuracy"].between(0.5, 1).all()
+    assert "lost: left out" in capsys.readouterr().out
+
+
+def test_recall_among_the_top_rows(load):
+    recall = load("board").recall_among_top
+    y = np.array([1, 0, 1, 0, 0, 0, 0, 0, 0, 1])
+    proba = np.array([0.9, 0.8, 0.7, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.2])
+    assert recall(y, proba, 0.1) == 1  # one row is looked at, and it is a positive
+    assert recall(y, proba, 0.2) == 0.5
+    assert recall(y, proba, 0.4) == 1
+    assert recall(y, -proba, 0.01) == 0
+
+
+def test_page_of_the_board(tmp_path, load):
+    pytest.importorskip("matplotlib")
+    page, rng = load("board_page"), np.random.default_rng(0)
+    rows = [
+        {
+            "data": f"set {i}",
+            "seed": 0,
+            "method": method,
+            "family": f"family {i // 2}",
+            "rows": 100,
+            "positives": 10,
+            **dict.fromkeys(page.SHOWN, np.round(0.5 + gain + rng.normal() / 1000, 3)),
+            "seconds": 1.0,
+            "error": None,
+        }
+        for i in range(6)
+        for method, gain in (("portfolio", 0.2), ("LightGBM", 0.1), ("net", 0.15), ("TabM", 0.0))
+    ][:-1]  # TabM lacks the last set
+    pd.DataFrame(rows).to_csv(tmp_path / "board_development.csv", index=False)
+    markers = "<!-- development sets: begin -->\nold\n<!-- development sets: end -->"
+    (tmp_path / "board.md").write_text(f"before\n{markers}\nafter\n")
+    where = {"--results": tmp_path, "--page": tmp_path / "board.md", "--images": tmp_path}
+    page.main([part for pair in where.items() for part in map(str, pair)])
+    text = (tmp_path / "board.md").read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "old" not in text
+    assert "TabM" not in text
+    assert "6 data sets of 3 families, 3 methods" in text
+    assert "| portfolio | **1.0** |" in text
+    assert (tmp_path / "board_development.png").stat().st_size > 10_000
+    table = page.by_set(page.read(tmp_path / "board_development.csv"), "average_precision")
+    mean, error, wins, losses = page.paired(table, "portfolio", "LightGBM")
+    assert (wins, losses) == (6, 0)
+    assert abs(mean - 0.1) < 3 * error + 0.002
