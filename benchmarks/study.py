@@ -34,7 +34,7 @@ from imbtorch.compare._folds import evaluate
 from imbtorch.compare._metrics import METRICS, as_scorer, by_frequency
 from imbtorch.compare._strategies import GAMMAS, STRATEGIES, Contest
 
-RESULTS = Path(__file__).resolve().parent / "results" / "study_lengths.csv"
+RESULTS = Path(__file__).resolve().parent / "results" / "study.csv"
 KEYS = ("data", "ratio", "remedy", "seed")
 MEASURES = (*METRICS, "seconds", "epochs")
 COLUMNS = (*KEYS, "rows", "classes", "rarest", *MEASURES, "chosen", "error")
