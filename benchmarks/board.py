@@ -114,19 +114,20 @@ def scores(y: NDArray[np.int64], proba: NDArray[np.float64]) -> dict[str, float]
     }
 
 
-def decide(
-    name: str, model: Any, train: tuple[Any, Any], X: Any, seed: int, methods: dict[str, Method]
-) -> Any:
-    """Return decisions that aim at balanced accuracy, which cost nothing but a threshold."""
-    positives = int(np.sum(train[1] == 1))
+def decide(method: Method, model: Any, train: tuple[Any, Any], X: Any, seed: int) -> Any:
+    """Return decisions that aim at balanced accuracy.
+
+    Our own models are not fitted again: the prior, or their out-of-fold predictions, decide.
+    """
     if isinstance(model, ImbalancedNetClassifier):
         return model.set_params(target_prior="uniform").predict(X)
-    if name in OURS:
-        best = TunedDecisionClassifierCV(
-            methods[name](seed), scoring="balanced_accuracy", cv="oof", random_state=seed
+    if hasattr(model, "oof_predict_proba_"):
+        tuned_model = TunedDecisionClassifierCV(
+            model, scoring="balanced_accuracy", cv="oof", random_state=seed
         )
-        return best.fit(*train).predict(X)
-    return tuned(methods[name], min(5, positives))(seed).fit(*train).predict(X)
+    else:
+        tuned_model = tuned(method, min(5, int(np.sum(train[1] == 1))))(seed)
+    return tuned_model.fit(*train).predict(X)
 
 
 def run_fold(
@@ -139,7 +140,7 @@ def run_fold(
     seconds = time.process_time() - start
     found = {**scores(test[1], proba), "seconds": seconds, "balanced_accuracy": np.nan}
     if not name.startswith(SLOW):
-        decided = decide(name, model, train, test[0], seed, known)
+        decided = decide(known[name], model, train, test[0], seed)
         found["balanced_accuracy"] = float(balanced_accuracy_score(test[1], decided))
     return found
 

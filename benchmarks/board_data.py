@@ -14,7 +14,7 @@ from study_data import SOURCES, thinned
 
 __all__ = ["BOARD_SETS", "MAX_ROWS", "BoardSet", "n_folds"]
 
-MAX_ROWS = 6_000
+MAX_ROWS = 4_000
 Role = Literal["development", "final"]
 
 HYPOTHYROID = (
@@ -55,7 +55,7 @@ class BoardSet:
 
         Parameters
         ----------
-        max_rows : int, default=6000
+        max_rows : int, default=4000
             Most rows to keep.
         seed : int, default=0
             Seed of the random choice.

@@ -19,7 +19,7 @@ from imbtorch.training.stack import pausable_stacks
 __all__ = ["Candidate", "successive_halving"]
 
 _FIRST_STEPS = 400  # steps after which the recipes are compared for the first time
-_LEAST = 4  # so many recipes are trained to their end
+_LEAST = 6  # so many recipes are trained to their end: a blend of different ones is better
 
 
 class Candidate:
