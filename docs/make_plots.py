@@ -14,7 +14,9 @@ from pathlib import Path
 import matplotlib as mpl
 
 DOCS = Path(__file__).resolve().parent
-PAGES = ("plotting.md", "drift.md", "costs.md", "training_length.md", "promises.md")
+PAGES = (
+    "plotting.md", "drift.md", "costs.md", "training_length.md", "promises.md", "which_net.md",
+)  # fmt: skip
 PART = re.compile(r"^```python\n(.*?)^```$|^!\[[^\]]*\]\(([^)]+\.png)\)$", re.MULTILINE | re.DOTALL)
 DPI = 80
 

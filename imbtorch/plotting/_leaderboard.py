@@ -131,6 +131,7 @@ class LeaderboardDisplay:
         ]
         self.bars_ = right.barh(places, shares, color=COLOURS[0], height=0.6)
         left.set(xlabel=self.loss_name)
+        left.locator_params(axis="x", nbins=4)  # labels of close losses have many digits
         right.set(xlabel="share in the blend", xlim=(0, max(1.05 * float(shares.max()), 0.1)))
         left.set_yticks(places, [str(name) for name in table["recipe"]])
         right.set_yticks(places, [])

@@ -12,8 +12,8 @@ Recipes = Mapping[str, Mapping[str, Any]]
 _LENGTH = {"max_epochs": "auto"}
 _BINS = {"features__numeric_embedding": "piecewise_linear"}
 _DROPOUT = {"module__dropout": 0.3}
-# The first ones differ most from each other, for portfolios whose time ends early; TabM, which takes
-# as long as the others together, is the last one. Measured on development data: docs/which_net.md.
+# The first ones differ most from each other, for portfolios whose time ends early. TabM takes
+# longest, and is the last one. Measured on development data: docs/which_net.md.
 CLASSIFIER_RECIPES: Recipes = {
     "plain": _LENGTH,
     "bins, dropout": {**_LENGTH, **_BINS, **_DROPOUT},

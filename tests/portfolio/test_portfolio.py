@@ -148,7 +148,8 @@ def test_one_recipe_is_an_ensemble_of_folds():
 # -- which recipes are trained -----------------------------------------------------------------
 
 
-def test_recipes_that_score_worst_are_dropped():
+def test_recipes_that_score_worst_are_dropped(monkeypatch):
+    monkeypatch.setattr(_candidates, "_LEAST", 4)
     useless = {"lr": 1e-6}
     recipes = {**RECIPES, **{f"useless {i}": useless for i in range(4)}}
     table = board(classifier(recipes, max_epochs=60).fit(X, Y))
