@@ -370,7 +370,8 @@ def _monitors(
         score = validation_score(estimator, source, net, balance, attributes)
         patience = estimator.patience if estimator.early_stopping else None
         rows = source.validation_rows
-        monitors.append(BestEpoch(score, patience, 1 if rows is None else rows.smoothing))
+        smoothing, growth = (1, 1.0) if rows is None else (rows.smoothing, rows.growth)
+        monitors.append(BestEpoch(score, patience, smoothing, growth))
     if estimator.verbose:
         monitors.append(ProgressBar())
     if getattr(estimator, "_skl_callbacks", None):

@@ -28,11 +28,12 @@ from imbtorch._data.folds import as_folds
 from imbtorch._fit.fit import PreparedFit, batch_rows, fitted_state
 from imbtorch._fit.parameters import PATIENCE
 from imbtorch._fit.validation_rows import ValidationRows
-from imbtorch.training.callbacks import BestEpoch, Monitor, Record
+from imbtorch.training.callbacks import BestEpoch, Monitor, Record, next_scored
 from imbtorch.training.run import Run
 from imbtorch.training.stack import train_stacked
 
 __all__ = [
+    "GROWTH",
     "any_length",
     "find_length",
     "groups_of_folds",
@@ -45,10 +46,11 @@ __all__ = [
 Floats = NDArray[np.float64]
 _FOLDS = 4
 _MOST_EPOCHS, _MOST_STEPS = 160, 2_000  # where the search ends, whichever takes longer
+_FEW_ROWS_EPOCHS = 400  # but not more epochs than these, where an epoch has only a few steps
 _LEAST_EPOCHS, _LEAST_STEPS = 5, 600  # before these the search goes on, whatever the scores are
 _STEPS_OF_MEMBERS = 1_000  # the same for members that keep an epoch each, the best on their fold
 _PATIENCE = 1.3  # factor on the best epoch so far after which the search ends
-_GROWTH = 1.1  # factor from one epoch that is scored to the next
+GROWTH = 1.1  # factor from one epoch that is scored to the next
 # The mean of a rate that rises and falls is about half of the constant rate of the search.
 # Measured on development data: docs/training_length.md.
 _LONGER_WITH_SCHEDULE = 2.0
@@ -106,7 +108,7 @@ class _FoldMonitor(Monitor):
         """Score the epoch if its turn has come; end the training with that of the other folds."""
         epoch = record["epoch"]
         if epoch == self.next and not self.shared.is_over:
-            self.next = max(epoch + 1, round(_GROWTH * epoch))
+            self.next = next_scored(epoch, GROWTH)
             score = record["valid_score"] if self.score is None else self.score()
             self.shared.add(self.fold, epoch, score)
         return self.shared.is_over
@@ -252,7 +254,7 @@ def any_length(estimator: Any, folds: Sequence[ValidationRows]) -> dict[str, Any
     """Return parameters with which a training may be stopped after any epoch."""
     averaging, steps = estimator.averaging, _steps_of_an_epoch(estimator, folds)
     return {
-        "max_epochs": max(_MOST_EPOCHS, -(-_MOST_STEPS // steps)),
+        "max_epochs": max(_MOST_EPOCHS, min(-(-_MOST_STEPS // steps), _FEW_ROWS_EPOCHS)),
         "lr_schedule": "constant",
         "averaging": "ema" if averaging in (None, "swa") else averaging,
     }
@@ -364,7 +366,8 @@ def _shared_scores(
     estimator: Any, folds: Sequence[ValidationRows], least_steps: int = _LEAST_STEPS
 ) -> _FoldScores:
     steps = _steps_of_an_epoch(estimator, folds)
-    return _FoldScores(len(folds), max(_LEAST_EPOCHS, -(-least_steps // steps)))
+    least = max(_LEAST_EPOCHS, min(-(-least_steps // steps), _FEW_ROWS_EPOCHS // 2))
+    return _FoldScores(len(folds), least)
 
 
 def _for_fold(estimator: Any, settings: dict[str, Any], seed: int) -> Any:

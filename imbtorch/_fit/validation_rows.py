@@ -38,7 +38,9 @@ class ValidationRows:
     groups : ndarray of shape (n,) or None
         Group of each row, for the splitter.
     smoothing : int
-        Number of epochs whose mean score decides which epoch is the best.
+        Number of scored epochs whose mean score decides which epoch is the best.
+    growth : float
+        Factor from one epoch that is scored to the next; 1 scores every epoch.
     """
 
     positions: Positions | None = None
@@ -46,6 +48,7 @@ class ValidationRows:
     splitter: Splitter | None = None
     groups: NDArray[Any] | None = None
     smoothing: int = 1
+    growth: float = 1.0
 
     def split(self, y: Any, chosen: Positions) -> tuple[Positions, Positions]:
         """Divide the rows of a fit.

@@ -199,7 +199,9 @@ def _loading(member: Any) -> list[str]:
 
 
 def _last(member: Any, key: str) -> float:
-    return float(member.history_[-1][key])
+    """Return the last recorded value; epochs that are not scored have NaN."""
+    values = [float(record[key]) for record in member.history_]
+    return next((value for value in reversed(values) if not np.isnan(value)), values[-1])
 
 
 def _best(member: Any) -> tuple[float, int]:

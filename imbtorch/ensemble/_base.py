@@ -23,6 +23,7 @@ from imbtorch._data.datasets_as_rows import refuse_dataset
 from imbtorch._fit.estimator import BaseNetEstimator
 from imbtorch._fit.fit import PreparedFit, Stackable, all_or_nothing
 from imbtorch._fit.length import (
+    GROWTH,
     any_length,
     find_length,
     refuse_settings,
@@ -139,6 +140,8 @@ class NetEnsemble(NetMembers, Stackable):
         if self.subset == "folds":
             X, y = indexable(X, y)  # rows of folds are taken out of them
         memo, folds = memo or Memo(), self._folds(y, rows, groups)
+        if self._base.max_epochs == "auto":  # long trainings of few rows have many short epochs
+            folds = [fold and replace(fold, growth=GROWTH) for fold in folds]
         members = self._members(folds)
         weights = self._weights(members, X, y, sample_weight, rows)
         length = None

@@ -184,8 +184,8 @@ class TrainingCurveDisplay:
         label = f"mean of {len(curve)} nets" if several else None
         # a mean over less than half of the members would be misleading
         curve = np.where(np.isnan(curve).mean(axis=0) <= 0.5, curve, np.nan)
-        last = np.flatnonzero(~np.isnan(curve).all(axis=0)).max() + 1
-        epochs, curve = epochs[:last], curve[:, :last]
+        recorded = ~np.isnan(curve).all(axis=0)  # not every epoch of a long training is scored
+        epochs, curve = epochs[recorded], curve[:, recorded]
         values = np.ma.masked_invalid(curve)
         mean = values.mean(axis=0).filled(np.nan)
         (self.lines_[name],) = panel.plot(

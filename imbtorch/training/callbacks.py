@@ -14,7 +14,7 @@ from tqdm import tqdm
 from imbtorch.exceptions import DivergenceError
 from imbtorch.modules._state import full_state, restore_full_state
 
-__all__ = ["BestEpoch", "DivergenceGuard", "Monitor", "ProgressBar"]
+__all__ = ["BestEpoch", "DivergenceGuard", "Monitor", "ProgressBar", "next_scored"]
 
 Record = dict[str, Any]
 State = dict[str, Any]
@@ -113,16 +113,24 @@ class BestEpoch(Monitor):
     patience : int or None
         Epochs without improvement after which to stop; None scores but neither stops nor restores.
     smoothing : int, default=1
-        Number of epochs, up to the present one, whose mean score is compared. A few positives
-        decide by luck which single epoch scores best.
+        Number of scored epochs, up to the present one, whose mean score is compared. A few
+        positives decide by luck which single epoch scores best.
+    growth : float, default=1.0
+        Factor from one epoch that is scored to the next; 1 scores every epoch. The score of the
+        other epochs is recorded as NaN.
     """
 
     _counted = ("best", "improved_in", "kept", "scored", "weights")
 
     def __init__(
-        self, score: Callable[[], float], patience: int | None, smoothing: int = 1
+        self,
+        score: Callable[[], float],
+        patience: int | None,
+        smoothing: int = 1,
+        growth: float = 1.0,
     ) -> None:
         self.score = score
+        self.growth, self.next = growth, 1
         self.patience = patience
         self.recent: deque[float] = deque(maxlen=smoothing)
         self.best = -math.inf
@@ -133,6 +141,10 @@ class BestEpoch(Monitor):
 
     def epoch_end(self, net: Any, record: Record) -> bool:
         """Score, remember the best weights, stop when patience ends."""
+        if record["epoch"] < self.next:
+            record["valid_score"], record["valid_score_best"] = math.nan, False
+            return False
+        self.next = next_scored(record["epoch"], self.growth)
         score = self.score()
         self.scored = True
         record["valid_score"] = score
@@ -170,6 +182,11 @@ class BestEpoch(Monitor):
                 UserWarning,
                 stacklevel=2,
             )
+
+
+def next_scored(epoch: int, growth: float) -> int:
+    """Return the epoch that is scored after this one, if each is ``growth`` times the last."""
+    return max(epoch + 1, round(growth * epoch))
 
 
 class ProgressBar(Monitor):
