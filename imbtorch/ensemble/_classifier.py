@@ -45,8 +45,9 @@ class NetEnsembleClassifier(ClassifyingMembers, NetEnsemble):
         (cross-fitting). With ``"folds"`` each member is scored on its fold after every epoch, and
         keeps the epoch with the best mean score over three epochs. ``max_epochs="auto"`` of the
         estimator then ends the training of all members together, when their mean score no longer
-        improves. With other subsets one search finds the length of a net on all rows, and the
-        members take as many steps, in at most ten times as many epochs.
+        improves; epochs after the fifteenth are scored 10 % apart. With other subsets one search
+        finds the length of a net on all rows, and the members take as many steps, in at most ten
+        times as many epochs.
     cv : splitter, iterable of splits or None, default=None
         Folds of ``subset="folds"``; None makes ``n_estimators`` folds, shuffled and stratified by
         class. There are as many members as folds.

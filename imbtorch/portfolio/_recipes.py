@@ -13,7 +13,7 @@ _LENGTH = {"max_epochs": "auto"}
 _BINS = {"features__numeric_embedding": "piecewise_linear"}
 _DROPOUT = {"module__dropout": 0.3}
 # The first ones differ most from each other, for portfolios whose time ends early. TabM takes
-# longest, and is the last one. Measured on development data: docs/which_net.md.
+# longest, and is the last one. Chosen on the development sets of the board: docs/board.md.
 CLASSIFIER_RECIPES: Recipes = {
     "plain": _LENGTH,
     "bins, dropout": {**_LENGTH, **_BINS, **_DROPOUT},

@@ -264,6 +264,36 @@ def test_members_on_folds_end_together_and_keep_their_best_epoch(monkeypatch):
         assert same_net(one, other)  # the weights of the third epoch
 
 
+def test_members_of_long_trainings_are_scored_at_growing_distances(monkeypatch):
+    monkeypatch.setattr(length_file, "_MOST_EPOCHS", 40)
+    calls = []
+
+    def rising(estimator, X, y):
+        calls.append(len(estimator.history_))
+        return float(len(estimator.history_))
+
+    ensemble = NetEnsembleClassifier(auto(scoring=rising), 2, subset="folds", random_state=0)
+    history = ensemble.fit(X, Y).estimators_[0].history_
+    scored = [row["epoch"] for row in history if np.isfinite(row["valid_score"])]
+    assert scored == [*range(1, 16), 16, 18, 20, 22, 24, 26, 29, 32, 35, 38]
+    assert len(calls) == 2 * len(scored)
+    assert "validation score of the last epoch: 38" in ensemble.model_card()
+    stated = ensemble.set_params(estimator__max_epochs=20).fit(X, Y).estimators_[0].history_
+    assert np.isfinite([row["valid_score"] for row in stated]).all()
+
+
+def test_tables_of_few_rows_have_a_limit_of_epochs(monkeypatch):
+    monkeypatch.setattr(length_file, "_MOST_STEPS", 2_000)
+    monkeypatch.setattr(length_file, "_FEW_ROWS_EPOCHS", 8)
+
+    def rising(estimator, X, y):
+        return float(len(estimator.history_))
+
+    ensemble = NetEnsembleClassifier(auto(scoring=rising), 2, subset="folds", random_state=0)
+    assert {m.n_iter_ for m in ensemble.fit(X, Y).estimators_} == {8}
+    assert auto(scoring=rising, lr_schedule="constant").fit(X, Y).n_epochs_ == 8
+
+
 @pytest.mark.parametrize(
     ("ensemble", "subset"),
     [
