@@ -370,8 +370,7 @@ def _monitors(
         score = validation_score(estimator, source, net, balance, attributes)
         patience = estimator.patience if estimator.early_stopping else None
         rows = source.validation_rows
-        smoothing, growth = (1, 1.0) if rows is None else (rows.smoothing, rows.growth)
-        monitors.append(BestEpoch(score, patience, smoothing, growth))
+        monitors.append(BestEpoch(score, patience, *(() if rows is None else rows.judged)))
     if estimator.verbose:
         monitors.append(ProgressBar())
     if getattr(estimator, "_skl_callbacks", None):

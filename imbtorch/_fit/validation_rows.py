@@ -50,6 +50,11 @@ class ValidationRows:
     smoothing: int = 1
     growth: float = 1.0
 
+    @property
+    def judged(self) -> tuple[int, float]:
+        """Which epochs are scored and compared: smoothing and growth."""
+        return self.smoothing, self.growth
+
     def split(self, y: Any, chosen: Positions) -> tuple[Positions, Positions]:
         """Divide the rows of a fit.
 

@@ -61,7 +61,7 @@ class NetEnsemble(NetMembers, Stackable):
     cv: object
     max_memory: int | None
     random_state: int | np.random.RandomState | None
-    _length_of_folds: TrainingLength | None
+    _length_of_folds: TrainingLength | None = None  # where folds have found one
 
     # -- what differs between classifier and regressor -----------------------------------------
 
@@ -176,7 +176,9 @@ class NetEnsemble(NetMembers, Stackable):
             tests = [fold.positions for fold in known if fold.positions is not None]
             if tests:
                 self._predict_folds(X, y, sample_weight, tests)
-            self._length_of_folds = None if found is None else found()
+            self.__dict__.pop("_length_of_folds", None)
+            if found is not None:
+                self._length_of_folds = found()
             self.interrupted_ = any(cut_short)
             return self.interrupted_
 
