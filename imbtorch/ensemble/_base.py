@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -31,9 +30,7 @@ from imbtorch._fit.length import (
     with_length,
 )
 from imbtorch._fit.validation_rows import ValidationRows
-from imbtorch.ensemble._folds import member_folds
 from imbtorch.ensemble._members import NetMembers
-from imbtorch.model_selection._cross_fit import refuse_lost_groups
 from imbtorch.samplers import BaseSampler
 from imbtorch.training.stack import train_stacked
 
@@ -64,14 +61,6 @@ class NetEnsemble(NetMembers, Stackable):
     _length_of_folds: TrainingLength | None = None  # where folds have found one
 
     # -- what differs between classifier and regressor -----------------------------------------
-
-    @abstractmethod
-    def _fold_targets(self, y: Any) -> NDArray[Any]:
-        """Check the targets, and return them as an array that splitters take."""
-
-    @abstractmethod
-    def _folds_of(self, n_folds: int, targets: NDArray[Any], seed: int) -> Any:
-        """Return a splitter that shuffles the rows and makes so many folds."""
 
     @property
     def _rows_of_members(self) -> str:
@@ -202,21 +191,7 @@ class NetEnsemble(NetMembers, Stackable):
         if self.subset != "folds":
             self._refuse_folds(groups)
             return [None] * self.n_estimators
-        if y is None:
-            raise ValueError(
-                f"This {type(self).__name__} estimator requires y to be passed, but the target y "
-                "is None."
-            )
-        targets = self._fold_targets(y)
-        everything = np.arange(len(targets))
-        chosen = everything if rows is None else everything[rows]
-        splitter = self.cv
-        if splitter is None or isinstance(splitter, int | np.integer):
-            refuse_lost_groups(splitter, groups)
-            n_folds = self.n_estimators if splitter is None else int(splitter)
-            seed = draw_seeds(self.random_state, 1)[0]
-            splitter = self._folds_of(n_folds, targets[chosen], seed)
-        return member_folds(splitter, targets, chosen, groups)
+        return self._divided(y, rows, groups, self.n_estimators)
 
     def _refuse_folds(self, groups: Any) -> None:
         """Raise ValueError for groups, and warn of ``cv``, where there are no folds."""

@@ -6,13 +6,12 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from imbtorch._common.sklearn_private import StrOptions
-from imbtorch._data.folds import as_folds
 from imbtorch.classifier import ImbalancedNetClassifier
 from imbtorch.ensemble._base import NetEnsemble
-from imbtorch.ensemble._classifying import ClassifyingMembers, fold_targets
+from imbtorch.ensemble._classifying import ClassifyingMembers
 from imbtorch.samplers import BalancedSubsetSampler, BaseSampler, BootstrapSampler
 
 __all__ = ["NetEnsembleClassifier"]
@@ -185,16 +184,6 @@ class NetEnsembleClassifier(ClassifyingMembers, NetEnsemble):
         """
         self._fit(X, y, sample_weight, groups)
         return self
-
-    @property
-    def _base(self) -> ImbalancedNetClassifier:
-        return ImbalancedNetClassifier() if self.estimator is None else self.estimator
-
-    def _fold_targets(self, y: Any) -> NDArray[Any]:
-        return fold_targets(y)
-
-    def _folds_of(self, n_folds: int, targets: NDArray[Any], seed: int) -> Any:
-        return as_folds(n_folds, targets, seed)
 
     def _rows_per_member_row(self, y: Any, rows: Any) -> float:
         if self.subset != "balanced":

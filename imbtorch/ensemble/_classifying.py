@@ -17,6 +17,7 @@ from torch import Tensor
 
 from imbtorch._common.conformal import ConformalMixin, calibration_scores
 from imbtorch._common.sklearn_private import _safe_indexing
+from imbtorch._data.folds import as_folds
 from imbtorch._data.targets import split_unknown
 from imbtorch._publish.onnx import MeanOf, portable
 from imbtorch._tasks import ClassificationTask
@@ -43,9 +44,20 @@ class ClassifyingMembers(ClassifierMixin, NetMembers, ConformalMixin):
     )
 
     estimators_: list[ImbalancedNetClassifier]
+    estimator: ImbalancedNetClassifier | None
     classes_: NDArray[Any]
     class_prior_: Floats
     effective_prior_: Floats
+
+    @property
+    def _base(self) -> ImbalancedNetClassifier:
+        return ImbalancedNetClassifier() if self.estimator is None else self.estimator
+
+    def _fold_targets(self, y: Any) -> NDArray[Any]:
+        return fold_targets(y)
+
+    def _folds_of(self, n_folds: int, targets: NDArray[Any], seed: int) -> Any:
+        return as_folds(n_folds, targets, seed)
 
     def _publish(self, members: Sequence[Any]) -> None:
         super()._publish(members)

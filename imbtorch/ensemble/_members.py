@@ -14,10 +14,14 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from imbtorch._common.seed import draw_seeds
 from imbtorch._fit.estimator import BaseNetEstimator
+from imbtorch._fit.validation_rows import ValidationRows
 from imbtorch._publish.model_card import ModelCardMixin
 from imbtorch._publish.model_file import SaveMixin
 from imbtorch._publish.onnx import ExportMixin
+from imbtorch.ensemble._folds import member_folds
+from imbtorch.model_selection._cross_fit import refuse_lost_groups
 from imbtorch.training.prediction import predict_chunks
 from imbtorch.training.stack import predict_chunks_stacked
 
@@ -33,6 +37,8 @@ class NetMembers(SaveMixin, ExportMixin, ModelCardMixin, MetaEstimatorMixin, Bas
     _blends: ClassVar[bool] = False  # whether members have different shares in the mean
     _out_of_fold: ClassVar[tuple[str, ...]]  # attributes that only folds leave behind
 
+    cv: object
+    random_state: int | np.random.RandomState | None
     estimators_: Sequence[BaseNetEstimator]
 
     @property
@@ -44,6 +50,32 @@ class NetMembers(SaveMixin, ExportMixin, ModelCardMixin, MetaEstimatorMixin, Bas
     @abstractmethod
     def _rows_of_members(self) -> str:
         """Which rows a member is trained on, for the model card."""
+
+    @abstractmethod
+    def _fold_targets(self, y: Any) -> NDArray[Any]:
+        """Check the targets, and return them as an array that splitters take."""
+
+    @abstractmethod
+    def _folds_of(self, n_folds: int, targets: NDArray[Any], seed: int) -> Any:
+        """Return a splitter that shuffles the rows and makes so many folds."""
+
+    def _divided(self, y: Any, rows: Any, groups: Any, n_folds: int) -> list[ValidationRows]:
+        """Divide the rows of a fit by ``cv``; None makes so many folds."""
+        if y is None:
+            raise ValueError(
+                f"This {type(self).__name__} estimator requires y to be passed, but the target y "
+                "is None."
+            )
+        targets = self._fold_targets(y)
+        everything = np.arange(len(targets))
+        chosen = everything if rows is None else everything[rows]
+        splitter = self.cv
+        if splitter is None or isinstance(splitter, int | np.integer):
+            refuse_lost_groups(splitter, groups)
+            n_folds = n_folds if splitter is None else int(splitter)
+            seed = draw_seeds(self.random_state, 1)[0]
+            splitter = self._folds_of(n_folds, targets[chosen], seed)
+        return member_folds(splitter, targets, chosen, groups)
 
     @property
     def _member_weights(self) -> Floats | None:
@@ -89,7 +121,7 @@ class NetMembers(SaveMixin, ExportMixin, ModelCardMixin, MetaEstimatorMixin, Bas
         if all(net.encoder_ is first.net_.encoder_ for net in nets):
             every = predict_chunks_stacked(nets, first._features(X))
         else:  # members with rows or weights of their own have learned other scales of a table
-            every = zip(*(_outputs(member, X) for member in self.estimators_), strict=True)
+            every = _side_by_side([_outputs(member, X) for member in self.estimators_])
         values = torch.cat([reduce(outputs) for outputs in every]).cpu().numpy()
         if not np.isfinite(values).all():
             for member in self.estimators_:  # each looks at its own outputs
@@ -110,6 +142,23 @@ class NetMembers(SaveMixin, ExportMixin, ModelCardMixin, MetaEstimatorMixin, Bas
 
 def _outputs(member: BaseNetEstimator, X: Any) -> Iterator[Tensor]:
     return predict_chunks(member.net_, member._features(X), lambda outputs: outputs)
+
+
+def _side_by_side(members: Sequence[Iterator[Tensor]]) -> Iterator[list[Tensor]]:
+    """Cut the chunks of all members at the same rows.
+
+    Encoded rows of one member may be wider than those of another, so that its chunks are shorter.
+    """
+    held = [next(chunks) for chunks in members]
+    while held:
+        n_rows = min(map(len, held))
+        yield [outputs[:n_rows] for outputs in held]
+        rest = [outputs[n_rows:] for outputs in held]
+        following = [
+            outputs if len(outputs) else next(chunks, None)
+            for outputs, chunks in zip(rest, members, strict=True)
+        ]
+        held = [outputs for outputs in following if outputs is not None]
 
 
 def spread(values: Tensor, shares: Tensor | None) -> Tensor:

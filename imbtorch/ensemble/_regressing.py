@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import RegressorMixin
+from sklearn.model_selection import KFold
 from sklearn.utils.validation import check_array, check_is_fitted
 from torch import Tensor
 
@@ -31,7 +32,18 @@ class RegressingMembers(RegressorMixin, NetMembers):
     _out_of_fold: ClassVar[tuple[str, ...]] = ("oof_predict_",)
     _predicts = "predictions"
 
+    estimator: ImbalancedNetRegressor | None
     estimators_: list[ImbalancedNetRegressor]
+
+    @property
+    def _base(self) -> ImbalancedNetRegressor:
+        return ImbalancedNetRegressor() if self.estimator is None else self.estimator
+
+    def _fold_targets(self, y: Any) -> NDArray[Any]:
+        return np.asarray(read_targets(y))
+
+    def _folds_of(self, n_folds: int, targets: NDArray[Any], seed: int) -> Any:
+        return KFold(n_folds, shuffle=True, random_state=seed)
 
     # -- folds -----------------------------------------------------------------------------
 

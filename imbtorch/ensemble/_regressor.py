@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.model_selection import KFold
 from sklearn.utils.validation import check_consistent_length
 
 from imbtorch._common.sklearn_private import StrOptions
@@ -179,16 +178,6 @@ class NetEnsembleRegressor(RegressingMembers, NetEnsemble):
         """
         self._fit(X, y, sample_weight, groups)
         return self
-
-    @property
-    def _base(self) -> ImbalancedNetRegressor:
-        return ImbalancedNetRegressor() if self.estimator is None else self.estimator
-
-    def _fold_targets(self, y: Any) -> NDArray[Any]:
-        return np.asarray(read_targets(y))
-
-    def _folds_of(self, n_folds: int, targets: NDArray[Any], seed: int) -> Any:
-        return KFold(n_folds, shuffle=True, random_state=seed)
 
     def _weights(
         self, members: Sequence[Any], X: Any, y: Any, sample_weight: Any, rows: Any

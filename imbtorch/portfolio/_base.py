@@ -15,7 +15,6 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
-from sklearn.model_selection import check_cv
 from sklearn.utils import indexable
 from tqdm import tqdm
 
@@ -24,8 +23,9 @@ from imbtorch._common.seed import draw_seeds
 from imbtorch._common.sklearn_private import Interval, StrOptions, fit_context
 from imbtorch._data.datasets_as_rows import refuse_dataset
 from imbtorch._fit.fit import all_or_nothing
+from imbtorch._fit.validation_rows import ValidationRows
+from imbtorch.ensemble import NetEnsembleClassifier, NetEnsembleRegressor
 from imbtorch.ensemble._members import NetMembers
-from imbtorch.model_selection._cross_fit import refuse_lost_groups, refuse_no_splits
 from imbtorch.portfolio._blend import blend_shares
 from imbtorch.portfolio._candidates import Candidate, successive_halving
 from imbtorch.portfolio._recipes import Recipes, resolve_recipes
@@ -79,28 +79,19 @@ class NetPortfolio(NetMembers):
         "verbose": ["verbose"],
         "random_state": ["random_state"],
     }
-    _ensemble: ClassVar[type[Any]]  # trains the nets of the folds of one recipe
+    # what trains the nets of the folds of one recipe
+    _ensemble: ClassVar[type[NetEnsembleClassifier] | type[NetEnsembleRegressor]]
     _default_recipes: ClassVar[Recipes]
     _blends: ClassVar[bool] = True
 
     recipes: str | Mapping[str, Mapping[str, Any]]
-    cv: object
     time_limit: float | None
     max_memory: int | None
     verbose: bool | int
-    random_state: int | np.random.RandomState | None
     member_shares_: Floats
     n_folds_: int
 
     # -- what differs between classifier and regressor -----------------------------------------
-
-    @abstractmethod
-    def _targets(self, y: Any) -> NDArray[Any]:
-        """Check the targets, and return them as an array that splitters take."""
-
-    @abstractmethod
-    def _folds_of(self, n_folds: int, targets: NDArray[Any], seed: int) -> Any:
-        """Return a splitter that shuffles the rows and makes so many folds."""
 
     @abstractmethod
     def _out_of_fold_of(
@@ -113,53 +104,39 @@ class NetPortfolio(NetMembers):
     @fit_context
     def _fit(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> None:
         refuse_dataset(X, type(self).__name__)
-        if y is None:
-            raise ValueError(
-                f"This {type(self).__name__} estimator requires y to be passed, but the target y "
-                "is None."
-            )
         start = time.perf_counter()
         X, y = indexable(X, y)
-        seeds = draw_seeds(self.random_state, 3)
-        splits = self._splits(self._targets(y), groups, seeds[0])
+        folds = self._divided(y, None, groups, _FOLDS)
+        net_seed, blend_seed = draw_seeds(self.random_state, 2)
+        limit = math.inf if self.time_limit is None else self.time_limit
         with all_or_nothing(self), ExitStack() as undo:
-            candidates = self._candidates(splits, seeds[1])
+            candidates = self._candidates(folds, net_seed)
             memo = Memo()
 
             def begin(candidate: Candidate) -> None:
                 candidate.begin(X, y, sample_weight, memo, undo)
 
-            with self._progress(len(candidates)) as show:
-                left = successive_halving(candidates, begin, self._clock(start), show)
+            def is_late() -> bool:
+                return time.perf_counter() - start > limit
+
+            with _Progress(len(candidates) if self.verbose else None) as show:
+                left = successive_halving(candidates, begin, is_late, show)
             for candidate in left:
                 candidate.finish()
             kept = [candidate for candidate in candidates if candidate in left]
-            trained = [candidate for candidate in kept if candidate.is_trained(len(splits))]
+            trained = [candidate for candidate in kept if candidate.is_trained(len(folds))]
             _check_failures(candidates, trained)
-            tests = [test for _, test in splits]
+            tests = [fold.positions for fold in folds if fold.positions is not None]
             seen = self._out_of_fold_of(
                 [candidate.ensemble for candidate in trained], X, y, sample_weight, tests
             )
-            self._blend(candidates, trained, seen, seeds[2])
+            self._blend(candidates, trained, seen, blend_seed)
             self._predict_folds(X, y, sample_weight, tests)
         if self.interrupted_ and self._base.on_interrupt == "raise":
             raise KeyboardInterrupt
 
-    def _splits(
-        self, targets: NDArray[Any], groups: Any, seed: int
-    ) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-        """Return positions to train on and to predict, for each fold."""
-        indexable(targets, groups)  # raises ValueError if there are more or fewer groups than rows
-        splitter = self.cv
-        if splitter is None or isinstance(splitter, int | np.integer):
-            refuse_lost_groups(splitter, groups)
-            n_folds = _FOLDS if splitter is None else int(splitter)
-            splitter = self._folds_of(n_folds, targets, seed)
-        splits = list(check_cv(splitter).split(np.zeros((len(targets), 1)), targets, groups))
-        refuse_no_splits(splits)
-        return splits
-
-    def _candidates(self, splits: Sequence[Any], seed: int) -> list[Candidate]:
+    def _candidates(self, folds: Sequence[ValidationRows], seed: int) -> list[Candidate]:
+        splits = [(fold.training, fold.positions) for fold in folds]
         recipes = resolve_recipes(self.recipes, self._default_recipes)
         seeds = draw_seeds(seed, len(recipes))
         candidates = []
@@ -168,13 +145,6 @@ class NetPortfolio(NetMembers):
             ensemble = self._ensemble(base, subset="folds", cv=splits, random_state=own)
             candidates.append(Candidate(name, params, ensemble, self.max_memory))
         return candidates
-
-    def _clock(self, start: float) -> Callable[[], bool]:
-        limit = math.inf if self.time_limit is None else self.time_limit
-        return lambda: time.perf_counter() - start > limit
-
-    def _progress(self, n_candidates: int) -> _Progress:
-        return _Progress(n_candidates if self.verbose else None)
 
     def _blend(
         self,

@@ -41,7 +41,8 @@ class Candidate:
     seconds : float
         Time of the training so far.
     status : str
-        ``"trained"``, ``"dropped"`` or ``"not begun"``; else why the recipe has failed.
+        ``"trained"``, ``"cut short"`` (by the time limit or Ctrl-C), ``"dropped"`` or
+        ``"not begun"``; else why the recipe has failed.
     error : Exception or None
         Why it has failed.
     """
@@ -126,8 +127,10 @@ class Candidate:
 
     def finish(self) -> None:
         """Keep the best epochs of the nets, and set the fitted attributes of the ensemble."""
+        if not self.is_over:
+            self.status = "cut short"
         for stack in self.stacks:
-            stack.abandon()
+            stack.stop()
         try:
             self.fit.publish()
         except (ValueError, RuntimeError) as error:  # the training has failed, or diverged

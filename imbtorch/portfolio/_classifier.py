@@ -9,11 +9,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from imbtorch._data.folds import as_folds
 from imbtorch._data.targets import split_unknown
 from imbtorch.classifier import ImbalancedNetClassifier
 from imbtorch.ensemble import NetEnsembleClassifier
-from imbtorch.ensemble._classifying import ClassifyingMembers, fold_targets
+from imbtorch.ensemble._classifying import ClassifyingMembers
 from imbtorch.portfolio._base import NetPortfolio, OutOfFold, weights_of
 from imbtorch.portfolio._recipes import CLASSIFIER_RECIPES, Recipes
 
@@ -57,7 +56,8 @@ class NetPortfolioClassifier(ClassifyingMembers, NetPortfolio):
     leaderboard_ : dict of str to list
         One row for each recipe, the best one first: ``"recipe"``; ``"loss"``, the mean log-loss of
         its out-of-fold predictions, or NaN; ``"share"`` in the blend; ``"epochs"``, the mean over
-        the folds of the epochs that were kept; ``"seconds"`` of training; and ``"status"``.
+        the folds of the epochs that were kept; ``"seconds"`` of training; and ``"status"``:
+        "trained", "cut short" by the time limit, "dropped", "not begun", or why it failed.
         ``pandas.DataFrame(clf.leaderboard_)`` shows it as a table.
     best_recipe_ : str
         The recipe with the smallest loss.
@@ -127,7 +127,7 @@ class NetPortfolioClassifier(ClassifyingMembers, NetPortfolio):
         **NetPortfolio._parameter_constraints,
         "estimator": [ImbalancedNetClassifier, None],
     }
-    _ensemble: ClassVar[type[Any]] = NetEnsembleClassifier
+    _ensemble = NetEnsembleClassifier
     _default_recipes: ClassVar[Recipes] = CLASSIFIER_RECIPES
 
     estimator: ImbalancedNetClassifier | None
@@ -191,20 +191,10 @@ class NetPortfolioClassifier(ClassifyingMembers, NetPortfolio):
         self._fit(X, y, sample_weight, groups)
         return self
 
-    @property
-    def _base(self) -> ImbalancedNetClassifier:
-        return ImbalancedNetClassifier() if self.estimator is None else self.estimator
-
-    def _targets(self, y: Any) -> NDArray[Any]:
-        return fold_targets(y)
-
-    def _folds_of(self, n_folds: int, targets: NDArray[Any], seed: int) -> Any:
-        return as_folds(n_folds, targets, seed)
-
     def _out_of_fold_of(
         self, ensembles: Sequence[Any], X: Any, y: Any, sample_weight: Any, tests: Sequence[Any]
     ) -> OutOfFold:
-        targets = fold_targets(y)
+        targets = self._fold_targets(y)
         codes = _codes(targets, ensembles[0].classes_)
         proba = np.array([_as_they_came(e, X, y, tests) for e in ensembles])
         if targets.ndim == 2:  # the probability of the value that each label has
@@ -228,8 +218,8 @@ def _codes(targets: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.intp]:
         found = split_unknown(targets)
         matrix = np.asarray(targets if found is None else found[0], dtype=np.float64)
         return np.where(np.isfinite(matrix), matrix, -1).astype(np.intp)
-    places = {label: i for i, label in enumerate(classes.tolist())}
-    return np.array([places.get(label, -1) for label in targets.tolist()], dtype=np.intp)
+    places = np.minimum(np.searchsorted(classes, targets), len(classes) - 1)
+    return np.where(classes[places] == targets, places, -1)
 
 
 def _as_they_came(ensemble: Any, X: Any, y: Any, tests: Sequence[Any]) -> Floats:

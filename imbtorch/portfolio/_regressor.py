@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from sklearn.model_selection import KFold
+from numpy.typing import ArrayLike
 
 from imbtorch.ensemble import NetEnsembleRegressor
-from imbtorch.ensemble._regressing import RegressingMembers, as_matrix, read_targets
+from imbtorch.ensemble._regressing import RegressingMembers, as_matrix
 from imbtorch.portfolio._base import NetPortfolio, OutOfFold, weights_of
 from imbtorch.portfolio._recipes import REGRESSOR_RECIPES, Recipes
 from imbtorch.regressor import ImbalancedNetRegressor
@@ -51,7 +50,8 @@ class NetPortfolioRegressor(RegressingMembers, NetPortfolio):
         One row for each recipe, the best one first: ``"recipe"``; ``"loss"``, the mean squared
         error of its out-of-fold predictions, or NaN; ``"share"`` in the blend; ``"epochs"``, the
         mean over the folds of the epochs that were kept; ``"seconds"`` of training; and
-        ``"status"``.
+        ``"status"``: "trained", "cut short" by the time limit, "dropped", "not begun", or why it
+        failed.
     best_recipe_ : str
         The recipe with the smallest loss.
     best_params_ : dict
@@ -97,7 +97,7 @@ class NetPortfolioRegressor(RegressingMembers, NetPortfolio):
         **NetPortfolio._parameter_constraints,
         "estimator": [ImbalancedNetRegressor, None],
     }
-    _ensemble: ClassVar[type[Any]] = NetEnsembleRegressor
+    _ensemble = NetEnsembleRegressor
     _default_recipes: ClassVar[Recipes] = REGRESSOR_RECIPES
 
     estimator: ImbalancedNetRegressor | None
@@ -160,20 +160,10 @@ class NetPortfolioRegressor(RegressingMembers, NetPortfolio):
         self._fit(X, y, sample_weight, groups)
         return self
 
-    @property
-    def _base(self) -> ImbalancedNetRegressor:
-        return ImbalancedNetRegressor() if self.estimator is None else self.estimator
-
-    def _targets(self, y: Any) -> NDArray[Any]:
-        return read_targets(y)
-
-    def _folds_of(self, n_folds: int, targets: NDArray[Any], seed: int) -> Any:
-        return KFold(n_folds, shuffle=True, random_state=seed)
-
     def _out_of_fold_of(
         self, ensembles: Sequence[Any], X: Any, y: Any, sample_weight: Any, tests: Sequence[Any]
     ) -> OutOfFold:
-        targets = as_matrix(read_targets(y))
+        targets = as_matrix(self._fold_targets(y))
         scale = np.maximum(targets.std(axis=0), np.finfo(np.float64).tiny)
         errors = np.array([(as_matrix(e.oof_predict_) - targets) / scale for e in ensembles])
         weights = weights_of(sample_weight, targets.shape)

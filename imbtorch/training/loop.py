@@ -83,8 +83,8 @@ def _epochs(
                 _attempt(run, partial(run.close_epoch, *total))
                 if run.checkpoint is not None and run.error is None:
                     _attempt(run, partial(run.checkpoint.write, run, engine, epoch))
-            active = _unfinished(engine, active)
             yield
+            active = _unfinished(engine, active)
     except KeyboardInterrupt:
         for run in active:
             run.interrupt()
@@ -189,7 +189,16 @@ class PausableTraining:
                 self.is_over = True
             self._random = rng_states(first.device)
 
+    def stop(self) -> None:
+        """End the training here; its nets are finished as after their last epoch."""
+        if self._random is None:  # it has not begun
+            self.abandon()
+        for run in self.runs:
+            run.done = True
+        if not self.is_over:
+            self.advance(lambda: False)
+
     def abandon(self) -> None:
-        """End the training; its nets stay as they are."""
+        """End the training; its nets are not finished."""
         self._epochs.close()
         self.is_over = True

@@ -23,6 +23,7 @@ from imbtorch import (
 from imbtorch.exceptions import FileFormatError
 from imbtorch.model_selection import TunedDecisionClassifierCV
 from imbtorch.portfolio import CLASSIFIER_RECIPES, REGRESSOR_RECIPES, _candidates
+from imbtorch.training import prediction
 
 N = 240
 X, Y = make_classification(
@@ -135,6 +136,13 @@ def test_weights_and_losses_keep_the_population(loss):
     assert abs(clf.predict_proba(X)[:, 1].mean() - Y.mean()) < 0.06 < even - Y.mean()
 
 
+def test_members_whose_encoded_rows_differ_in_width_predict_the_same_rows(fitted, monkeypatch):
+    expected = fitted.predict_proba(X)
+    assert len({member.net_.encoder_.n_encoded for member in fitted.estimators_}) > 1
+    monkeypatch.setattr(prediction, "CHUNK_BYTES", 2_000)  # wider rows come in shorter chunks
+    np.testing.assert_allclose(fitted.predict_proba(X), expected, atol=1e-12)
+
+
 def test_one_recipe_is_an_ensemble_of_folds():
     clf = classifier({"plain": {}}).fit(X, Y)
     assert clf.member_shares_.tolist() == [0.25] * 4
@@ -187,10 +195,20 @@ def test_wrong_data_are_an_error_and_change_nothing(fitted):
 
 def test_time_limit():
     clf = classifier(max_epochs=10_000).set_params(time_limit=1e-9).fit(X, Y)
-    assert clf.leaderboard_["status"] == ["trained"] + ["not begun"] * 3
+    assert clf.leaderboard_["status"] == ["cut short"] + ["not begun"] * 3
     assert [member.n_iter_ for member in clf.estimators_] == [1] * 4
     assert clf.predict_proba(X).shape == (N, 2)
     assert not clf.interrupted_
+
+
+def test_nets_that_are_cut_short_are_finished():
+    """Batch normalisation knows the averaged weights, as after a training that came to its end."""
+    recipes = {"batch": {"module__normalization": "batch", "averaging": "ema"}}
+    clf = classifier(recipes, max_epochs=10_000, lr_schedule="constant")
+    clf.set_params(time_limit=1e-9).fit(X, Y)
+    whole = classifier(recipes, max_epochs=1, lr_schedule="constant").fit(X, Y)
+    assert [member.n_iter_ for member in clf.estimators_] == [1] * 4
+    np.testing.assert_array_equal(clf.predict_proba(X), whole.predict_proba(X))
 
 
 @pytest.mark.parametrize(
