@@ -148,6 +148,7 @@ def draw_gains(results: pd.DataFrame) -> Figure:
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.set_xlabel(f"{SHOWN[metric][0]}, minus that of {REFERENCE}")
+        axes.locator_params(axis="x", nbins=6)  # labels of negative numbers are wide
         axes.grid(axis="x", color="0.9")
     return figure
 
