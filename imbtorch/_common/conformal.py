@@ -28,6 +28,11 @@ class ConformalMixin(ABC):
         """
 
     @property
+    def _has_fold_models(self) -> bool:
+        """Whether the models that predict are those of the folds."""
+        return True
+
+    @property
     def _times_held_out(self) -> float:
         """Mean number of folds in which a row was held out: 1, or more if folds are repeated."""
         return 1.0

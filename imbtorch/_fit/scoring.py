@@ -18,7 +18,7 @@ from imbtorch._fit.sources import RowSource
 from imbtorch._tasks import Balance
 from imbtorch.training.net import Net
 
-__all__ = ["validation_score"]
+__all__ = ["check_knows_labels", "validation_score"]
 
 
 def validation_score(
@@ -63,14 +63,14 @@ def validation_score(
     if estimator.scoring is None:
         return source.task.scorer(view, scored.X, scored.targets, scored.weights)
     scorer = check_scoring(view, scoring=estimator.scoring)
-    _check_knows_labels(scorer, estimator.scoring, scored.y)
+    check_knows_labels(scorer, estimator.scoring, scored.y)
     weights = {}
     if source.sample_weight is not None and accepts_sample_weight(scorer):
         weights["sample_weight"] = source.sample_weight[source.valid]
     return lambda: float(scorer(view, scored.X, scored.y, **weights))
 
 
-def _check_knows_labels(scorer: Any, scoring: Any, y: NDArray[Any]) -> None:
+def check_knows_labels(scorer: Any, scoring: Any, y: NDArray[Any]) -> None:
     """Raise ValueError, before the training, if a metric cannot score these labels."""
     metric = getattr(scorer, "_score_func", None)
     if metric is None or "pos_label" not in inspect.signature(metric).parameters:

@@ -98,13 +98,17 @@ class ClassifyingMembers(ClassifierMixin, NetMembers, ConformalMixin):
 
     def _calibrated(self, X: Any) -> Iterator[tuple[Floats, Sequence[Any]]]:
         check_is_fitted(self)
-        if not hasattr(self, "_scores_"):
+        if not self._has_fold_models:
             raise ValueError(
-                "predict_set needs out-of-fold predictions: fit the ensemble with subset='folds'."
+                f"predict_set needs nets of folds: fit the ensemble with {self._sets_need}."
             )
         links = self._links()
         for members, scores in zip(self._fold_models(), self._scores_, strict=True):
             yield np.asarray(self._task.proba(self._mean_of(members, links, X))), scores
+
+    @property
+    def _has_fold_models(self) -> bool:
+        return hasattr(self, "_scores_")
 
     @property
     def _times_held_out(self) -> float:

@@ -36,6 +36,7 @@ class NetMembers(SaveMixin, ExportMixin, ModelCardMixin, MetaEstimatorMixin, Bas
 
     _blends: ClassVar[bool] = False  # whether members have different shares in the mean
     _out_of_fold: ClassVar[tuple[str, ...]]  # attributes that only folds leave behind
+    _sets_need: ClassVar[str] = "subset='folds'"  # the parameter without which there are no sets
 
     cv: object
     random_state: int | np.random.RandomState | None

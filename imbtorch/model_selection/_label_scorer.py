@@ -16,7 +16,7 @@ from sklearn.metrics import check_scoring
 
 from imbtorch._common.sklearn_private import accepts_sample_weight, asks_for_labels
 
-__all__ = ["Score", "label_scorer", "log_probabilities"]
+__all__ = ["Answers", "Score", "label_scorer", "log_probabilities", "tolerant"]
 
 Floats = NDArray[np.float64]
 Score = Callable[[NDArray[np.intp]], float]  # predicted codes -> greater is better
@@ -30,7 +30,7 @@ def log_probabilities(proba: Floats, floor: float) -> Floats:
     return logs
 
 
-class _Answers(ClassifierMixin, BaseEstimator):
+class Answers(ClassifierMixin, BaseEstimator):
     """A classifier that returns given predictions, because scorers require an estimator."""
 
     labels_: NDArray[Any]
@@ -39,7 +39,7 @@ class _Answers(ClassifierMixin, BaseEstimator):
         self.classes = classes
         self.proba = proba
 
-    def fit(self, X: Any, y: Any) -> _Answers:  # check_scoring requires it, but never calls it
+    def fit(self, X: Any, y: Any) -> Answers:  # check_scoring requires it, but never calls it
         return self
 
     @property
@@ -93,7 +93,7 @@ def label_scorer(
     """
     multilabel = y.ndim == 2
     classes = np.array([0, 1]) if multilabel else np.unique(y)
-    answers = _Answers([classes] * y.shape[1] if multilabel else classes, proba)
+    answers = Answers([classes] * y.shape[1] if multilabel else classes, proba)
     scorer = check_scoring(answers, scoring=scoring)
     weighted = accepts_sample_weight(scorer)
     if isinstance(scoring, str) and weighted and asks_for_labels(scorer) and not multilabel:
@@ -107,7 +107,7 @@ def label_scorer(
 
     def score(codes: NDArray[np.intp]) -> float:
         answers.labels_ = classes[codes] if known is None else codes * known
-        with _tolerant():
+        with tolerant():
             return float(scorer(answers, X, y, **weights))
 
     return score
@@ -133,17 +133,17 @@ def _confusion_scorer(
 
     def score_cells(cells: NDArray[Any]) -> float:
         taken = np.flatnonzero(cells)
-        answers = _Answers(classes, np.empty((len(taken), n_classes)))
+        answers = Answers(classes, np.empty((len(taken), n_classes)))
         answers.labels_ = classes[taken % n_classes]
         y = classes[taken // n_classes]
-        with _tolerant():
+        with tolerant():
             return float(scorer(answers, taken[:, None], y, sample_weight=cells[taken]))
 
     return score
 
 
 @contextmanager
-def _tolerant() -> Iterator[None]:
+def tolerant() -> Iterator[None]:
     """Skip parameter validation, and ignore warnings about classes that are never predicted."""
     with warnings.catch_warnings(), config_context(skip_parameter_validation=True):
         warnings.simplefilter("ignore", UndefinedMetricWarning)

@@ -33,11 +33,12 @@ def can_vote(cv: Any, estimator: Any) -> bool:
     Returns
     -------
     bool
-        True if ``cv`` is ``"oof"`` and the out-of-fold predictions come from single models. Those
-        of repeated folds are means already.
+        True if ``cv`` is ``"oof"``, and the out-of-fold predictions come from single models, which
+        predict new rows, too. Those of repeated folds are means already.
     """
-    is_oof = isinstance(cv, str) and cv == "oof"
-    return is_oof and isinstance(estimator, ConformalMixin) and estimator._times_held_out == 1
+    if not (isinstance(cv, str) and cv == "oof" and isinstance(estimator, ConformalMixin)):
+        return False
+    return estimator._has_fold_models and estimator._times_held_out == 1
 
 
 def by_vote(estimator: Any, X: Any) -> Floats:

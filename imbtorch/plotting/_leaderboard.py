@@ -17,7 +17,7 @@ Floats = NDArray[np.float64]
 
 
 class LeaderboardDisplay:
-    """Plot of the out-of-fold loss of each recipe of a portfolio, and of its share in the blend.
+    """Plot of the out-of-fold score of each recipe of a portfolio, and of its share in the blend.
 
     Create a display with :meth:`from_estimator`.
 
@@ -25,19 +25,19 @@ class LeaderboardDisplay:
     ----------
     leaderboard : dict of str to list
         ``leaderboard_`` of a fitted portfolio.
-    loss_name : str, default="loss"
-        Name of the loss.
+    score_name : str, default="score"
+        Name of the score.
 
     Attributes
     ----------
     points_ : Line2D
-        Loss of each recipe that was trained to its end.
+        Score of each recipe that was trained to its end.
     bars_ : BarContainer
         Share of each recipe.
     notes_ : list of Text
-        What became of the other recipes, in place of their loss.
+        What became of the other recipes, in place of their score.
     ax_ : ndarray of Axes, shape (2,)
-        Axes of the losses, and Axes of the shares.
+        Axes of the scores, and Axes of the shares.
     figure_ : Figure
         The figure of the Axes.
 
@@ -57,10 +57,10 @@ class LeaderboardDisplay:
     """
 
     def __init__(
-        self, leaderboard: Mapping[str, Sequence[Any]], *, loss_name: str = "loss"
+        self, leaderboard: Mapping[str, Sequence[Any]], *, score_name: str = "score"
     ) -> None:
         self.leaderboard = leaderboard
-        self.loss_name = loss_name
+        self.score_name = score_name
 
     @classmethod
     def from_estimator(cls, estimator: Any, *, ax: Any = None) -> LeaderboardDisplay:
@@ -93,12 +93,10 @@ class LeaderboardDisplay:
                 f"{type(portfolio).__name__} has no leaderboard_; give a fitted "
                 "NetPortfolioClassifier or NetPortfolioRegressor."
             )
-        is_classifier = hasattr(portfolio, "classes_")
-        name = "log-loss" if is_classifier else "squared error, in units of the variance"
-        return cls(portfolio.leaderboard_, loss_name=f"out-of-fold {name}").plot(ax=ax)
+        return cls(portfolio.leaderboard_, score_name=_score_name(portfolio)).plot(ax=ax)
 
     def plot(self, ax: Any = None) -> LeaderboardDisplay:
-        """Draw the losses, and the shares beside them.
+        """Draw the scores, and the shares beside them.
 
         Parameters
         ----------
@@ -112,11 +110,11 @@ class LeaderboardDisplay:
         """
         check_matplotlib(f"{type(self).__name__}.plot")
         table = self.leaderboard
-        losses, shares = (np.asarray(table[key], dtype=np.float64) for key in ("loss", "share"))
-        places = np.arange(len(losses))
+        scores, shares = (np.asarray(table[key], dtype=np.float64) for key in ("score", "share"))
+        places = np.arange(len(scores))
         left, right = axes = panels(ax, 2, figsize=(7.6, 1.2 + 0.28 * len(places)))
-        (self.points_,) = left.plot(losses, places, "o", color=COLOURS[0])
-        middle = np.nanmean(losses) if np.isfinite(losses).any() else 0.5
+        (self.points_,) = left.plot(scores, places, "o", color=COLOURS[0])
+        middle = np.nanmean(scores) if np.isfinite(scores).any() else 0.5
         self.notes_ = [
             left.text(
                 float(middle),
@@ -126,12 +124,12 @@ class LeaderboardDisplay:
                 va="center",
                 color="0.45",
             )
-            for place, loss, status in zip(places, losses, table["status"], strict=True)
-            if np.isnan(loss)
+            for place, score, status in zip(places, scores, table["status"], strict=True)
+            if np.isnan(score)
         ]
         self.bars_ = right.barh(places, shares, color=COLOURS[0], height=0.6)
-        left.set(xlabel=self.loss_name)
-        left.locator_params(axis="x", nbins=4)  # labels of close losses have many digits
+        left.set(xlabel=self.score_name)
+        left.locator_params(axis="x", nbins=4)  # labels of close scores have many digits
         right.set(xlabel="share in the blend", xlim=(0, max(1.05 * float(shares.max()), 0.1)))
         left.set_yticks(places, [str(name) for name in table["recipe"]])
         right.set_yticks(places, [])
@@ -140,3 +138,14 @@ class LeaderboardDisplay:
             add_grid(panel)
         self.ax_, self.figure_ = as_axes(axes), left.figure
         return self
+
+
+def _score_name(portfolio: Any) -> str:
+    """Return what the scores of a portfolio are called on an axis."""
+    scoring = portfolio.scoring
+    if scoring is not None:
+        name = scoring if isinstance(scoring, str) else getattr(scoring, "__name__", "score")
+        return f"out-of-fold {name.replace('neg_', 'minus ').replace('_', ' ')}"
+    if hasattr(portfolio, "classes_"):
+        return "minus out-of-fold log-loss"
+    return "minus out-of-fold squared error, in units of the variance"

@@ -8,13 +8,13 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
+from sklearn.metrics import get_scorer_names
 from sklearn.utils import indexable
 from tqdm import tqdm
 
@@ -29,43 +29,14 @@ from imbtorch.ensemble._members import NetMembers
 from imbtorch.portfolio._blend import blend_shares
 from imbtorch.portfolio._candidates import Candidate, successive_halving
 from imbtorch.portfolio._recipes import Recipes, resolve_recipes
+from imbtorch.portfolio._scores import OutOfFold, Scorer
+from imbtorch.training.stack import train_stacked
 
-__all__ = ["NetPortfolio", "OutOfFold", "weights_of"]
+__all__ = ["NetPortfolio"]
 
 Floats = NDArray[np.float64]
 _FOLDS = 4
-
-
-@dataclass(frozen=True)
-class OutOfFold:
-    """Out-of-fold predictions as the blend looks at them.
-
-    Attributes
-    ----------
-    predictions : ndarray of shape (n_recipes, n)
-        What decides the loss of a row, such as the probability of its own class.
-    loss : callable(mean predictions) -> losses
-        Loss of each row, elementwise.
-    weights : ndarray of shape (n,)
-        Weights of the rows.
-    strata : ndarray of int, shape (n,)
-        Class of each row; zeros for no classes.
-    """
-
-    predictions: Floats
-    loss: Callable[[Floats], Floats]
-    weights: Floats
-    strata: NDArray[np.intp]
-
-    def losses(self) -> Floats:
-        """Return the mean loss of each recipe, ``(n_recipes,)``."""
-        return np.asarray(self.loss(self.predictions) @ self.weights / self.weights.sum())
-
-
-def weights_of(sample_weight: Any, shape: tuple[int, ...]) -> Floats:
-    """Return the weight of each label or target, ``(n, n_columns)``, from those of the rows."""
-    weights = np.ones(shape[0]) if sample_weight is None else np.asarray(sample_weight, dtype=float)
-    return np.broadcast_to(weights[:, None], shape)
+_OF_FOLDS = ("_scores_", "_times_held_out_")  # what sets need of the nets of the folds
 
 
 class NetPortfolio(NetMembers):
@@ -73,7 +44,9 @@ class NetPortfolio(NetMembers):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "recipes": [StrOptions({"default"}), dict],
+        "scoring": [StrOptions(set(get_scorer_names())), callable, None],
         "cv": ["cv_object"],
+        "refit": ["boolean"],
         "time_limit": [Interval(Real, 0, None, closed="neither"), None],
         "max_memory": [Interval(Integral, 1, None, closed="left"), None],
         "verbose": ["verbose"],
@@ -83,21 +56,32 @@ class NetPortfolio(NetMembers):
     _ensemble: ClassVar[type[NetEnsembleClassifier] | type[NetEnsembleRegressor]]
     _default_recipes: ClassVar[Recipes]
     _blends: ClassVar[bool] = True
+    _sets_need: ClassVar[str] = "refit=False"
 
     recipes: str | Mapping[str, Mapping[str, Any]]
+    scoring: Any
+    refit: bool
     time_limit: float | None
     max_memory: int | None
     verbose: bool | int
     member_shares_: Floats
-    n_folds_: int
+    nets_per_recipe_: int
 
     # -- what differs between classifier and regressor -----------------------------------------
 
     @abstractmethod
+    def _scorer(self, y: Any) -> Scorer | None:
+        """Check ``scoring`` before the training; None for the loss."""
+
+    @abstractmethod
     def _out_of_fold_of(
-        self, ensembles: Sequence[Any], X: Any, y: Any, sample_weight: Any, tests: Sequence[Any]
+        self,
+        ensembles: Sequence[Any],
+        data: tuple[Any, Any, Any],
+        tests: Sequence[Any],
+        scorer: Scorer | None,
     ) -> OutOfFold:
-        """Return the out-of-fold predictions of all recipes."""
+        """Return the out-of-fold predictions of all recipes; ``data`` are X, y and the weights."""
 
     # -- training ------------------------------------------------------------------------------
 
@@ -107,43 +91,43 @@ class NetPortfolio(NetMembers):
         start = time.perf_counter()
         X, y = indexable(X, y)
         folds = self._divided(y, None, groups, _FOLDS)
-        net_seed, blend_seed = draw_seeds(self.random_state, 2)
+        data, scorer = (X, y, sample_weight), self._scorer(y)
+        net_seed, blend_seed, refit_seed = draw_seeds(self.random_state, 3)
         limit = math.inf if self.time_limit is None else self.time_limit
         with all_or_nothing(self), ExitStack() as undo:
-            candidates = self._candidates(folds, net_seed)
-            memo = Memo()
-
-            def begin(candidate: Candidate) -> None:
-                candidate.begin(X, y, sample_weight, memo, undo)
+            candidates = self._candidates(folds, data, net_seed)
+            for candidate in candidates:
+                undo.callback(candidate.close)
 
             def is_late() -> bool:
                 return time.perf_counter() - start > limit
 
             with _Progress(len(candidates) if self.verbose else None) as show:
-                left = successive_halving(candidates, begin, is_late, show)
-            for candidate in left:
-                candidate.finish()
+                left = successive_halving(candidates, is_late, show, self.max_memory)
             kept = [candidate for candidate in candidates if candidate in left]
             trained = [candidate for candidate in kept if candidate.is_trained(len(folds))]
             _check_failures(candidates, trained)
             tests = [fold.positions for fold in folds if fold.positions is not None]
-            seen = self._out_of_fold_of(
-                [candidate.ensemble for candidate in trained], X, y, sample_weight, tests
-            )
-            self._blend(candidates, trained, seen, blend_seed)
-            self._predict_folds(X, y, sample_weight, tests)
+            ensembles = [candidate.ensemble for candidate in trained]
+            seen = self._out_of_fold_of(ensembles, data, tests, scorer)
+            chosen = self._blend(candidates, trained, seen, blend_seed)
+            self._predict_folds(*data, tests)
+            if self.refit and not self.interrupted_:
+                self._refit(chosen, data, refit_seed)
         if self.interrupted_ and self._base.on_interrupt == "raise":
             raise KeyboardInterrupt
 
-    def _candidates(self, folds: Sequence[ValidationRows], seed: int) -> list[Candidate]:
+    def _candidates(
+        self, folds: Sequence[ValidationRows], data: tuple[Any, Any, Any], seed: int
+    ) -> list[Candidate]:
         splits = [(fold.training, fold.positions) for fold in folds]
         recipes = resolve_recipes(self.recipes, self._default_recipes)
         seeds = draw_seeds(seed, len(recipes))
-        candidates = []
+        candidates, memo = [], Memo()
         for (name, params), own in zip(recipes.items(), seeds, strict=True):
             base = clone(self._base).set_params(**params)
             ensemble = self._ensemble(base, subset="folds", cv=splits, random_state=own)
-            candidates.append(Candidate(name, params, ensemble, self.max_memory))
+            candidates.append(Candidate(name, params, ensemble, data, memo))
         return candidates
 
     def _blend(
@@ -152,22 +136,57 @@ class NetPortfolio(NetMembers):
         trained: Sequence[Candidate],
         seen: OutOfFold,
         seed: int,
-    ) -> None:
+    ) -> list[tuple[Candidate, float]]:
         """Choose shares of the recipes, and publish the members of those with a share."""
-        shares = blend_shares(seen.predictions, seen.loss, seen.weights, seen.strata, seed)
-        losses = dict(zip([c.name for c in trained], seen.losses().tolist(), strict=True))
-        by_name = dict(zip([c.name for c in trained], shares.tolist(), strict=True))
-        kept = [candidate for candidate in trained if by_name[candidate.name] > 0]
-        members = [member for c in kept for member in c.ensemble.estimators_]
-        self.n_folds_ = len(kept[0].ensemble.estimators_)
-        self.member_shares_ = np.repeat([by_name[c.name] for c in kept], self.n_folds_)
-        self.member_shares_ /= self.member_shares_.sum()
-        self._publish(members)
-        best = min(trained, key=lambda candidate: losses[candidate.name])
+        scores = seen.of_recipes()
+        if not np.isfinite(scores).all():
+            raise ValueError(f"scoring={self.scoring!r} returned {scores} for the recipes.")
+        shares = blend_shares(seen.predictions, seen.scores, seen.strata, seed)
+        pairs = zip(trained, shares.tolist(), strict=True)
+        chosen = [(candidate, share) for candidate, share in pairs if share > 0]
+        self._publish_members([(c.ensemble.estimators_, share) for c, share in chosen])
+        best = trained[int(np.argmax(scores))]
         self.best_recipe_ = best.name
         self.best_params_ = best.single_params
-        self.leaderboard_ = _leaderboard(candidates, losses, by_name)
+        names = [candidate.name for candidate in trained]
+        self.leaderboard_ = _leaderboard(
+            candidates,
+            dict(zip(names, scores.tolist(), strict=True)),
+            {candidate.name: share for candidate, share in chosen},
+        )
         self.interrupted_ = any(candidate.interrupted for candidate in trained)
+        return chosen
+
+    def _publish_members(self, recipes: Sequence[tuple[Sequence[Any], float]]) -> None:
+        """Publish the nets of each recipe, which share what the recipe has in the blend."""
+        self.nets_per_recipe_ = len(recipes[0][0])
+        self.member_shares_ = np.repeat([share for _, share in recipes], self.nets_per_recipe_)
+        self.member_shares_ /= self.member_shares_.sum()
+        self._publish([member for members, _ in recipes for member in members])
+
+    def _refit(
+        self, chosen: Sequence[tuple[Candidate, float]], data: tuple[Any, Any, Any], seed: int
+    ) -> None:
+        """Train one net on all rows for each recipe, and predict by these nets.
+
+        After Ctrl-C the nets of the folds stay.
+        """
+        seeds = draw_seeds(seed, len(chosen))
+        nets = [
+            clone(self._base).set_params(**candidate.single_params, random_state=own)
+            for (candidate, _), own in zip(chosen, seeds, strict=True)
+        ]
+        memo = Memo()
+        for net in nets:
+            with net._prepare_fit(*data, memo=memo) as fit:
+                train_stacked(fit.runs, self.max_memory)
+                self.interrupted_ = fit.publish()
+            if self.interrupted_:
+                return
+        pairs = zip(nets, chosen, strict=True)
+        self._publish_members([([net], share) for net, (_, share) in pairs])
+        for name in _OF_FOLDS:
+            self.__dict__.pop(name, None)
 
     # -- members -------------------------------------------------------------------------------
 
@@ -177,11 +196,11 @@ class NetPortfolio(NetMembers):
 
     @property
     def _rows_of_members(self) -> str:
-        return "folds"
+        return "folds" if self.nets_per_recipe_ > 1 else "all"
 
     def _fold_models(self) -> list[list[int]]:
         """Return which members together are the model of each fold, by their positions."""
-        n_members, n_folds = len(self.estimators_), self.n_folds_
+        n_members, n_folds = len(self.estimators_), self.nets_per_recipe_
         return [list(range(fold, n_members, n_folds)) for fold in range(n_folds)]
 
 
@@ -230,13 +249,13 @@ def _check_failures(candidates: Sequence[Candidate], trained: Sequence[Candidate
 
 
 def _leaderboard(
-    candidates: Sequence[Candidate], losses: Mapping[str, float], shares: Mapping[str, float]
+    candidates: Sequence[Candidate], scores: Mapping[str, float], shares: Mapping[str, float]
 ) -> dict[str, list[Any]]:
-    """Return what became of each recipe, column by column; the smallest loss comes first."""
-    rows = sorted(candidates, key=lambda candidate: losses.get(candidate.name, math.inf))
+    """Return what became of each recipe, column by column; the best score comes first."""
+    rows = sorted(candidates, key=lambda candidate: -scores.get(candidate.name, -math.inf))
     return {
         "recipe": [candidate.name for candidate in rows],
-        "loss": [losses.get(candidate.name, math.nan) for candidate in rows],
+        "score": [scores.get(candidate.name, math.nan) for candidate in rows],
         "share": [shares.get(candidate.name, 0.0) for candidate in rows],
         "epochs": [candidate.epochs for candidate in rows],
         "seconds": [candidate.seconds for candidate in rows],

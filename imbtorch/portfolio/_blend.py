@@ -7,10 +7,12 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["blend_shares"]
+__all__ = ["Scores", "blend_shares"]
 
 Floats = NDArray[np.float64]
-Loss = Callable[[Floats], Floats]
+Positions = NDArray[np.intp]
+# (predictions of some rows, their positions, how often each counts) -> score of each recipe
+Scores = Callable[[Floats, Positions, Floats], Floats]
 
 _PICKS = 20  # picks of one selection; a recipe may be picked several times
 _SELECTIONS = 20  # selections, each on other rows, whose shares are averaged
@@ -18,10 +20,8 @@ _MOST_ROWS = 20_000  # rows of a selection
 _LEAST_SHARE = 0.03  # recipes with a smaller share are left out
 
 
-def blend_shares(
-    predictions: Floats, loss: Loss, weights: Floats, strata: NDArray[np.intp], seed: int
-) -> Floats:
-    """Find shares of recipes in a blend that has a small loss on out-of-fold predictions.
+def blend_shares(predictions: Floats, scores: Scores, strata: Positions, seed: int) -> Floats:
+    """Find shares of recipes in a blend that has a good score on out-of-fold predictions.
 
     A selection starts with nothing, and picks again and again the recipe which makes the mean of
     the picks best; the same recipe may be picked several times [1]_. Selections on bootstrap
@@ -29,12 +29,11 @@ def blend_shares(
 
     Parameters
     ----------
-    predictions : ndarray of shape (n_recipes, n)
-        Prediction of each row by each recipe, such as the probability of its own class.
-    loss : callable(mean predictions) -> losses
-        Loss of each row, elementwise: ``(..., n) -> (..., n)``.
-    weights : ndarray of shape (n,)
-        Weights >= 0 of the rows.
+    predictions : ndarray of shape (n_recipes, n, ...)
+        Prediction of each row by each recipe.
+    scores : callable(predictions, rows, times) -> scores
+        Score of each recipe on some rows; greater is better. It gets the predictions of these rows,
+        ``(n_recipes, n_rows, ...)``, their positions, and how often each of them counts.
     strata : ndarray of int, shape (n,)
         Class of each row; samples keep the number of rows of each class. Zeros for no classes.
     seed : int
@@ -53,34 +52,34 @@ def blend_shares(
     Examples
     --------
     >>> import numpy as np
-    >>> good, bad = np.full(100, 0.9), np.full(100, 0.2)
-    >>> rows = np.ones(100), np.zeros(100, dtype=int)
-    >>> blend_shares(np.array([good, bad]), lambda p: -np.log(p), *rows, 0).tolist()
+    >>> proba = np.array([np.full(100, 0.9), np.full(100, 0.2)])  # of the class of each row
+    >>> strata = np.zeros(100, dtype=int)
+    >>> blend_shares(proba, lambda p, rows, times: np.log(p) @ times, strata, 0).tolist()
     [1.0, 0.0]
     """
     rng = np.random.default_rng([seed])
     shares = np.zeros(len(predictions))
     for _ in range(_SELECTIONS):
         rows, times = _sample(strata, rng)
-        shares += _selection(predictions[:, rows], loss, weights[rows] * times)
+        shares += _selection(predictions[:, rows], scores, rows, times)
     shares /= shares.sum()
     shares[shares < min(_LEAST_SHARE, shares.max())] = 0
     return np.asarray(shares / shares.sum())
 
 
-def _selection(predictions: Floats, loss: Loss, weights: Floats) -> Floats:
+def _selection(predictions: Floats, scores: Scores, rows: Positions, times: Floats) -> Floats:
     """Return how often one selection picks each recipe."""
     picks = np.zeros(len(predictions))
-    total = np.zeros(predictions.shape[1])
+    total = np.zeros(predictions.shape[1:])
     for n_picked in range(_PICKS):
-        losses = loss((total + predictions) / (n_picked + 1)) @ weights
-        best = int(np.argmin(losses))
+        found = scores((total + predictions) / (n_picked + 1), rows, times)
+        best = int(np.argmax(np.nan_to_num(found, nan=-np.inf)))
         picks[best] += 1
         total += predictions[best]
     return picks
 
 
-def _sample(strata: NDArray[np.intp], rng: np.random.Generator) -> tuple[NDArray[np.intp], Floats]:
+def _sample(strata: Positions, rng: np.random.Generator) -> tuple[Positions, Floats]:
     """Draw rows with replacement within each class; of large classes only a part.
 
     Returns

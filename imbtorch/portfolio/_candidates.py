@@ -13,6 +13,7 @@ import numpy as np
 from imbtorch._common.memo import Memo
 from imbtorch.ensemble import NetEnsembleClassifier, NetEnsembleRegressor
 from imbtorch.training.callbacks import BestEpoch
+from imbtorch.training.data.features import resident_bytes
 from imbtorch.training.data.rows import batch_sizes
 from imbtorch.training.stack import pausable_stacks
 
@@ -33,8 +34,10 @@ class Candidate:
         Parameters of the recipe.
     ensemble : NetEnsembleClassifier or NetEnsembleRegressor
         Nets of the folds, not fitted.
-    max_memory : int or None
-        Bytes that the nets of a stack may take together.
+    data : tuple of X, y and sample_weight
+        What they are fitted to.
+    memo : Memo
+        Results that the recipes share.
 
     Attributes
     ----------
@@ -45,6 +48,10 @@ class Candidate:
         ``"not begun"``; else why the recipe has failed.
     error : Exception or None
         Why it has failed.
+    interrupted : bool
+        Whether Ctrl-C has cut the training short.
+    epochs : float
+        Mean over the folds of the epochs that were kept, once the training has ended; else NaN.
     """
 
     def __init__(
@@ -52,26 +59,34 @@ class Candidate:
         name: str,
         params: dict[str, Any],
         ensemble: NetEnsembleClassifier | NetEnsembleRegressor,
-        max_memory: int | None,
+        data: tuple[Any, Any, Any],
+        memo: Memo,
     ) -> None:
         self.name, self.params, self.ensemble = name, params, ensemble
-        self.max_memory = max_memory
-        self.seconds, self.status = 0.0, "not begun"
+        self.data, self.memo = data, memo
+        self.seconds, self.epochs, self.status = 0.0, math.nan, "not begun"
         self.error: Exception | None = None
         self.interrupted = False
+        self._undo = ExitStack()
 
-    def begin(self, X: Any, y: Any, sample_weight: Any, memo: Memo, undo: ExitStack) -> None:
+    def begin(self, max_memory: int | None) -> None:
         """Prepare the fits of the folds; what is wrong with the recipe is kept in ``error``."""
         start = time.perf_counter()
         try:
-            self.fit = undo.enter_context(
-                self.ensemble._prepare_fit(X, y, sample_weight, memo=memo)
+            self.fit = self._undo.enter_context(
+                self.ensemble._prepare_fit(*self.data, memo=self.memo)
             )
-            self.stacks = pausable_stacks(self.fit.runs, self.max_memory)
+            self.stacks = pausable_stacks(self.fit.runs, max_memory)
             self.status = "trained"
         except (ValueError, TypeError) as error:
             self._failed(error)
         self.seconds += time.perf_counter() - start
+
+    @property
+    def bytes_of_rows(self) -> int:
+        """Memory that the rows of the folds take as long as the training has not ended."""
+        rows = {id(run.rows.features): run.rows.features for run in self.fit.runs}
+        return sum(resident_bytes(features) for features in rows.values())
 
     def train(self, n_steps: float, is_late: Callable[[], bool]) -> None:
         """Train until the nets have taken so many steps, or it is late."""
@@ -101,15 +116,6 @@ class Candidate:
         return float(np.mean(best)) if best else math.nan
 
     @property
-    def epochs(self) -> float:
-        """Mean over the folds of the epochs that were kept; NaN before the training."""
-        if self.status == "not begun" or self.error is not None:
-            return math.nan
-        kept = [m.kept for run in self.fit.runs for m in run.monitors if isinstance(m, BestEpoch)]
-        known = [epoch for epoch in kept if epoch is not None]
-        return float(np.mean(known)) if known else math.nan
-
-    @property
     def single_params(self) -> dict[str, Any]:
         """Parameters of a single net on all rows by this recipe, once it is trained."""
         length = self.ensemble._length_of_folds
@@ -124,6 +130,7 @@ class Candidate:
         for stack in self.stacks:
             stack.abandon()
         self.status = "dropped"
+        self.close()
 
     def finish(self) -> None:
         """Keep the best epochs of the nets, and set the fitted attributes of the ensemble."""
@@ -135,6 +142,19 @@ class Candidate:
             self.fit.publish()
         except (ValueError, RuntimeError) as error:  # the training has failed, or diverged
             self._failed(error)
+        self.close()
+
+    def close(self) -> None:
+        """Give the memory of the training back."""
+        with self._undo:
+            if hasattr(self, "fit"):
+                self.epochs = self._epochs_kept()
+                del self.fit, self.stacks
+
+    def _epochs_kept(self) -> float:
+        kept = [m.kept for run in self.fit.runs for m in run.monitors if isinstance(m, BestEpoch)]
+        known = [epoch for epoch in kept if epoch is not None]
+        return float(np.mean(known)) if known and self.error is None else math.nan
 
     def _failed(self, error: Exception) -> None:
         self.error, self.status = error, f"failed: {str(error).splitlines()[0]}"
@@ -142,58 +162,72 @@ class Candidate:
 
 def successive_halving(
     candidates: Sequence[Candidate],
-    begin: Callable[[Candidate], None],
     is_late: Callable[[], bool],
     show: Callable[[Candidate], None],
+    max_memory: int | None,
 ) -> list[Candidate]:
     """Train recipes; those that score worst are dropped early.
 
     All recipes are trained for a few hundred steps, the better half of them for twice as many, and
-    so on [1]_; the last ones to their end.
+    so on [1]_; the last ones to their end. A recipe whose rows would take too much memory if all
+    recipes had as many is trained to its end at once, so that it need not wait.
 
     Parameters
     ----------
     candidates : sequence of Candidate
         The recipes; none has begun.
-    begin : callable(candidate)
-        Prepares the training of a recipe.
     is_late : callable() -> bool
         Whether the time is over.
     show : callable(candidate)
         Called after a recipe was trained on.
+    max_memory : int or None
+        Bytes that the nets of a stack may take together, and so may the rows of the recipes.
 
     Returns
     -------
     list of Candidate
-        Those that are left, best first.
+        Those that were trained to their end, or as long as there was time.
 
     References
     ----------
     .. [1] Jamieson and Talwalkar (2016). "Non-stochastic Best Arm Identification and
            Hyperparameter Optimization". :arxiv:`1502.07943`
     """
-    n_steps: float = _FIRST_STEPS
-    left: list[Candidate] = []
+    waiting: list[Candidate] = []
+    finished: list[Candidate] = []
     for candidate in candidates:
-        if left and (is_late() or any(c.interrupted for c in left)):
+        if _must_end([*waiting, *finished], is_late):
             break
-        begin(candidate)
-        if candidate.error is None:
-            candidate.train(n_steps, is_late)
-            left.append(candidate)
-            show(candidate)
-    while True:
-        left.sort(key=lambda candidate: -np.nan_to_num(candidate.score, nan=-math.inf))
-        n_kept = max(-(-len(left) // 2), _LEAST)
-        for candidate in left[n_kept:]:
+        candidate.begin(max_memory)
+        if candidate.error is not None:
+            continue
+        waits = max_memory is None or candidate.bytes_of_rows * len(candidates) <= max_memory
+        candidate.train(_FIRST_STEPS if waits else math.inf, is_late)
+        show(candidate)
+        if waits:
+            waiting.append(candidate)
+        else:
+            candidate.finish()
+            finished.append(candidate)
+    n_steps: float = _FIRST_STEPS
+    while waiting and not _must_end([*waiting, *finished], is_late):
+        waiting.sort(key=lambda candidate: -np.nan_to_num(candidate.score, nan=-math.inf))
+        n_kept = max(-(-len(waiting) // 2), _LEAST - len(finished))
+        for candidate in waiting[n_kept:]:
             candidate.drop()
-        left = left[:n_kept]
-        n_steps = 2 * n_steps if len(left) > _LEAST else math.inf
-        for candidate in left:
-            if is_late() or any(c.interrupted for c in left):
-                return left
-            if not candidate.is_over:
+        waiting = waiting[:n_kept]
+        n_steps = 2 * n_steps if len(waiting) + len(finished) > _LEAST else math.inf
+        for candidate in waiting:
+            if not candidate.is_over and not _must_end(waiting, is_late):
                 candidate.train(n_steps, is_late)
                 show(candidate)
-        if all(candidate.is_over for candidate in left):
-            return left
+        if all(candidate.is_over for candidate in waiting):
+            break
+    for candidate in waiting:
+        candidate.finish()
+    return [*finished, *waiting]
+
+
+def _must_end(begun: Sequence[Candidate], is_late: Callable[[], bool]) -> bool:
+    """Return whether no further recipe is trained, because of the time or of Ctrl-C."""
+    return bool(begun) and (is_late() or any(candidate.interrupted for candidate in begun))

@@ -12,14 +12,21 @@ from numpy.typing import ArrayLike, NDArray
 from imbtorch._data.targets import split_unknown
 from imbtorch.classifier import ImbalancedNetClassifier
 from imbtorch.ensemble import NetEnsembleClassifier
-from imbtorch.ensemble._classifying import ClassifyingMembers
-from imbtorch.portfolio._base import NetPortfolio, OutOfFold, weights_of
+from imbtorch.ensemble._classifying import ClassifyingMembers, fold_targets
+from imbtorch.portfolio._base import NetPortfolio
 from imbtorch.portfolio._recipes import CLASSIFIER_RECIPES, Recipes
+from imbtorch.portfolio._scores import (
+    OutOfFold,
+    Scorer,
+    by_loss,
+    classifying_scorer,
+    log_loss,
+    weights_of,
+)
 
 __all__ = ["NetPortfolioClassifier"]
 
 Floats = NDArray[np.float64]
-_FLOOR = 1e-9  # smaller probabilities count as this one in the blend
 
 
 class NetPortfolioClassifier(ClassifyingMembers, NetPortfolio):
@@ -39,13 +46,24 @@ class NetPortfolioClassifier(ClassifyingMembers, NetPortfolio):
     recipes : {"default"} or dict of str to dict, default="default"
         Parameters of the estimator for each recipe, by its name. ``"default"`` are those of
         :data:`imbtorch.portfolio.CLASSIFIER_RECIPES`, which find the length of their training.
+    scoring : str, callable or None, default=None
+        Scorer of scikit-learn that the blend is good at, on out-of-fold probabilities, such as
+        ``"average_precision"``. None for the log-loss. The length of each training, and which
+        recipes are dropped early, depend on ``scoring`` of the estimator.
     cv : int, splitter, iterable of splits or None, default=None
         Folds, the same for all recipes. None for four, shuffled and stratified by class.
+    refit : bool, default=False
+        False: the nets of the folds predict. True: one net on all rows for each recipe that has a
+        share, as long as its nets of the folds were trained. This makes a smaller and faster model,
+        which usually predicts a little worse.
     time_limit : float or None, default=None
         Seconds after which the training ends. Recipes that were not begun by then are left out. At
-        least one epoch of the first recipe is trained. None for no limit.
+        least one epoch of the first recipe is trained. The nets of ``refit`` come after it. None
+        for no limit.
     max_memory : int or None, default=2**30
-        Bytes that the nets of a stack may take together, as estimated. None for no limit.
+        Bytes that the nets of a stack may take together, as estimated. Where the encoded rows of
+        all recipes would take more than this, recipes are trained one after the other, each to its
+        end. None for no limit.
     verbose : bool or int, default=0
         Whether to show a progress bar with the best score so far.
     random_state : int, RandomState or None, default=None
@@ -54,21 +72,23 @@ class NetPortfolioClassifier(ClassifyingMembers, NetPortfolio):
     Attributes
     ----------
     leaderboard_ : dict of str to list
-        One row for each recipe, the best one first: ``"recipe"``; ``"loss"``, the mean log-loss of
-        its out-of-fold predictions, or NaN; ``"share"`` in the blend; ``"epochs"``, the mean over
-        the folds of the epochs that were kept; ``"seconds"`` of training; and ``"status"``:
+        One row for each recipe, the best one first: ``"recipe"``; ``"score"`` of its out-of-fold
+        predictions, greater is better: minus the mean log-loss, or what ``scoring`` says; NaN for
+        recipes that are not trained to their end; ``"share"`` in the blend; ``"epochs"``, the mean
+        over the folds of the epochs that were kept; ``"seconds"`` of training; and ``"status"``:
         "trained", "cut short" by the time limit, "dropped", "not begun", or why it failed.
         ``pandas.DataFrame(clf.leaderboard_)`` shows it as a table.
     best_recipe_ : str
-        The recipe with the smallest loss.
+        The recipe with the best score.
     best_params_ : dict
         Parameters of ``estimator`` for a single net by this recipe.
     estimators_ : list of ImbalancedNetClassifier
-        Nets of the folds of all recipes that have a share.
+        Nets of the folds of all recipes that have a share; with ``refit``, one net of each recipe.
     member_shares_ : ndarray of shape (n_members,)
         Share of each of these nets in the predictions; they sum to 1.
-    n_folds_ : int
-        Number of folds. The nets of a recipe are neighbours, in the order of the folds.
+    nets_per_recipe_ : int
+        Number of folds; 1 with ``refit``. The nets of a recipe are neighbours, in the order of the
+        folds.
     classes_ : ndarray of shape (n_classes,)
         The labels.
     class_counts_, class_prior_ : ndarray of shape (n_classes,)
@@ -94,11 +114,12 @@ class NetPortfolioClassifier(ClassifyingMembers, NetPortfolio):
 
     Notes
     -----
-    The shares are chosen by the log-loss for the population of the data as they came, whatever
+    The shares are chosen by probabilities for the population of the data as they came, whatever
     weights, sampler and loss the estimator has, unless the loss has no posterior.
 
     Out-of-fold predictions serve as for :class:`~imbtorch.NetEnsembleClassifier`: thresholds and
-    promises by ``TunedDecisionClassifierCV(cv="oof")``, and sets by :meth:`predict_set`. The shares
+    promises by ``TunedDecisionClassifierCV(cv="oof")``, and, unless the nets are fitted again, sets
+    by :meth:`predict_set`. The shares
     and the length of the training have seen the rows of the folds, which makes these predictions a
     little better than those of new rows.
 
@@ -137,7 +158,9 @@ class NetPortfolioClassifier(ClassifyingMembers, NetPortfolio):
         estimator: ImbalancedNetClassifier | None = None,
         *,
         recipes: Any = "default",
+        scoring: Any = None,
         cv: Any = None,
+        refit: bool = False,
         time_limit: float | None = None,
         max_memory: int | None = 2**30,
         verbose: bool | int = 0,
@@ -145,7 +168,9 @@ class NetPortfolioClassifier(ClassifyingMembers, NetPortfolio):
     ) -> None:
         self.estimator = estimator
         self.recipes = recipes
+        self.scoring = scoring
         self.cv = cv
+        self.refit = refit
         self.time_limit = time_limit
         self.max_memory = max_memory
         self.verbose = verbose
@@ -191,13 +216,25 @@ class NetPortfolioClassifier(ClassifyingMembers, NetPortfolio):
         self._fit(X, y, sample_weight, groups)
         return self
 
+    def _scorer(self, y: Any) -> Scorer | None:
+        return None if self.scoring is None else classifying_scorer(self.scoring, fold_targets(y))
+
     def _out_of_fold_of(
-        self, ensembles: Sequence[Any], X: Any, y: Any, sample_weight: Any, tests: Sequence[Any]
+        self,
+        ensembles: Sequence[Any],
+        data: tuple[Any, Any, Any],
+        tests: Sequence[Any],
+        scorer: Scorer | None,
     ) -> OutOfFold:
+        X, y, sample_weight = data
         targets = self._fold_targets(y)
+        several = targets.ndim == 2
         codes = _codes(targets, ensembles[0].classes_)
         proba = np.array([_as_they_came(e, X, y, tests) for e in ensembles])
-        if targets.ndim == 2:  # the probability of the value that each label has
+        if scorer is not None:
+            strata = np.zeros(len(codes), dtype=np.intp) if several else codes
+            return scorer.out_of_fold(proba, X, targets, sample_weight, strata)
+        if several:  # the probability of the value that each label has
             own = np.where(codes == 1, proba, 1 - proba)
         else:
             own = np.take_along_axis(proba, np.maximum(codes, 0)[None, :, None], axis=2)
@@ -206,9 +243,8 @@ class NetPortfolioClassifier(ClassifyingMembers, NetPortfolio):
         known = (codes >= 0) & np.isfinite(own[0]) & (weights > 0)
         return OutOfFold(
             own[:, known],
-            lambda p: -np.log(np.maximum(p, _FLOOR)),
-            weights[known],
-            (codes + 2 * np.arange(codes.shape[1]) if targets.ndim == 2 else codes)[known],
+            by_loss(log_loss, weights[known]),
+            (codes + 2 * np.arange(codes.shape[1]) if several else codes)[known],
         )
 
 

@@ -10,8 +10,15 @@ from numpy.typing import ArrayLike
 
 from imbtorch.ensemble import NetEnsembleRegressor
 from imbtorch.ensemble._regressing import RegressingMembers, as_matrix
-from imbtorch.portfolio._base import NetPortfolio, OutOfFold, weights_of
+from imbtorch.portfolio._base import NetPortfolio
 from imbtorch.portfolio._recipes import REGRESSOR_RECIPES, Recipes
+from imbtorch.portfolio._scores import (
+    OutOfFold,
+    Scorer,
+    by_loss,
+    regressing_scorer,
+    weights_of,
+)
 from imbtorch.regressor import ImbalancedNetRegressor
 
 __all__ = ["NetPortfolioRegressor"]
@@ -32,13 +39,24 @@ class NetPortfolioRegressor(RegressingMembers, NetPortfolio):
     recipes : {"default"} or dict of str to dict, default="default"
         Parameters of the estimator for each recipe, by its name. ``"default"`` are those of
         :data:`imbtorch.portfolio.REGRESSOR_RECIPES`, which find the length of their training.
+    scoring : str, callable or None, default=None
+        Scorer of scikit-learn that the blend is good at, on out-of-fold predictions, such as
+        ``"neg_mean_absolute_error"``. None for the squared error. The length of each training, and
+        which recipes are dropped early, depend on ``scoring`` of the estimator.
     cv : int, splitter, iterable of splits or None, default=None
         Folds, the same for all recipes. None for four of shuffled rows.
+    refit : bool, default=False
+        False: the nets of the folds predict. True: one net on all rows for each recipe that has a
+        share, as long as its nets of the folds were trained. This makes a smaller and faster model,
+        which usually predicts a little worse.
     time_limit : float or None, default=None
         Seconds after which the training ends. Recipes that were not begun by then are left out. At
-        least one epoch of the first recipe is trained. None for no limit.
+        least one epoch of the first recipe is trained. The nets of ``refit`` come after it. None
+        for no limit.
     max_memory : int or None, default=2**30
-        Bytes that the nets of a stack may take together, as estimated. None for no limit.
+        Bytes that the nets of a stack may take together, as estimated. Where the encoded rows of
+        all recipes would take more than this, recipes are trained one after the other, each to its
+        end. None for no limit.
     verbose : bool or int, default=0
         Whether to show a progress bar with the best score so far.
     random_state : int, RandomState or None, default=None
@@ -47,21 +65,23 @@ class NetPortfolioRegressor(RegressingMembers, NetPortfolio):
     Attributes
     ----------
     leaderboard_ : dict of str to list
-        One row for each recipe, the best one first: ``"recipe"``; ``"loss"``, the mean squared
-        error of its out-of-fold predictions, or NaN; ``"share"`` in the blend; ``"epochs"``, the
-        mean over the folds of the epochs that were kept; ``"seconds"`` of training; and
-        ``"status"``: "trained", "cut short" by the time limit, "dropped", "not begun", or why it
-        failed.
+        One row for each recipe, the best one first: ``"recipe"``; ``"score"`` of its out-of-fold
+        predictions, greater is better: minus the mean squared error in units of the variance, or
+        what ``scoring`` says; NaN for recipes that are not trained to their end; ``"share"`` in the
+        blend; ``"epochs"``, the mean over the folds of the epochs that were kept; ``"seconds"`` of
+        training; and ``"status"``: "trained", "cut short" by the time limit, "dropped", "not
+        begun", or why it failed.
     best_recipe_ : str
-        The recipe with the smallest loss.
+        The recipe with the best score.
     best_params_ : dict
         Parameters of ``estimator`` for a single net by this recipe.
     estimators_ : list of ImbalancedNetRegressor
-        Nets of the folds of all recipes that have a share.
+        Nets of the folds of all recipes that have a share; with ``refit``, one net of each recipe.
     member_shares_ : ndarray of shape (n_members,)
         Share of each of these nets in the predictions; they sum to 1.
-    n_folds_ : int
-        Number of folds. The nets of a recipe are neighbours, in the order of the folds.
+    nets_per_recipe_ : int
+        Number of folds; 1 with ``refit``. The nets of a recipe are neighbours, in the order of the
+        folds.
     n_features_in_ : int
         Columns of ``X``.
     feature_names_in_ : ndarray of str
@@ -107,7 +127,9 @@ class NetPortfolioRegressor(RegressingMembers, NetPortfolio):
         estimator: ImbalancedNetRegressor | None = None,
         *,
         recipes: Any = "default",
+        scoring: Any = None,
         cv: Any = None,
+        refit: bool = False,
         time_limit: float | None = None,
         max_memory: int | None = 2**30,
         verbose: bool | int = 0,
@@ -115,7 +137,9 @@ class NetPortfolioRegressor(RegressingMembers, NetPortfolio):
     ) -> None:
         self.estimator = estimator
         self.recipes = recipes
+        self.scoring = scoring
         self.cv = cv
+        self.refit = refit
         self.time_limit = time_limit
         self.max_memory = max_memory
         self.verbose = verbose
@@ -160,17 +184,29 @@ class NetPortfolioRegressor(RegressingMembers, NetPortfolio):
         self._fit(X, y, sample_weight, groups)
         return self
 
+    def _scorer(self, y: Any) -> Scorer | None:
+        return None if self.scoring is None else regressing_scorer(self.scoring)
+
     def _out_of_fold_of(
-        self, ensembles: Sequence[Any], X: Any, y: Any, sample_weight: Any, tests: Sequence[Any]
+        self,
+        ensembles: Sequence[Any],
+        data: tuple[Any, Any, Any],
+        tests: Sequence[Any],
+        scorer: Scorer | None,
     ) -> OutOfFold:
-        targets = as_matrix(self._fold_targets(y))
+        X, y, sample_weight = data
+        read = self._fold_targets(y)
+        if scorer is not None:
+            predictions = np.array([e.oof_predict_ for e in ensembles])
+            strata = np.zeros(len(read), dtype=np.intp)
+            return scorer.out_of_fold(predictions, X, read, sample_weight, strata)
+        targets = as_matrix(read)
         scale = np.maximum(targets.std(axis=0), np.finfo(np.float64).tiny)
         errors = np.array([(as_matrix(e.oof_predict_) - targets) / scale for e in ensembles])
         weights = weights_of(sample_weight, targets.shape)
         known = np.isfinite(errors[0]) & (weights > 0)
         return OutOfFold(
             errors[:, known],  # the error of a mean is the mean of the errors
-            np.square,
-            weights[known],
+            by_loss(np.square, weights[known]),
             np.zeros(int(known.sum()), dtype=np.intp),
         )

@@ -5,6 +5,7 @@ import pytest
 
 from imbtorch.portfolio import _blend
 from imbtorch.portfolio._blend import blend_shares
+from imbtorch.portfolio._scores import by_loss
 
 N = 400
 RNG = np.random.default_rng(0)
@@ -18,9 +19,8 @@ def log_loss(p):
 
 def shares_of(predictions, weights=None, strata=STRATA, seed=0, loss=log_loss):
     weights = np.ones(N) if weights is None else weights
-    return blend_shares(
-        np.asarray(predictions), loss, weights, np.asarray(strata, dtype=np.intp), seed
-    )
+    scores = by_loss(loss, weights)
+    return blend_shares(np.asarray(predictions), scores, np.asarray(strata, dtype=np.intp), seed)
 
 
 def test_the_better_one_of_two_gets_everything():

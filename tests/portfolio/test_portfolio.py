@@ -120,9 +120,9 @@ def test_out_of_fold_predictions_are_blended_alike():
 
 def test_the_blend_is_as_good_as_the_best_recipe(fitted):
     own = fitted.oof_predict_proba_[np.arange(N), Y]
-    assert -np.log(own).mean() <= min(fitted.leaderboard_["loss"]) + 0.005
+    assert -np.log(own).mean() <= -max(fitted.leaderboard_["score"]) + 0.005
     assert fitted.leaderboard_["recipe"][0] == fitted.best_recipe_
-    assert fitted.leaderboard_["loss"] == sorted(fitted.leaderboard_["loss"])
+    assert fitted.leaderboard_["score"] == sorted(fitted.leaderboard_["score"], reverse=True)
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "logit_adjusted", "focal"])
@@ -172,7 +172,7 @@ def test_a_recipe_that_does_not_work_is_left_out():
         clf = classifier({"bad": {"module__dropout": 7}, "plain": {}}).fit(X, Y)
     table = board(clf)
     assert table.status["bad"].startswith("failed")
-    assert np.isnan(table.loss["bad"])
+    assert np.isnan(table.score["bad"])
     assert clf.best_recipe_ == "plain"
 
 
@@ -289,7 +289,7 @@ def test_frames_words_and_weights():
     assert roc_auc_score(words, clf.predict_proba(frame)[:, 1]) > 0.8
     spoilt = np.where(weights > 0, words, np.where(Y == 1, "no", "yes"))
     again = classifier(cv=splits).fit(frame, spoilt, weights)
-    np.testing.assert_allclose(again.leaderboard_["loss"], clf.leaderboard_["loss"])
+    np.testing.assert_allclose(again.leaderboard_["score"], clf.leaderboard_["score"])
 
 
 def test_labels_and_unknown_labels():
@@ -298,7 +298,7 @@ def test_labels_and_unknown_labels():
     assert clf.predict_proba(X).shape == clf.oof_predict_proba_.shape == (N, 3)
     known = np.isfinite(UNKNOWN)
     own = np.where(UNKNOWN == 1, clf.oof_predict_proba_, 1 - clf.oof_predict_proba_)
-    assert -np.log(own[known]).mean() <= min(clf.leaderboard_["loss"]) + 0.01
+    assert -np.log(own[known]).mean() <= -max(clf.leaderboard_["score"]) + 0.01
     assert clf.predict_set(X, 0.2).shape == (N, 3, 2)
 
 
@@ -321,7 +321,7 @@ def test_regressor(y):
     assert reg.oof_predict_.shape == y.shape
     assert reg.predict_std(X).shape == y.shape
     scaled = (reg.oof_predict_ - y) / y.std(axis=0)
-    assert np.mean(scaled**2) <= min(reg.leaderboard_["loss"]) + 0.02
+    assert np.mean(scaled**2) <= -max(reg.leaderboard_["score"]) + 0.02
     assert reg.score(X, y) > 0.5
 
 
@@ -351,7 +351,7 @@ def test_files_hold_a_portfolio(kind, tmp_path):
 def test_spoilt_shares_are_refused(fitted, tmp_path):
     for name, value in (
         ("member_shares_", fitted.member_shares_ * 2),
-        ("n_folds_", 5),
+        ("nets_per_recipe_", 5),
         ("leaderboard_", {"recipe": []}),
     ):
         view = clone(fitted)

@@ -15,13 +15,13 @@ __all__ = ["describe_blend", "restore_blend"]
 Document = dict[str, Any]
 _PARTS = {
     "member_shares_": dict,
-    "n_folds_": int,
+    "nets_per_recipe_": int,
     "best_recipe_": str,
     "best_params_": dict,
     "leaderboard_": dict,
 }
 _KINDS = ("loss", "regression_loss", "torch_loss", "module", "sampler", "features")
-_COLUMNS = ("recipe", "loss", "share", "epochs", "seconds", "status")
+_COLUMNS = ("recipe", "score", "share", "epochs", "seconds", "status")
 _ROUNDING = 1e-9
 
 
@@ -73,8 +73,8 @@ def restore_blend(document: Document, n_members: int, reader: Reader) -> dict[st
     known = isinstance(shares, np.ndarray) and shares.dtype == np.float64
     _require(known and shares.shape == (n_members,), "member_shares_")
     _require((shares > 0).all() and abs(shares.sum() - 1) < _ROUNDING, "member_shares_")
-    n_folds = document["n_folds_"]
-    _require(n_folds > 0 and n_members % n_folds == 0, "n_folds_")
+    n_nets = document["nets_per_recipe_"]
+    _require(n_nets > 0 and n_members % n_nets == 0, "nets_per_recipe_")
     params = reader.decode(document["best_params_"], _KINDS)
     _require(isinstance(params, dict) and all(type(name) is str for name in params), "best_params_")
     table = reader.decode(document["leaderboard_"])
@@ -88,7 +88,7 @@ def restore_blend(document: Document, n_members: int, reader: Reader) -> dict[st
     _require(all(type(value) is str for value in words), "leaderboard_")
     return {
         "member_shares_": shares,
-        "n_folds_": n_folds,
+        "nets_per_recipe_": n_nets,
         "best_recipe_": document["best_recipe_"],
         "best_params_": params,
         "leaderboard_": table,

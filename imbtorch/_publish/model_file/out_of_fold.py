@@ -66,7 +66,7 @@ def restore_out_of_fold(
     task : Task
         Task of the members.
     n_folds : int
-        Number of folds.
+        Number of folds; 1 for the nets of a portfolio that were fitted again, without scores.
     is_vector : bool
         Whether predictions of a regressor have one dimension.
     reader : Reader
@@ -87,29 +87,24 @@ def restore_out_of_fold(
         _require(_is_matrix(values, task.n_outputs, is_vector=is_vector), "oof_predict_")
         _require(_is_whole(values, np.isfinite(values)), "oof_predict_")
         return {"oof_predict_": values}
-    expected = {
-        "oof_predict_proba_": dict,
-        "oof_decision_function_": dict,
-        "_scores_": dict,
-        "_times_held_out_": float,
-    }
-    has(document, expected)
-    proba, decision = (reader.decode(document[name]) for name in list(expected)[:2])
+    expected: dict[str, Any] = {"oof_predict_proba_": dict, "oof_decision_function_": dict}
+    lacks_scores = n_folds == 1 and "_scores_" not in document  # nets that were fitted again
+    parts = {} if lacks_scores else {"_scores_": dict, "_times_held_out_": float}
+    has(document, {**expected, **parts})
+    proba, decision = (reader.decode(document[name]) for name in expected)
     _require(_is_matrix(proba, task.n_outputs), "oof_predict_proba_")
     _require(_is_whole(proba, _is_probability(proba)), "oof_predict_proba_")
     _check_decision(decision, proba, task)
+    found = {"oof_predict_proba_": proba, "oof_decision_function_": decision}
+    if lacks_scores:
+        return found
     n_columns = task.n_outputs * (2 if task.n_labels else 1)
     scores = _scores_of(reader, document["_scores_"], (n_folds, n_columns))
     times = document["_times_held_out_"]
     _require(1 <= times <= n_folds, "_times_held_out_")
     if task.n_labels:
         scores = [list(zip(fold[::2], fold[1::2], strict=True)) for fold in scores]
-    return {
-        "oof_predict_proba_": proba,
-        "oof_decision_function_": decision,
-        "_scores_": scores,
-        "_times_held_out_": times,
-    }
+    return {**found, "_scores_": scores, "_times_held_out_": times}
 
 
 def _check_decision(decision: Any, proba: Floats, task: ClassificationTask) -> None:

@@ -26,6 +26,7 @@ __all__ = [
     "encoded_rows",
     "first_rows",
     "is_on_disk",
+    "resident_bytes",
 ]
 
 _RESIDENT_SHARE = 0.5  # share of the accelerator's free memory that X may take
@@ -207,6 +208,11 @@ def as_features(
     if not resident or n_bytes > _RESIDENT_SHARE * _free_bytes(device):
         return _HostFeatures(X, dtype, device)
     return _TensorFeatures(wrap(cast(X, kind)).to(device))
+
+
+def resident_bytes(features: Any) -> int:
+    """Return how many bytes rows take on the device; 0 for rows that are sent batch by batch."""
+    return features.tensor.nbytes if isinstance(features, _TensorFeatures) else 0
 
 
 def encoded_rows(X: Any, encoder: TableEncoder) -> Any:
