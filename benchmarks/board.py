@@ -62,6 +62,16 @@ def net(seed: int, max_epochs: int | str = 20) -> ImbalancedNetClassifier:
     return ImbalancedNetClassifier(target_prior="train", max_epochs=max_epochs, random_state=seed)
 
 
+def tabm(seed: int) -> ImbalancedNetClassifier:
+    """Return one net whose members share weights, with waves of the numbers."""
+    return net(seed).set_params(
+        module="tabm",
+        module__hidden_sizes=(64, 64),
+        module__normalization="layer",
+        features__numeric_embedding="periodic",
+    )
+
+
 def nets_of_folds(seed: int) -> NetEnsembleClassifier:
     """Return five nets of folds, which find the length of their training."""
     return NetEnsembleClassifier(net(seed, "auto"), 5, subset="folds", random_state=seed)
@@ -75,6 +85,7 @@ def portfolio(seed: int) -> NetPortfolioClassifier:
 OURS: dict[str, Method] = {
     "net": net,
     "net, length found": lambda seed: net(seed, "auto"),
+    "net, TabM with waves": tabm,
     "nets of folds": nets_of_folds,
     "portfolio": portfolio,
 }

@@ -74,9 +74,10 @@ def member(module, i):
 # -- layers -------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("normalization", [None, "layer"])
 @pytest.mark.parametrize("sizes", [(), (7,), (7, 4, 6)])
-def test_outputs_are_those_of_k_plain_nets(sizes):
-    module = drawn(TabM(sizes, k=4).build((5,), 3).double())
+def test_outputs_are_those_of_k_plain_nets(sizes, normalization):
+    module = drawn(TabM(sizes, k=4, normalization=normalization).build((5,), 3).double())
     x = torch.randn(9, 5, dtype=torch.float64)
     expected = torch.stack([member(module, i)(x) for i in range(4)], dim=1)
     assert expected.shape == (9, 4, 3)
@@ -121,6 +122,7 @@ def test_dropout_hides_units_of_each_member_for_itself():
         ({"k": 2.0}, "k"),
         ({"dropout": 1.0}, "dropout"),
         ({"hidden_sizes": (0,)}, "hidden_sizes"),
+        ({"normalization": "batch"}, "normalization"),
     ],
 )
 def test_parameter_out_of_range_is_named(params, name):
@@ -221,8 +223,9 @@ def test_probabilities_are_the_mean_of_the_restated_ones_of_plain_nets():
         {"loss": "focal", "class_weight": "balanced"},
         {"loss": "logit_adjusted"},
         {"loss": "cross_entropy", "sampler": "class_balanced", "max_epochs": 6},
+        {"loss": "logit_adjusted", "module__normalization": "layer"},
     ],
-    ids=["plain", "focal", "logit_adjusted", "sampler"],
+    ids=["plain", "focal", "logit_adjusted", "sampler", "normalised"],
 )
 def test_the_posterior_is_recovered(params):
     X, y = overlapping(4000, 0.05)
@@ -242,14 +245,14 @@ def mixed_table():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", ["classes", "labels", "values", "table"])
+@pytest.mark.parametrize("case", ["classes", "labels", "values", "table", "normalised"])
 def test_files_pickles_and_onnx_keep_the_predictions(case, tmp_path):
     kind = ImbalancedNetRegressor if case == "values" else ImbalancedNetClassifier
     rows = mixed_table() if case == "table" else X.astype(np.float32)
     y = {"labels": np.stack([Y, X[:, 0] > 0], 1).astype(int), "values": X[:, 0]}.get(case, Y)
     prior = {} if case == "values" else {"target_prior": "train"}
-    loss = {"loss": "bce"} if case == "labels" else {}
-    est = tabm(kind, **prior, **loss).fit(rows, y)
+    own = {"labels": {"loss": "bce"}, "normalised": {"module__normalization": "layer"}}
+    est = tabm(kind, **prior, **own.get(case, {})).fit(rows, y)
     if case == "table":
         assert isinstance(est.net_.module_[0], CategoryEmbeddings)
     predict = "predict" if case == "values" else "predict_proba"
@@ -309,7 +312,7 @@ def test_ensembles_and_searches_train_as_stacks():
     with warnings.catch_warnings():
         warnings.simplefilter("error", NotStackedWarning)
         clf = NetEnsembleClassifier(tabm(), n_estimators=3, random_state=0).fit(X, Y)
-        grid = {"loss": ["focal", "cross_entropy"], "module__k": [2, 3]}
+        grid = {"loss": ["focal", "cross_entropy"], "module__normalization": [None, "layer"]}
         search = StackedGridSearchCV(tabm(), grid, cv=2).fit(X, Y)
     assert clf.predict_std(X).max() > 0
     alone = clone(search.best_estimator_).fit(X, Y)

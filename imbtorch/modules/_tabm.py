@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from imbtorch._common.sklearn_private import Interval
+from imbtorch._common.sklearn_private import Interval, StrOptions
 from imbtorch.modules._build import ModuleBuilder
 from imbtorch.modules._member_layers import BatchEnsembleLinear, MemberHeads
 from imbtorch.modules._mlp import check_table
@@ -30,6 +30,9 @@ class TabM(ModuleBuilder):
         Number of members. A step takes time in proportion to it.
     dropout : float in [0, 1), default=0.0
         Probability of zeroing a hidden unit of a member during training.
+    normalization : "layer" or None, default=None
+        Layer normalisation of the hidden units of each member, before the activation. Its factors
+        are shared by the members. Batch normalisation is left out: it would mix the rows.
 
     Notes
     -----
@@ -60,20 +63,28 @@ class TabM(ModuleBuilder):
         "hidden_sizes": ["array-like"],
         "k": [Interval(Integral, 1, None, closed="left")],
         "dropout": [Interval(Real, 0, 1, closed="left")],
+        "normalization": [StrOptions({"layer"}), None],
     }
     _test_params: ClassVar[tuple[dict[str, Any], ...]] = (
         {},
         {"hidden_sizes": (), "k": 3},
         {"hidden_sizes": (8, 4), "k": 2, "dropout": 0.2},
         {"hidden_sizes": [8], "k": 1},
+        {"hidden_sizes": (8, 4), "k": 2, "normalization": "layer"},
     )
 
     def __init__(
-        self, hidden_sizes: Sequence[int] = (128, 128), k: int = 8, *, dropout: float = 0.0
+        self,
+        hidden_sizes: Sequence[int] = (128, 128),
+        k: int = 8,
+        *,
+        dropout: float = 0.0,
+        normalization: str | None = None,
     ) -> None:
         self.hidden_sizes = hidden_sizes
         self.k = k
         self.dropout = dropout
+        self.normalization = normalization
 
     def build(self, input_shape: tuple[int, ...], n_outputs: int) -> nn.Sequential:
         """Build the network, randomly initialised from torch's current state.
@@ -101,6 +112,8 @@ class TabM(ModuleBuilder):
         layers: list[nn.Module] = []
         for size in self.hidden_sizes:
             layers.append(BatchEnsembleLinear(width, int(size), n_members, random_signs=not layers))
+            if self.normalization == "layer":
+                layers.append(nn.LayerNorm(int(size)))
             layers.append(nn.ReLU(inplace=True))
             if self.dropout > 0:
                 layers.append(nn.Dropout(self.dropout))
@@ -121,7 +134,8 @@ class TabM(ModuleBuilder):
             At least so many tensors, and so many numbers in all of them, are in ``state_dict``.
         """
         sizes = [int(size) for size in self.hidden_sizes]
-        return 4 * len(sizes) + 2, int(self.k) * (2 * sum(sizes) + n_outputs)
+        n_of_layer = 4 if self.normalization is None else 6
+        return n_of_layer * len(sizes) + 2, int(self.k) * (2 * sum(sizes) + n_outputs)
 
     def _validate_parameters(self) -> None:
         super()._validate_parameters()

@@ -11,18 +11,17 @@ Recipes = Mapping[str, Mapping[str, Any]]
 
 _LENGTH = {"max_epochs": "auto"}
 _BINS = {"features__numeric_embedding": "piecewise_linear"}
-_DROPOUT = {"module__dropout": 0.3}
+_WAVES = {"features__numeric_embedding": "periodic", "module__normalization": "layer"}
 # The first ones differ most from each other, for portfolios whose time ends early. TabM takes
 # longest, and is the last one. Chosen on the development sets of the board: docs/board.md.
 CLASSIFIER_RECIPES: Recipes = {
     "plain": _LENGTH,
-    "bins, dropout": {**_LENGTH, **_BINS, **_DROPOUT},
-    "periodic": {**_LENGTH, "features__numeric_embedding": "periodic"},
+    "bins, dropout": {**_LENGTH, **_BINS, "module__dropout": 0.3},
+    "periodic": {**_LENGTH, **_WAVES},
     "linear": {**_LENGTH, "module__hidden_sizes": (), "lr": 0.01},
     "quantile": {**_LENGTH, "features__scaling": "quantile"},
-    "dropout": {**_LENGTH, **_DROPOUT},
     "bins": {**_LENGTH, **_BINS},
-    "tabm": {**_LENGTH, "module": "tabm", "module__hidden_sizes": (64, 64)},
+    "tabm": {**_LENGTH, **_WAVES, "module": "tabm", "module__hidden_sizes": (64, 64)},
 }
 REGRESSOR_RECIPES: Recipes = CLASSIFIER_RECIPES
 
