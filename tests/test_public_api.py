@@ -90,6 +90,7 @@ PUBLIC_MODULES = {
     "PeriodicEmbeddings",
     "CosineLinear",
     "ModuleBuilder",
+    "ModuleClass",
     "build_module",
     "check_width",
     "get_module",

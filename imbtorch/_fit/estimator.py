@@ -51,13 +51,14 @@ __all__ = ["BaseNetEstimator"]
 class NamedComponentsMixin:
     """Make ``loss__gamma`` work when ``loss="focal"`` is a string.
 
-    A string is shorthand for the named object with its defaults. ``get_params(deep=True)`` lists
-    that object's parameters; setting one of them replaces the string by the object. Place it
-    before ``BaseEstimator`` in the bases.
+    A string is shorthand for the named object with its defaults, and so is a class of modules for
+    its builder. ``get_params(deep=True)`` lists that object's parameters; setting one of them
+    replaces the string, or the class, by the object. Place it before ``BaseEstimator`` in the
+    bases.
     """
 
-    # parameter name -> function that turns a registered name into an object
-    _components: ClassVar[Mapping[str, Callable[[str], Any]]] = {}
+    # parameter name -> function that turns a registered name, or a class, into an object
+    _components: ClassVar[Mapping[str, Callable[[Any], Any]]] = {}
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Get the parameters of this estimator and, if ``deep``, of its components.
@@ -76,7 +77,7 @@ class NamedComponentsMixin:
         if not deep:
             return params
         for key, resolve in self._components.items():
-            if isinstance(params.get(key), str):
+            if _is_short(key, params.get(key)):
                 try:
                     component = resolve(params[key])
                 except ValueError:
@@ -102,7 +103,7 @@ class NamedComponentsMixin:
         for key, resolve in self._components.items():
             component = params.get(key, getattr(self, key))
             nested = any(name.startswith(f"{key}__") for name in params)
-            if nested and isinstance(component, str):
+            if nested and _is_short(key, component):
                 params[key] = resolve(component)
             elif nested and not hasattr(component, "set_params"):
                 raise ValueError(
@@ -112,12 +113,17 @@ class NamedComponentsMixin:
         return super().set_params(**params)  # type: ignore[misc]
 
 
+def _is_short(key: str, component: Any) -> bool:
+    """Return whether a value stands for an object with parameters: a name, or a module class."""
+    return isinstance(component, str) or (key == "module" and isinstance(component, type))
+
+
 class BaseNetEstimator(
     NamedComponentsMixin, CallbackSupportMixin, VersionStampMixin, Stackable, NetParameters
 ):
     """Base of the classifier and the regressor: how they fit, and what they show of their net."""
 
-    _components: ClassVar[Mapping[str, Callable[[str], Any]]] = {
+    _components: ClassVar[Mapping[str, Callable[[Any], Any]]] = {
         "features": get_features,
         "loss": get_loss,
         "module": get_module,

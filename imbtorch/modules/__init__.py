@@ -18,6 +18,7 @@ from imbtorch.modules._build import (
 from imbtorch.modules._cosine import CosineLinear
 from imbtorch.modules._embedding import CategoryEmbeddings
 from imbtorch.modules._mlp import MLP
+from imbtorch.modules._module_class import ModuleClass
 from imbtorch.modules._periodic import PeriodicEmbeddings
 from imbtorch.modules._tabm import TabM
 
@@ -26,6 +27,7 @@ __all__ = [
     "CategoryEmbeddings",
     "CosineLinear",
     "ModuleBuilder",
+    "ModuleClass",
     "PeriodicEmbeddings",
     "TabM",
     "build_module",

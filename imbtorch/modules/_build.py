@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from imbtorch._common.registry import Registered, Registry
 from imbtorch._common.sklearn_private import validate_parameter_constraints
 from imbtorch.modules._lookups import Lookup, explain_ids, watch_lookups
 from imbtorch.modules._member_layers import MemberHeads
+from imbtorch.modules._module_class import ModuleClass
 
 __all__ = [
     "MODULES",
@@ -155,23 +155,23 @@ def is_builder(module: Any) -> bool:
     return any(cls is known for known in MODULES.values())
 
 
-def get_module(name: str) -> ModuleBuilder:
-    """Build the module builder of this name with its defaults.
+def get_module(module: str | type) -> Any:
+    """Return the builder that a name or a class is short for.
 
     Parameters
     ----------
-    name : str
-        A registered name, such as ``"mlp"``.
+    module : str or type
+        A registered name, such as ``"mlp"``; the class of a builder, or of modules.
 
     Returns
     -------
-    ModuleBuilder
-        A new builder.
+    ModuleBuilder or ModuleClass
+        A new builder with its defaults. Other classes are returned as they are.
 
     Raises
     ------
     ValueError
-        If there is no such builder; the message lists those that exist.
+        If there is no builder of this name; the message lists those that exist.
 
     Examples
     --------
@@ -179,7 +179,11 @@ def get_module(name: str) -> ModuleBuilder:
     >>> get_module("mlp")
     MLP()
     """
-    return MODULES[name]()
+    if isinstance(module, str):
+        return MODULES[module]()
+    if issubclass(module, nn.Module):
+        return ModuleClass(module)
+    return module() if hasattr(module, "build") else module
 
 
 def build_module(
@@ -224,15 +228,10 @@ def build_module(
     >>> build_module(lambda input_shape, n_outputs: nn.Linear(*input_shape, n_outputs), (4,), 3)
     Linear(in_features=4, out_features=3, bias=True)
     """
-    if isinstance(module, str):
+    if isinstance(module, str | type):
         module = get_module(module)
     if isinstance(module, nn.Module):
         built = copied_module(module)
-    elif isinstance(module, type) and issubclass(module, nn.Module):
-        built = _instantiate(module, input_shape, n_outputs)
-    elif isinstance(module, type) and hasattr(module, "build"):
-        # a builder class stands for a builder with its defaults
-        built = module().build(input_shape, n_outputs)
     elif hasattr(module, "build"):
         built = module.build(input_shape, n_outputs)
     elif callable(module):
@@ -246,25 +245,6 @@ def build_module(
             f"{type(built).__name__}."
         )
     return built if dtype is None else cast_module(built, dtype)
-
-
-def _instantiate(cls: type[nn.Module], input_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
-    sizes = {"input_shape": input_shape, "n_outputs": n_outputs}
-    parameters = inspect.signature(cls).parameters.values()
-    wanted = {p.name: sizes[p.name] for p in parameters if p.name in sizes}
-    named = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
-    missing = [
-        p.name
-        for p in parameters
-        if p.default is p.empty and p.kind in named and p.name not in wanted
-    ]
-    if missing:
-        raise TypeError(
-            f"{cls.__name__} needs the arguments {missing}, but only input_shape and n_outputs "
-            f"can be filled in. Give an instance, or a callable such as lambda input_shape, "
-            f"n_outputs: {cls.__name__}(...)."
-        )
-    return cls(**wanted)
 
 
 def set_output_bias(builder: Any, module: nn.Module, bias: Tensor) -> None:

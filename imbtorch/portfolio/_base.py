@@ -59,7 +59,7 @@ class NetPortfolio(NetMembers):
     _sets_need: ClassVar[str] = "refit=False"
 
     recipes: str | Mapping[str, Mapping[str, Any]]
-    scoring: Any
+    scoring: str | Callable[..., float] | None
     refit: bool
     time_limit: float | None
     max_memory: int | None

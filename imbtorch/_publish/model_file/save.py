@@ -27,7 +27,7 @@ from imbtorch._publish.model_file.values import (
     bytes_of_records,
 )
 from imbtorch._safe_file import write_file
-from imbtorch.modules import is_builder
+from imbtorch.modules import ModuleClass, is_builder
 
 __all__ = ["LOCAL", "SaveMixin", "write_model"]
 
@@ -261,6 +261,8 @@ def _place(value: Any, chain: list[Any]) -> Document | None:
 
 def name_of(module: Any) -> str:
     """Return the qualified name of the user's module, for messages."""
+    if isinstance(module, ModuleClass):
+        module = module.module_class
     named = module if hasattr(module, "__qualname__") else type(module)
     return f"{named.__module__}.{named.__qualname__}"[:200]
 
