@@ -21,6 +21,7 @@ from imbtorch._common.sklearn_private import validate_parameter_constraints
 from imbtorch.modules._lookups import Lookup, explain_ids, watch_lookups
 from imbtorch.modules._member_layers import MemberHeads
 from imbtorch.modules._module_class import ModuleClass
+from imbtorch.modules._structured import keep_logits, logits_in
 
 __all__ = [
     "MODULES",
@@ -244,6 +245,8 @@ def build_module(
             f"these two arguments, a torch.nn.Module class or instance; {module!r} gave "
             f"{type(built).__name__}."
         )
+    if not type(built).__module__.startswith(("torch.nn.", "imbtorch.")):
+        keep_logits(built)  # it may return more only while it is trained
     return built if dtype is None else cast_module(built, dtype)
 
 
@@ -641,7 +644,7 @@ def try_module(
         If the outputs of a classifier look like probabilities.
     """
     try:
-        output = _output_of_copy(module, rows, watch)
+        given = _output_of_copy(module, rows, watch)
     except (torch.OutOfMemoryError, MemoryError):
         raise
     except Exception as error:
@@ -651,6 +654,7 @@ def try_module(
             f"(n, {', '.join(map(str, rows.shape[1:]))}) to (n, {task.n_outputs}). To size "
             "it from the data, give a class or function of (input_shape, n_outputs)."
         ) from error
+    output: Tensor = _logits_alone(module, given)
     task.check_outputs(output, len(rows), module)
     if task.outputs_are_logits and _are_probabilities(module, output):
         warnings.warn(
@@ -665,7 +669,7 @@ def try_module(
 
 def _output_of_copy(
     module: nn.Module, rows: Tensor, watch: Callable[[nn.Module], None] | None
-) -> Tensor:
+) -> Any:
     """Compute outputs by a copy; then let lazy layers of the module itself find their sizes."""
     try:
         copied = copied_module(module)
@@ -692,6 +696,14 @@ def _output_of_copy(
     return output
 
 
+def _logits_alone(module: nn.Module, output: Any) -> Any:
+    """Return the logits; a module with other outputs beside them returns them alone from now on."""
+    found = logits_in(output)
+    if found is not output:
+        keep_logits(module)
+    return found
+
+
 def _shapes(module: nn.Module) -> list[tuple[str, torch.Size | None]]:
     return [(name, None if is_lazy(p) else p.shape) for name, p in module.named_parameters()]
 
@@ -706,7 +718,8 @@ def _are_probabilities(module: nn.Module, output: Tensor) -> bool:
 
 
 _ONE_OUTPUT = (
-    " Return the logits alone, such as self.module(x)[0] in forward of a module around this one."
+    " It may return a tensor; a tuple or list, whose first entry counts; or a mapping or object "
+    "with 'logits'. For anything else, return the logits in forward of a module around this one."
 )
 
 

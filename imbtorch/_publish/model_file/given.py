@@ -18,6 +18,7 @@ from imbtorch._safe_file import Layout, printable
 from imbtorch.exceptions import FileFormatError
 from imbtorch.modules._build import input_dtypes
 from imbtorch.modules._state import is_extra
+from imbtorch.modules._structured import keep_logits
 
 __all__ = ["GivenModule"]
 
@@ -86,6 +87,7 @@ class GivenModule:
                 )
             try:
                 self.module = _built(module, rows, n_outputs, dtype).to("cpu")
+                keep_logits(self.module)
             except Exception as error:
                 if not callable(module) and not hasattr(module, "build"):
                     raise  # it is no module, whatever the file holds

@@ -18,6 +18,7 @@ from torch.nn.modules import module as _global_hooks
 
 from imbtorch.modules import CategoryEmbeddings, PeriodicEmbeddings
 from imbtorch.modules._member_layers import MemberHeads
+from imbtorch.modules._structured import alone
 from imbtorch.training.data.sparse_rows import SparseRows
 from imbtorch.training.single.member_chain import MEMBER_LAYERS, member_layer
 from imbtorch.training.single.periodic import PERIODIC_PARAMETERS, Periodic
@@ -157,10 +158,13 @@ class Dropout:
 
 
 def has_hooks(module: nn.Module) -> bool:
-    """Return whether a module has forward or backward hooks, its own or those of every module."""
+    """Return whether a module has forward or backward hooks, its own or those of every module.
+
+    The hook that leaves the logits alone does not count: it keeps nothing and changes nothing else.
+    """
     return bool(
         _global_hooks._has_any_global_hook()
-        or module._forward_hooks
+        or any(hook is not alone for hook in module._forward_hooks.values())
         or module._forward_pre_hooks
         or module._backward_hooks
         or module._backward_pre_hooks
