@@ -27,9 +27,10 @@ from sklearn.model_selection import StratifiedKFold
 from imbtorch import ImbalancedNetClassifier, NetEnsembleClassifier
 from imbtorch.portfolio import CLASSIFIER_RECIPES
 from imbtorch.portfolio._blend import blend_shares
+from imbtorch.portfolio._scores import by_loss, log_loss
 
 RESULTS = Path(__file__).resolve().parent / "results" / "recipes.csv"
-ROWS, N_FOLDS, FLOOR = 3_000, 4, 1e-9
+ROWS, N_FOLDS = 3_000, 4
 Floats = NDArray[np.float64]
 
 
@@ -48,9 +49,7 @@ def blended(found: dict[str, dict[str, Any]], names: list[str], y: Any) -> Float
     """Return the test probabilities of the blend of some recipes."""
     proba = np.array([found[name]["oof"] for name in names])
     own = np.where(y == 1, proba, 1 - proba)
-    shares = blend_shares(
-        own, lambda p: -np.log(np.maximum(p, FLOOR)), np.ones(len(y)), y.astype(np.intp), 0
-    )
+    shares = blend_shares(own, by_loss(log_loss, np.ones(len(y))), y.astype(np.intp), 0)
     return np.asarray(shares @ np.array([found[name]["test"] for name in names]))
 
 

@@ -64,12 +64,7 @@ def net(seed: int, max_epochs: int | str = 20) -> ImbalancedNetClassifier:
 
 def tabm(seed: int) -> ImbalancedNetClassifier:
     """Return one net whose members share weights, with waves of the numbers."""
-    return net(seed).set_params(
-        module="tabm",
-        module__hidden_sizes=(64, 64),
-        module__normalization="layer",
-        features__numeric_embedding="periodic",
-    )
+    return net(seed).set_params(module="tabm", features__numeric_embedding="periodic")
 
 
 def nets_of_folds(seed: int) -> NetEnsembleClassifier:

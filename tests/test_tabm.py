@@ -32,7 +32,14 @@ from tests.toy import overlapping, parameters_of, table
 from tests.training.resume import cut_short
 
 X, Y = table(200)
-SMALL = {"module__hidden_sizes": (8, 6), "module__k": 3, "max_epochs": 2, "random_state": 0}
+PLAIN = {"module__normalization": None}  # the chain of layers without an autograd graph
+SMALL = {
+    "module__hidden_sizes": (8, 6),
+    "module__k": 3,
+    **PLAIN,
+    "max_epochs": 2,
+    "random_state": 0,
+}
 
 
 def tabm(estimator=ImbalancedNetClassifier, **params):
@@ -93,7 +100,7 @@ def test_a_layer_is_the_formula_of_the_paper():
 
 
 def test_members_start_equal_up_to_the_signs_of_the_first_layer_and_their_heads():
-    first, _, second, _, last = TabM((64, 16), k=5).build((40,), 2)
+    first, _, second, _, last = TabM((64, 16), k=5, normalization=None).build((40,), 2)
     assert set(first.scale_in.unique().tolist()) == {-1.0, 1.0}
     assert not (first.scale_in[0] == first.scale_in[1]).all()
     for factors in (first.scale_out, second.scale_in, second.scale_out):
@@ -155,6 +162,7 @@ def test_every_head_starts_at_the_prior():
         {"batch_size": 32},  # the last batch has fewer rows
         {"module__hidden_sizes": ()},
         {"module__dropout": 0.3},
+        {"module__normalization": "layer"},
         {"sharpness": 0.05},
         {"on_oom": "split"},
         {"loss": "smooth_ap"},
@@ -180,7 +188,7 @@ def test_the_chain_computes_what_autograd_computes(params, rows):
 
 @pytest.mark.parametrize("change", ["hook", "frozen", "gelu", "tied", "another head"])
 def test_modules_that_do_anything_else_go_through_autograd(change):
-    module = TabM((6, 6), k=2).build((6,), 2)
+    module = TabM((6, 6), k=2, normalization=None).build((6,), 2)
     assert Chain.of(module) is not None
     assert plain_layers(module) is None
     if change == "hook":

@@ -21,7 +21,7 @@ CLASSIFIER_RECIPES: Recipes = {
     "linear": {**_LENGTH, "module__hidden_sizes": (), "lr": 0.01},
     "quantile": {**_LENGTH, "features__scaling": "quantile"},
     "bins": {**_LENGTH, **_BINS},
-    "tabm": {**_LENGTH, **_WAVES, "module": "tabm", "module__hidden_sizes": (64, 64)},
+    "tabm": {**_LENGTH, "module": "tabm", "features__numeric_embedding": "periodic"},
 }
 REGRESSOR_RECIPES: Recipes = CLASSIFIER_RECIPES
 

@@ -6,7 +6,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 from imbtorch import MLP
-from imbtorch.training.single.chain import Chain
+from imbtorch.training.single.chain import Chain, plain_layers
 from tests.toy import parameters_of, small, table
 
 ACTIVATIONS = ["elu", "gelu", "leaky_relu", "relu", "selu", "silu", "tanh"]
@@ -180,6 +180,12 @@ OTHERS = {
     "nested": lambda: nn.Sequential(nn.Sequential(nn.Linear(5, 4)), nn.Linear(4, 3)),
     "normalization": lambda: MLP((4,), normalization="batch").build((5,), 3),
     "no bias": lambda: nn.Sequential(nn.Linear(5, 3, bias=False)),
+    "normalisation without factors": lambda: nn.Sequential(
+        nn.Linear(5, 4), nn.LayerNorm(4, elementwise_affine=False), nn.Linear(4, 3)
+    ),
+    "normalisation without biases": lambda: nn.Sequential(
+        nn.Linear(5, 4), nn.LayerNorm(4, bias=False), nn.Linear(4, 3)
+    ),
     "in place": lambda: nn.Sequential(nn.Linear(5, 4), nn.ReLU(inplace=True), nn.Linear(4, 3)),
     "in place dropout": lambda: nn.Sequential(
         nn.Linear(5, 4), nn.Dropout(0.1, inplace=True), nn.Linear(4, 3)
@@ -206,6 +212,12 @@ OTHERS = {
 @pytest.mark.parametrize("name", sorted(OTHERS))
 def test_what_is_not_a_plain_chain_goes_through_autograd(name):
     assert Chain.of(OTHERS[name]()) is None
+
+
+def test_layer_normalisation_is_in_the_chain_but_not_among_the_plain_layers_of_a_stack():
+    module = MLP((4,), normalization="layer", dropout=0.1).build((5,), 3)
+    assert Chain.of(module) is not None
+    assert plain_layers(module) is None
 
 
 @pytest.mark.parametrize("normalization", [None, "layer"])

@@ -21,6 +21,7 @@ from imbtorch.modules._member_layers import MemberHeads
 from imbtorch.modules._structured import alone
 from imbtorch.training.data.sparse_rows import SparseRows
 from imbtorch.training.single.member_chain import MEMBER_LAYERS, member_layer
+from imbtorch.training.single.normalization import LayerNormalization
 from imbtorch.training.single.periodic import PERIODIC_PARAMETERS, Periodic
 
 __all__ = ["Activation", "Chain", "Dropout", "Embeddings", "has_hooks", "plain_layers"]
@@ -189,10 +190,11 @@ def _is_plain(layer: nn.Module) -> bool:
         return "forward" not in vars(layer) and all(p.is_contiguous() for p in layer.parameters())
     if type(layer) in MEMBER_LAYERS:
         return _holds(layer, MEMBER_LAYERS[type(layer)])
-    if not _holds(layer, {"weight", "bias"} if type(layer) is nn.Linear else set()):
+    has_weights = type(layer) in (nn.Linear, nn.LayerNorm)
+    if not _holds(layer, {"weight", "bias"} if has_weights else set()):
         return False
-    if type(layer) is nn.Linear:
-        return layer.bias is not None
+    if type(layer) in (nn.Linear, nn.LayerNorm):
+        return layer.weight is not None and layer.bias is not None
     if type(layer) is nn.Dropout:
         return not layer.inplace and layer.p < 1
     if type(layer) is nn.ReLU:  # its derivative follows from its output
@@ -215,6 +217,12 @@ def plain_layers(module: nn.Module) -> list[nn.Module] | None:
         :class:`CategoryEmbeddings`, :class:`PeriodicEmbeddings` or both in this order; None if the
         module has other layers or does anything else.
     """
+    parts = normalised_layers(module)
+    return None if any(type(part) is nn.LayerNorm for part in parts) else parts or None
+
+
+def normalised_layers(module: nn.Module) -> list[nn.Module]:
+    """Split a module as :func:`plain_layers` does, which may also have layer normalisation."""
     parts, first = _parts(module)
     plain = (
         bool(parts)
@@ -223,13 +231,13 @@ def plain_layers(module: nn.Module) -> list[nn.Module] | None:
         and not any(getattr(part, "inplace", False) for part in parts)
         and not any(hasattr(part, "n_members") for part in (module, parts[-1]))
     )
-    return parts if plain else None
+    return parts if plain else []
 
 
 def _layers_of_members(module: nn.Module) -> list[nn.Module]:
     """Split a TabM into its layers, maybe behind embeddings; return none if it is not a TabM."""
     parts, first = _parts(module)
-    known = {*MEMBER_LAYERS, nn.ReLU, nn.Dropout}
+    known = {*MEMBER_LAYERS, nn.LayerNorm, nn.ReLU, nn.Dropout}
     fits = (
         bool(parts)
         and type(parts[-1]) is MemberHeads
@@ -282,7 +290,7 @@ class Chain:
     @classmethod
     def of(cls, module: nn.Module) -> Chain | None:
         """Split a module into its layers; return None if it is not a plain chain."""
-        parts = plain_layers(module) or _layers_of_members(module)
+        parts = normalised_layers(module) or _layers_of_members(module)
         if not parts:
             return None
         has_members = type(parts[-1]) is MemberHeads
@@ -301,6 +309,8 @@ class Chain:
                 layers.append(Periodic(part, values, [parameter.grad for parameter in own]))
             elif isinstance(part, nn.Dropout):
                 layers.append(Dropout(part))
+            elif isinstance(part, nn.LayerNorm):
+                layers.append(LayerNormalization(part))
             elif has_members:
                 layers.append(member_layer(part))
             else:
