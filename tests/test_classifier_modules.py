@@ -121,7 +121,7 @@ def test_wrong_width_says_both_shapes(n_classes, width):
 
 
 @pytest.mark.parametrize(
-    "forward", [lambda x: x[:, 0], lambda x: x[:, None, :2], lambda x: {"logits": x}]
+    "forward", [lambda x: x[:, 0], lambda x: x[:, None, :2], lambda x: {"scores": x}]
 )
 def test_output_that_is_no_table_is_an_error(forward):
     class Odd(nn.Module):

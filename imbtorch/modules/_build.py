@@ -654,7 +654,7 @@ def try_module(
             f"(n, {', '.join(map(str, rows.shape[1:]))}) to (n, {task.n_outputs}). To size "
             "it from the data, give a class or function of (input_shape, n_outputs)."
         ) from error
-    output: Tensor = _logits_alone(module, given)
+    output: Tensor = given if isinstance(given, Tensor) else _logits_alone(module, given)
     task.check_outputs(output, len(rows), module)
     if task.outputs_are_logits and _are_probabilities(module, output):
         warnings.warn(

@@ -17,7 +17,7 @@ X, Y = overlapping(400, 0.2)
 
 BOARD = {
     "recipe": ["plain", "bins", "other"],
-    "loss": [0.2, 0.3, np.nan],
+    "score": [-0.2, -0.3, np.nan],
     "share": [0.75, 0.25, 0.0],
     "epochs": [10.0, 12.0, np.nan],
     "seconds": [1.0, 2.0, 0.5],
