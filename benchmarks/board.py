@@ -133,7 +133,12 @@ def decide(method: Method, model: Any, train: tuple[Any, Any], X: Any, seed: int
         )
     else:
         tuned_model = tuned(method, min(5, int(np.sum(train[1] == 1))))(seed)
-    return tuned_model.fit(*train).predict(X)
+    try:
+        return tuned_model.fit(*train).predict(X)
+    except ValueError as error:
+        if "constant predictions" not in str(error):  # of a few rows, where no threshold is better
+            raise
+        return model.predict(X)
 
 
 def run_fold(

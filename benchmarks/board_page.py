@@ -200,6 +200,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         if not path.is_file() or begin not in page:
             continue
         results = read(path)
+        if not results["method"].isin(OURS).any():
+            print(f"{path.name} is not complete: its part of the page stays as it is")
+            continue
         draw(results).savefig(args.images / f"board_{role}.png", dpi=110)
         before, rest = page.split(begin)
         page = f"{before}{begin}\n\n{text(results, role)}\n{end}{rest.split(end)[1]}"
