@@ -90,13 +90,13 @@ def test_a_builder_class_is_its_builder():
 
 def test_a_typing_error_lists_what_there_is():
     clf = ImbalancedNetClassifier(Net)
-    with pytest.raises(ValueError, match=r"'hiden' for the module class Net.*'hidden', 'slope'"):
-        clf.set_params(module__hiden=3)
+    with pytest.raises(ValueError, match=r"'width' for the module class Net.*'hidden', 'slope'"):
+        clf.set_params(module__width=3)
     with pytest.raises(ValueError, match="'n_outputs' for the module class Net"):
         clf.set_params(module__n_outputs=3)
     assert clf.module is Net or clf.module.arguments is None
-    with pytest.raises(ValueError, match="'hiden' for the module class Net"):
-        ImbalancedNetClassifier(ModuleClass(Net, {"hiden": 3})).fit(X, Y)
+    with pytest.raises(ValueError, match="'width' for the module class Net"):
+        ImbalancedNetClassifier(ModuleClass(Net, {"width": 3})).fit(X, Y)
 
 
 def test_a_missing_argument_says_how_to_set_it():
