@@ -49,14 +49,13 @@ class TabM(ModuleBuilder):
 
     Examples
     --------
+    >>> import torch
     >>> from imbtorch.modules import TabM
-    >>> TabM(hidden_sizes=(8,), k=4).build(input_shape=(3,), n_outputs=2)
-    Sequential(
-      (0): BatchEnsembleLinear(in_features=3, out_features=8, n_members=4, random_signs=True)
-      (1): LayerNorm((8,), eps=1e-05, elementwise_affine=True)
-      (2): ReLU(inplace=True)
-      (3): MemberHeads(in_features=8, out_features=2, n_members=4)
-    )
+    >>> net = TabM(hidden_sizes=(8,), k=4).build(input_shape=(3,), n_outputs=2)
+    >>> net[0]
+    BatchEnsembleLinear(in_features=3, out_features=8, n_members=4, random_signs=True)
+    >>> net(torch.zeros(5, 3)).shape
+    torch.Size([5, 4, 2])
     """
 
     name = "tabm"
