@@ -111,6 +111,44 @@ def test_instances_have_no_parameters():
         ImbalancedNetClassifier(nn.Linear(4, 2)).set_params(module__bias=False)
 
 
+class Duck:
+    """A builder without parameters of scikit-learn."""
+
+    def build(self, input_shape, n_outputs):
+        return nn.Linear(*input_shape, n_outputs)
+
+
+class Unbuilt(Duck):
+    def __init__(self, width):
+        self.width = width
+
+
+class Called:
+    """A class that is called like a function."""
+
+    def __new__(cls, input_shape, n_outputs):
+        return nn.Linear(*input_shape, n_outputs)
+
+
+@pytest.mark.parametrize("module", [Duck, Called])
+def test_other_classes_have_no_parameters_and_work(module):
+    clf = ImbalancedNetClassifier(module, **QUICK)
+    assert not [name for name in clf.get_params() if name.startswith("module__")]
+    assert module.__name__ in repr(clf)
+    with pytest.raises(ValueError, match=f"{module.__name__}.*has no parameters to set"):
+        clf.set_params(module__width=3)
+    assert clf.module is module
+    assert isinstance(clone(clf).fit(X, Y).module_, nn.Linear)
+
+
+def test_a_class_that_cannot_be_built_prints():
+    clf = ImbalancedNetClassifier(Unbuilt, **QUICK)
+    assert "Unbuilt" in repr(clf)
+    assert clf.get_params()["module"] is Unbuilt
+    with pytest.raises(TypeError, match="width"):
+        clf.fit(X, Y)
+
+
 def test_a_class_without_sizes():
     clf = ImbalancedNetClassifier(Fixed, **QUICK).set_params(module__bias=False).fit(X, Y)
     assert clf.module_.bias is None

@@ -68,6 +68,18 @@ def test_outputs_that_differ_in_training(plain):
     np.testing.assert_array_equal(clf.predict_proba(X), plain)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_scripted_modules_have_no_hooks():
+    def build(input_shape, n_outputs):
+        return nn.Sequential(nn.Linear(*input_shape, 3), nn.ReLU(), nn.Linear(3, n_outputs))
+
+    def scripted(*sizes):
+        return torch.jit.script(build(*sizes))
+
+    found, expected = (ImbalancedNetClassifier(m, **QUICK).fit(X, Y) for m in (scripted, build))
+    np.testing.assert_allclose(found.predict_proba(X), expected.predict_proba(X), rtol=1e-7)
+
+
 def test_the_module_of_the_user_stays_as_it_was():
     given = Net((X.shape[1],), 2, "tuple")
     ImbalancedNetClassifier(given, **QUICK).fit(X, Y)

@@ -80,8 +80,10 @@ class NamedComponentsMixin:
             if _is_short(key, params.get(key)):
                 try:
                     component = resolve(params[key])
-                except ValueError:
+                except (ValueError, TypeError):
                     continue  # an unknown name is reported by fit, not while printing
+                if not hasattr(component, "get_params"):
+                    continue
                 nested = component.get_params(deep=True)
                 params.update({f"{key}__{name}": value for name, value in nested.items()})
         return params
@@ -102,14 +104,16 @@ class NamedComponentsMixin:
         """
         for key, resolve in self._components.items():
             component = params.get(key, getattr(self, key))
-            nested = any(name.startswith(f"{key}__") for name in params)
-            if nested and _is_short(key, component):
-                params[key] = resolve(component)
-            elif nested and not hasattr(component, "set_params"):
+            if not any(name.startswith(f"{key}__") for name in params):
+                continue
+            written_out = resolve(component) if _is_short(key, component) else component
+            if not hasattr(written_out, "set_params"):
                 raise ValueError(
                     f"{key}={component!r} has no parameters to set; to use {key}__<parameter>, "
                     f"give an imbtorch object or a name as {key!r}."
                 )
+            if written_out is not component:
+                params[key] = written_out
         return super().set_params(**params)  # type: ignore[misc]
 
 

@@ -166,8 +166,9 @@ def get_module(module: str | type) -> Any:
 
     Returns
     -------
-    ModuleBuilder or ModuleClass
-        A new builder with its defaults. Other classes are returned as they are.
+    ModuleBuilder, ModuleClass or callable
+        A new builder with its defaults. Other classes are callables of ``(input_shape,
+        n_outputs)``, which have no parameters.
 
     Raises
     ------
@@ -184,7 +185,7 @@ def get_module(module: str | type) -> Any:
         return MODULES[module]()
     if issubclass(module, nn.Module):
         return ModuleClass(module)
-    return module() if hasattr(module, "build") else module
+    return module() if hasattr(module, "build") else partial(module)
 
 
 def build_module(
@@ -699,9 +700,7 @@ def _output_of_copy(
 def _logits_alone(module: nn.Module, output: Any) -> Any:
     """Return the logits; a module with other outputs beside them returns them alone from now on."""
     found = logits_in(output)
-    if found is not output:
-        keep_logits(module)
-    return found
+    return found if found is output or keep_logits(module) else output
 
 
 def _shapes(module: nn.Module) -> list[tuple[str, torch.Size | None]]:

@@ -44,7 +44,9 @@ class ModuleClass(BaseEstimator):
     20
     """
 
-    def __init__(self, module_class: type[nn.Module], arguments: Mapping[str, Any] | None = None):
+    def __init__(
+        self, module_class: type[nn.Module], arguments: Mapping[str, Any] | None = None
+    ) -> None:
         self.module_class = module_class
         self.arguments = arguments
 

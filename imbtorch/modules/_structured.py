@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 __all__ = ["alone", "keep_logits", "logits_in"]
@@ -48,7 +49,16 @@ def alone(module: nn.Module, args: Any, output: Any) -> Tensor | None:
     return None if found is output else found
 
 
-def keep_logits(module: nn.Module) -> None:
-    """Let a module return its logits alone."""
+def keep_logits(module: nn.Module) -> bool:
+    """Let a module return its logits alone, if it can have hooks: a scripted module cannot.
+
+    Returns
+    -------
+    bool
+        Whether it returns them alone from now on.
+    """
+    if isinstance(module, torch.jit.ScriptModule):
+        return False
     if alone not in module._forward_hooks.values():
         module.register_forward_hook(alone)
+    return True

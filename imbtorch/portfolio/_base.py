@@ -18,7 +18,6 @@ from sklearn.metrics import get_scorer_names
 from sklearn.utils import indexable
 from tqdm import tqdm
 
-from imbtorch._common.memo import Memo
 from imbtorch._common.seed import draw_seeds
 from imbtorch._common.sklearn_private import Interval, StrOptions, fit_context
 from imbtorch._data.datasets_as_rows import refuse_dataset
@@ -123,11 +122,11 @@ class NetPortfolio(NetMembers):
         splits = [(fold.training, fold.positions) for fold in folds]
         recipes = resolve_recipes(self.recipes, self._default_recipes)
         seeds = draw_seeds(seed, len(recipes))
-        candidates, memo = [], Memo()
+        candidates = []
         for (name, params), own in zip(recipes.items(), seeds, strict=True):
             base = clone(self._base).set_params(**params)
             ensemble = self._ensemble(base, subset="folds", cv=splits, random_state=own)
-            candidates.append(Candidate(name, params, ensemble, data, memo))
+            candidates.append(Candidate(name, params, ensemble, data))
         return candidates
 
     def _blend(
@@ -176,9 +175,8 @@ class NetPortfolio(NetMembers):
             clone(self._base).set_params(**candidate.single_params, random_state=own)
             for (candidate, _), own in zip(chosen, seeds, strict=True)
         ]
-        memo = Memo()
         for net in nets:
-            with net._prepare_fit(*data, memo=memo) as fit:
+            with net._prepare_fit(*data) as fit:
                 train_stacked(fit.runs, self.max_memory)
                 self.interrupted_ = fit.publish()
             if self.interrupted_:
@@ -196,7 +194,7 @@ class NetPortfolio(NetMembers):
 
     @property
     def _rows_of_members(self) -> str:
-        return "folds" if self.nets_per_recipe_ > 1 else "all"
+        return "all" if self.refit and self.nets_per_recipe_ == 1 else "folds"
 
     def _fold_models(self) -> list[list[int]]:
         """Return which members together are the model of each fold, by their positions."""

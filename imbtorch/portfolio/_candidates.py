@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from imbtorch._common.memo import Memo
 from imbtorch.ensemble import NetEnsembleClassifier, NetEnsembleRegressor
 from imbtorch.training.callbacks import BestEpoch
 from imbtorch.training.data.features import resident_bytes
@@ -36,8 +35,6 @@ class Candidate:
         Nets of the folds, not fitted.
     data : tuple of X, y and sample_weight
         What they are fitted to.
-    memo : Memo
-        Results that the recipes share.
 
     Attributes
     ----------
@@ -60,10 +57,8 @@ class Candidate:
         params: dict[str, Any],
         ensemble: NetEnsembleClassifier | NetEnsembleRegressor,
         data: tuple[Any, Any, Any],
-        memo: Memo,
     ) -> None:
-        self.name, self.params, self.ensemble = name, params, ensemble
-        self.data, self.memo = data, memo
+        self.name, self.params, self.ensemble, self.data = name, params, ensemble, data
         self.seconds, self.epochs, self.status = 0.0, math.nan, "not begun"
         self.error: Exception | None = None
         self.interrupted = False
@@ -73,9 +68,7 @@ class Candidate:
         """Prepare the fits of the folds; what is wrong with the recipe is kept in ``error``."""
         start = time.perf_counter()
         try:
-            self.fit = self._undo.enter_context(
-                self.ensemble._prepare_fit(*self.data, memo=self.memo)
-            )
+            self.fit = self._undo.enter_context(self.ensemble._prepare_fit(*self.data))
             self.stacks = pausable_stacks(self.fit.runs, max_memory)
             self.status = "trained"
         except (ValueError, TypeError) as error:

@@ -47,8 +47,8 @@ class NetPortfolioRegressor(RegressingMembers, NetPortfolio):
         Folds, the same for all recipes. None for four of shuffled rows.
     refit : bool, default=False
         False: the nets of the folds predict. True: one net on all rows for each recipe that has a
-        share, as long as its nets of the folds were trained. This makes a smaller and faster model,
-        which usually predicts a little worse.
+        share, as long as its nets of the folds were trained. This makes a smaller and faster model
+        than the mean over the folds.
     time_limit : float or None, default=None
         Seconds after which the training ends. Recipes that were not begun by then are left out. At
         least one epoch of the first recipe is trained. The nets of ``refit`` come after it. None

@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
-from sklearn.datasets import make_classification
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold, StratifiedKFold, cross_val_predict
@@ -24,12 +23,8 @@ from imbtorch.exceptions import FileFormatError
 from imbtorch.model_selection import TunedDecisionClassifierCV
 from imbtorch.portfolio import CLASSIFIER_RECIPES, REGRESSOR_RECIPES, _candidates
 from imbtorch.training import prediction
+from tests.portfolio.data import SETTINGS, TARGETS, N, X, Y
 
-N = 240
-X, Y = make_classification(
-    N, 6, n_informative=4, n_redundant=0, weights=[0.8], flip_y=0.05, random_state=0
-)
-TARGETS = X[:, 0] ** 2 + np.random.default_rng(0).normal(size=N) / 4
 LABELS = np.stack([Y, X[:, 0] > 0.5, X[:, 1] < 0], axis=1).astype(int)
 UNKNOWN = np.where(np.arange(3 * N).reshape(N, 3) % 7 == 0, np.nan, LABELS)
 RECIPES = {
@@ -38,7 +33,6 @@ RECIPES = {
     "dropout": {"module__dropout": 0.2},
     "members": {"module": "tabm", "module__hidden_sizes": (8,), "module__k": 2},
 }
-SETTINGS = {"dtype": "float64", "batch_size": 32, "lr": 0.02, "max_epochs": 6}
 
 
 def classifier(recipes=RECIPES, cv=None, **params):

@@ -1,10 +1,12 @@
 """Blends by a scorer, nets that are fitted again on all rows, and recipes that must not wait."""
 
+import gc
+import weakref
+
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
-from sklearn.datasets import make_classification
 from sklearn.metrics import average_precision_score, brier_score_loss, make_scorer, roc_auc_score
 
 import imbtorch
@@ -21,16 +23,11 @@ from imbtorch.portfolio import _blend
 from imbtorch.portfolio._candidates import Candidate
 from imbtorch.portfolio._scores import classifying_scorer, regressing_scorer
 from imbtorch.training.stack import groups
+from tests.portfolio.data import SETTINGS, TARGETS, N, X, Y
 
-N = 240
-X, Y = make_classification(
-    N, 6, n_informative=4, n_redundant=0, weights=[0.8], flip_y=0.05, random_state=0
-)
 WORDS = np.where(Y == 1, "yes", "no")
-TARGETS = X[:, 0] ** 2 + np.random.default_rng(0).normal(size=N) / 4
 LABELS = np.stack([Y, X[:, 0] > 0.5], axis=1).astype(int)
 RECIPES = {"plain": {}, "bins": {"features__numeric_embedding": "piecewise_linear"}}
-SETTINGS = {"dtype": "float64", "batch_size": 32, "lr": 0.02, "max_epochs": 6}
 
 
 def classifier(recipes=RECIPES, settings=SETTINGS, **params):
@@ -246,14 +243,18 @@ def test_interrupted_refit_keeps_the_nets_of_the_folds(monkeypatch):
 
 @pytest.mark.parametrize("waits", [True, False])
 def test_recipes_with_many_rows_are_trained_in_turn(waits, monkeypatch):
-    events = []
+    events, rows = [], []
     for name in ("begin", "finish"):
         done = getattr(Candidate, name)
 
         def note(self, *args, done=done, name=name):
+            if not waits:  # nothing of the recipes before is in memory
+                gc.collect()
+                assert not [row for row in rows if row() is not None] or name == "finish"
             done(self, *args)
             if name == "begin":
                 assert self.bytes_of_rows == bytes_of_folds
+                rows.extend(weakref.ref(run.rows.features) for run in self.fit.runs)
             events.append(f"{name} {self.name}")
 
         monkeypatch.setattr(Candidate, name, note)
