@@ -252,7 +252,7 @@ class ImbalancedNetClassifier(
 
     def __init__(
         self,
-        module: Any = "mlp",
+        module: Any = "tabm",
         *,
         features: str | FeatureEncoder | None = "auto",
         loss: Any = "logit_adjusted",

@@ -45,8 +45,9 @@ class TableFeatures(FeatureEncoder):
         deviation. ``"robust"``: subtract the median, divide by the interquartile range, and bend
         outliers smoothly to at most 3 [1]_. ``"quantile"``: normal scores of the ranks. None leaves
         them as they are. Columns that are constant in training become 0.
-    numeric_embedding : {"piecewise_linear", "periodic"} or None, default=None
-        What the net gets of a number besides the scaled number. ``"piecewise_linear"``: one column
+    numeric_embedding : {"auto", "piecewise_linear", "periodic"} or None, default="auto"
+        What the net gets of a number besides the scaled number. ``"auto"`` is ``"periodic"``, and
+        None for sparse matrices. ``"piecewise_linear"``: one column
         for each of ``n_bins`` bins, which rises from 0 to 1 within the bin [4]_. It helps where the
         effect of a number has steps or corners, costs nothing in training but the wider first
         layer, and overfits where rows are few. ``"periodic"``: three functions of the number, each
@@ -136,7 +137,7 @@ default="from_dtype"
     name = "table"
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "scaling": [StrOptions({"standard", "robust", "quantile"}), None],
-        "numeric_embedding": [StrOptions({"piecewise_linear", "periodic"}), None],
+        "numeric_embedding": [StrOptions({"auto", "piecewise_linear", "periodic"}), None],
         "n_bins": [Interval(Integral, 2, None, closed="left")],
         "n_frequencies": [Interval(Integral, 1, None, closed="left")],
         "frequency_scale": [Interval(Real, 0, None, closed="neither")],
@@ -161,7 +162,7 @@ default="from_dtype"
         self,
         *,
         scaling: str | None = "standard",
-        numeric_embedding: str | None = None,
+        numeric_embedding: str | None = "auto",
         n_bins: int = 8,
         n_frequencies: int = 16,
         frequency_scale: float = 0.1,
@@ -258,7 +259,7 @@ default="from_dtype"
     def __sklearn_tags__(self) -> Any:
         """Say that gaps and strings are accepted."""
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = self.numeric_embedding is None
+        tags.input_tags.sparse = self.numeric_embedding in ("auto", None)
         tags.input_tags.allow_nan = tags.input_tags.string = tags.input_tags.categorical = True
         return tags
 
@@ -340,7 +341,7 @@ default="from_dtype"
                 f"scaling={self.scaling!r} and fill={self.fill!r} cannot do so. Use "
                 "scaling='standard' and fill='mean', or X.toarray()."
             )
-        if self.numeric_embedding is not None:
+        if self.numeric_embedding not in ("auto", None):
             raise ValueError(
                 f"numeric_embedding={self.numeric_embedding!r} makes other numbers of zeros, so "
                 "that a sparse X would not stay sparse. Use numeric_embedding=None, or X.toarray()."
