@@ -15,7 +15,8 @@ from imbtorch._common.seed import draw_seeds, private_torch_rng
 from imbtorch._fit.estimator import BaseNetEstimator
 from imbtorch._tasks.classes import encode_labels
 from imbtorch.modules import CosineLinear
-from imbtorch.modules._build import copied_module
+from imbtorch.modules._build import copied_module, members_of
+from imbtorch.modules._member_layers import MemberHeads
 from imbtorch.modules._state import full_state, restore_full_state
 from imbtorch.training.data.features import Features
 from imbtorch.training.prediction import predict_chunks
@@ -79,7 +80,7 @@ def finetune_head(
     method : {"crt", "lws"}, default="crt"
         ``"crt"`` trains a newly initialised head. ``"lws"`` keeps the head and learns one factor
         per class, :math:`z_j' = s_j z_j` with :math:`z = W x + b`; it needs a ``torch.nn.Linear``
-        with one row per class.
+        with one row per class, or the heads of a TabM, whose members share the factors.
     head : str or None, default=None
         Name of the head among ``estimator.module_.named_modules()``. None takes the last layer
         that has one row of weights per output and whose output is the output of the module.
@@ -156,10 +157,10 @@ def finetune_head(
     changed: dict[str, Any] = {"lr": _rate(result, layer, method) if lr is None else lr}
     if method == "lws":
         check_rows(layer, result, "method='lws' scales the logits of the classes")
-        trained: nn.Module = _Scale(len(result.classes_))
+        trained: nn.Module = _Scale(len(result.classes_), members_of(result.module_))
         changed["weight_decay"] = 0.0
     else:
-        trained = _initialised_anew(layer, seeds[0])
+        trained = _on_rows(_initialised_anew(layer, seeds[0]))
     second = type(result)(
         **{
             **_settings(result),
@@ -182,7 +183,8 @@ def finetune_head(
     if method == "lws":
         scale_rows(layer, learned.scale)
     else:
-        restore_full_state(layer, full_state(learned))
+        head_alone = learned.heads if isinstance(learned, _RowsToMembers) else learned
+        restore_full_state(layer, full_state(head_alone))
     publish(result, second.loss_)
     result.__dict__.update({name: getattr(second, name) for name in _BALANCE})
     result.net_.history_ = second.history_
@@ -192,14 +194,32 @@ def finetune_head(
 
 
 class _Scale(nn.Module):
-    """Module that multiplies logits by one factor per class, ``(n, c) -> (n, c)``."""
+    """Module that multiplies the logits of each class, also those of members, by a factor."""
 
-    def __init__(self, n_classes: int) -> None:
+    def __init__(self, n_classes: int, n_members: int | None) -> None:
         super().__init__()
         self.scale = nn.Parameter(torch.ones(n_classes))
+        self.n_members = n_members
 
     def forward(self, logits: Tensor) -> Tensor:
         return logits * self.scale
+
+
+class _RowsToMembers(nn.Module):
+    """Module that gives each member of a TabM its own features, ``(n, k, w) -> (n, k, c)``."""
+
+    def __init__(self, heads: MemberHeads) -> None:
+        super().__init__()
+        self.heads, self.n_members = heads, heads.n_members
+
+    def forward(self, rows: Tensor) -> Tensor:
+        output: Tensor = self.heads(rows.transpose(0, 1) if rows.ndim == 3 else rows)
+        return output
+
+
+def _on_rows(layer: nn.Module) -> nn.Module:
+    """Return a module that maps the features of rows, of each member where there are several."""
+    return _RowsToMembers(layer) if isinstance(layer, MemberHeads) else layer
 
 
 def _initialised_anew(layer: nn.Module, seed: int) -> nn.Module:
@@ -233,8 +253,11 @@ def _rate(estimator: Any, layer: nn.Module, method: str) -> float:
         return float(estimator.lr)
     if method == "lws":
         return 0.05
-    widths = (p[0].numel() for p in layer.parameters() if p.ndim > 1)
-    return float(0.2 / max(widths, default=1) ** 0.5)  # initial weights scale like this, too
+    if isinstance(layer, MemberHeads):
+        width = layer.in_features
+    else:
+        width = max((p[0].numel() for p in layer.parameters() if p.ndim > 1), default=1)
+    return float(0.2 / width**0.5)  # initial weights scale like this, too
 
 
 def _check_classes(X: Any, y: Any, classes: NDArray[Any]) -> None:
@@ -253,12 +276,12 @@ def _tapped(estimator: Any, layer: nn.Module, features: Features, *, outputs: bo
     with Tap(layer) as tap:
 
         def read(logits: Tensor) -> Tensor:
-            if tap.args[0].shape[0] != len(logits) or not torch.equal(net.read(tap.output), logits):
+            if len(tap.rows) != len(logits) or not torch.equal(net.read(tap.output), logits):
                 raise ValueError(
                     "For these rows the output of the head is not the output of the module. Name "
                     "another layer with head=."
                 )
-            return logits if outputs else tap.args[0].to(net.dtype)
+            return logits if outputs else tap.rows.to(net.dtype)
 
         return np.concatenate(
             [chunk.cpu().numpy() for chunk in predict_chunks(net, features, read)]

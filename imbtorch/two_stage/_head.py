@@ -13,8 +13,11 @@ from torch import Tensor, nn
 from imbtorch.classifier import ImbalancedNetClassifier
 from imbtorch.losses import BaseLoss
 from imbtorch.modules._build import without_graph
+from imbtorch.modules._member_layers import MemberHeads
 
 __all__ = ["Tap", "check_rows", "copy_of", "find_head", "publish", "scale_rows"]
+
+Head = nn.Linear | MemberHeads
 
 
 class Tap:
@@ -48,10 +51,17 @@ class Tap:
         return (
             len(self.args) == 1
             and isinstance(self.args[0], Tensor)
-            and len(self.args[0]) == len(output)
+            and len(self.rows) == len(output)
             and isinstance(self.output, Tensor)
             and torch.equal(self.output, output)
         )
+
+    @property
+    def rows(self) -> Tensor:
+        """What the layer got for each row, ``(n, ...)``; the heads of members get it by member."""
+        given: Tensor = self.args[0]
+        by_member = isinstance(self.layer, MemberHeads) and given.ndim == 3
+        return given.transpose(0, 1) if by_member else given
 
 
 def copy_of(estimator: Any) -> Any:
@@ -83,7 +93,7 @@ def find_head(estimator: Any, name: str | None) -> Any:
     with ExitStack() as stack:
         taps = {key: stack.enter_context(Tap(named[key])) for key in candidates}
         output = without_graph(module.train(False), x.to(estimator.device_).clone)
-    width = output.shape[1]
+    width = output.shape[-1]
     heads = [
         key
         for key, tap in taps.items()
@@ -110,6 +120,8 @@ def _has_parameters(layer: nn.Module) -> bool:
 
 
 def _has_row_per_output(layer: nn.Module, width: int) -> bool:
+    if isinstance(layer, MemberHeads):
+        return layer.out_features == width
     weight = getattr(layer, "weight", None)
     is_leaf = not any(True for _ in layer.children())
     return is_leaf and isinstance(weight, Tensor) and weight.ndim > 1 and len(weight) == width
@@ -117,18 +129,27 @@ def _has_row_per_output(layer: nn.Module, width: int) -> bool:
 
 def check_rows(layer: Any, estimator: Any, what: str) -> None:
     """Raise ValueError if the head is not a linear layer with one row for each class."""
-    if isinstance(layer, nn.Linear) and layer.out_features == len(estimator.classes_):
+    if isinstance(layer, Head) and layer.out_features == len(estimator.classes_):
         return
     raise ValueError(
-        f"{what}: the head must be a torch.nn.Linear with {len(estimator.classes_)} rows; got "
-        f"{layer}. Use finetune_head(method='crt')."
+        f"{what}: the head must be a torch.nn.Linear with {len(estimator.classes_)} rows, or the "
+        f"last layer of a TabM; got {layer}. Use finetune_head(method='crt')."
     )
 
 
-def scale_rows(layer: nn.Linear, factors: Tensor) -> None:
-    """Multiply each row of weights and its bias by a factor."""
+def scale_rows(layer: Head, factors: Tensor) -> None:
+    """Multiply the weights and the bias of each class by a factor.
+
+    Parameters
+    ----------
+    layer : torch.nn.Linear or MemberHeads
+        Head, which is changed.
+    factors : Tensor of shape (n_classes,) or (n_members, n_classes)
+        Factor of each class, or of each class of each member.
+    """
+    by_member = isinstance(layer, MemberHeads)  # whose weights of a class are a column
     with torch.no_grad():
-        layer.weight.mul_(factors[:, None])
+        layer.weight.mul_(factors.unsqueeze(-2 if by_member else -1))
         if layer.bias is not None:
             layer.bias.mul_(factors)
 

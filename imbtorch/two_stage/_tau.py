@@ -31,7 +31,7 @@ def tau_normalize(estimator: Net, tau: float = 1.0, *, head: str | None = None) 
     ----------
     estimator : ImbalancedNetClassifier
         Classifier fitted on one label per row, whose head is a ``torch.nn.Linear`` with one row
-        per class. It is not changed.
+        per class, or the heads of a TabM, each of which is normalised by itself. It is not changed.
     tau : float, default=1.0
         Strength of the normalisation, 0 or more.
     head : str or None, default=None
@@ -90,7 +90,7 @@ def tau_normalize(estimator: Net, tau: float = 1.0, *, head: str | None = None) 
     layer = find_head(result, head)
     check_rows(layer, result, "tau_normalize compares the weights of the classes")
     with torch.no_grad():
-        norms = layer.weight.norm(dim=1)
+        norms = layer.weight.norm(dim=1)  # of each class, and of each member if there are several
         scale_rows(layer, torch.where(norms > 0, norms, 1.0) ** -float(tau))
         if layer.bias is not None:
             layer.bias.zero_()
