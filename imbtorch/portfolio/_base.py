@@ -120,7 +120,7 @@ class NetPortfolio(NetMembers):
         self, folds: Sequence[ValidationRows], data: tuple[Any, Any, Any], seed: int
     ) -> list[Candidate]:
         splits = [(fold.training, fold.positions) for fold in folds]
-        recipes = resolve_recipes(self.recipes, self._default_recipes)
+        recipes = resolve_recipes(self.recipes, self._default_recipes, self._base.module)
         seeds = draw_seeds(seed, len(recipes))
         candidates = []
         for (name, params), own in zip(recipes.items(), seeds, strict=True):

@@ -45,7 +45,8 @@ class NetPortfolioClassifier(ClassifyingMembers, NetPortfolio):
         parameters.
     recipes : {"default"} or dict of str to dict, default="default"
         Parameters of the estimator for each recipe, by its name. ``"default"`` are those of
-        :data:`imbtorch.portfolio.CLASSIFIER_RECIPES`, which find the length of their training.
+        :data:`imbtorch.portfolio.CLASSIFIER_RECIPES`, which choose
+        the module and find the length of their training.
     scoring : str, callable or None, default=None
         Scorer of scikit-learn that the blend is good at, on out-of-fold probabilities, such as
         ``"average_precision"``. None for the log-loss. The length of each training, and which

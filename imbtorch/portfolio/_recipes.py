@@ -9,24 +9,30 @@ __all__ = ["CLASSIFIER_RECIPES", "REGRESSOR_RECIPES", "resolve_recipes"]
 
 Recipes = Mapping[str, Mapping[str, Any]]
 
-_LENGTH = {"max_epochs": "auto"}
+_PLAIN = {"features__numeric_embedding": None}
 _BINS = {"features__numeric_embedding": "piecewise_linear"}
 _WAVES = {"features__numeric_embedding": "periodic", "module__normalization": "layer"}
+
+
+def _mlp(**params: Any) -> dict[str, Any]:
+    return {"module": "mlp", "max_epochs": "auto", **params}
+
+
 # The first ones differ most from each other, for portfolios whose time ends early. TabM takes
 # longest, and is the last one. Chosen on the development sets of the board: docs/board.md.
 CLASSIFIER_RECIPES: Recipes = {
-    "plain": _LENGTH,
-    "bins, dropout": {**_LENGTH, **_BINS, "module__dropout": 0.3},
-    "periodic": {**_LENGTH, **_WAVES},
-    "linear": {**_LENGTH, "module__hidden_sizes": (), "lr": 0.01},
-    "quantile": {**_LENGTH, "features__scaling": "quantile"},
-    "bins": {**_LENGTH, **_BINS},
-    "tabm": {**_LENGTH, "module": "tabm", "features__numeric_embedding": "periodic"},
+    "plain": _mlp(**_PLAIN),
+    "bins, dropout": _mlp(**_BINS, module__dropout=0.3),
+    "periodic": _mlp(**_WAVES),
+    "linear": _mlp(**_PLAIN, module__hidden_sizes=(), lr=0.01),
+    "quantile": _mlp(**_PLAIN, features__scaling="quantile"),
+    "bins": _mlp(**_BINS),
+    "tabm": {"module": "tabm", "max_epochs": "auto", "features__numeric_embedding": "auto"},
 }
 REGRESSOR_RECIPES: Recipes = CLASSIFIER_RECIPES
 
 
-def resolve_recipes(recipes: Any, default: Recipes) -> dict[str, dict[str, Any]]:
+def resolve_recipes(recipes: Any, default: Recipes, module: Any) -> dict[str, dict[str, Any]]:
     """Return the parameters of each recipe by its name.
 
     Parameters
@@ -35,13 +41,22 @@ def resolve_recipes(recipes: Any, default: Recipes) -> dict[str, dict[str, Any]]
         What the user gave.
     default : dict of str to dict
         The recipes of the package.
+    module : str or other
+        The module of the estimator from which the recipes start.
 
     Raises
     ------
     ValueError
-        If there is no recipe, or one of them is not a mapping with a name.
+        If there is no recipe, one of them is not a mapping with a name, or the recipes of the
+        package would replace a module of the user's own.
     """
     if isinstance(recipes, str):  # the constraints of the parameter allow no other string
+        if not isinstance(module, str):
+            raise ValueError(
+                "recipes='default' choose the module themselves, and would ignore "
+                f"module={module!r} of the estimator. Leave the module out, or give recipes of "
+                "your own, such as {'short': {'max_epochs': 10}, 'long': {'max_epochs': 40}}."
+            )
         recipes = default
     if not recipes:
         raise ValueError(

@@ -38,7 +38,8 @@ class NetPortfolioRegressor(RegressingMembers, NetPortfolio):
         parameters.
     recipes : {"default"} or dict of str to dict, default="default"
         Parameters of the estimator for each recipe, by its name. ``"default"`` are those of
-        :data:`imbtorch.portfolio.REGRESSOR_RECIPES`, which find the length of their training.
+        :data:`imbtorch.portfolio.REGRESSOR_RECIPES`, which choose
+        the module and find the length of their training.
     scoring : str, callable or None, default=None
         Scorer of scikit-learn that the blend is good at, on out-of-fold predictions, such as
         ``"neg_mean_absolute_error"``. None for the squared error. The length of each training, and

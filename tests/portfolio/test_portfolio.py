@@ -222,6 +222,12 @@ def test_invalid_parameters(params):
         classifier().set_params(**params).fit(X, Y)
 
 
+def test_a_module_of_the_users_own_is_not_replaced_in_silence():
+    clf = NetPortfolioClassifier(ImbalancedNetClassifier(MLP((8,))))
+    with pytest.raises(ValueError, match=r"would ignore module=MLP.*recipes of your own"):
+        clf.fit(X, Y)
+
+
 @pytest.mark.parametrize("recipes", [CLASSIFIER_RECIPES, REGRESSOR_RECIPES])
 def test_recipes_of_the_package_are_parameters_and_find_their_length(recipes):
     net = ImbalancedNetClassifier if recipes is CLASSIFIER_RECIPES else ImbalancedNetRegressor
