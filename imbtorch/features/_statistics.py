@@ -37,8 +37,9 @@ class ColumnStatistics:
         nothing but gaps.
     largest : ndarray of shape (n_numbers,)
         Largest absolute value.
-    has_gaps, has_values : ndarray of bool, shape (n_numbers,)
-        Whether a column has gaps, and whether it has numbers.
+    has_gaps, has_values, has_several : ndarray of bool, shape (n_numbers,)
+        Whether a column has gaps, whether it has numbers, and whether at least three of these are
+        different.
     frequencies : list of ndarray
         For each column of categories the weighted number of rows of each word of the vocabulary,
         then of gaps.
@@ -55,6 +56,7 @@ class ColumnStatistics:
     largest: Floats
     has_gaps: NDArray[np.bool_]
     has_values: NDArray[np.bool_]
+    has_several: NDArray[np.bool_]
     frequencies: list[Floats]
     present: list[Floats]
     sample: tuple[NDArray[Any], Floats | None] | None
@@ -99,6 +101,7 @@ def column_statistics(
     p = len(numbers)
     mass, mean, spread = np.zeros(p), np.zeros(p), np.zeros(p)
     largest, has_gaps = np.zeros(p), np.zeros(p, dtype=bool)
+    different = _DifferentValues(p)
     frequencies = [np.zeros(size + 1) for size in sizes.values()]
     present = [np.zeros(size + 1) for size in sizes.values()]
     kept: list[NDArray[Any]] = []
@@ -111,6 +114,7 @@ def column_statistics(
         has_gaps |= gaps.any(axis=1)
         filled = np.where(gaps, 0.0, values) if has_gaps.any() else values
         largest = np.maximum(largest, np.maximum(filled.max(axis=1), -filled.min(axis=1)))
+        different.look_at(values)
         mass, mean, spread = _merge((mass, mean, spread), _moments(filled, gaps, weights))
         for i, (position, size) in enumerate(sizes.items()):
             codes = np.nan_to_num(block[:, position], nan=size).astype(np.intp)
@@ -133,8 +137,37 @@ def column_statistics(
     mean = np.where(np.isfinite(mean), mean, 0.0)  # sums of the largest floats are infinite
     mean = np.where(has_values, mean, np.nan)
     return ColumnStatistics(
-        start, mean, scale, largest, has_gaps, has_values, frequencies, present, sample
+        start,
+        mean,
+        scale,
+        largest,
+        has_gaps,
+        has_values,
+        different.has_several,
+        frequencies,
+        present,
+        sample,
     )
+
+
+class _DifferentValues:
+    """Which columns have at least three different numbers, found block by block."""
+
+    def __init__(self, n_columns: int) -> None:
+        self.has_several = np.zeros(n_columns, dtype=bool)
+        self._bounds = np.array([[np.inf], [-np.inf]]).repeat(n_columns, axis=1)
+
+    def look_at(self, values: Floats) -> None:
+        """Look at the columns, ``(n_columns, n)``, of which three numbers are not known yet."""
+        few = np.flatnonzero(~self.has_several)
+        if not len(few):
+            return
+        values, before = values[few], self._bounds[:, few]
+        low = np.fmin(before[0], np.fmin.reduce(values, axis=1))
+        high = np.fmax(before[1], np.fmax.reduce(values, axis=1))
+        inside = ((values > low[:, None]) & (values < high[:, None])).any(axis=1)
+        self.has_several[few] = inside | ((before > low) & (before < high)).any(axis=0)
+        self._bounds[:, few] = low, high
 
 
 def _blocks(

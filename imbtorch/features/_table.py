@@ -29,6 +29,7 @@ __all__ = ["TableFeatures"]
 
 Floats = NDArray[np.float64]
 _QUANTILES = 128
+_MOST_EMBEDDED = 256  # of more numbers waves cost more than they gain: docs/which_net.md
 _FEW_WORDS = 50  # so many different values are no sign of identifiers
 
 
@@ -46,13 +47,13 @@ class TableFeatures(FeatureEncoder):
         outliers smoothly to at most 3 [1]_. ``"quantile"``: normal scores of the ranks. None leaves
         them as they are. Columns that are constant in training become 0.
     numeric_embedding : {"auto", "piecewise_linear", "periodic"} or None, default="auto"
-        What the net gets of a number besides the scaled number. ``"auto"`` is ``"periodic"``, and
-        None for sparse matrices. ``"piecewise_linear"``: one column
-        for each of ``n_bins`` bins, which rises from 0 to 1 within the bin [4]_. It helps where the
-        effect of a number has steps or corners, costs nothing in training but the wider first
-        layer, and overfits where rows are few. ``"periodic"``: three functions of the number, each
-        a sum of ``n_frequencies`` waves that the net learns [1]_. Columns with fewer than three
-        different values get neither.
+        What the net gets of a number besides the scaled number. ``"auto"`` is ``"periodic"`` for
+        up to 256 columns of numbers; it is None for more, and for sparse matrices.
+        ``"piecewise_linear"``: one column for each of ``n_bins`` bins, which rises from 0 to 1
+        within the bin [4]_. It helps where the effect of a number has steps or corners, costs
+        nothing in training but the wider first layer, and overfits where rows are few.
+        ``"periodic"``: three functions of the number, each a sum of ``n_frequencies`` waves that
+        the net learns [1]_. Columns with fewer than three different values get neither.
     n_bins : int, default=8
         Number of bins, 2 or more. Their edges are quantiles of the *different* values that a column
         has in training, so that a value which many rows have does not use up the bins. A column of
@@ -285,7 +286,7 @@ default="from_dtype"
         quantiles = (
             self.scaling in ("robust", "quantile")
             or self.fill == "median"
-            or self.numeric_embedding is not None
+            or self.numeric_embedding == "piecewise_linear"
         )
         known = column_statistics(
             X, columns, rows, sample_weight, needs_quantiles=quantiles and bool(numbers)
@@ -312,19 +313,20 @@ default="from_dtype"
             dtype=dtype,
         )
         encoder.fill_gaps_with(filling)
-        if self.numeric_embedding is not None and known.sample is not None:
-            self._embed_numbers(encoder, known.sample[0])
+        if self.numeric_embedding is not None and numbers:
+            self._embed_numbers(encoder, known)
         return encoder
 
-    def _embed_numbers(self, encoder: TableEncoder, values: NDArray[Any]) -> None:
+    def _embed_numbers(self, encoder: TableEncoder, known: ColumnStatistics) -> None:
         """Let an encoder put numbers into bins, or name those which the net embeds."""
         if self.numeric_embedding == "piecewise_linear":
-            edges = np.stack([edges_between(column, self.n_bins) for column in values])
+            assert known.sample is not None
+            edges = np.stack([edges_between(column, self.n_bins) for column in known.sample[0]])
             encoder.put_numbers_in_bins(edges)
-        else:
-            several = [len(np.unique(column[~np.isnan(column)])) > 2 for column in values]
-            varies = encoder.factor.numpy() != 0
-            encoder.periodic = np.flatnonzero(varies & several).tolist()
+            return
+        embedded = np.flatnonzero(known.has_several & (encoder.factor.numpy() != 0))
+        if self.numeric_embedding == "periodic" or len(embedded) <= _MOST_EMBEDDED:
+            encoder.periodic = embedded.tolist()
 
     def _learn_sparse(
         self,
