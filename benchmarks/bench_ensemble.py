@@ -28,7 +28,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from common import limit_threads, make_parser, timed_rounds, training_rows, write_json
+from common import PLAIN_MLP, limit_threads, make_parser, timed_rounds, training_rows, write_json
 from handbook import add_options, estimator_of, load_checked, print_folds
 from numpy.typing import NDArray
 from preprocessing import preprocessing
@@ -86,7 +86,7 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
     for batch_size in args.batch_sizes:
         net = ImbalancedNetClassifier(
             batch_size=batch_size, max_epochs=args.epochs, device=args.device, random_state=0
-        )
+        ).set_params(**PLAIN_MLP)
         tasks, n_nets = {}, {}
         for name, (n, train) in contestants(net, args.sizes, args.members).items():
             train(X[::8], y[::8])  # first calls are slower

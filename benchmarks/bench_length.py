@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from common import PLAIN_MLP
 from sklearn.model_selection import StratifiedKFold
 from study import KEYS, Cell, load
 from study_data import SOURCES, thinned
@@ -33,7 +34,8 @@ def ways(seed: int) -> dict[str, Any]:
     """Return the estimators that are compared."""
 
     def net(epochs: int | str) -> ImbalancedNetClassifier:
-        return ImbalancedNetClassifier(max_epochs=epochs, random_state=seed)
+        clf = ImbalancedNetClassifier(max_epochs=epochs, random_state=seed)
+        return clf.set_params(**PLAIN_MLP)
 
     return {
         "20": net(20),

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
-from common import limit_threads, make_parser, training_rows, write_json
+from common import PLAIN_MLP, limit_threads, make_parser, training_rows, write_json
 from numpy.typing import NDArray
 
 from imbtorch import MLP, ImbalancedNetClassifier
@@ -35,7 +35,7 @@ BARE = "F.cross_entropy, bare loop"
 def fit(X: Array, y: Array, batch_size: int, loss: str) -> None:
     ImbalancedNetClassifier(
         loss=loss, batch_size=batch_size, max_epochs=1, device="cpu", random_state=0
-    ).fit(X, y)
+    ).set_params(**PLAIN_MLP).fit(X, y)
 
 
 def bare_loop(X: Array, y: Array, batch_size: int) -> None:

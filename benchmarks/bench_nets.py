@@ -24,6 +24,7 @@ from board import RESULTS as BOARD
 from board import scores
 from board_data import BOARD_SETS, MAX_ROWS, n_folds
 from board_peers import one_thread
+from common import PLAIN_MLP
 from sklearn.model_selection import StratifiedKFold
 
 from imbtorch import ImbalancedNetClassifier
@@ -72,7 +73,7 @@ def run(name: str, X: pd.DataFrame, y: Any) -> dict[str, Any]:
     for train, test in StratifiedKFold(n_folds(y, 3), shuffle=True, random_state=0).split(X, y):
         start = time.process_time()
         net = ImbalancedNetClassifier(target_prior="train", random_state=0)
-        net.set_params(**NETS[name]).fit(X.iloc[train], y[train])
+        net.set_params(**{**PLAIN_MLP, **NETS[name]}).fit(X.iloc[train], y[train])
         proba = np.asarray(net.predict_proba(X.iloc[test])[:, 1], dtype=np.float64)
         seconds = time.process_time() - start
         found.append({**scores(y[test], proba), "seconds": seconds})

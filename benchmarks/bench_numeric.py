@@ -14,6 +14,7 @@ import warnings
 
 import numpy as np
 import torch
+from common import PLAIN_MLP
 from sklearn.metrics import average_precision_score, log_loss
 from sklearn.model_selection import StratifiedKFold
 from study_data import SOURCES, thinned
@@ -31,9 +32,9 @@ N_FOLDS, SEEDS, MAX_ROWS = 3, (0, 1, 2), 6000
 
 
 def net(way: str, seed: int = 0, **params: int) -> ImbalancedNetClassifier:
-    """Return the default net, which encodes numbers in this way."""
+    """Return a perceptron, which encodes numbers in this way."""
     clf = ImbalancedNetClassifier(target_prior="train", random_state=seed, **params)
-    return clf.set_params(**WAYS[way])
+    return clf.set_params(**{**PLAIN_MLP, **WAYS[way]})
 
 
 def quality(max_epochs: int) -> None:

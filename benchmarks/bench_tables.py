@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from common import limit_threads
+from common import PLAIN_MLP, limit_threads
 from sklearn.compose import make_column_selector, make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.impute import SimpleImputer
@@ -43,7 +43,7 @@ COLUMNS = ("table", "contestant", "seed", "rows", "rare", "average_precision", "
 
 
 def net(seed: int) -> Any:
-    return ImbalancedNetClassifier(random_state=seed)
+    return ImbalancedNetClassifier(random_state=seed).set_params(**PLAIN_MLP)
 
 
 def net_behind_transformer(seed: int) -> Any:
@@ -55,7 +55,9 @@ def net_behind_transformer(seed: int) -> Any:
         (words, make_column_selector(dtype_exclude="number")),
         sparse_threshold=0,
     )
-    return make_pipeline(transformer, ImbalancedNetClassifier(features=None, random_state=seed))
+    return make_pipeline(
+        transformer, ImbalancedNetClassifier("mlp", features=None, random_state=seed)
+    )
 
 
 def boosting(seed: int) -> Any:

@@ -26,6 +26,7 @@ import numpy as np
 import pandas as pd
 from board_data import BOARD_SETS, MAX_ROWS, BoardSet, n_folds
 from board_peers import installed_peers, one_thread, tuned
+from common import PLAIN_MLP
 from numpy.typing import NDArray
 from sklearn.metrics import (
     average_precision_score,
@@ -58,13 +59,13 @@ Method = Callable[[int], Any]
 
 
 def net(seed: int, max_epochs: int | str = 20) -> ImbalancedNetClassifier:
-    """Return the net with default parameters, whose probabilities are those of the data."""
+    """Return the default net, TabM with waves; its probabilities are those of the data."""
     return ImbalancedNetClassifier(target_prior="train", max_epochs=max_epochs, random_state=seed)
 
 
-def tabm(seed: int) -> ImbalancedNetClassifier:
-    """Return one net whose members share weights, with waves of the numbers."""
-    return net(seed).set_params(module="tabm", features__numeric_embedding="periodic")
+def plain_mlp(seed: int) -> ImbalancedNetClassifier:
+    """Return a perceptron on scaled numbers."""
+    return net(seed).set_params(**PLAIN_MLP)
 
 
 def nets_of_folds(seed: int) -> NetEnsembleClassifier:
@@ -80,7 +81,7 @@ def portfolio(seed: int) -> NetPortfolioClassifier:
 OURS: dict[str, Method] = {
     "net": net,
     "net, length found": lambda seed: net(seed, "auto"),
-    "net, TabM with waves": tabm,
+    "net, plain MLP": plain_mlp,
     "nets of folds": nets_of_folds,
     "portfolio": portfolio,
 }

@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from common import PLAIN_MLP
 from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 from study_data import MAX_ROWS, SOURCES, Table, thinned
@@ -110,7 +111,7 @@ def run_cell(remedy: str, table: Table, seed: int, epochs: int | str) -> dict[st
     X, y = table
     classes, counts = by_frequency(y)
     scorer = as_scorer("average_precision", classes)
-    contest = Contest(counts, epochs, StandardScaler(), scorer, seed)
+    contest = Contest(counts, epochs, StandardScaler(), scorer, seed, PLAIN_MLP)
     folds = list(StratifiedKFold(N_FOLDS, shuffle=True, random_state=seed).split(X, y))
     outcomes = evaluate(REMEDIES[remedy](contest), X, y, folds, classes)
     row: dict[str, Any] = {

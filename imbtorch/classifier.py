@@ -46,12 +46,13 @@ class ImbalancedNetClassifier(
 
     Parameters
     ----------
-    module : str, builder, callable, torch.nn.Module class or instance, default="mlp"
+    module : str, builder, callable, torch.nn.Module class or instance, default="tabm"
         The network, which returns logits of shape ``(n, n_classes)``, or ``(n, 1)`` for two
-        classes. ``"mlp"`` is :class:`imbtorch.MLP` with its defaults, so that
-        ``module__hidden_sizes`` works; ``"tabm"`` is :class:`imbtorch.modules.TabM`. A module with
-        an attribute ``n_members`` returns ``(n, n_members, n_classes)``: each member is trained on
-        every row, and the mean of their probabilities predicts. A builder has ``build(input_shape,
+        classes. ``"tabm"`` is :class:`imbtorch.modules.TabM` with its defaults, eight nets that
+        share most of their weights, so that ``module__hidden_sizes`` works; ``"mlp"`` is
+        :class:`imbtorch.MLP`, which trains about four times as fast. A module with an attribute
+        ``n_members`` returns ``(n, n_members, n_classes)``: each member is trained on every row,
+        and the mean of their probabilities predicts. A builder has ``build(input_shape,
         n_outputs)``, a callable takes the same two arguments, a class is called with those of the
         two that its constructor names. An instance is deep-copied. Rows are floats of ``dtype``. A
         module whose first layer is an embedding gets ``X`` of an integer type as int64; its

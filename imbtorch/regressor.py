@@ -44,9 +44,9 @@ class ImbalancedNetRegressor(
 
     Parameters
     ----------
-    module : str, builder, callable, torch.nn.Module class or instance, default="mlp"
-        The network, which returns one column per target. ``"mlp"`` is :class:`imbtorch.MLP` with
-        its defaults, ``"tabm"`` is :class:`imbtorch.modules.TabM`. See
+    module : str, builder, callable, torch.nn.Module class or instance, default="tabm"
+        The network, which returns one column per target. ``"tabm"`` is
+        :class:`imbtorch.modules.TabM` with its defaults, ``"mlp"`` is :class:`imbtorch.MLP`. See
         :class:`imbtorch.ImbalancedNetClassifier` for the other forms.
     features : {"auto", "table"}, TableFeatures or None, default="auto"
         What encodes the columns of a table: scales numbers, fills gaps, and encodes categories; see
@@ -222,7 +222,7 @@ class ImbalancedNetRegressor(
 
     def __init__(
         self,
-        module: Any = "mlp",
+        module: Any = "tabm",
         *,
         features: str | FeatureEncoder | None = "auto",
         loss: Any = "mse",
