@@ -38,7 +38,7 @@ from imbtorch import ImbalancedNetClassifier, NetEnsembleClassifier
 
 Array = NDArray[Any]
 ONE = "one net"
-CHOSEN = {"loss": "focal", "loss__gamma": 1.0, "batch_size": 128}
+CHOSEN = {**PLAIN_MLP, "loss": "focal", "loss__gamma": 1.0, "batch_size": 128}
 
 
 def one_by_one(net: ImbalancedNetClassifier, n: int, X: Array, y: Array) -> None:
