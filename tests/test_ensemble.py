@@ -198,22 +198,24 @@ def test_scores_are_log_odds_or_log_probabilities(subset):
     np.testing.assert_allclose(scores, np.log(three.predict_proba(X)), rtol=1e-8)
 
 
-def test_scores_do_not_saturate():
-    clf = fitted(dtype="float32", module=MLP(()))
+def with_large_outputs(clf):
+    """Multiply the last layer of each member, so that probabilities become 0 and 1."""
     for member in clf.estimators_:
         with torch.no_grad():
-            for p in member.module_.parameters():
+            for p in list(member.module_.parameters())[-2:]:
                 p.mul_(200)
+    return clf
+
+
+@pytest.mark.parametrize("module", [MLP(()), "tabm"], ids=["linear", "tabm"])
+def test_scores_do_not_saturate(module):
+    clf = with_large_outputs(fitted(dtype="float32", module=module))
     proba, scores = clf.predict_proba(X)[:, 1], clf.decision_function(X)
     assert (proba == 1).sum() > 5
     assert len(np.unique(scores[proba == 1])) == (proba == 1).sum()
     assert np.isfinite(scores).all()
-    labels = fitted(LABELS, subset="all", loss="bce", dtype="float32", module=MLP(()))
-    for member in labels.estimators_:
-        with torch.no_grad():
-            for p in member.module_.parameters():
-                p.mul_(200)
-    saturated = labels.predict_proba(X) == 1
+    labels = fitted(LABELS, subset="all", loss="bce", dtype="float32", module=module)
+    saturated = with_large_outputs(labels).predict_proba(X) == 1
     assert saturated.sum() > 5
     assert len(np.unique(labels.decision_function(X)[saturated])) > 0.9 * saturated.sum()
 

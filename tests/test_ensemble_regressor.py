@@ -34,7 +34,7 @@ from imbtorch.model_selection import StackedGridSearchCV
 from imbtorch.plotting import TrainingCurveDisplay
 from imbtorch.training.loop import train_one_by_one
 from imbtorch.training.stack import train_stacked
-from tests.toy import parameters_of
+from tests.toy import parameters_of, plain_columns
 
 N = 120
 RNG = np.random.default_rng(0)
@@ -224,7 +224,10 @@ def test_no_row_is_predicted_by_a_net_that_saw_it(name):
     cv, groups, _ = SPLITTERS[name]
     rows = np.random.default_rng(5).normal(size=(N, 20))
     noise = np.random.default_rng(1).normal(size=N)
-    memory = {"max_epochs": 80, "lr": 0.05, "weight_decay": 0.0, "module": MLP((64,))}
+    memory = {
+        "max_epochs": 80, "lr": 0.05, "weight_decay": 0.0, "module": MLP((64,)),
+        "features": plain_columns(),
+    }  # fmt: skip
     reg = ensemble("folds", cv=cv).set_params(**{f"estimator__{k}": v for k, v in memory.items()})
     reg.set_params(estimator__scoring=later_is_better).fit(rows, noise, groups=groups)
     known_by_heart = abs(reg.estimators_[-1].predict(rows) - noise) < 0.3

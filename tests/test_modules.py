@@ -22,7 +22,7 @@ from imbtorch.modules import (
 from imbtorch.modules._build import MODULES
 from imbtorch.testing import _module_checks as checks
 from imbtorch.testing import check_module, module_checks, temporary_names
-from tests.toy import table
+from tests.toy import plain_columns, table
 
 
 def kinds(module):
@@ -319,11 +319,12 @@ def test_builders_are_told_from_modules(toy):
 
 def test_estimator_takes_a_builder_by_its_name(toy):
     X, y = table()
-    clf = ImbalancedNetClassifier(module=toy, max_epochs=2, random_state=0)
+    params = {"features": plain_columns(), "max_epochs": 2, "random_state": 0}
+    clf = ImbalancedNetClassifier(module=toy, **params)
     assert clf.get_params()["module__width"] == 6
     assert isinstance(clf.fit(X, y).net_.module_[1], Square)
     assert clf.predict_proba(X).shape == (len(X), 2)
-    by_object = ImbalancedNetClassifier(module=Toy(), max_epochs=2, random_state=0).fit(X, y)
+    by_object = ImbalancedNetClassifier(module=Toy(), **params).fit(X, y)
     np.testing.assert_array_equal(by_object.predict_proba(X), clf.predict_proba(X))
 
 
@@ -338,7 +339,9 @@ def test_net_of_a_builder_starts_at_the_class_frequencies(toy):
 
 def test_parameters_of_a_builder_are_searched(toy):
     X, y = table()
-    clf = ImbalancedNetClassifier(module=toy, max_epochs=2, random_state=0)
+    clf = ImbalancedNetClassifier(
+        module=toy, features=plain_columns(), max_epochs=2, random_state=0
+    )
     search = StackedGridSearchCV(clf, {"module__width": [2, 7]}, cv=2).fit(X, y)
     width = search.best_params_["module__width"]
     assert search.best_estimator_.net_.module_[0].out_features == width

@@ -7,16 +7,17 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from imbtorch import MLP, ImbalancedNetClassifier
+from imbtorch import ImbalancedNetClassifier
 from imbtorch.losses import FocalLoss, LogitAdjustedLoss
-from tests.toy import small, table
+from imbtorch.modules import TabM
+from tests.toy import plain_columns, small, table
 
 
 def test_string_component_shows_its_parameters():
     params = ImbalancedNetClassifier(loss="focal").get_params()
     assert params["loss"] == "focal"
     assert params["loss__gamma"] == FocalLoss().gamma
-    assert params["module__hidden_sizes"] == MLP().hidden_sizes
+    assert params["module__hidden_sizes"] == TabM().hidden_sizes
 
 
 def test_shallow_params_are_those_of_the_constructor():
@@ -28,7 +29,7 @@ def test_setting_a_nested_parameter_replaces_the_string_by_the_object():
     clf = ImbalancedNetClassifier(loss="focal").set_params(loss__gamma=5.0)
     assert isinstance(clf.loss, FocalLoss)
     assert clf.loss.gamma == 5.0
-    assert clf.module == "mlp"
+    assert clf.module == "tabm"
 
 
 def test_name_and_nested_parameter_may_come_together():
@@ -138,8 +139,8 @@ def test_grid_over_names_with_their_own_parameters():
 def test_random_search_over_sizes_and_learning_rate():
     space = {"module__hidden_sizes": [(4,), (6, 3), ()], "lr": [1e-3, 1e-2]}
     search = RandomizedSearchCV(
-        ImbalancedNetClassifier(max_epochs=2, random_state=0), space, n_iter=3, cv=2,
-        random_state=0, error_score="raise",
+        ImbalancedNetClassifier("mlp", features=plain_columns(), max_epochs=2, random_state=0),
+        space, n_iter=3, cv=2, random_state=0, error_score="raise",
     ).fit(*table())  # fmt: skip
     sizes = search.best_params_["module__hidden_sizes"]
     assert len(search.best_estimator_.net_.module_) == 2 * len(sizes) + 1

@@ -17,7 +17,7 @@ from imbtorch import MLP, ImbalancedNetClassifier, ImbalancedNetRegressor
 from imbtorch.feature_smoothing import FeatureSmoothing
 from imbtorch.losses.regression import all_regression_losses
 from imbtorch.metrics import error_by_density
-from tests.toy import parameters_of
+from tests.toy import parameters_of, plain_columns
 
 
 def table(n=300, *, n_targets=1, seed=0):
@@ -73,7 +73,8 @@ def test_quantile_lies_above_its_share_of_the_rows():
 
 
 def test_noise_of_the_loss_is_trained_with_the_net():
-    reg = small(loss="balanced_mse", max_epochs=5, warm_start=True).fit(X, Y)
+    params = {"loss": "balanced_mse", "features": plain_columns()}
+    reg = small(**params, max_epochs=5, warm_start=True).fit(X, Y)
     first = float(reg.loss_.sigma.detach())
     assert first != reg.loss_.noise
     log_scale = float(reg.loss_.log_scale.detach())
@@ -110,7 +111,7 @@ def test_extreme_units(factor):
 
 
 def test_net_starts_at_the_mean_of_the_target():
-    reg = exact(MLP(()), max_epochs=1, lr=1e-12).fit(X, 1e6 + Y)
+    reg = exact(MLP(()), features=plain_columns(), max_epochs=1, lr=1e-12).fit(X, 1e6 + Y)
     centre = reg.predict(X.mean(axis=0, keepdims=True))
     np.testing.assert_allclose(centre, (1e6 + Y).mean(), rtol=1e-12)
 

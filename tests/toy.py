@@ -5,6 +5,7 @@ from hypothesis import settings
 from sklearn.datasets import make_classification
 
 from imbtorch import MLP, ImbalancedNetClassifier
+from imbtorch.features import TableFeatures
 
 # for tests with hypothesis: the same examples every time, however busy the machine is
 steady = settings(deadline=None, derandomize=True, database=None)
@@ -44,6 +45,11 @@ def small(module=None, **params):
     return ImbalancedNetClassifier(
         MLP((8,)) if module is None else module, **{**defaults, **params}
     )
+
+
+def plain_columns():
+    """Return features that scale numbers and embed none, so that the net is the module alone."""
+    return TableFeatures(numeric_embedding=None)
 
 
 def parameters_of(clf):

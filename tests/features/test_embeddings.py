@@ -105,7 +105,7 @@ def test_a_fit_is_the_same_with_and_without_a_graph(monkeypatch):
 
 
 def test_an_ensemble_is_trained_and_predicts_as_one_stack():
-    base = ImbalancedNetClassifier(max_epochs=2, dtype="float64")
+    base = ImbalancedNetClassifier("mlp", max_epochs=2, dtype="float64")
     clf = NetEnsembleClassifier(base, n_estimators=3, random_state=0).fit(FRAME, Y)
     alone = [member.predict_proba(FRAME) for member in clf.estimators_]
     np.testing.assert_allclose(clf.predict_proba(FRAME), np.mean(alone, axis=0), atol=1e-12)

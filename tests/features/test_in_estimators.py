@@ -44,7 +44,7 @@ def test_a_frame_as_it_comes():
 
 
 def test_the_net_is_that_behind_a_transformer():
-    features = TableFeatures(embedding_size=None, numeric_embedding=None)
+    features = TableFeatures(numeric_embedding=None, embedding_size=None)
     inside = classifier(features=features, dtype="float64").fit(FRAME, Y)
     outside = make_pipeline(features, classifier(features=None, dtype="float64")).fit(FRAME, Y)
     np.testing.assert_allclose(

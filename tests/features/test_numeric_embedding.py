@@ -319,7 +319,7 @@ def test_a_step_is_learned_that_a_line_cannot_follow():
         reg = ImbalancedNetRegressor(MLP(()), features=features, max_epochs=60, random_state=0)
         return np.square(reg.fit(x, y).predict(x) - y).mean()
 
-    assert error(binned(n_bins=16)) < 0.4 * error(TableFeatures())
+    assert error(binned(n_bins=16)) < 0.4 * error(TableFeatures(numeric_embedding=None))
 
 
 def test_what_is_learned_lies_in_the_module():

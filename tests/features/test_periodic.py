@@ -43,6 +43,10 @@ def waves(**params):
     return TableFeatures(numeric_embedding="periodic", **params)
 
 
+def plain(**params):
+    return TableFeatures(numeric_embedding=None, **params)
+
+
 def classifier(module="mlp", features=None, **params):
     params = {"random_state": 0, "max_epochs": 2, **params}
     return ImbalancedNetClassifier(module, features=features or waves(), **params)
@@ -225,10 +229,10 @@ def test_only_numbers_of_several_values_are_embedded():
     encoder = features.encoder_
     names = features.get_feature_names_out()
     assert names[encoder.periodic].tolist() == ["three", "gaps", "number"]
-    plain = TableFeatures().fit(frame)
-    assert plain.encoder_.periodic == []
-    assert names.tolist() == plain.get_feature_names_out().tolist()
-    np.testing.assert_array_equal(features.transform(frame), plain.transform(frame))
+    without = plain().fit(frame)
+    assert without.encoder_.periodic == []
+    assert names.tolist() == without.get_feature_names_out().tolist()
+    np.testing.assert_array_equal(features.transform(frame), without.transform(frame))
     clf = classifier().fit(frame, n % 4 == 0)
     assert layer_of(clf).columns == tuple(encoder.periodic)
     assert clf.net_.module_[2].in_features == encoder.n_encoded + 2 + 9  # vectors of size 3
@@ -238,19 +242,28 @@ def test_only_numbers_of_several_values_are_embedded():
 
 @pytest.mark.parametrize("frame", [FRAME[["job", "size"]], FRAME[["job", "member"]]], ids=str)
 def test_tables_without_such_numbers_have_the_plain_net(frame):
-    clf = classifier().fit(frame, Y)
-    plain = ImbalancedNetClassifier(max_epochs=2, random_state=0).fit(frame, Y)
-    assert repr(clf.net_.module_) == repr(plain.net_.module_)
-    np.testing.assert_array_equal(clf.predict_proba(frame), plain.predict_proba(frame))
+    clf, without = classifier().fit(frame, Y), classifier(features=plain()).fit(frame, Y)
+    assert repr(clf.net_.module_) == repr(without.net_.module_)
+    np.testing.assert_array_equal(clf.predict_proba(frame), without.predict_proba(frame))
 
 
 def test_without_an_embedding_its_parameters_have_no_effect():
-    plain = ImbalancedNetClassifier(max_epochs=2, random_state=0).fit(FRAME, Y)
-    other = TableFeatures(n_frequencies=3, frequency_scale=9.0)
-    np.testing.assert_array_equal(
-        classifier(features=other).fit(FRAME, Y).predict_proba(NEW), plain.predict_proba(NEW)
-    )
-    assert not plain.net_.encoder_.periodic
+    usual = classifier(features=plain()).fit(FRAME, Y)
+    other = classifier(features=plain(n_frequencies=3, frequency_scale=9.0)).fit(FRAME, Y)
+    np.testing.assert_array_equal(other.predict_proba(NEW), usual.predict_proba(NEW))
+    assert not usual.net_.encoder_.periodic
+
+
+def test_a_default_embeds_the_numbers_of_dense_tables_alone():
+    """Numbers of a sparse matrix stay as they are, which ``"periodic"`` could not grant."""
+    dense, waved = (ImbalancedNetClassifier(features=f, max_epochs=1, random_state=0).fit(FRAME, Y)
+                    for f in ("auto", waves()))  # fmt: skip
+    assert dense.net_.encoder_.periodic == waved.net_.encoder_.periodic == [0, 1, 3]
+    np.testing.assert_array_equal(dense.predict_proba(NEW), waved.predict_proba(NEW))
+    X, y = sparse.random(50, 8, 0.3, format="csr", random_state=0), np.arange(50) % 5 == 0
+    nets = [classifier(features=f).fit(X, y) for f in (TableFeatures(), plain())]
+    assert all(net.net_.encoder_.keeps_zeros for net in nets)
+    np.testing.assert_array_equal(*(net.predict_proba(X) for net in nets))
 
 
 def test_sparse_rows_are_an_error():
@@ -310,8 +323,8 @@ def test_searches_train_the_nets_of_each_together(kind):
     with warnings.catch_warnings():
         warnings.simplefilter("error", NotStackedWarning)
         stacked = StackedGridSearchCV(net, grid, **how).fit(frame, Y)
-    plain = GridSearchCV(net, grid, **how).fit(frame, Y)
-    scores = plain.cv_results_["mean_test_score"]
+    one_by_one = GridSearchCV(net, grid, **how).fit(frame, Y)
+    scores = one_by_one.cv_results_["mean_test_score"]
     np.testing.assert_allclose(stacked.cv_results_["mean_test_score"], scores, atol=1e-9)
     assert len(np.unique(scores)) == 3  # the scale acts on the waves alone
 
@@ -391,7 +404,7 @@ def test_a_wave_is_learned_that_a_line_cannot_follow():
         )
         return np.square(reg.fit(x, y).predict(x) - y).mean()
 
-    assert error(waves(frequency_scale=0.5)) < 0.1 * error(TableFeatures())
+    assert error(waves(frequency_scale=0.5)) < 0.1 * error(plain())
 
 
 @pytest.mark.slow
@@ -439,11 +452,11 @@ def test_samplers_make_rows_before_the_embedding(sampler, monkeypatch):
         return seen[-1][-1]
 
     monkeypatch.setattr(type(sampler), "fit_resample", spy)
-    for features in (waves(embedding_size=None), TableFeatures(embedding_size=None)):
+    for features in (waves(embedding_size=None), plain(embedding_size=None)):
         clf = classifier(features=features, sampler=sampler, loss="cross_entropy").fit(FRAME, Y)
         assert clf.net_.encoder_.periodic == ([0, 1, 3] if len(seen) == 1 else [])
-    (given, made), (plain, as_well) = seen
-    np.testing.assert_array_equal(given, plain)
+    (given, made), (usual, as_well) = seen
+    np.testing.assert_array_equal(given, usual)
     np.testing.assert_array_equal(made[0], as_well[0])
 
 

@@ -13,7 +13,7 @@ from imbtorch import (
     NetEnsembleClassifier,
     load,
 )
-from tests.toy import parameters_of, small, table
+from tests.toy import parameters_of, plain_columns, small, table
 
 X, Y = table(2000)
 VALUES = X[:, 0] + X[:, 1]
@@ -43,7 +43,9 @@ def test_unfitted_estimators_are_small(estimator):
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 @pytest.mark.parametrize("cls", [ImbalancedNetClassifier, ImbalancedNetRegressor])
 def test_fitted_estimators_are_their_weights(cls, optimizer):
-    fitted = cls(MLP((300, 200)), max_epochs=2, optimizer=optimizer, random_state=0)
+    fitted = cls(
+        MLP((300, 200)), features=plain_columns(), max_epochs=2, optimizer=optimizer, random_state=0
+    )
     fitted.fit(X, Y if cls is ImbalancedNetClassifier else VALUES)
     assert fitted.net_.optimizer_.state  # here it is still there
     assert size(fitted) < parameters_of(fitted).nbytes + 10_000 < X.nbytes * 10

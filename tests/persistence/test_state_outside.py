@@ -27,7 +27,7 @@ from imbtorch.modules import ModuleBuilder
 from imbtorch.modules._build import MODULES
 from tests.persistence import hostile
 from tests.persistence.keeping import Keeping, Returning
-from tests.toy import small, table
+from tests.toy import plain_columns, small, table
 
 X, Y = table(120)
 VALUES = X[:, 0] + X[:, 1]
@@ -433,7 +433,7 @@ def test_onnx(tmp_path):
 
 def test_registered_builders(path, monkeypatch):
     monkeypatch.setitem(MODULES, "built_of_test", Building)
-    clf = small(Building(), max_epochs=3).fit(X, Y)
+    clf = small(Building(), features=plain_columns(), max_epochs=3).fit(X, Y)
     clf.save(path)
     twin = load(path)
     same_predictions(twin, clf)
@@ -445,7 +445,7 @@ def test_registered_builders(path, monkeypatch):
 
 def test_losses_of_the_user(path, monkeypatch):
     monkeypatch.setitem(LOSSES, "remembering_of_test", Remembering)
-    clf = small(loss=Remembering()).fit(X, Y)
+    clf = small(loss=Remembering(), features=plain_columns()).fit(X, Y)
     clf.loss_.shift.fill_(0.5)
     clf.save(path)
     twin = load(path)
@@ -458,7 +458,7 @@ def test_losses_of_the_user(path, monkeypatch):
 
 def test_nothing_more_in_the_files_of_usual_modules(path):
     for loss in ("focal", "logit_adjusted"):
-        small(loss=loss).fit(X, Y).save(path)
+        small(loss=loss, features=plain_columns()).fit(X, Y).save(path)
         file = hostile.File(path.read_bytes())
         assert not {"buffers", "extra_state"} & set(file.document["net"])
         assert not [name for name in file.entries if name.endswith("_home")]

@@ -27,7 +27,7 @@ from tests.features.tables import rare_buyers
 from tests.persistence import hostile
 from tests.persistence.test_golden import FILES
 from tests.persistence.test_round_trip import again, same_net
-from tests.toy import small
+from tests.toy import plain_columns, small
 from tests.training.resume import cut_short
 
 
@@ -167,7 +167,7 @@ def test_periodic_embeddings(path):
     members = NetEnsembleClassifier(small(features=PERIODIC), 2, subset="all", random_state=0)
     same(members.fit(X, Y), path, X, STRANGE)
     assert "periodic" in hostile.File(path.read_bytes()).document["tables"][0]
-    small().fit(X, Y).save(path)
+    small(features=plain_columns()).fit(X, Y).save(path)
     assert "periodic" not in hostile.File(path.read_bytes()).document["tables"][0]
 
 
@@ -438,7 +438,7 @@ def test_a_table_of_numbers_adds_little(path):
     rows = np.random.default_rng(0).normal(size=(100, 4))
     small(features=None).fit(rows, Y[:100]).save(path)
     without = path.stat().st_size
-    small().fit(rows, Y[:100]).save(path)
+    small(features=plain_columns()).fit(rows, Y[:100]).save(path)
     assert path.stat().st_size < without + 1500
 
 

@@ -21,7 +21,7 @@ from imbtorch import (
     NetEnsembleClassifier,
 )
 from imbtorch.training.callbacks import BestEpoch
-from tests.toy import parameters_of, small, table
+from tests.toy import parameters_of, plain_columns, small, table
 
 X, Y = table()
 
@@ -177,7 +177,7 @@ def test_best_epoch_is_restored_with_its_batch_statistics():
 
     clf = small(
         MLP((4,), normalization="batch"), early_stopping=True, max_epochs=3,
-        scoring=scores_in_turn([0.9, 0.1, 0.1]), batch_size=27,
+        scoring=scores_in_turn([0.9, 0.1, 0.1]), batch_size=27, features=plain_columns(),
     ).fit(X, Y)  # fmt: skip
     assert clf.net_.module_[1].num_batches_tracked == 10  # of the first epoch alone
 

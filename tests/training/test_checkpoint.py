@@ -32,7 +32,7 @@ from imbtorch.training import checkpoint as checkpoint_module
 from imbtorch.training.checkpoint import describe
 from imbtorch.training.packing import pack, unpack
 from tests.limits import END_SECONDS
-from tests.toy import parameters_of, small, table
+from tests.toy import parameters_of, plain_columns, small, table
 from tests.training.resume import X as MATRIX_X
 from tests.training.resume import cases, cut_short, estimator, outcome
 
@@ -453,8 +453,9 @@ def moment(value):
 def test_forged_with_a_valid_checksum(tmp_path, change):
     def make():
         return small(
-            max_epochs=4, checkpoint=tmp_path, averaging="ema", early_stopping=True, batch_size=32
-        )
+            max_epochs=4, checkpoint=tmp_path, averaging="ema", early_stopping=True, batch_size=32,
+            features=plain_columns(),
+        )  # fmt: skip
 
     cut_short(lambda: make().fit(X, Y))
     forged(tmp_path, lambda state: None)

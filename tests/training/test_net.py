@@ -15,7 +15,7 @@ from torch import nn
 from imbtorch import MLP
 from imbtorch.modules import check_width, logits_of
 from tests.limits import PROCESS_SECONDS
-from tests.toy import parameters_of, small, table
+from tests.toy import parameters_of, plain_columns, small, table
 from tests.training.helpers import Plain, WatchBatches
 
 X, Y = table()
@@ -92,7 +92,8 @@ def test_history_of_a_validated_fit_tells_the_score_and_whether_it_is_the_best()
 
 
 def test_training_uses_train_mode_and_prediction_eval_mode():
-    clf = small(MLP((8,), dropout=0.5, normalization="batch")).fit(X, Y)
+    module = MLP((8,), dropout=0.5, normalization="batch")
+    clf = small(module, features=plain_columns()).fit(X, Y)
     assert not clf.module_.training
     assert clf.net_.module_[1].num_batches_tracked > 0
     np.testing.assert_array_equal(clf.predict_proba(X), clf.predict_proba(X))

@@ -11,9 +11,9 @@ from torch import nn
 from imbtorch import NotStackedWarning
 from imbtorch.losses import BaseLoss, TorchLoss
 from imbtorch.training.optimizers import build_optimizer
-from tests.toy import small, table
+from tests.toy import plain_columns, small, table
 from tests.training import stacked
-from tests.training.stacked import FOLDS, assert_same, check, net, refitted, tanh_net
+from tests.training.stacked import FOLDS, assert_same, net, refitted, tanh_net
 
 X, Y = table(120)
 
@@ -60,7 +60,14 @@ def failing_once(params, lr, weight_decay):
 
 
 def classifier(optimizer=groups, **params):
-    return small(optimizer=optimizer, lr=0.1, weight_decay=0.2, batch_size=30, **params)
+    """Return a net of the three layers that ``by_name`` and ``by_layer`` count."""
+    settings = {"lr": 0.1, "weight_decay": 0.2, "batch_size": 30, "features": plain_columns()}
+    return small(optimizer=optimizer, **settings, **params)
+
+
+def check(**options):
+    """Fail unless such nets come out of a stack as each of them does alone."""
+    return stacked.check(features=plain_columns(), **options)
 
 
 def settings_of(clf):
@@ -329,7 +336,7 @@ def test_groups_of_a_stacked_net_are_trained_further_as_after_a_single_fit(optim
 
 def test_groups_with_a_checkpoint_are_trained_one_by_one(tmp_path):
     grid = [{"checkpoint": tmp_path / str(i), "lr": lr} for i, lr in enumerate((0.05, 0.2))]
-    pairs = stacked.members(net(optimizer=by_layer), grid, FOLDS[:1])
+    pairs = stacked.members(net(optimizer=by_layer, features=plain_columns()), grid, FOLDS[:1])
     with pytest.warns(NotStackedWarning, match="checkpoint"):
         assert stacked.together(pairs) == ([], [None, None])
     for clf, rows in pairs:

@@ -10,7 +10,7 @@ from scipy import sparse
 from sklearn.metrics import accuracy_score, roc_auc_score
 
 from imbtorch import MLP
-from tests.toy import parameters_of, small, table
+from tests.toy import parameters_of, plain_columns, small, table
 from tests.training.helpers import Plain, WatchBatches, watched
 
 X, Y = table()
@@ -171,8 +171,9 @@ def test_callback_may_have_a_name_or_be_a_class(callback):
 
 
 def test_freezer_freezes():
-    frozen = small(callbacks=[sc.Freezer("0*")], weight_decay=0.0).fit(X, Y)
-    start = small(lr_schedule=lambda progress: 0.0, weight_decay=0.0).fit(X, Y)
+    params = {"features": plain_columns(), "weight_decay": 0.0}
+    frozen = small(callbacks=[sc.Freezer("0*")], **params).fit(X, Y)
+    start = small(lr_schedule=lambda progress: 0.0, **params).fit(X, Y)
     pairs = list(zip(frozen.module_.parameters(), start.module_.parameters(), strict=True))
     assert [bool((one == other).all()) for one, other in pairs] == [True, True, False, False]
 

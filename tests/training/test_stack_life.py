@@ -16,7 +16,7 @@ from imbtorch.feature_smoothing import FeatureSmoothing
 from imbtorch.losses.regression import BalancedMSELoss
 from imbtorch.training.stack import train_stacked
 from tests.test_classifier_ecosystem import RecordingCallback
-from tests.toy import parameters_of
+from tests.toy import parameters_of, plain_columns
 from tests.training.helpers import WatchBatches, watched
 from tests.training.stacked import (
     FOLDS,
@@ -441,13 +441,16 @@ def test_budget_divides_a_stack(module):
 
 
 def test_need_grows_with_parameters_and_batches():
-    small = need_of(net())
-    assert need_of(net(batch_size=64)) > 1.2 * small
-    assert need_of(net(module=MLP((64, 64)))) > 10 * small
+    plain = {"features": plain_columns()}
+    small = need_of(net(**plain))
+    assert need_of(net(batch_size=64, **plain)) > 1.2 * small
+    assert need_of(net(module=MLP((64, 64)), **plain)) > 10 * small
     parameters = 8 * (5 * 64 + 64 + 64 * 64 + 64 + 64 * 2 + 2)
     activations = 8 * 32 * (5 + 4 * 64 + 2)
-    need = need_of(net(module=MLP((64, 64))))
+    need = need_of(net(module=MLP((64, 64)), **plain))
     assert 4 * parameters + activations < need < 10 * (parameters + activations)
+    angles = 8 * 32 * 5 * 16  # of the waves of five columns
+    assert 3 * angles < need_of(net()) - small < 6 * angles
 
 
 def test_no_nets_are_an_error():

@@ -9,7 +9,7 @@ from torch import nn
 from imbtorch import MLP
 from imbtorch.training.averaging import Ema, Swa
 from imbtorch.training.steps import Steps
-from tests.toy import parameters_of, small, table
+from tests.toy import parameters_of, plain_columns, small, table
 from tests.training.helpers import Plain, WatchBatches
 
 X, Y = table(120)
@@ -58,7 +58,7 @@ def by_hand(clf, *, clip=None, radius=0.0, after=lambda params: None):
     for _ in range(EPOCHS):
         evaluate()
         if radius:
-            norm = torch.sqrt(sum(p.grad.square().sum() for p in params))
+            norm = torch.sqrt(sum(p.grad.square().sum() for p in params)) + 1e-12  # never 0
             moves = [radius * p.grad / norm for p in params]
             with torch.no_grad():
                 for p, move in zip(params, moves, strict=True):
@@ -302,7 +302,8 @@ def test_warm_start_continues_from_the_average(averaging):
 @pytest.mark.parametrize("averaging", ["ema", "swa"])
 def test_statistics_of_batch_normalisation_are_those_of_the_average(averaging):
     module = MLP((8,), normalization="batch")
-    clf = whole(module=module, averaging=averaging, max_epochs=8).fit(X, Y)
+    params = {"module": module, "features": plain_columns()}
+    clf = whole(**params, averaging=averaging, max_epochs=8).fit(X, Y)
     encoder, linear, norm = clf.module_[:3]
     with torch.no_grad():
         hidden = linear(encoder(torch.from_numpy(X)))

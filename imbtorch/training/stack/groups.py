@@ -12,6 +12,7 @@ from torch.func import functional_call
 
 from imbtorch._common.seed import private_torch_rng
 from imbtorch.exceptions import NotStackedWarning
+from imbtorch.modules import PeriodicEmbeddings
 from imbtorch.modules._build import copied_module, without_graph
 from imbtorch.training.callbacks import ProgressBar
 from imbtorch.training.loop import PausableTraining, train
@@ -252,6 +253,8 @@ def _bytes(run: Run, x: Tensor) -> int:
     def count(layer: nn.Module, given: Any, output: Any) -> None:
         if isinstance(output, Tensor) and not any(True for _ in layer.children()):
             elements.append(output.numel())
+        if isinstance(layer, PeriodicEmbeddings):  # its waves are many more numbers
+            elements.append(len(output) * layer.frequency.numel())
 
     copied = copied_module(module)
     hooks = [layer.register_forward_hook(count) for layer in copied.modules()]
