@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -60,6 +61,7 @@ def build_optimizer(
     lr: float,
     weight_decay: float,
     *,
+    groups: Sequence[dict[str, Any]] = (),
     named: Sequence[tuple[str, Tensor]] = (),
     module: nn.Module | None = None,
 ) -> Optimizer:
@@ -77,6 +79,9 @@ def build_optimizer(
         Learning rate.
     weight_decay : float
         Weight decay.
+    groups : sequence of dict, default=()
+        The same parameters in groups with rates and decays of their own, to be given in their
+        place.
     named : sequence of (str, Tensor), default=()
         The same parameters with their names, for ``named_params``.
     module : torch.nn.Module or None, default=None
@@ -89,6 +94,8 @@ def build_optimizer(
 
     Raises
     ------
+    ValueError
+        If there is nothing to train, or the callable cannot take ``groups``.
     TypeError
         If the callable does not return an optimizer, or returns one that needs a closure.
     """
@@ -101,10 +108,17 @@ def build_optimizer(
         fused = all(p.is_floating_point() and p.device.type in {"cpu", "cuda"} for p in params)
         options: dict[str, Any] = {"momentum": 0.9} if optimizer == "sgd" else {}
         return OPTIMIZERS[optimizer](
-            params, lr=lr, weight_decay=weight_decay, fused=fused, **options
+            list(groups) or params, lr=lr, weight_decay=weight_decay, fused=fused, **options
         )
     first, wanted = _wanted(optimizer, {"named_params": list(named), "module": module})
-    given = () if first in wanted else (params,)
+    if groups and (wanted or not _is_class_of_torch(optimizer)):
+        raise ValueError(
+            f"param_groups gives parameters rates or decays of their own, but optimizer="
+            f"{optimizer!r} is a function, which may make groups itself. Use a name or a class of "
+            "torch.optim, or functools.partial of one; or set all groups in the function, by its "
+            "parameter named_params, and use param_groups only to freeze parameters."
+        )
+    given = () if first in wanted else (list(groups) or params,)
     built = optimizer(*given, **wanted, lr=lr, weight_decay=weight_decay)
     if not isinstance(built, Optimizer):
         raise TypeError(
@@ -119,6 +133,12 @@ def build_optimizer(
             "torch.optim.AdamW."
         )
     return built
+
+
+def _is_class_of_torch(optimizer: Any) -> bool:
+    """Return whether a callable is a class of optimizers, maybe with settings: they take groups."""
+    cls = optimizer.func if isinstance(optimizer, partial) else optimizer
+    return isinstance(cls, type) and issubclass(cls, Optimizer)
 
 
 def _wanted(optimizer: Callable[..., Any], offered: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
