@@ -9,6 +9,7 @@ from torch import nn
 
 from imbtorch.training.checkpoint import describe
 from imbtorch.training.net import Net, NetSpec
+from imbtorch.training.optimizers import begin_momentum
 from imbtorch.training.parameter_groups import has_rates
 
 __all__ = ["continued_net"]
@@ -82,12 +83,12 @@ def _regroup(net: Net, spec: NetSpec) -> None:
         Settings from now on.
     """
     had_rates, net.param_groups = has_rates(net.param_groups), spec.param_groups
-    if not had_rates and not has_rates(net.param_groups):
-        return
     state = net.optimizer_.state
-    net.initialize_optimizer()
-    for group in net.optimizer_.param_groups:
-        net.optimizer_.state.update({p: state[p] for p in group["params"] if p in state})
+    if had_rates or has_rates(net.param_groups):
+        net.initialize_optimizer()
+    trained = {p for group in net.optimizer_.param_groups for p in group["params"]}
+    net.optimizer_.state.update({p: state[p] for p in trained if p in state})
+    begin_momentum(net.optimizer_, trained)  # some may have been frozen
 
 
 def _train_loss_parameters(net: Net, former: Net) -> None:

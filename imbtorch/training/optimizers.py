@@ -12,7 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-__all__ = ["LR_SCHEDULES", "OPTIMIZERS", "LearningRate", "build_optimizer", "lean_step"]
+__all__ = [
+    "LR_SCHEDULES",
+    "OPTIMIZERS",
+    "LearningRate",
+    "begin_momentum",
+    "build_optimizer",
+    "lean_step",
+]
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adam": Adam, "adamw": AdamW, "sgd": SGD}
 _RISE = 0.3  # share of the training in which one_cycle raises the learning rate
@@ -149,6 +156,18 @@ def _wanted(optimizer: Callable[..., Any], offered: dict[str, Any]) -> tuple[Any
         names = []
     wanted = {name: value for name, value in offered.items() if name in names}
     return next(iter(names), None), wanted
+
+
+def begin_momentum(optimizer: Optimizer, parameters: set[Tensor]) -> None:
+    """Give parameters a momentum of 0 where they are trained for the first time.
+
+    A step from a momentum of 0 is the same as one without any. The fused kernel of torch's SGD
+    takes the momentum of all parameters of a group, or of none of them.
+    """
+    for group in optimizer.param_groups if isinstance(optimizer, SGD) else []:
+        for parameter in group["params"] if group["fused"] and group["momentum"] else []:
+            if parameter in parameters and not optimizer.state.get(parameter):
+                optimizer.state[parameter] = {"momentum_buffer": torch.zeros_like(parameter)}
 
 
 def lean_step(optimizer: Optimizer) -> Callable[[], Any]:

@@ -13,6 +13,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from imbtorch.modules._embedding import own_name
+from imbtorch.training.optimizers import begin_momentum
 from imbtorch.training.schedules import Schedule
 
 __all__ = ["Freezing", "check_groups", "grouped", "has_rates", "names_of", "unfreezes"]
@@ -218,8 +219,10 @@ class Freezing(Schedule):
 
     def apply(self, net: Any, progress: float) -> None:
         """Let the parameters be trained whose share of the epochs is over."""
-        for parameter, share in self.shares.items():
-            parameter.requires_grad_(progress >= share)
+        thawed = {p for p, share in self.shares.items() if progress >= share}
+        begin_momentum(net.optimizer_, thawed)
+        for parameter in self.shares:
+            parameter.requires_grad_(parameter in thawed)
 
     def end(self, net: Any, completed: bool) -> None:
         """Let all parameters be trained by whatever follows."""
