@@ -35,6 +35,7 @@ PUBLIC = {
     "NotStackedWarning",
     "__version__",
     "compare_strategies",
+    "embed",
     "finetune_head",
     "load",
     "save",
