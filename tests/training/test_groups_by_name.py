@@ -173,7 +173,7 @@ def test_pattern_without_a_parameter_is_an_error_that_lists_the_names():
     assert not hasattr(clf, "net_")
     deep = nn.Sequential(*(nn.Linear(5, 5) for _ in range(20)), nn.Linear(5, 2))
     with pytest.raises(ValueError, match=r"Of 42 names the nearest are 20.weight, "):
-        classifier({"20.wieght": {"lr": 0.1}}, deep).fit(X, Y)
+        classifier({"20.weights": {"lr": 0.1}}, deep).fit(X, Y)
 
 
 def test_letters_of_either_case_differ():
