@@ -1,7 +1,5 @@
 """``embed``: the inputs of the last layer, for any module whose head can be found."""
 
-import threading
-
 import numpy as np
 import pytest
 import torch
@@ -119,21 +117,36 @@ def test_estimator_stays_as_it_was():
     np.testing.assert_array_equal(clf.predict_proba(X), proba)
 
 
-def test_threads_do_not_see_the_rows_of_others():
-    clf, found = small(Net, **PLAIN).fit(X, Y), {}
+LATER = []
 
-    def work(first):
-        for _ in range(10):
-            found.setdefault(first, []).append(embed(clf, X[first : first + 50]))
 
-    threads = [threading.Thread(target=work, args=(first,)) for first in (0, 50, 100)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for first, results in found.items():
-        for result in results:
-            np.testing.assert_allclose(result, by_hand(clf, X[first : first + 50]), atol=1e-6)
+class Busy(Net):
+    """Something else happens after the head was called, as in another thread."""
+
+    def forward(self, x):
+        z = super().forward(x)
+        while LATER:
+            LATER.pop()()
+        return z
+
+
+def test_predictions_of_other_threads_do_not_disturb():
+    clf = small(Busy, **PLAIN).fit(X, Y)
+    clf.predict(X)
+    LATER.append(lambda: clf.predict(X[50:100]))  # during the trial that finds the head
+    assert embed(clf, X[:50]).shape == (50, 6)
+    found, calls = [], []
+
+    def between():
+        calls.append(clf.predict(X[50:100]))
+        found.append(embed(clf, X[100:150]))
+
+    LATER.append(between)
+    found.append(embed(clf, X[:50]))
+    assert len(calls) == 1
+    np.testing.assert_allclose(found[0], by_hand(clf, X[100:150]), atol=1e-6)
+    np.testing.assert_allclose(found[1], by_hand(clf, X[:50]), atol=1e-6)
+    assert not LATER
 
 
 def test_labels_values_and_both_dtypes():

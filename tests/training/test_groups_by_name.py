@@ -431,6 +431,11 @@ def test_file_holds_the_groups(tmp_path):
     np.testing.assert_array_equal(again.predict_proba(X), clf.predict_proba(X))
 
 
+def test_model_card_names_the_groups():
+    assert "settings of parameters by name" in classifier().fit(X, Y).model_card()
+    assert "settings of parameters by name" not in classifier(None).fit(X, Y).model_card()
+
+
 def test_second_stage_does_not_ask_for_names_of_the_first():
     clf = classifier({**FROZEN, "head.*": {"lr": 0.01}}).fit(X, Y)
     second = finetune_head(clf, X, Y)
