@@ -17,7 +17,7 @@ from imbtorch.modules import MLP, CosineLinear
 from imbtorch.persistence import load, save
 from imbtorch.portfolio import NetPortfolioClassifier, NetPortfolioRegressor
 from imbtorch.regressor import ImbalancedNetRegressor
-from imbtorch.two_stage import finetune_head, tau_normalize
+from imbtorch.two_stage import embed, finetune_head, tau_normalize
 
 __all__ = [
     "MLP",
@@ -34,6 +34,7 @@ __all__ = [
     "NotStackedWarning",
     "__version__",
     "compare_strategies",
+    "embed",
     "finetune_head",
     "load",
     "save",

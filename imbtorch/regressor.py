@@ -74,6 +74,12 @@ class ImbalancedNetRegressor(
     weight_decay : float or "auto", default="auto"
         Weight decay; ``"auto"`` is 0.1 for ``"adamw"``, where it is decoupled from the gradient,
         and 0 for every other optimizer.
+    param_groups : dict of str to dict, or None, default=None
+        Settings of some of the parameters, by patterns of their names: ``{"backbone.*": {"lr":
+        1e-4}, "*.bias": {"weight_decay": 0.0}}``. The settings are ``lr``, ``weight_decay`` and
+        ``frozen``: True, or the share of the epochs for which the parameters are frozen at first.
+        Every pattern that matches a name of ``module.named_parameters()`` acts, and a later one
+        wins. See ``docs/pretrained.md``.
     lr_schedule : str or callable, default="one_cycle"
         Factor on ``lr``: ``"constant"``, ``"cosine"``, ``"one_cycle"``, ``"step"`` (times 0.1 at
         80 % and at 90 % of the training) or ``"warmup_cosine"`` (5 % of warm-up); a callable gets
@@ -230,6 +236,7 @@ class ImbalancedNetRegressor(
         optimizer: str | Callable[..., torch.optim.Optimizer] = "adamw",
         lr: float = 3e-3,
         weight_decay: float | str = "auto",
+        param_groups: Mapping[str, Mapping[str, Any]] | None = None,
         lr_schedule: str | Callable[[float], float] = "one_cycle",
         gradient_clipping: float | None = None,
         sharpness: float = 0.0,
@@ -262,6 +269,7 @@ class ImbalancedNetRegressor(
         self.optimizer = optimizer
         self.lr = lr
         self.weight_decay = weight_decay
+        self.param_groups = param_groups
         self.lr_schedule = lr_schedule
         self.gradient_clipping = gradient_clipping
         self.sharpness = sharpness

@@ -43,6 +43,7 @@ from imbtorch.training.data.features import (
 )
 from imbtorch.training.distributed import refuse_company
 from imbtorch.training.loop import train_one_by_one
+from imbtorch.training.parameter_groups import check_groups
 from imbtorch.training.prediction import predict_chunks
 
 __all__ = ["BaseNetEstimator"]
@@ -208,6 +209,12 @@ class BaseNetEstimator(
             interrupted = fit.publish()
         if interrupted:
             self._pass_on_interruption()
+
+    def _validate_params(self) -> None:
+        """Validate the parameters, before the data are looked at."""
+        super()._validate_params()
+        if self.param_groups:
+            check_groups(self.param_groups)
 
     def _fit_chunk(self, chunk: ChunkSource) -> None:
         self._validate_params()  # scikit-learn validates on the first call of partial_fit only

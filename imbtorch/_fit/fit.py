@@ -35,6 +35,7 @@ from imbtorch.training.data.observers import observed
 from imbtorch.training.devices import resolve_device
 from imbtorch.training.distributed import ONE, Processes, joined, together
 from imbtorch.training.net import Net, NetSpec, build_net
+from imbtorch.training.parameter_groups import Freezing
 from imbtorch.training.run import Recipe, Run
 from imbtorch.training.schedules import WeightSchedule, power_at, with_loss_schedule
 from imbtorch.training.single.distributed_engine import ready
@@ -213,14 +214,9 @@ def _prepare(
 
     # build the net, or continue with the present one
     if source.resumed:
-        net = continued_net(
-            estimator.net_,
-            balance.loss,
-            batch_size=batch_size,
-            lr=estimator.lr,
-            weight_decay=weight_decay_of(estimator),
-            callbacks=estimator.callbacks,
-        )
+        kind, device = estimator.net_.dtype, torch.device(estimator.net_.device)
+        spec = net_spec(estimator, source.task, batch_size, dtype=kind, device=device)
+        net = continued_net(estimator.net_, balance.loss, spec)
     else:
         net = _new_net(estimator, source, balance, batch_size, processes, seeds["net"])
     estimator._check_fit(source, balance, net)
@@ -321,6 +317,9 @@ def _new_run(
     monitors = _monitors(estimator, source, net, balance, attributes)
     if not net.criterion_.sums_over_rows:
         monitors.append(PairWatch(rows, order, source.plan))
+    if estimator.param_groups:
+        freezing = Freezing(net, estimator.param_groups, is_chunk=source.is_chunk)
+        monitors = [freezing, *monitors]
     layers = net.observing_layers()
     if layers:
         rows, monitors = observed(rows, monitors, layers)
@@ -446,6 +445,7 @@ def net_spec(
         weight_decay=weight_decay_of(estimator),
         max_epochs=_epochs(estimator),
         callbacks=estimator.callbacks,
+        param_groups=estimator.param_groups,
     )
 
 

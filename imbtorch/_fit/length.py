@@ -29,6 +29,7 @@ from imbtorch._fit.fit import PreparedFit, batch_rows, fitted_state
 from imbtorch._fit.parameters import PATIENCE
 from imbtorch._fit.validation_rows import ValidationRows
 from imbtorch.training.callbacks import BestEpoch, Monitor, Record, next_scored
+from imbtorch.training.parameter_groups import unfreezes
 from imbtorch.training.run import Run
 from imbtorch.training.stack import train_stacked
 
@@ -325,6 +326,12 @@ def refuse_settings(estimator: Any) -> None:
         raise ValueError(
             "max_epochs='auto' finds the length of a training that starts anew, but "
             "warm_start=True continues one; give a number of epochs."
+        )
+    if unfreezes(estimator.param_groups):
+        raise ValueError(
+            "max_epochs='auto' cannot find the length for param_groups="
+            f"{estimator.param_groups!r}, which freezes parameters for a share of the epochs; give "
+            "a number of epochs, or frozen=True."
         )
     for name in ("loss_schedule", "class_weight_schedule", "sampler_schedule"):
         value = getattr(estimator, name)

@@ -48,6 +48,7 @@ class NetParameters(InputMixin, BaseEstimator, ABC):
         "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
         "lr": [Interval(Real, 0, None, closed="neither")],
         "weight_decay": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
+        "param_groups": [None, dict],
         "lr_schedule": [StrOptions(set(LR_SCHEDULES)), callable],
         **SCHEDULE_CONSTRAINTS,
         "max_epochs": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
@@ -113,6 +114,7 @@ class NetParameters(InputMixin, BaseEstimator, ABC):
     class_weight_schedule: float | str | Callable[[float], float] | None = None
     sampler: object = None
     sampler_schedule: float | None = None
+    param_groups: Mapping[str, Mapping[str, Any]] | None = None
 
     net_: Net
 

@@ -175,6 +175,8 @@ def _training(estimator: Any, members: Sequence[Any]) -> list[str]:
         "weight decay": weight_decay_of(first),
         "loss of the last epoch": _spread([_last(m, "train_loss") for m in members]),
     }
+    if first.param_groups:
+        facts["settings of parameters by name"] = first.param_groups
     if "valid_score" in first.history_[-1]:
         facts["validation score of the last epoch"] = _spread(
             [_last(m, "valid_score") for m in members]

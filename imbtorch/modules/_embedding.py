@@ -14,7 +14,7 @@ from imbtorch.features import FeatureEncoder, TableEncoder
 from imbtorch.modules._build import build_module
 from imbtorch.modules._periodic import PeriodicEmbeddings
 
-__all__ = ["CategoryEmbeddings", "Embeddings", "behind_embeddings", "embeddings_of"]
+__all__ = ["CategoryEmbeddings", "Embeddings", "behind_embeddings", "embeddings_of", "own_name"]
 
 
 class CategoryEmbeddings(nn.Module):
@@ -144,4 +144,44 @@ def behind_embeddings(
     width += sum(layer.added_columns for layer in layers)
     body = build_module(builder, (width,), n_outputs, dtype)
     parts = list(body) if type(body) is nn.Sequential else [body]
-    return nn.Sequential(*(layer.to(dtype) for layer in layers), *parts)
+    together = nn.Sequential(*(layer.to(dtype) for layer in layers), *parts)
+    # how the user calls each layer: the module that was given does not know of the embeddings
+    own = [""] if parts == [body] else [f"{place}." for place in range(len(parts))]
+    vars(together)["own_prefixes"] = [*(_prefix(layer) for layer in layers), *own]
+    return together
+
+
+def _prefix(layer: Embeddings) -> str:
+    return "table.categories." if isinstance(layer, CategoryEmbeddings) else "table.numbers."
+
+
+def own_name(module: nn.Module, name: str) -> str:
+    """Return the name of a parameter of a module as the user knows it.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Module of a net, which may come from :func:`behind_embeddings`.
+    name : str
+        Name among ``module.named_parameters()``.
+
+    Returns
+    -------
+    str
+        Name in the module that was put behind the embeddings; names of the embeddings begin with
+        ``"table.categories."`` and ``"table.numbers."``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from imbtorch.modules._embedding import behind_embeddings, own_name
+    >>> layers = [CategoryEmbeddings(n_numbers=1, n_codes=[4], size=3)]
+    >>> module = behind_embeddings(torch.nn.Linear(4, 2), layers, 2, 2, torch.float32)
+    >>> [own_name(module, name) for name, _ in module.named_parameters()]
+    ['table.categories.weight', 'weight', 'bias']
+    """
+    prefixes = vars(module).get("own_prefixes")
+    if prefixes is None:
+        return name
+    place, _, rest = name.partition(".")
+    return f"{prefixes[int(place)]}{rest}"

@@ -7,7 +7,7 @@ import math
 import warnings
 from collections import deque
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 from tqdm import tqdm
 
@@ -29,7 +29,7 @@ class Monitor:
         Why a net with this monitor cannot be trained in a stack; None if it can.
     """
 
-    single_net_because: ClassVar[str | None] = None
+    single_net_because: str | None = None
 
     def begin(self, net: Any, epochs: int, n_rows: int) -> None:
         """Run before the first epoch of a training of ``epochs`` epochs on ``n_rows`` rows."""

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
 from imbtorch.training.checkpoint import describe
-from imbtorch.training.net import Net
+from imbtorch.training.net import Net, NetSpec
+from imbtorch.training.optimizers import begin_momentum
+from imbtorch.training.parameter_groups import has_rates
 
 __all__ = ["continued_net"]
 
 
-def continued_net(
-    former: Net,
-    loss: Any,
-    *,
-    batch_size: int,
-    lr: float,
-    weight_decay: float,
-    callbacks: Sequence[Any] | None,
-) -> Net:
+def continued_net(former: Net, loss: Any, spec: NetSpec) -> Net:
     """Copy a fitted net, so that a failure cannot harm it, and give the copy new settings.
 
     Parameters
@@ -31,12 +24,9 @@ def continued_net(
         A fitted net; module, optimizer, dtype and device of the copy are its own.
     loss : BaseLoss or BaseRegressionLoss
         Prepared loss for the rows to come.
-    batch_size : int
-        Number of rows of a batch.
-    lr, weight_decay : float
-        Learning rate and weight decay from now on.
-    callbacks : list of skorch callbacks or None
-        Callbacks of the user.
+    spec : NetSpec
+        Settings from now on: batch size, learning rate, weight decay, settings of groups of
+        parameters, and callbacks.
 
     Returns
     -------
@@ -44,10 +34,12 @@ def continued_net(
         The copy; the state of its optimizer is kept for further trainings.
     """
     net = former.fork()
-    net.resume(loss.to(torch.device(net.device), net.dtype), callbacks)
-    net.batch_size, net.keeps_optimizer = batch_size, True
-    _set_groups(net, {"lr": lr, "weight_decay": weight_decay})
+    net.resume(loss.to(torch.device(net.device), net.dtype), spec.callbacks)
+    net.batch_size, net.keeps_optimizer = spec.batch_size, True
+    _set_groups(net, {"lr": spec.lr, "weight_decay": spec.weight_decay})
     _train_loss_parameters(net, former)
+    if former.param_groups or spec.param_groups:
+        _regroup(net, spec)
     return net
 
 
@@ -76,6 +68,27 @@ def _set_groups(net: Net, settings: dict[str, float]) -> None:
         group.update(own)
     for name, value in settings.items():
         setattr(net, name, value)
+
+
+def _regroup(net: Net, spec: NetSpec) -> None:
+    """Make an optimizer with new groups, which keeps what the old one remembers of each parameter.
+
+    Where parameters are only frozen the groups stay, such as those that a callable has made.
+
+    Parameters
+    ----------
+    net : Net
+        A copy of a fitted net, with its present rate and decay.
+    spec : NetSpec
+        Settings from now on.
+    """
+    had_rates, net.param_groups = has_rates(net.param_groups), spec.param_groups
+    state = net.optimizer_.state
+    if had_rates or has_rates(net.param_groups):
+        net.initialize_optimizer()
+    trained = {p for group in net.optimizer_.param_groups for p in group["params"]}
+    net.optimizer_.state.update({p: state[p] for p in trained if p in state})
+    begin_momentum(net.optimizer_, trained)  # some may have been frozen
 
 
 def _train_loss_parameters(net: Net, former: Net) -> None:

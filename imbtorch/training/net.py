@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -38,6 +38,7 @@ from imbtorch.modules._lookups import Lookup
 from imbtorch.training.data.features import Features, first_rows
 from imbtorch.training.data.mixing import MixedTargets
 from imbtorch.training.optimizers import build_optimizer
+from imbtorch.training.parameter_groups import grouped, names_of
 
 __all__ = ["Net", "NetSpec", "StopTraining", "build_net", "restored_net"]
 
@@ -71,6 +72,9 @@ class NetSpec:
         Number of epochs that skorch's callbacks are told.
     callbacks : list of skorch callbacks or None
         Callbacks of the user.
+    param_groups : mapping of str to mapping, or None
+        Settings of parameters by patterns of their names; see
+        :mod:`imbtorch.training.parameter_groups`.
     """
 
     task: Task
@@ -82,6 +86,7 @@ class NetSpec:
     weight_decay: float
     max_epochs: int
     callbacks: Sequence[Any] | None = None
+    param_groups: Mapping[str, Mapping[str, Any]] | None = None
 
 
 class _Siblings(Protocol):
@@ -120,7 +125,7 @@ class Net(ClassifierMixin, NeuralNet):
     """A skorch net whose loss weighs rows; :mod:`imbtorch.training.loop` trains it.
 
     Parameters are skorch's; ``module`` and ``criterion`` are instances. ``optimizer``,
-    ``weight_decay``, ``dtype`` and ``task`` are those of :class:`NetSpec`.
+    ``weight_decay``, ``param_groups``, ``dtype`` and ``task`` are those of :class:`NetSpec`.
     """
 
     def __init__(
@@ -137,6 +142,7 @@ class Net(ClassifierMixin, NeuralNet):
         device: torch.device,
         task: Task,
         callbacks: Any,
+        param_groups: Mapping[str, Mapping[str, Any]] | None,
     ) -> None:
         super().__init__(
             module,
@@ -150,7 +156,7 @@ class Net(ClassifierMixin, NeuralNet):
             verbose=0,
             device=str(device),
         )
-        self.weight_decay = weight_decay
+        self.weight_decay, self.param_groups = weight_decay, param_groups
         self.dtype = dtype
         self.task = task
 
@@ -214,19 +220,17 @@ class Net(ClassifierMixin, NeuralNet):
         return []  # they work per batch; the loop below records loss and duration itself
 
     def initialize_optimizer(self, triggered_directly: Any = None) -> Net:
-        """Build the optimizer from the estimator's own three parameters."""
-        own = {id(p) for p in self.module_.parameters()}
-        named = [
-            (name if id(p) in own else f"loss.{name}", p)
-            for name, p in self.get_all_learnable_params()
-            if p.requires_grad
-        ]
+        """Build the optimizer from the estimator's own four parameters."""
+        params = [p for _, p in self.get_all_learnable_params() if p.requires_grad]
+        rates = {"lr": self.lr, "weight_decay": self.weight_decay}
+        needs_names = callable(self.optimizer) or self.param_groups
+        names = names_of(self.module_, self.criterion_) if needs_names else {}
         self.optimizer_ = build_optimizer(
             self.optimizer,
-            [p for _, p in named],
-            self.lr,
-            self.weight_decay,
-            named=named,
+            params,
+            **rates,
+            groups=grouped(self.param_groups, names, **rates) if self.param_groups else [],
+            named=[(names[p][0], p) for p in params] if names else [],
             module=self.module_,
         )
         # Schedules change the rates of the groups; a training that continues needs those of before.
@@ -478,6 +482,7 @@ def _new_net(module: nn.Module, loss: BaseLoss, spec: NetSpec) -> Net:
         device=spec.device,
         task=spec.task,
         callbacks=spec.callbacks,
+        param_groups=spec.param_groups,
     )
     net.initialize()
     return net

@@ -5,13 +5,21 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-__all__ = ["LR_SCHEDULES", "OPTIMIZERS", "LearningRate", "build_optimizer", "lean_step"]
+__all__ = [
+    "LR_SCHEDULES",
+    "OPTIMIZERS",
+    "LearningRate",
+    "begin_momentum",
+    "build_optimizer",
+    "lean_step",
+]
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adam": Adam, "adamw": AdamW, "sgd": SGD}
 _RISE = 0.3  # share of the training in which one_cycle raises the learning rate
@@ -60,6 +68,7 @@ def build_optimizer(
     lr: float,
     weight_decay: float,
     *,
+    groups: Sequence[dict[str, Any]] = (),
     named: Sequence[tuple[str, Tensor]] = (),
     module: nn.Module | None = None,
 ) -> Optimizer:
@@ -77,6 +86,9 @@ def build_optimizer(
         Learning rate.
     weight_decay : float
         Weight decay.
+    groups : sequence of dict, default=()
+        The same parameters in groups with rates and decays of their own, to be given in their
+        place.
     named : sequence of (str, Tensor), default=()
         The same parameters with their names, for ``named_params``.
     module : torch.nn.Module or None, default=None
@@ -89,6 +101,8 @@ def build_optimizer(
 
     Raises
     ------
+    ValueError
+        If there is nothing to train, or the callable cannot take ``groups``.
     TypeError
         If the callable does not return an optimizer, or returns one that needs a closure.
     """
@@ -101,10 +115,17 @@ def build_optimizer(
         fused = all(p.is_floating_point() and p.device.type in {"cpu", "cuda"} for p in params)
         options: dict[str, Any] = {"momentum": 0.9} if optimizer == "sgd" else {}
         return OPTIMIZERS[optimizer](
-            params, lr=lr, weight_decay=weight_decay, fused=fused, **options
+            list(groups) or params, lr=lr, weight_decay=weight_decay, fused=fused, **options
         )
     first, wanted = _wanted(optimizer, {"named_params": list(named), "module": module})
-    given = () if first in wanted else (params,)
+    if groups and (wanted or not _is_class_of_torch(optimizer)):
+        raise ValueError(
+            f"param_groups gives parameters rates or decays of their own, but optimizer="
+            f"{optimizer!r} is a function, which may make groups itself. Use a name or a class of "
+            "torch.optim, or functools.partial of one; or set all groups in the function, by its "
+            "parameter named_params, and use param_groups only to freeze parameters."
+        )
+    given = () if first in wanted else (list(groups) or params,)
     built = optimizer(*given, **wanted, lr=lr, weight_decay=weight_decay)
     if not isinstance(built, Optimizer):
         raise TypeError(
@@ -121,6 +142,12 @@ def build_optimizer(
     return built
 
 
+def _is_class_of_torch(optimizer: Any) -> bool:
+    """Return whether a callable is a class of optimizers, maybe with settings: they take groups."""
+    cls = optimizer.func if isinstance(optimizer, partial) else optimizer
+    return isinstance(cls, type) and issubclass(cls, Optimizer)
+
+
 def _wanted(optimizer: Callable[..., Any], offered: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """Return the first parameter of a callable, and what it asks for of what is offered."""
     try:
@@ -129,6 +156,18 @@ def _wanted(optimizer: Callable[..., Any], offered: dict[str, Any]) -> tuple[Any
         names = []
     wanted = {name: value for name, value in offered.items() if name in names}
     return next(iter(names), None), wanted
+
+
+def begin_momentum(optimizer: Optimizer, parameters: set[Tensor]) -> None:
+    """Give parameters a momentum of 0 where they are trained for the first time.
+
+    A step from a momentum of 0 is the same as one without any. The fused kernel of torch's SGD
+    takes the momentum of all parameters of a group, or of none of them.
+    """
+    for group in optimizer.param_groups if isinstance(optimizer, SGD) else []:
+        for parameter in group["params"] if group["fused"] and group["momentum"] else []:
+            if parameter in parameters and not optimizer.state.get(parameter):
+                optimizer.state[parameter] = {"momentum_buffer": torch.zeros_like(parameter)}
 
 
 def lean_step(optimizer: Optimizer) -> Callable[[], Any]:

@@ -17,6 +17,7 @@ from imbtorch.training.data.rows import Rows
 __all__ = [
     "SCHEDULE_CONSTRAINTS",
     "LossSchedule",
+    "Schedule",
     "WeightSchedule",
     "deferred",
     "power_at",
@@ -94,7 +95,7 @@ def deferred(order: Order, fraction: float) -> Order:
     return lambda epoch, epochs: None if epoch / epochs < fraction else order(epoch, epochs)
 
 
-class _Schedule(Monitor):
+class Schedule(Monitor):
     """Base class of schedules, which counts the epochs."""
 
     def begin(self, net: Any, epochs: int, n_rows: int) -> None:
@@ -119,7 +120,7 @@ class _Schedule(Monitor):
         vars(self).update(state)
 
 
-class WeightSchedule(_Schedule):
+class WeightSchedule(Schedule):
     """Set the weights of the rows whenever the power of the class weights changes.
 
     Parameters
@@ -149,7 +150,7 @@ class WeightSchedule(_Schedule):
             self.rows.set_weights(*self.weigh(power))
 
 
-class LossSchedule(_Schedule):
+class LossSchedule(Schedule):
     """Set parameters of the loss at the start of each epoch.
 
     Parameters

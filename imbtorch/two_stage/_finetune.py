@@ -41,6 +41,7 @@ _PLAIN = {
     "early_stopping": False,
     "warm_start": False,
     "callbacks": None,
+    "param_groups": None,
 }
 
 

@@ -14,6 +14,7 @@ from imbtorch.classifier import ImbalancedNetClassifier
 from imbtorch.losses import BaseLoss
 from imbtorch.modules._build import without_graph
 from imbtorch.modules._member_layers import MemberHeads
+from imbtorch.modules._structured import logits_in
 
 __all__ = ["Tap", "check_rows", "copy_of", "find_head", "publish", "scale_rows"]
 
@@ -30,7 +31,7 @@ class Tap:
 
     def __enter__(self) -> Tap:
         self._handles = [
-            self.layer.register_forward_pre_hook(self._keep_input, prepend=True),
+            self.layer.register_forward_pre_hook(self._keep_input, prepend=True, with_kwargs=True),
             self.layer.register_forward_hook(self._keep_output),
         ]
         return self
@@ -39,12 +40,13 @@ class Tap:
         for handle in self._handles:
             handle.remove()
 
-    def _keep_input(self, layer: nn.Module, args: tuple[Any, ...]) -> None:
+    def _keep_input(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        given = [arg for arg in (*args, *kwargs.values()) if arg is not None]
         # copies, because the layer may write into its input
-        self.args = tuple(arg.clone() if isinstance(arg, Tensor) else arg for arg in args)
+        self.args = tuple(arg.clone() if isinstance(arg, Tensor) else arg for arg in given)
 
     def _keep_output(self, layer: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        self.output = output
+        self.output = logits_in(output)
 
     def ends(self, output: Tensor) -> bool:
         """Return whether the layer computes ``output`` from one input row for each output row."""
@@ -86,7 +88,12 @@ def find_head(estimator: Any, name: str | None) -> Any:
     if name is not None and name not in named:
         known = [key for key, layer in named.items() if key and _has_parameters(layer)]
         raise ValueError(f"The module has no layer {name!r}; it has {known}.")
-    candidates = list(named) if name is None else [name]
+    # a scripted layer cannot have hooks
+    candidates = [
+        key
+        for key in (named if name is None else [name])
+        if not isinstance(named[key], torch.jit.ScriptModule)
+    ]
     x = torch.zeros(2, *estimator._input_shape, dtype=torch.int64)
     dtype = torch.float64 if estimator.net_.encoder_ else estimator.net_.dtype_of(x)
     x = torch.ones(x.shape, dtype=dtype) if dtype.is_floating_point else x
@@ -102,7 +109,8 @@ def find_head(estimator: Any, name: str | None) -> Any:
     if not heads:
         raise ValueError(
             f"Found no head in {type(module).__name__}: the head must be a layer with a weight of "
-            f"{width} rows, whose output is the unchanged output of the module; "
+            f"{width} rows, not scripted and called with one tensor, whose output is the unchanged "
+            "output of the module; "
             + ("name it with head=." if name is None else f"{name!r} is not.")
         )
     head = named[heads[-1]]

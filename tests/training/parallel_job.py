@@ -194,6 +194,11 @@ SETTINGS = {
     "torch loss": {"loss": nn.L1Loss(), "class_weight": "balanced"},
     "automatic batches": {"batch_size": "auto"},
     "layer norm": {"module": MLP((8,), normalization="layer")},
+    "frozen, rates": {
+        "module": MLP((8,)),
+        "param_groups": {"0.*": {"frozen": 0.5}, "*.bias": {"lr": 0.01}},
+        "max_epochs": 4,
+    },
 }
 for name, params in SETTINGS.items():
     CASES[f"setting {name}"] = lambda size, rank, params=params: learned(

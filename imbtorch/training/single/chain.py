@@ -184,7 +184,8 @@ def _holds(layer: nn.Module, parameters: set[str]) -> bool:
 
 
 def _is_plain(layer: nn.Module) -> bool:
-    if has_hooks(layer) or not all(map(_is_trained_plainly, layer.parameters())):
+    is_scripted = isinstance(layer, torch.jit.ScriptModule)
+    if is_scripted or has_hooks(layer) or not all(map(_is_trained_plainly, layer.parameters())):
         return False
     if type(layer) in _EMBEDDINGS:
         return "forward" not in vars(layer) and all(p.is_contiguous() for p in layer.parameters())

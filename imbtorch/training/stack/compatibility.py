@@ -13,7 +13,7 @@ from imbtorch.training.single.chain import has_hooks
 from imbtorch.training.stack.attributes import IncomparableError, attributes_of
 from imbtorch.training.stack.losses import numeric_parameters
 
-__all__ = ["not_stackable_because", "kind_of", "module_kind"]
+__all__ = ["kind_of", "module_kind", "not_stackable_because", "rule_of"]
 
 
 def not_stackable_because(run: Run) -> str | None:
@@ -66,12 +66,21 @@ def kind_of(run: Run) -> tuple[Any, ...]:
     The last part describes the attributes of the layers.
     """
     net, features = run.net, run.array_rows.features
-    optimizer = net.optimizer if isinstance(net.optimizer, str) else "own"
-    steps = (optimizer, run.recipe.clipping is None, run.recipe.sharpness > 0)
+    steps = (rule_of(run), run.recipe.clipping is None, run.recipe.sharpness > 0)
     data = (net.device, net.dtype, net.task.kind, net.batch_size, run.epochs)
     inputs = (type(features), features.row_bytes, run.array_rows.targets.n_labels)
     *module, attributes = module_kind(net.module_)
     return (*data, *inputs, *steps, *module, *_loss_kind(net.criterion_), attributes)
+
+
+def rule_of(run: Run) -> str:
+    """Return the name of an optimizer that a stack replaces; ``"own"`` if each net keeps its own.
+
+    A stack has one rate and one decay for all parameters of a net.
+    """
+    net = run.net
+    has_groups = len(net.optimizer_.param_groups) > 1
+    return net.optimizer if isinstance(net.optimizer, str) and not has_groups else "own"
 
 
 def module_kind(module: nn.Module) -> tuple[Any, ...]:

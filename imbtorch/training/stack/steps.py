@@ -18,6 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from imbtorch.training.averaging import Ema, average_of
 from imbtorch.training.optimizers import LR_SCHEDULES
 from imbtorch.training.run import Run
+from imbtorch.training.stack.compatibility import rule_of
 from imbtorch.training.stack.storage import Storage, rows_of
 
 __all__ = ["StackedSteps"]
@@ -173,7 +174,7 @@ def _per_net(numbers: Tensor, like: Tensor) -> Tensor:
 
 
 def _rule(storage: Storage, runs: Sequence[Run]) -> Any:
-    named = runs[0].net.optimizer
+    named = rule_of(runs[0])
     if named == "sgd":
         return _Sgd(storage, runs)
     if named in ("adam", "adamw"):
