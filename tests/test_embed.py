@@ -17,6 +17,7 @@ from imbtorch import (
     finetune_head,
     tau_normalize,
 )
+from imbtorch.modules import TabM
 from tests.test_classifier_modules import Convolution, Recurrent, images, sequences
 from tests.test_structured_outputs import RETURNED
 from tests.toy import parameters_of, small, table
@@ -233,3 +234,12 @@ def test_scripted_layers_cannot_be_looked_at():
         with pytest.raises(ValueError, match="not scripted"):
             second_stage(small(scripted, **PLAIN).fit(X, Y))
     assert embed(small(scripted_below, **PLAIN).fit(X, Y), X).shape == (200, 6)
+
+
+def test_members_stand_side_by_side():
+    clf = small(TabM((6,), k=3), **PLAIN).fit(X, Y)
+    found = embed(clf, X)
+    assert found.shape == (len(Y), 3 * 6)
+    members = torch.from_numpy(found).reshape(-1, 3, 6).transpose(0, 1)
+    proba = clf.module_[-1](members).detach().softmax(dim=2).mean(dim=1)
+    np.testing.assert_allclose(proba, clf.predict_proba(X), rtol=1e-5)

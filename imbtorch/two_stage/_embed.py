@@ -10,7 +10,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from imbtorch._fit.estimator import BaseNetEstimator
 from imbtorch.modules._build import copied_module
-from imbtorch.two_stage._finetune import _tapped
+from imbtorch.modules._member_layers import MemberHeads
+from imbtorch.two_stage._finetune import tapped
 from imbtorch.two_stage._head import find_head
 
 __all__ = ["embed"]
@@ -36,7 +37,8 @@ def embed(estimator: BaseNetEstimator, X: ArrayLike, *, head: str | None = None)
     -------
     ndarray of shape (n_samples, ...)
         Input of the head for each row, in the ``dtype`` of ``estimator``; usually
-        ``(n_samples, n_hidden)``.
+        ``(n_samples, n_hidden)``. The members of a TabM stand side by side,
+        ``(n_samples, n_members * n_hidden)``.
 
     Raises
     ------
@@ -75,7 +77,8 @@ def embed(estimator: BaseNetEstimator, X: ArrayLike, *, head: str | None = None)
     check_is_fitted(estimator)
     view = _with_own_module(estimator)
     layer = find_head(view, head)
-    return _tapped(view, layer, view._features(X), outputs=False)
+    features = tapped(view, layer, view._features(X), outputs=False)
+    return features.reshape(len(features), -1) if isinstance(layer, MemberHeads) else features
 
 
 def _with_own_module(estimator: BaseNetEstimator) -> BaseNetEstimator:

@@ -22,7 +22,7 @@ from imbtorch.training.data.features import Features
 from imbtorch.training.prediction import predict_chunks
 from imbtorch.two_stage._head import Tap, check_rows, copy_of, find_head, publish, scale_rows
 
-__all__ = ["finetune_head"]
+__all__ = ["finetune_head", "tapped"]
 
 Net = TypeVar("Net", bound=BaseNetEstimator)
 
@@ -179,7 +179,7 @@ def finetune_head(
     second._validate_params()
     features = result._features(X)
     _check_classes(features, y, result.classes_)
-    second.fit(_tapped(result, layer, features, outputs=method == "lws"), y, sample_weight)
+    second.fit(tapped(result, layer, features, outputs=method == "lws"), y, sample_weight)
     learned = second.module_[0]
     if method == "lws":
         scale_rows(layer, learned.scale)
@@ -271,7 +271,7 @@ def _check_classes(X: Any, y: Any, classes: NDArray[Any]) -> None:
         )
 
 
-def _tapped(estimator: Any, layer: nn.Module, features: Features, *, outputs: bool) -> NDArray[Any]:
+def tapped(estimator: Any, layer: nn.Module, features: Features, *, outputs: bool) -> NDArray[Any]:
     """Compute the inputs of the head for each row, or its outputs, without autograd."""
     net = estimator.net_
     with Tap(layer) as tap:

@@ -243,7 +243,9 @@ def test_named_parameters_of_a_callable_have_the_same_names():
         return torch.optim.SGD([p for _, p in named_params], lr=lr)
 
     classifier(None, optimizer=optimizer, features="table").fit(categories(), Y)
-    assert names[:2] == ["table.categories.weight", "backbone.0.weight"]
+    first = ["table.categories.weight", "table.numbers.frequency"]
+    assert names[:2] == first
+    assert names[5] == "backbone.0.weight"
 
 
 # -- frozen ---------------------------------------------------------------------------------------
