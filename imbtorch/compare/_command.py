@@ -46,6 +46,12 @@ def parser() -> argparse.ArgumentParser:
         help="columns of numbers that are categories, such as postcodes; text always is",
     )
     add("--folds", type=int, default=5, help="folds of the outer cross-validation (%(default)s)")
+    add(
+        "--module",
+        choices=["tabm", "mlp"],
+        default="tabm",
+        help="network of every net (%(default)s); mlp takes about a quarter of the time",
+    )
     add("--epochs", type=int, help="epochs of each net (default: found by folds, for each net)")
     add(
         "--scoring",
@@ -101,6 +107,7 @@ def _compare(arguments: argparse.Namespace) -> int:
             strategies=arguments.strategies or "default",
             cv=_QUICK_FOLDS if quick else arguments.folds,
             scoring=arguments.scoring,
+            module=arguments.module,
             max_epochs=_QUICK_EPOCHS if quick else arguments.epochs or "auto",
             random_state=arguments.seed,
             verbose=int(sys.stderr.isatty()),

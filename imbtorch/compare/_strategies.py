@@ -200,6 +200,7 @@ def default_strategies(
     y: ArrayLike,
     *,
     X: Any = None,
+    module: Any = "tabm",
     max_epochs: int | str = "auto",
     preprocessing: Any = None,
     scoring: Any = "average_precision",
@@ -224,6 +225,8 @@ def default_strategies(
     X : DataFrame, array-like or None, default=None
         Table that the strategies are for. If it has columns of categories, SMOTENC takes the place
         of SMOTE. Not used with ``preprocessing``, whose output is not known yet.
+    module : str, builder, callable, torch.nn.Module class or instance, default="tabm"
+        Network of every net; see :class:`imbtorch.ImbalancedNetClassifier`.
     max_epochs : int or "auto", default="auto"
         Number of passes over the original rows; ``"auto"`` finds it for each strategy.
     preprocessing : transformer or None, default=None
@@ -273,6 +276,7 @@ def default_strategies(
         first,
         as_scorer(scoring, classes),
         int(seed),
+        {"module": module},
         encoder=encoder,
         inner_cv=inner_cv,
     )

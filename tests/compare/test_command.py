@@ -42,8 +42,9 @@ def test_table_report_and_notes(write, capsys, tmp_path):
     gaps = ["" if row % 40 == 1 else value for row, value in enumerate(AMOUNT)]
     path, out = write(amount=gaps, Shop=SHOP, Class=CLASS), tmp_path / "report.html"
     code, output, errors = run(
-        capsys, path, "--target", "Class", "--strategies", "cross", "under", "--quick", "--out", out
-    )
+        capsys, path, "--target", "Class", "--strategies", "cross", "under", "--quick",
+        "--module", "mlp", "--out", out,
+    )  # fmt: skip
     assert code == 0, errors
     assert "categories, with the number of different ones: Shop (2)" in output
     assert "missing numbers become the mean of the training rows" in output

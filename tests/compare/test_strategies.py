@@ -108,3 +108,12 @@ def test_smote_takes_as_many_neighbours_as_there_are(rows, sampler):
         assert (X_new.iloc[60:].to_numpy() == table.iloc[0].to_numpy()).all()
     if rows > 5:
         assert X_new.equals(sampler(**params).fit_resample(given, labels)[0])
+
+
+def test_all_nets_have_the_stated_module():
+    y = np.arange(200) % 10 == 0
+    for strategy in default_strategies(y, module="mlp").values():
+        params = strategy.get_params()
+        modules = [value for name, value in params.items() if name.split("__")[-1] == "module"]
+        assert all(module == "mlp" for module in modules)
+    assert default_strategies(y)["cross-entropy"][-1].module == "tabm"
