@@ -94,6 +94,10 @@ class ImbalancedNetRegressor(
         costs two to four times a fit of this length.
     batch_size : int or "auto", default="auto"
         Rows per step; ``"auto"`` is about 1/256 of the rows, as a power of 2 from 64 to 1024.
+    accumulate : int, default=1
+        Batches per step: their gradients are added up, as if one batch had all of their rows, and
+        only the activations of one batch are in memory. Batch normalisation takes its statistics
+        from each batch. Not for losses that compare the rows of a batch.
     validation : splitter of scikit-learn or None, default=None
         What chooses the validation rows, such as ``GroupShuffleSplit`` (``groups`` go to ``fit``),
         ``TimeSeriesSplit`` or ``PredefinedSplit``; the last one of its splits counts. With
@@ -236,6 +240,7 @@ class ImbalancedNetRegressor(
         averaging: str | float | None = None,
         max_epochs: int | str = 20,
         batch_size: int | str = "auto",
+        accumulate: int = 1,
         validation: Any = None,
         validation_fraction: float | None = None,
         early_stopping: bool = False,
@@ -268,6 +273,7 @@ class ImbalancedNetRegressor(
         self.averaging = averaging
         self.max_epochs = max_epochs
         self.batch_size = batch_size
+        self.accumulate = accumulate
         self.validation = validation
         self.validation_fraction = validation_fraction
         self.early_stopping = early_stopping

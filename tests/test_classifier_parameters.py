@@ -30,6 +30,7 @@ INVALID = {
     "averaging": ["mean", 0, 1, 1.5, True],
     "max_epochs": ["long", 0, -1, 1.5, "many", None],
     "batch_size": [0, -1, 1.5, "large", None],
+    "accumulate": [0, -1, 1.5, "all", None],
     "validation": [3, "groups", 0.2],
     "validation_fraction": [0, 1, 1.5, -0.1, "some"],
     "early_stopping": ["yes", None, 2],

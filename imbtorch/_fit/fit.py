@@ -265,8 +265,8 @@ def _draw_seeds(
     if checkpoint is not None:
         params = estimator.get_params(deep=False)
         identity = {name: describe(params[name]) for name in sorted(set(params) - _INCIDENTAL)}
-        identity["processes"] = str(processes.size)
-        drawn = checkpoint.begin({**identity, **source.identity()}, drawn)
+        identity |= {"processes": str(processes.size), **source.identity()}
+        drawn = checkpoint.begin(identity, drawn)
     return dict(zip(names, drawn, strict=True))
 
 
@@ -283,8 +283,7 @@ def _new_net(
     name = estimator.device if processes.size == 1 else processes.device(estimator.device)
     device = resolve_device(name, dtype)
     spec = net_spec(estimator, source.task, batch_size, dtype=dtype, device=device)
-    start = balance if source.is_chunk else _first_stage(estimator, balance)
-    bias = start.initial_bias
+    bias = (balance if source.is_chunk else _first_stage(estimator, balance)).initial_bias
     net = build_net(
         spec, estimator.module, balance.loss, bias, source.X, seed, source.features, source.encoder
     )
@@ -464,6 +463,7 @@ def _recipe(estimator: NetParameters, *, is_chunk: bool) -> Recipe:
         sharpness=estimator.sharpness,
         on_divergence=estimator.on_divergence,
         on_oom=estimator.on_oom,
+        accumulate=estimator.accumulate,
     )
 
 

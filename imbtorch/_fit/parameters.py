@@ -52,6 +52,7 @@ class NetParameters(InputMixin, BaseEstimator, ABC):
         **SCHEDULE_CONSTRAINTS,
         "max_epochs": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "accumulate": [Interval(Integral, 1, None, closed="left")],
         "validation": [None, HasMethods("split")],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither"), None],
         "early_stopping": ["boolean"],
@@ -88,6 +89,7 @@ class NetParameters(InputMixin, BaseEstimator, ABC):
     averaging: str | float | None
     max_epochs: int | str
     batch_size: int | str
+    accumulate: int
     validation: object = None
     validation_fraction: float | None
     early_stopping: bool

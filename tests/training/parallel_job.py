@@ -193,6 +193,7 @@ SETTINGS = {
     "loss schedule": {"loss": "focal", "loss_schedule": {"gamma": lambda progress: 2 * progress}},
     "torch loss": {"loss": nn.L1Loss(), "class_weight": "balanced"},
     "automatic batches": {"batch_size": "auto"},
+    "accumulated": {"accumulate": 3},
     "layer norm": {"module": MLP((8,), normalization="layer")},
 }
 for name, params in SETTINGS.items():

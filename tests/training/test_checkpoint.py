@@ -108,6 +108,7 @@ class Normed(nn.Sequential):
         {"optimizer": torch.optim.RMSprop},
         {"random_state": None},
         {"dtype": "float64"},
+        {"accumulate": 3},
     ],
     ids=lambda params: "-".join(params),
 )

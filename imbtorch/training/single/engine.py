@@ -13,6 +13,7 @@ from imbtorch.modules._lookups import explain_ids
 from imbtorch.training.data.rows import batch_sizes
 from imbtorch.training.optimizers import LearningRate
 from imbtorch.training.run import Run
+from imbtorch.training.single.accumulation import Accumulated
 from imbtorch.training.single.chain import Chain
 from imbtorch.training.single.out_of_memory import InParts, check_divisible
 from imbtorch.training.steps import Steps
@@ -58,8 +59,8 @@ class SingleEngine:
         list of (float, bool)
             Sum of the losses, and whether the weights are finite.
         """
-        run, batch_size = self.run, self.net.batch_size
-        self.rate.begin_epoch(epoch, len(batch_sizes(len(run.order), batch_size)))
+        run = self.run
+        self.rate.begin_epoch(epoch, len(batch_sizes(len(run.order), run.rows_per_step)))
         with self.steps.epoch():
             total = (self._hooked if run.hooks else self._lean)(self._batches())
         weights = [
@@ -96,7 +97,7 @@ class SingleEngine:
 
     def _batches(self) -> Batches:
         run = self.run
-        return run.rows.batches(run.order, self.net.batch_size, sparse=self.takes_sparse)
+        return run.rows.batches(run.order, run.rows_per_step, sparse=self.takes_sparse)
 
     def _lean(self, batches: Batches) -> Tensor:
         net, step = self.net, self.steps.step
@@ -112,15 +113,18 @@ class SingleEngine:
 
     def _gradients(self) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
         gradients = self._gradients_of(self._chain())
-        if self.in_parts is None:
-            return gradients
-        self.in_parts.gradients = gradients
-        return self.in_parts
+        if self.in_parts is not None:
+            self.in_parts.gradients = gradients
+            gradients = self.in_parts
+        if self.run.recipe.accumulate > 1:
+            own = -(-self.net.batch_size // self.run.processes.size)
+            gradients = Accumulated(gradients, self._trained(), own)
+        return gradients
 
     def _gradients_of(self, chain: Chain | None) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
         """Return what writes the gradients of a batch and gives its loss, detached."""
         net, module = self.net, self.net.module_
-        params = [p for group in net.optimizer_.param_groups for p in group["params"]]
+        params = self._trained()
 
         # a module may write into its input, and must find the same input when it is called again
         computed_again = self.run.recipe.sharpness > 0 or self.in_parts is not None
@@ -146,6 +150,9 @@ class SingleEngine:
             return chain.gradients(x, loss, share, partial(net.closed_form, codes))
 
         return by_autograd if chain is None else by_chain
+
+    def _trained(self) -> list[Tensor]:
+        return [p for group in self.net.optimizer_.param_groups for p in group["params"]]
 
     def _lays_out_for_sparse(self) -> bool:
         chain = None if self.run.hooks else self._chain()

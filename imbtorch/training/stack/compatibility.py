@@ -68,7 +68,7 @@ def kind_of(run: Run) -> tuple[Any, ...]:
     net, features = run.net, run.array_rows.features
     optimizer = net.optimizer if isinstance(net.optimizer, str) else "own"
     steps = (optimizer, run.recipe.clipping is None, run.recipe.sharpness > 0)
-    data = (net.device, net.dtype, net.task.kind, net.batch_size, run.epochs)
+    data = (net.device, net.dtype, net.task.kind, net.batch_size, run.rows_per_step, run.epochs)
     inputs = (type(features), features.row_bytes, run.array_rows.targets.n_labels)
     *module, attributes = module_kind(net.module_)
     return (*data, *inputs, *steps, *module, *_loss_kind(net.criterion_), attributes)
