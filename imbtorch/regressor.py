@@ -133,6 +133,11 @@ class ImbalancedNetRegressor(
         the others before it raises an error; True is 600. See ``docs/scaling.md``.
     dtype : {"float32", "float64"}, default="float32"
         Dtype to compute in, and of the rows that the module gets unless it takes integers.
+    precision : {"bfloat16", "float16"} or None, default=None
+        Half precision in which the module computes, in training and for predictions
+        (``torch.autocast``). Weights, losses and probabilities stay in float32, and for float16
+        the loss is scaled (``torch.amp.GradScaler``). It pays on GPUs and for large layers; None
+        computes in ``dtype``. See ``docs/devices.md``.
         Predictions are always float64.
     num_workers : int, default=0
         Processes that read a torch Dataset while the net trains; 0 reads it in this one.
@@ -249,6 +254,7 @@ class ImbalancedNetRegressor(
         device: str | torch.device = "auto",
         data_parallel: bool | float = False,
         dtype: str = "float32",
+        precision: str | None = None,
         num_workers: int = 0,
         random_state: int | np.random.RandomState | None = None,
         warm_start: bool = False,
@@ -282,6 +288,7 @@ class ImbalancedNetRegressor(
         self.device = device
         self.data_parallel = data_parallel
         self.dtype = dtype
+        self.precision = precision
         self.num_workers = num_workers
         self.random_state = random_state
         self.warm_start = warm_start

@@ -38,6 +38,7 @@ INVALID = {
     "scoring": [3, ["roc_auc"]],
     "device": ["tpu:0", "gpu", 0, None],
     "dtype": ["float16", np.float32, torch.float32, None],
+    "precision": ["float32", "half", torch.bfloat16, True],
     "random_state": ["seed", -1, 1.5, np.random.default_rng(0)],
     "warm_start": ["yes", None],
     "callbacks": ["progress", 3],

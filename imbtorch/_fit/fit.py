@@ -220,6 +220,7 @@ def _prepare(
             lr=estimator.lr,
             weight_decay=weight_decay_of(estimator),
             callbacks=estimator.callbacks,
+            precision=estimator.precision,
         )
     else:
         net = _new_net(estimator, source, balance, batch_size, processes, seeds["net"])
@@ -347,13 +348,11 @@ def _weight_schedule(
     estimator: NetParameters, source: RowSource, schedule: Any, balance: Any, rows: Any
 ) -> WeightSchedule:
     """Weigh the rows anew whenever the power of the class weights changes."""
-    return WeightSchedule(
-        schedule,
-        lambda power: source.weigh(
-            balance.at_power(estimator.class_weight, power), estimator.dtype
-        ),
-        rows,
-    )
+
+    def weigh(power: float) -> RowWeights:
+        return source.weigh(balance.at_power(estimator.class_weight, power), estimator.dtype)
+
+    return WeightSchedule(schedule, weigh, rows)
 
 
 def _monitors(
@@ -445,6 +444,7 @@ def net_spec(
         weight_decay=weight_decay_of(estimator),
         max_epochs=_epochs(estimator),
         callbacks=estimator.callbacks,
+        precision=estimator.precision,
     )
 
 

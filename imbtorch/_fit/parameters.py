@@ -61,6 +61,7 @@ class NetParameters(InputMixin, BaseEstimator, ABC):
         "device": [str, torch.device],
         "data_parallel": ["boolean", Interval(Real, 1, 10**9, closed="both")],
         "dtype": [StrOptions({"float32", "float64"})],
+        "precision": [None, StrOptions({"bfloat16", "float16"})],
         "num_workers": [Interval(Integral, 0, None, closed="left")],
         "random_state": ["random_state"],
         "warm_start": ["boolean"],
@@ -98,6 +99,7 @@ class NetParameters(InputMixin, BaseEstimator, ABC):
     device: str | torch.device
     data_parallel: bool | float
     dtype: str
+    precision: str | None
     num_workers: int
     random_state: int | np.random.RandomState | None
     warm_start: bool

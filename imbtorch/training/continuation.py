@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from imbtorch.training.checkpoint import describe
+from imbtorch.training.half_precision import half_precision
 from imbtorch.training.net import Net
 
 __all__ = ["continued_net"]
@@ -22,6 +23,7 @@ def continued_net(
     lr: float,
     weight_decay: float,
     callbacks: Sequence[Any] | None,
+    precision: str | None,
 ) -> Net:
     """Copy a fitted net, so that a failure cannot harm it, and give the copy new settings.
 
@@ -37,6 +39,8 @@ def continued_net(
         Learning rate and weight decay from now on.
     callbacks : list of skorch callbacks or None
         Callbacks of the user.
+    precision : {"bfloat16", "float16"} or None
+        Half precision to compute in from now on.
 
     Returns
     -------
@@ -44,6 +48,9 @@ def continued_net(
         The copy; the state of its optimizer is kept for further trainings.
     """
     net = former.fork()
+    if precision != (None if net.half is None else net.half.precision):
+        device = torch.device(net.device)
+        net.half = None if precision is None else half_precision(precision, net.dtype, device)
     net.resume(loss.to(torch.device(net.device), net.dtype), callbacks)
     net.batch_size, net.keeps_optimizer = batch_size, True
     _set_groups(net, {"lr": lr, "weight_decay": weight_decay})

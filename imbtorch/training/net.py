@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, Protocol
 
@@ -37,51 +37,18 @@ from imbtorch.modules._embedding import behind_embeddings, embeddings_of
 from imbtorch.modules._lookups import Lookup
 from imbtorch.training.data.features import Features, first_rows
 from imbtorch.training.data.mixing import MixedTargets
+from imbtorch.training.half_precision import HalfPrecision, half_precision
+from imbtorch.training.net_spec import NetSpec
 from imbtorch.training.optimizers import build_optimizer
 
 __all__ = ["Net", "NetSpec", "StopTraining", "build_net", "restored_net"]
 
 _BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_grad_computed")
-_TRAINED = ("module_", "criterion_", "optimizer_", "history_")
+_TRAINED = ("module_", "criterion_", "optimizer_", "history_", "half")
 
 
 class StopTraining(Exception):  # noqa: N818 - a signal, not an error
     """A skorch callback asked for an orderly end."""
-
-
-@dataclass(frozen=True)
-class NetSpec:
-    """What a net is made of, besides its module and its loss.
-
-    Attributes
-    ----------
-    task : Task
-        What the targets are, and so what the outputs are for.
-    batch_size : int
-        Number of rows of a batch.
-    dtype : torch.dtype
-        Dtype to compute in.
-    device : torch.device
-        Device to compute on.
-    optimizer : {"adam", "adamw", "sgd"} or callable
-        See :func:`imbtorch.training.optimizers.build_optimizer`.
-    lr, weight_decay : float
-        Learning rate and weight decay of the optimizer.
-    max_epochs : int
-        Number of epochs that skorch's callbacks are told.
-    callbacks : list of skorch callbacks or None
-        Callbacks of the user.
-    """
-
-    task: Task
-    batch_size: int
-    dtype: torch.dtype
-    device: torch.device
-    optimizer: str | Callable[..., torch.optim.Optimizer]
-    lr: float
-    weight_decay: float
-    max_epochs: int
-    callbacks: Sequence[Any] | None = None
 
 
 class _Siblings(Protocol):
@@ -163,6 +130,9 @@ class Net(ClassifierMixin, NeuralNet):
     # Dtype in which the module gets rows of X; None until a trial has decided it.
     input_dtype: torch.dtype | None = None
 
+    # Half precision in which the module computes; None for ``dtype``.
+    half: HalfPrecision | None = None
+
     # What the module looks up in embeddings, as far as a trial has found.
     lookups: Sequence[Lookup] = ()
 
@@ -173,6 +143,10 @@ class Net(ClassifierMixin, NeuralNet):
     def n_outputs(self) -> int:
         """Number of classes, labels or values."""
         return self.task.n_outputs
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Return a context for the forward pass of the module, which may use half precision."""
+        return nullcontext() if self.half is None else self.half.autocast()
 
     def read(self, output: Tensor) -> Tensor:
         """Read outputs of the module for the loss: one column may stand for two classes.
@@ -262,7 +236,7 @@ class Net(ClassifierMixin, NeuralNet):
     def portable(self) -> Net:
         """Copy what predicts, to the CPU and to float32."""
         fork = object.__new__(type(self))
-        fork.__dict__.update(self.__dict__, device="cpu", dtype=torch.float32)
+        fork.__dict__.update(self.__dict__, device="cpu", dtype=torch.float32, half=None)
         if self.input_dtype is not None and self.input_dtype.is_floating_point:
             fork.input_dtype = torch.float32
         for name in ("module_", "criterion_"):
@@ -296,9 +270,12 @@ class Net(ClassifierMixin, NeuralNet):
             x = self.encoder_(to_tensor(x, device="cpu"))
         x = to_tensor(x, device=self.device)
         x = x.to(self.dtype_of(x))
-        if fit_params or torch.is_grad_enabled():
-            return self.read(self.module_(x.clone(), **fit_params))
-        return self.read(without_graph(self.module_, x.clone))  # it may write into its input
+        with self.autocast():
+            if fit_params or torch.is_grad_enabled():
+                output = self.module_(x.clone(), **fit_params)
+            else:
+                output = without_graph(self.module_, x.clone)  # it may write into its input
+        return self.read(output)
 
     def _get_predict_nonlinearity(self) -> Callable[[Tensor], Tensor]:
         return link_each_member(self.task.predicted(self.criterion_), _mean_of_first)
@@ -415,8 +392,10 @@ def build_net(
     TypeError
         If ``builder`` makes no module.
     ValueError
-        If the module cannot compute the first rows, or returns another shape.
+        If the module cannot compute the first rows, or returns another shape; or the device has
+        not the half precision that is asked for.
     """
+    half = _half_of(spec)
     # tensors that are made in the inference mode of a caller could not be trained
     with torch.inference_mode(False), private_torch_rng(seed, spec.device):
         n_outputs = spec.task.n_outputs
@@ -431,13 +410,14 @@ def build_net(
         few = X[:2]
         rows = partial(first_rows, few, device=spec.device)
         integers = few.dtype.kind in "iub"
-        tried = first_outputs(module, rows, spec.task, spec.dtype, integers=integers)
+        with nullcontext() if half is None else half.autocast():
+            tried = first_outputs(module, rows, spec.task, spec.dtype, integers=integers)
         output, input_dtype, lookups = tried
         replace_inference_tensors(loss)
         loss.to(spec.device, spec.dtype).train(False)
         net = _new_net(module, loss, spec)
         net.__dict__["encoder_"] = encoder  # skorch would take it for a module to be trained
-        net.input_dtype, net.lookups = input_dtype, lookups
+        net.input_dtype, net.lookups, net.half = input_dtype, lookups, half
         with torch.no_grad():
             net.try_loss(output)
     return net
@@ -449,6 +429,12 @@ def _mean_of_first(values: Tensor) -> Tensor:
 
 def _may_want_integers(module: nn.Module, dtype: torch.dtype) -> bool:
     return input_dtypes(module, dtype, integers=True) != (dtype,)
+
+
+def _half_of(spec: NetSpec) -> HalfPrecision | None:
+    if spec.precision is None:
+        return None
+    return half_precision(spec.precision, spec.dtype, spec.device)
 
 
 def _new_net(module: nn.Module, loss: BaseLoss, spec: NetSpec) -> Net:
@@ -480,6 +466,7 @@ def _new_net(module: nn.Module, loss: BaseLoss, spec: NetSpec) -> Net:
         callbacks=spec.callbacks,
     )
     net.initialize()
+    net.half = None
     return net
 
 
@@ -504,5 +491,6 @@ def restored_net(
     """
     net = _new_net(module.to(spec.device), loss.to(spec.device), spec)
     net.module_.train(False)
+    net.half = _half_of(spec)
     net.history_ = _History(records)
     return net

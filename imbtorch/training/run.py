@@ -245,6 +245,7 @@ class Run:
         """Prepare the net for predictions, after a training that was not cut short."""
         if averaged:  # batch normalisation knows other weights
             batches = self.rows.batches(self.order, self.net.batch_size)
-            update_statistics(self.net.module_, batches)
+            with self.net.autocast():
+                update_statistics(self.net.module_, batches)
         self.net.optimizer_.zero_grad()  # frees the gradients
         self.net.notify("on_train_end", **self._given)

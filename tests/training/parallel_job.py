@@ -208,6 +208,12 @@ def mixture_of_gaussians(size, rank):
 
 
 @case
+def half_precision(size, rank):
+    clf = classifier(size, dtype="float32", precision="float16", accumulate=2, sharpness=0.05)
+    return learned(clf, X, Y)
+
+
+@case
 def sparse_rows(size, rank):
     rows = sparse.csr_array(sparse.random(203, 40, density=0.05, random_state=1))
     return learned(classifier(size), rows, Y)

@@ -109,6 +109,8 @@ class Normed(nn.Sequential):
         {"random_state": None},
         {"dtype": "float64"},
         {"accumulate": 3},
+        {"precision": "bfloat16"},
+        {"precision": "float16"},
     ],
     ids=lambda params: "-".join(params),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -248,6 +249,7 @@ class Restorer:
         spec = net_spec(
             estimator, task, net["batch_size"], dtype=DTYPES[net["dtype"]], device=self.device
         )
+        spec = replace(spec, precision=net.get("precision"))  # it may have been set after the fit
         estimator.net_ = restored_net(module, loss, spec, records_of(net["history"], reader))
         if encoder is not None:
             estimator._columns = encoder.columns

@@ -50,7 +50,8 @@ class DistributedEngine(SingleEngine):
         stepped = None
         for size in batch_sizes(len(self.run.order), self.run.rows_per_step):
             rate, batch = attempt(self.rate), attempt(partial(next, batches))
-            again = partial(self.summed, partial(_evaluate, gradients, batch, rate, stepped))
+            own = partial(_evaluate, gradients, batch, rate, stepped)
+            again = self._unscaled(partial(self.summed, own))
             total.add_(again(), alpha=size)
             stepped = attempt(partial(step, again))
         if isinstance(stepped, _Failure):

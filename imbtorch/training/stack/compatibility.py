@@ -27,6 +27,8 @@ def not_stackable_because(run: Run) -> str | None:
     for monitor in run.monitors:
         if monitor.single_net_because is not None:
             return monitor.single_net_because
+    if net.half is not None:
+        return f'precision="{net.half.precision}" is computed for one net at a time'
     if any(True for _ in net.criterion_.parameters()):
         return f"{type(net.criterion_).__name__} has parameters of its own"
     if rows.mixing is not None:
