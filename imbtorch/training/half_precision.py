@@ -27,7 +27,7 @@ class HalfPrecision:
     precision : {"bfloat16", "float16"}
         Dtype of the operations that gain from it.
     device : torch.device
-        Device to compute on.
+        Device to train on.
 
     Attributes
     ----------
@@ -36,14 +36,14 @@ class HalfPrecision:
     """
 
     def __init__(self, precision: str, device: torch.device) -> None:
-        self.precision, self.device_type = precision, device.type
+        self.precision = precision
         self.scaler: torch.amp.GradScaler | None = None
         if precision == "float16":
             self.scaler = torch.amp.GradScaler(device.type)
 
-    def autocast(self) -> torch.autocast:
-        """Return a new context in which the module computes."""
-        return torch.autocast(self.device_type, getattr(torch, self.precision))
+    def autocast(self, device: str | torch.device) -> torch.autocast:
+        """Return a new context for a module on this device, which may have changed in a pickle."""
+        return torch.autocast(torch.device(device).type, getattr(torch, self.precision))
 
 
 def half_precision(precision: str, dtype: torch.dtype, device: torch.device) -> HalfPrecision:
@@ -77,7 +77,8 @@ def half_precision(precision: str, dtype: torch.dtype, device: torch.device) -> 
     --------
     >>> import torch
     >>> from imbtorch.training.half_precision import half_precision
-    >>> with half_precision("bfloat16", torch.float32, torch.device("cpu")).autocast():
+    >>> half = half_precision("bfloat16", torch.float32, torch.device("cpu"))
+    >>> with half.autocast("cpu"):
     ...     torch.nn.Linear(3, 2)(torch.zeros(1, 3)).dtype
     torch.bfloat16
     """
@@ -89,7 +90,7 @@ def half_precision(precision: str, dtype: torch.dtype, device: torch.device) -> 
     half = HalfPrecision(precision, device)
     try:
         known = torch.amp.is_autocast_available(device.type)
-        with half.autocast():
+        with half.autocast(device):
             pass
     except RuntimeError as error:
         raise ValueError(_unable(precision, device, str(error))) from error

@@ -146,7 +146,7 @@ class Net(ClassifierMixin, NeuralNet):
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Return a context for the forward pass of the module, which may use half precision."""
-        return nullcontext() if self.half is None else self.half.autocast()
+        return nullcontext() if self.half is None else self.half.autocast(self.device)
 
     def read(self, output: Tensor) -> Tensor:
         """Read outputs of the module for the loss: one column may stand for two classes.
@@ -410,7 +410,7 @@ def build_net(
         few = X[:2]
         rows = partial(first_rows, few, device=spec.device)
         integers = few.dtype.kind in "iub"
-        with nullcontext() if half is None else half.autocast():
+        with nullcontext() if half is None else half.autocast(spec.device):
             tried = first_outputs(module, rows, spec.task, spec.dtype, integers=integers)
         output, input_dtype, lookups = tried
         replace_inference_tensors(loss)

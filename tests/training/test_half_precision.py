@@ -162,6 +162,14 @@ def test_ensembles_and_searches_train_one_net_after_the_other():
     np.testing.assert_array_equal(search.predict_proba(X), alone.predict_proba(X))
 
 
+@pytest.mark.slow
+def test_the_number_of_epochs_is_found():
+    clf = small(precision="bfloat16", accumulate=2, max_epochs="auto")
+    with pytest.warns(NotStackedWarning):
+        clf.fit(X, Y)
+    assert clf.n_epochs_ >= 1
+
+
 # -- training that is continued ---------------------------------------------------------------
 
 
@@ -217,6 +225,16 @@ def test_a_step_that_is_not_finite_is_left_out():
     scale, change = scaled(lambda w: (w * torch.inf).sum())
     assert change == [0, 0, 0]
     assert scale == 32.0
+
+
+@pytest.mark.parametrize("scale", [0.0, -2.0])
+def test_a_scale_that_is_not_positive_is_refused(scale):
+    optimizer = torch.optim.SGD([nn.Parameter(torch.ones(3))], lr=0.1)
+    scaling = LossScaling(torch.amp.GradScaler("cpu", init_scale=64.0), optimizer)
+    with pytest.raises(ValueError, match="not a positive number"):
+        scaling.restore({"scale": scale, "good_steps": 0})
+    scaling.restore({"scale": 4.0, "good_steps": 3})
+    assert scaling.state() == {"scale": 4.0, "good_steps": 3}
 
 
 class Gradients(Callback):
