@@ -134,6 +134,10 @@ class ImbalancedNetClassifier(
         costs two to four times a fit of this length.
     batch_size : int or "auto", default="auto"
         Rows per step; ``"auto"`` is about 1/256 of the rows, as a power of 2 from 64 to 1024.
+    accumulate : int, default=1
+        Batches per step: their gradients are added up, as if one batch had all of their rows, and
+        only the activations of one batch are in memory. Batch normalisation takes its statistics
+        from each batch. Not for losses that compare the rows of a batch.
     validation : splitter of scikit-learn or None, default=None
         What chooses the validation rows, such as ``GroupShuffleSplit`` (``groups`` go to ``fit``),
         ``TimeSeriesSplit`` or ``PredefinedSplit``; the last one of its splits counts. With
@@ -168,6 +172,11 @@ class ImbalancedNetClassifier(
         the others before it raises an error; True is 600. See ``docs/scaling.md``.
     dtype : {"float32", "float64"}, default="float32"
         Dtype to compute in, and of the rows that the module gets unless it takes integers.
+    precision : {"bfloat16", "float16"} or None, default=None
+        Half precision in which the module computes, in training and for predictions
+        (``torch.autocast``). Weights, losses and probabilities stay in float32, and for float16
+        the loss is scaled (``torch.amp.GradScaler``). It pays on GPUs and for large layers; None
+        computes in ``dtype``. See ``docs/devices.md``.
     num_workers : int, default=0
         Processes that read a torch Dataset while the net trains; 0 reads it in this one.
     callbacks : list of skorch callbacks or None, default=None
@@ -279,6 +288,7 @@ class ImbalancedNetClassifier(
         averaging: str | float | None = None,
         max_epochs: int | str = 20,
         batch_size: int | str = "auto",
+        accumulate: int = 1,
         validation: Any = None,
         validation_fraction: float | None = None,
         early_stopping: bool = False,
@@ -287,6 +297,7 @@ class ImbalancedNetClassifier(
         device: str | torch.device = "auto",
         data_parallel: bool | float = False,
         dtype: str = "float32",
+        precision: str | None = None,
         num_workers: int = 0,
         random_state: int | np.random.RandomState | None = None,
         warm_start: bool = False,
@@ -317,6 +328,7 @@ class ImbalancedNetClassifier(
         self.averaging = averaging
         self.max_epochs = max_epochs
         self.batch_size = batch_size
+        self.accumulate = accumulate
         self.validation = validation
         self.validation_fraction = validation_fraction
         self.early_stopping = early_stopping
@@ -325,6 +337,7 @@ class ImbalancedNetClassifier(
         self.device = device
         self.data_parallel = data_parallel
         self.dtype = dtype
+        self.precision = precision
         self.num_workers = num_workers
         self.random_state = random_state
         self.warm_start = warm_start

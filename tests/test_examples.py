@@ -239,6 +239,15 @@ def test_benchmark_of_a_disk_measures_memory(tmp_path, run):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("forked_processes")
+def test_benchmark_of_precision_runs(run):
+    small = "--widths", 16, "--kinds", "bfloat16", "--rounds", 1
+    code, output, errors = run("benchmarks/bench_precision.py", *small)
+    assert code == 0, errors
+    assert "'bfloat16': " in output
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("forked_processes")
 def test_benchmarks_of_losses_and_labels_run(tmp_path, run):
     code, output, errors = run(
         "benchmarks/bench_losses.py",

@@ -261,8 +261,8 @@ def _draw_seeds(
     if checkpoint is not None:
         params = estimator.get_params(deep=False)
         identity = {name: describe(params[name]) for name in sorted(set(params) - _INCIDENTAL)}
-        identity["processes"] = str(processes.size)
-        drawn = checkpoint.begin({**identity, **source.identity()}, drawn)
+        identity |= {"processes": str(processes.size), **source.identity()}
+        drawn = checkpoint.begin(identity, drawn)
     return dict(zip(names, drawn, strict=True))
 
 
@@ -279,8 +279,7 @@ def _new_net(
     name = estimator.device if processes.size == 1 else processes.device(estimator.device)
     device = resolve_device(name, dtype)
     spec = net_spec(estimator, source.task, batch_size, dtype=dtype, device=device)
-    start = balance if source.is_chunk else _first_stage(estimator, balance)
-    bias = start.initial_bias
+    bias = (balance if source.is_chunk else _first_stage(estimator, balance)).initial_bias
     net = build_net(
         spec, estimator.module, balance.loss, bias, source.X, seed, source.features, source.encoder
     )
@@ -347,13 +346,11 @@ def _weight_schedule(
     estimator: NetParameters, source: RowSource, schedule: Any, balance: Any, rows: Any
 ) -> WeightSchedule:
     """Weigh the rows anew whenever the power of the class weights changes."""
-    return WeightSchedule(
-        schedule,
-        lambda power: source.weigh(
-            balance.at_power(estimator.class_weight, power), estimator.dtype
-        ),
-        rows,
-    )
+
+    def weigh(power: float) -> RowWeights:
+        return source.weigh(balance.at_power(estimator.class_weight, power), estimator.dtype)
+
+    return WeightSchedule(schedule, weigh, rows)
 
 
 def _monitors(
@@ -446,6 +443,7 @@ def net_spec(
         max_epochs=_epochs(estimator),
         callbacks=estimator.callbacks,
         param_groups=estimator.param_groups,
+        precision=estimator.precision,
     )
 
 
@@ -464,6 +462,7 @@ def _recipe(estimator: NetParameters, *, is_chunk: bool) -> Recipe:
         sharpness=estimator.sharpness,
         on_divergence=estimator.on_divergence,
         on_oom=estimator.on_oom,
+        accumulate=estimator.accumulate,
     )
 
 

@@ -366,7 +366,8 @@ def _steps_of_an_epoch(estimator: Any, folds: Sequence[ValidationRows]) -> int:
     """Return the largest number of steps of an epoch, over the folds, as far as rows decide it."""
     sizes = [0 if fold.training is None else len(fold.training) for fold in folds]
     n_rows = max(sizes, default=0)
-    return max(-(-n_rows // batch_rows(estimator, n_rows)), 1)
+    rows_per_step: int = batch_rows(estimator, n_rows) * estimator.accumulate
+    return max(-(-n_rows // rows_per_step), 1)
 
 
 def _shared_scores(

@@ -53,6 +53,7 @@ class NetParameters(InputMixin, BaseEstimator, ABC):
         **SCHEDULE_CONSTRAINTS,
         "max_epochs": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "accumulate": [Interval(Integral, 1, None, closed="left")],
         "validation": [None, HasMethods("split")],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither"), None],
         "early_stopping": ["boolean"],
@@ -61,6 +62,7 @@ class NetParameters(InputMixin, BaseEstimator, ABC):
         "device": [str, torch.device],
         "data_parallel": ["boolean", Interval(Real, 1, 10**9, closed="both")],
         "dtype": [StrOptions({"float32", "float64"})],
+        "precision": [None, StrOptions({"bfloat16", "float16"})],
         "num_workers": [Interval(Integral, 0, None, closed="left")],
         "random_state": ["random_state"],
         "warm_start": ["boolean"],
@@ -89,6 +91,7 @@ class NetParameters(InputMixin, BaseEstimator, ABC):
     averaging: str | float | None
     max_epochs: int | str
     batch_size: int | str
+    accumulate: int
     validation: object = None
     validation_fraction: float | None
     early_stopping: bool
@@ -97,6 +100,7 @@ class NetParameters(InputMixin, BaseEstimator, ABC):
     device: str | torch.device
     data_parallel: bool | float
     dtype: str
+    precision: str | None
     num_workers: int
     random_state: int | np.random.RandomState | None
     warm_start: bool

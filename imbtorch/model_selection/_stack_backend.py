@@ -13,7 +13,16 @@ from imbtorch.model_selection._stacked_tasks import Task, fit_and_score_stacked,
 __all__ = ["StackBackend"]
 
 # parts of parameter names: nets whose values of such a parameter differ cannot share a stack
-_APART = {"module", "loss", "optimizer", "batch_size", "max_epochs", "device", "dtype"}
+_APART = {
+    "module",
+    "loss",
+    "optimizer",
+    "batch_size",
+    "accumulate",
+    "max_epochs",
+    "device",
+    "dtype",
+}
 
 
 class _Collected:

@@ -651,7 +651,7 @@ def try_module(
     except Exception as error:
         raise ValueError(
             f"{type(module).__name__} failed on a batch of shape {tuple(rows.shape)}, dtype "
-            f"{rows.dtype}: {error}.{_as_integers(error)} A module maps "
+            f"{rows.dtype}: {error}.{_advice_on(error)} A module maps "
             f"(n, {', '.join(map(str, rows.shape[1:]))}) to (n, {task.n_outputs}). To size "
             "it from the data, give a class or function of (input_shape, n_outputs)."
         ) from error
@@ -729,7 +729,14 @@ _INTEGERS = (
 )
 
 
-def _as_integers(error: Exception) -> str:
-    """Say how a module gets integers, if this is what the error is about."""
-    wanted = "scalar types: Long" in str(error)
-    return _INTEGERS if wanted else ""
+_NO_COMPILER = (
+    " torch.compile needs a C++ compiler, such as g++: install one, or give the module without "
+    "torch.compile."
+)
+
+
+def _advice_on(error: Exception) -> str:
+    """Say what to do about an error of the module, where it is known."""
+    if "scalar types: Long" in str(error):
+        return _INTEGERS
+    return _NO_COMPILER if "C++ compiler" in str(error) else ""

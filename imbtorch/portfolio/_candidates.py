@@ -86,7 +86,7 @@ class Candidate:
         start = time.perf_counter()
         for stack in self.stacks:
             run = stack.runs[0]
-            steps = len(batch_sizes(run.n_rows, run.net.batch_size))
+            steps = len(batch_sizes(run.n_rows, run.rows_per_step))
             done = len(run.net.history)
 
             def pauses(net: Any = run.net, epochs: float = n_steps / steps) -> bool:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from imbtorch.training.checkpoint import describe
+from imbtorch.training.half_precision import half_precision
 from imbtorch.training.net import Net, NetSpec
 from imbtorch.training.optimizers import begin_momentum
 from imbtorch.training.parameter_groups import has_rates
@@ -26,7 +27,7 @@ def continued_net(former: Net, loss: Any, spec: NetSpec) -> Net:
         Prepared loss for the rows to come.
     spec : NetSpec
         Settings from now on: batch size, learning rate, weight decay, settings of groups of
-        parameters, and callbacks.
+        parameters, precision, and callbacks.
 
     Returns
     -------
@@ -34,6 +35,12 @@ def continued_net(former: Net, loss: Any, spec: NetSpec) -> Net:
         The copy; the state of its optimizer is kept for further trainings.
     """
     net = former.fork()
+    half = net.half
+    if spec.precision != (None if half is None else half.precision):
+        device = torch.device(net.device)
+        net.half = (
+            None if spec.precision is None else half_precision(spec.precision, net.dtype, device)
+        )
     net.resume(loss.to(torch.device(net.device), net.dtype), spec.callbacks)
     net.batch_size, net.keeps_optimizer = spec.batch_size, True
     _set_groups(net, {"lr": spec.lr, "weight_decay": spec.weight_decay})

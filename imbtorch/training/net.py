@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, Protocol
 
@@ -37,56 +37,19 @@ from imbtorch.modules._embedding import behind_embeddings, embeddings_of
 from imbtorch.modules._lookups import Lookup
 from imbtorch.training.data.features import Features, first_rows
 from imbtorch.training.data.mixing import MixedTargets
+from imbtorch.training.half_precision import HalfPrecision, half_precision
+from imbtorch.training.net_spec import NetSpec
 from imbtorch.training.optimizers import build_optimizer
 from imbtorch.training.parameter_groups import grouped, names_of
 
-__all__ = ["Net", "NetSpec", "StopTraining", "build_net", "restored_net"]
+__all__ = ["Net", "NetHistory", "NetSpec", "StopTraining", "build_net", "half_of", "new_net"]
 
 _BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_grad_computed")
-_TRAINED = ("module_", "criterion_", "optimizer_", "history_")
+_TRAINED = ("module_", "criterion_", "optimizer_", "history_", "half")
 
 
 class StopTraining(Exception):  # noqa: N818 - a signal, not an error
     """A skorch callback asked for an orderly end."""
-
-
-@dataclass(frozen=True)
-class NetSpec:
-    """What a net is made of, besides its module and its loss.
-
-    Attributes
-    ----------
-    task : Task
-        What the targets are, and so what the outputs are for.
-    batch_size : int
-        Number of rows of a batch.
-    dtype : torch.dtype
-        Dtype to compute in.
-    device : torch.device
-        Device to compute on.
-    optimizer : {"adam", "adamw", "sgd"} or callable
-        See :func:`imbtorch.training.optimizers.build_optimizer`.
-    lr, weight_decay : float
-        Learning rate and weight decay of the optimizer.
-    max_epochs : int
-        Number of epochs that skorch's callbacks are told.
-    callbacks : list of skorch callbacks or None
-        Callbacks of the user.
-    param_groups : mapping of str to mapping, or None
-        Settings of parameters by patterns of their names; see
-        :mod:`imbtorch.training.parameter_groups`.
-    """
-
-    task: Task
-    batch_size: int
-    dtype: torch.dtype
-    device: torch.device
-    optimizer: str | Callable[..., torch.optim.Optimizer]
-    lr: float
-    weight_decay: float
-    max_epochs: int
-    callbacks: Sequence[Any] | None = None
-    param_groups: Mapping[str, Mapping[str, Any]] | None = None
 
 
 class _Siblings(Protocol):
@@ -95,7 +58,7 @@ class _Siblings(Protocol):
     def outputs(self, net: Net, features: Features) -> Tensor: ...
 
 
-class _History(History):
+class NetHistory(History):
     """History of skorch whose single records are read without a copy of all of them."""
 
     def __init__(self, records: Iterable[dict[str, Any]] = ()) -> None:
@@ -118,6 +81,7 @@ class _History(History):
         self[-1].update({name: value, f"{name}_best": value < lowest})
 
     def __getitem__(self, i: Any) -> Any:
+        """Return a record, or whatever else skorch's history returns."""
         return list.__getitem__(self, i) if isinstance(i, int) else super().__getitem__(i)
 
 
@@ -169,6 +133,9 @@ class Net(ClassifierMixin, NeuralNet):
     # Dtype in which the module gets rows of X; None until a trial has decided it.
     input_dtype: torch.dtype | None = None
 
+    # Half precision in which the module computes; None for ``dtype``.
+    half: HalfPrecision | None = None
+
     # What the module looks up in embeddings, as far as a trial has found.
     lookups: Sequence[Lookup] = ()
 
@@ -179,6 +146,10 @@ class Net(ClassifierMixin, NeuralNet):
     def n_outputs(self) -> int:
         """Number of classes, labels or values."""
         return self.task.n_outputs
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Return a context for the forward pass of the module, which may use half precision."""
+        return nullcontext() if self.half is None else self.half.autocast(self.device)
 
     def read(self, output: Tensor) -> Tensor:
         """Read outputs of the module for the loss: one column may stand for two classes.
@@ -212,7 +183,7 @@ class Net(ClassifierMixin, NeuralNet):
 
     def initialize_history(self) -> Net:
         """Begin an empty history."""
-        self.history_ = _History()
+        self.history_ = NetHistory()
         return self
 
     @property
@@ -260,13 +231,13 @@ class Net(ClassifierMixin, NeuralNet):
 
     def fork(self) -> Net:
         """Copy the net to train the copy further; records of finished epochs do not change."""
-        history = _History(self.history_)  # a stream of many chunks must not copy each record
+        history = NetHistory(self.history_)  # a stream of many chunks must not copy each record
         return copy.deepcopy(self, {id(self.history_): history})
 
     def portable(self) -> Net:
         """Copy what predicts, to the CPU and to float32."""
         fork = object.__new__(type(self))
-        fork.__dict__.update(self.__dict__, device="cpu", dtype=torch.float32)
+        fork.__dict__.update(self.__dict__, device="cpu", dtype=torch.float32, half=None)
         if self.input_dtype is not None and self.input_dtype.is_floating_point:
             fork.input_dtype = torch.float32
         for name in ("module_", "criterion_"):
@@ -300,9 +271,12 @@ class Net(ClassifierMixin, NeuralNet):
             x = self.encoder_(to_tensor(x, device="cpu"))
         x = to_tensor(x, device=self.device)
         x = x.to(self.dtype_of(x))
-        if fit_params or torch.is_grad_enabled():
-            return self.read(self.module_(x.clone(), **fit_params))
-        return self.read(without_graph(self.module_, x.clone))  # it may write into its input
+        with self.autocast():
+            if fit_params or torch.is_grad_enabled():
+                output = self.module_(x.clone(), **fit_params)
+            else:
+                output = without_graph(self.module_, x.clone)  # it may write into its input
+        return self.read(output)
 
     def _get_predict_nonlinearity(self) -> Callable[[Tensor], Tensor]:
         return link_each_member(self.task.predicted(self.criterion_), _mean_of_first)
@@ -419,8 +393,10 @@ def build_net(
     TypeError
         If ``builder`` makes no module.
     ValueError
-        If the module cannot compute the first rows, or returns another shape.
+        If the module cannot compute the first rows, or returns another shape; or the device has
+        not the half precision that is asked for.
     """
+    half = half_of(spec)
     # tensors that are made in the inference mode of a caller could not be trained
     with torch.inference_mode(False), private_torch_rng(seed, spec.device):
         n_outputs = spec.task.n_outputs
@@ -435,13 +411,14 @@ def build_net(
         few = X[:2]
         rows = partial(first_rows, few, device=spec.device)
         integers = few.dtype.kind in "iub"
-        tried = first_outputs(module, rows, spec.task, spec.dtype, integers=integers)
+        with nullcontext() if half is None else half.autocast(spec.device):
+            tried = first_outputs(module, rows, spec.task, spec.dtype, integers=integers)
         output, input_dtype, lookups = tried
         replace_inference_tensors(loss)
         loss.to(spec.device, spec.dtype).train(False)
-        net = _new_net(module, loss, spec)
+        net = new_net(module, loss, spec)
         net.__dict__["encoder_"] = encoder  # skorch would take it for a module to be trained
-        net.input_dtype, net.lookups = input_dtype, lookups
+        net.input_dtype, net.lookups, net.half = input_dtype, lookups, half
         with torch.no_grad():
             net.try_loss(output)
     return net
@@ -455,7 +432,14 @@ def _may_want_integers(module: nn.Module, dtype: torch.dtype) -> bool:
     return input_dtypes(module, dtype, integers=True) != (dtype,)
 
 
-def _new_net(module: nn.Module, loss: BaseLoss, spec: NetSpec) -> Net:
+def half_of(spec: NetSpec) -> HalfPrecision | None:
+    """Return the half precision in which a net computes, or None."""
+    if spec.precision is None:
+        return None
+    return half_precision(spec.precision, spec.dtype, spec.device)
+
+
+def new_net(module: nn.Module, loss: BaseLoss, spec: NetSpec) -> Net:
     """Make a net with a new optimizer.
 
     Parameters
@@ -485,29 +469,5 @@ def _new_net(module: nn.Module, loss: BaseLoss, spec: NetSpec) -> Net:
         param_groups=spec.param_groups,
     )
     net.initialize()
-    return net
-
-
-def restored_net(
-    module: nn.Module, loss: BaseLoss, spec: NetSpec, records: list[dict[str, Any]]
-) -> Net:
-    """Make a net of parts that were trained elsewhere, with a new optimizer.
-
-    Parameters
-    ----------
-    module, loss : torch.nn.Module
-        Trained parts, in the dtype of ``spec``.
-    spec : NetSpec
-        What else the net is made of.
-    records : list of dict
-        What the history tells of each epoch.
-
-    Returns
-    -------
-    Net
-        The net as training left it, but for the state of the optimizer.
-    """
-    net = _new_net(module.to(spec.device), loss.to(spec.device), spec)
-    net.module_.train(False)
-    net.history_ = _History(records)
+    net.half = None
     return net

@@ -49,7 +49,8 @@ def predict_chunks(
     for first in range(0, stop, step):
         last = min(first + step, stop)
         with torch.inference_mode(fast), torch.no_grad():  # a generator must not leak it
-            output = without_graph(module, partial(features.slice, first, last))
+            with net.autocast():
+                output = without_graph(module, partial(features.slice, first, last))
             net.task.check_outputs(output, last - first, module)
             result = link(net.read(output))
         yield result

@@ -20,6 +20,7 @@ from imbtorch.training.data.rows import ArrayRows, RowOrder, Rows, batch_sizes
 from imbtorch.training.data.validation import Validation
 from imbtorch.training.distributed import ONE, Processes
 from imbtorch.training.net import Net
+from imbtorch.training.single.accumulation import check_accumulable
 
 __all__ = ["Plan", "Recipe", "Run"]
 
@@ -49,6 +50,8 @@ class Recipe:
         What to do when the loss or a weight is not finite.
     on_oom : {"raise", "split"}
         What to do when memory runs out on a batch.
+    accumulate : int
+        Number of batches of a step.
     """
 
     epochs: int
@@ -58,6 +61,7 @@ class Recipe:
     sharpness: float = 0.0
     on_divergence: str = "raise"
     on_oom: str = "raise"
+    accumulate: int = 1
 
 
 @dataclass(eq=False)
@@ -93,6 +97,8 @@ class Run:
         epoch.
     device : torch.device
         Device on which the net is trained.
+    rows_per_step : int
+        Number of rows of an optimizer step: those of one batch, or of several.
     in_stack : bool
         Whether other nets are trained with this one.
     done : bool
@@ -123,6 +129,7 @@ class Run:
         self.lr_schedule = self.recipe.lr_schedule
         self.guard = DivergenceGuard(self.recipe.on_divergence)
         self.device = torch.device(self.net.device)
+        self.rows_per_step: int = self.net.batch_size * self.recipe.accumulate
 
     @property
     def epochs(self) -> int:
@@ -153,6 +160,8 @@ class Run:
     def begin(self) -> None:
         """Tell monitors and callbacks that the training is about to start."""
         self.hooks = self.net.requested_hooks()
+        if self.recipe.accumulate > 1:
+            check_accumulable(self.net, self.recipe.accumulate, hooked=bool(self.hooks))
         for watcher in (self.guard, *self.monitors):
             watcher.begin(self.net, self.recipe.epochs, self.row_order.n_rows)
         if any(isinstance(callback, LRScheduler) for _, callback in self.net.callbacks_):
@@ -170,7 +179,7 @@ class Run:
         """Draw the rows of the epoch, and tell monitors and callbacks that it is about to start."""
         self.order: Tensor = self._order_in(epoch)
         if self.in_stack and callable(self.lr_schedule):  # what it raises stops this run alone
-            steps = len(batch_sizes(len(self.order), self.net.batch_size))
+            steps = len(batch_sizes(len(self.order), self.rows_per_step))
             for step in range(steps):
                 self.lr_schedule((epoch + step / steps) / self.epochs)
         self._start = time.perf_counter()
@@ -236,6 +245,7 @@ class Run:
         """Prepare the net for predictions, after a training that was not cut short."""
         if averaged:  # batch normalisation knows other weights
             batches = self.rows.batches(self.order, self.net.batch_size)
-            update_statistics(self.net.module_, batches)
+            with self.net.autocast():
+                update_statistics(self.net.module_, batches)
         self.net.optimizer_.zero_grad()  # frees the gradients
         self.net.notify("on_train_end", **self._given)

@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from imbtorch.training.averaging import Ema, average_of
+from imbtorch.training.half_precision import LossScaling
 from imbtorch.training.optimizers import lean_step
 
 __all__ = ["Again", "Step", "Steps"]
@@ -113,6 +114,8 @@ class Steps:
         Radius of sharpness-aware minimisation; 0 switches it off.
     averaging : {"ema", "swa"}, float or None, default=None
         Kind of weight average; a number is the decay of an exponential moving average.
+    scaling : LossScaling or None, default=None
+        Scale of the loss, by which the gradients have been divided when a step is taken.
     """
 
     def __init__(
@@ -124,9 +127,10 @@ class Steps:
         clipping: float | None = None,
         sharpness: float = 0.0,
         averaging: str | float | None = None,
+        scaling: LossScaling | None = None,
     ) -> None:
         params = [p for group in optimizer.param_groups for p in group["params"]]
-        plain = lean_step(optimizer)
+        plain = lean_step(optimizer) if scaling is None else scaling.step
         self.average = None if averaging is None else average_of(averaging, params, epochs)
         self.step: Step = lambda again: plain()
         if isinstance(self.average, Ema):

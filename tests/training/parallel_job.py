@@ -193,6 +193,7 @@ SETTINGS = {
     "loss schedule": {"loss": "focal", "loss_schedule": {"gamma": lambda progress: 2 * progress}},
     "torch loss": {"loss": nn.L1Loss(), "class_weight": "balanced"},
     "automatic batches": {"batch_size": "auto"},
+    "accumulated": {"accumulate": 3},
     "layer norm": {"module": MLP((8,), normalization="layer")},
     "frozen, rates": {
         "module": MLP((8,)),
@@ -209,6 +210,12 @@ for name, params in SETTINGS.items():
 @case
 def mixture_of_gaussians(size, rank):
     return learned(regressor(size, loss=BalancedMSELoss("gai", n_components=2)), X, VALUES)
+
+
+@case
+def half_precision(size, rank):
+    clf = classifier(size, dtype="float32", precision="float16", accumulate=2, sharpness=0.05)
+    return learned(clf, X, Y)
 
 
 @case

@@ -108,6 +108,9 @@ class Normed(nn.Sequential):
         {"optimizer": torch.optim.RMSprop},
         {"random_state": None},
         {"dtype": "float64"},
+        {"accumulate": 3},
+        {"precision": "bfloat16"},
+        {"precision": "float16"},
     ],
     ids=lambda params: "-".join(params),
 )

@@ -119,6 +119,15 @@ def assert_equal_in_both(job, name):
         np.testing.assert_array_equal(first[key], second[key])
 
 
+def test_half_precision(job):
+    """Both processes have one model, and the scale of one process."""
+    assert_equal_in_both(job, "half_precision")
+    expected, found = alone("half_precision"), job[0]["half_precision"]
+    for key in set(expected) - {"rows"}:
+        scale = np.abs(expected[key]).max()
+        np.testing.assert_allclose(found[key], expected[key], rtol=0, atol=0.02 * scale)
+
+
 def errors_of(job, name):
     found = [results[name].get("error", "") for results in job]
     assert all(found), f"{name} went through in one process: {found}"

@@ -33,7 +33,8 @@ _NET = {
     "frozen": list,
     "by_feature": list,
 }
-_OPTIONAL = {"buffers": dict, "extra_state": dict, "table": int}  # of nets that have them
+# of nets that have them
+_OPTIONAL = {"buffers": dict, "extra_state": dict, "table": int, "precision": str}
 _META = {"estimator": str, "params": dict, "attributes": dict, "fitted": dict}
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 _MAX_SIZE = 2**40
@@ -120,6 +121,8 @@ class Described:
             known = all(type(size) is int and 0 < size < _MAX_SIZE for size in sizes)
             if not known or net["dtype"] not in DTYPES or not 0 < len(net["input_shape"]) <= 16:
                 raise FileFormatError("the sizes or the dtype of a net are not valid.")
+            if net.get("precision") not in (None, "bfloat16", "float16"):
+                raise FileFormatError("the precision of a net is not valid.")
             if 128 * net["n_outputs"] > self.budget.left:  # outputs on which the loss is tried
                 raise FileFormatError("the file is too small for so many outputs of its net.")
         return nets

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -33,7 +34,7 @@ from imbtorch.losses import BaseLoss
 from imbtorch.losses.regression import BaseRegressionLoss
 from imbtorch.modules import get_module
 from imbtorch.modules._state import is_extra
-from imbtorch.training.net import restored_net
+from imbtorch.training.restored import restored_net
 
 __all__ = ["Restorer"]
 
@@ -248,6 +249,7 @@ class Restorer:
         spec = net_spec(
             estimator, task, net["batch_size"], dtype=DTYPES[net["dtype"]], device=self.device
         )
+        spec = replace(spec, precision=net.get("precision"))  # it may have been set after the fit
         estimator.net_ = restored_net(module, loss, spec, records_of(net["history"], reader))
         if encoder is not None:
             estimator._columns = encoder.columns

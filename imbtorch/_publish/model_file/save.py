@@ -295,8 +295,12 @@ class _NetDescription:
             self._check_unchanged()
         described["by_feature"] = self._add_state("module", net.module_)
         self._add_state("loss", net.criterion_)
-        outside = {"buffers": self.buffers, "extra_state": self.extra}
-        return described | {name: value for name, value in outside.items() if value}
+        optional = {
+            "buffers": self.buffers,
+            "extra_state": self.extra,
+            "precision": None if net.half is None else net.half.precision,
+        }
+        return described | {name: value for name, value in optional.items() if value}
 
     def _attributes(self) -> Document:
         names = self.net.task.saved

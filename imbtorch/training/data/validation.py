@@ -83,7 +83,9 @@ class Validation:
             if hooks:
                 net.notify("on_batch_begin", batch=(x, codes), training=False)
             with torch.no_grad():
-                logits = net.read(without_graph(net.module_, x.clone))
+                with net.autocast():
+                    output = without_graph(net.module_, x.clone)
+                logits = net.read(output)
                 if self.has_unknown:
                     loss = net.batch_loss(codes, share, logits)
                 else:

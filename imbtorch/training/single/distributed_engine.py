@@ -36,22 +36,22 @@ class DistributedEngine(SingleEngine):
 
     def __init__(self, runs: Sequence[Run]) -> None:
         super().__init__(runs)
-        params = [p for group in self.net.optimizer_.param_groups for p in group["params"]]
-        self.summed = _Summed(self.run.processes, params, self.net.dtype, self.run.device)
+        self.summed = _Summed(self.run.processes, self._trained(), self.net.dtype, self.run.device)
 
     def _batches(self) -> Iterator[Any]:
         run = self.run
         sparse = self.takes_sparse
-        return own_batches(run.rows, run.order, self.net.batch_size, run.processes, sparse=sparse)
+        return own_batches(run.rows, run.order, run.rows_per_step, run.processes, sparse=sparse)
 
     def _lean(self, batches: Iterator[Any]) -> Tensor:
         attempt, step = self._attempt, self.steps.step
         gradients = attempt(self._gradients)
         total = torch.zeros((), dtype=self.net.dtype, device=self.net.device)
         stepped = None
-        for size in batch_sizes(len(self.run.order), self.net.batch_size):
+        for size in batch_sizes(len(self.run.order), self.run.rows_per_step):
             rate, batch = attempt(self.rate), attempt(partial(next, batches))
-            again = partial(self.summed, partial(_evaluate, gradients, batch, rate, stepped))
+            own = partial(_evaluate, gradients, batch, rate, stepped)
+            again = self._unscaled(partial(self.summed, own))
             total.add_(again(), alpha=size)
             stepped = attempt(partial(step, again))
         if isinstance(stepped, _Failure):

@@ -14,7 +14,7 @@ from imbtorch.training.net import Net
 __all__ = ["indivisible_because"]
 
 
-def indivisible_because(net: Net, *, hooked: bool) -> str | None:
+def indivisible_because(net: Net, *, hooked: bool, normalizes_parts: bool = False) -> str | None:
     """Return why the gradient of a batch is not the sum of the gradients of its parts.
 
     Parameters
@@ -23,6 +23,8 @@ def indivisible_because(net: Net, *, hooked: bool) -> str | None:
         Net to be trained.
     hooked : bool
         Whether callbacks look at batches.
+    normalizes_parts : bool, default=False
+        Whether batch normalisation may take its statistics from a part of the batch.
 
     Returns
     -------
@@ -37,7 +39,7 @@ def indivisible_because(net: Net, *, hooked: bool) -> str | None:
         if isinstance(layer, _BatchNorm)
         or (isinstance(layer, _NormBase) and layer.track_running_stats)
     ]
-    if norms:
+    if norms and not normalizes_parts:
         return f"{type(norms[0]).__name__} takes its statistics from the whole batch"
     if watching:
         return f"{type(watching[0]).__name__} looks at the targets of the whole batch"

@@ -11,8 +11,10 @@ from torch import Tensor
 
 from imbtorch.modules._lookups import explain_ids
 from imbtorch.training.data.rows import batch_sizes
+from imbtorch.training.half_precision import LossScaling
 from imbtorch.training.optimizers import LearningRate
 from imbtorch.training.run import Run
+from imbtorch.training.single.accumulation import Accumulated
 from imbtorch.training.single.chain import Chain
 from imbtorch.training.single.out_of_memory import InParts, check_divisible
 from imbtorch.training.steps import Steps
@@ -40,6 +42,8 @@ class SingleEngine:
             check_divisible(net, hooked=bool(self.run.hooks))
             self.in_parts = InParts([p for _, p in net.get_all_learnable_params()])
         self.takes_sparse = self.run.rows.can_stay_sparse and self._lays_out_for_sparse()
+        scaler = None if net.half is None else net.half.scaler
+        self.scaling = None if scaler is None else LossScaling(scaler, net.optimizer_)
         self.rate = LearningRate(net.optimizer_, self.run.lr_schedule, recipe.epochs)
         self.steps = Steps(
             net.module_,
@@ -48,6 +52,7 @@ class SingleEngine:
             clipping=recipe.clipping,
             sharpness=recipe.sharpness,
             averaging=recipe.averaging,
+            scaling=self.scaling,
         )
 
     def epoch(self, runs: Sequence[Run], epoch: int) -> list[tuple[float, bool]]:
@@ -58,8 +63,8 @@ class SingleEngine:
         list of (float, bool)
             Sum of the losses, and whether the weights are finite.
         """
-        run, batch_size = self.run, self.net.batch_size
-        self.rate.begin_epoch(epoch, len(batch_sizes(len(run.order), batch_size)))
+        run = self.run
+        self.rate.begin_epoch(epoch, len(batch_sizes(len(run.order), run.rows_per_step)))
         with self.steps.epoch():
             total = (self._hooked if run.hooks else self._lean)(self._batches())
         weights = [
@@ -76,10 +81,11 @@ class SingleEngine:
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint keeps of the steps."""
-        average = self.steps.average
+        average, scaling = self.steps.average, self.scaling
         return {
             "average": None if average is None else average.state(),
             "n_parts": 1 if self.in_parts is None else self.in_parts.n_parts,
+            "scale": None if scaling is None else scaling.state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -88,6 +94,8 @@ class SingleEngine:
             self.steps.average.restore(state["average"])
         if self.in_parts is not None:
             self.in_parts.n_parts = state["n_parts"]
+        if self.scaling is not None:
+            self.scaling.restore(state["scale"])
 
     def averaged(self, run: Run) -> bool:
         """Return whether the net holds an average of its weights."""
@@ -96,7 +104,7 @@ class SingleEngine:
 
     def _batches(self) -> Batches:
         run = self.run
-        return run.rows.batches(run.order, self.net.batch_size, sparse=self.takes_sparse)
+        return run.rows.batches(run.order, run.rows_per_step, sparse=self.takes_sparse)
 
     def _lean(self, batches: Batches) -> Tensor:
         net, step = self.net, self.steps.step
@@ -104,23 +112,31 @@ class SingleEngine:
         total = torch.zeros((), dtype=net.dtype, device=net.device)
         for x, codes, share in batches:
             self.rate()
-            again = partial(gradients, x, codes, share)
+            again = self._unscaled(partial(gradients, x, codes, share))
             value = again()
             step(again)
             total.add_(value, alpha=len(x))
         return total
 
+    def _unscaled(self, gradients: Callable[[], Tensor]) -> Callable[[], Tensor]:
+        """Let the gradients of a step be divided by the scale of the loss, if it has one."""
+        return gradients if self.scaling is None else self.scaling.unscaled(gradients)
+
     def _gradients(self) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
         gradients = self._gradients_of(self._chain())
-        if self.in_parts is None:
-            return gradients
-        self.in_parts.gradients = gradients
-        return self.in_parts
+        if self.in_parts is not None:
+            self.in_parts.gradients = gradients
+            gradients = self.in_parts
+        if self.run.recipe.accumulate > 1:
+            own = -(-self.net.batch_size // self.run.processes.size)
+            gradients = Accumulated(gradients, self._trained(), own)
+        return gradients
 
     def _gradients_of(self, chain: Chain | None) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
         """Return what writes the gradients of a batch and gives its loss, detached."""
         net, module = self.net, self.net.module_
-        params = [p for group in net.optimizer_.param_groups for p in group["params"]]
+        params = self._trained()
+        backward = Tensor.backward if self.scaling is None else self.scaling.backward
 
         # a module may write into its input, and must find the same input when it is called again
         computed_again = self.run.recipe.sharpness > 0 or self.in_parts is not None
@@ -130,12 +146,13 @@ class SingleEngine:
                 param.grad = None
             given = x.clone() if computed_again else None
             try:
-                output = module(x)
+                with net.autocast():
+                    output = module(x)
             except (IndexError, RuntimeError) as error:
                 explain_ids(module, x, error)
                 raise
             value = net.batch_loss(codes, share, output)
-            value.backward()
+            backward(value)
             if given is not None:
                 x.detach().copy_(given)
             return value.detach()
@@ -147,6 +164,9 @@ class SingleEngine:
 
         return by_autograd if chain is None else by_chain
 
+    def _trained(self) -> list[Tensor]:
+        return [p for group in self.net.optimizer_.param_groups for p in group["params"]]
+
     def _lays_out_for_sparse(self) -> bool:
         chain = None if self.run.hooks else self._chain()
         return chain is not None and chain.store_by_feature(fresh=not self.net.optimizer_.state)
@@ -154,25 +174,31 @@ class SingleEngine:
     def _chain(self) -> Chain | None:
         """Take the module apart for back-propagation without a graph, where that is possible."""
         learns = any(True for _ in self.net.criterion_.parameters())
-        return None if learns else Chain.of(self.net.module_)
+        return None if learns or self.net.half is not None else Chain.of(self.net.module_)
 
     def _hooked(self, batches: Batches) -> Tensor:
         """Do the same as ``_lean``, telling skorch's callbacks about every batch."""
         net, step = self.net, self.steps.step
-        gradients = self._gradients_of(None)
+        gradients, scaling = self._gradients_of(None), self.scaling
         total = torch.zeros((), dtype=net.dtype, device=net.device)
         for x, codes, share in batches:
             self.rate()
             net.optimizer_.zero_grad()
             net.notify("on_batch_begin", batch=(x, codes), training=True)
             given = x.clone()  # callbacks and further steps use x, into which the module may write
-            logits = net.read(net.module_(x))
+            with net.autocast():
+                output = net.module_(x)
+            logits = net.read(output)
             loss = net.batch_loss(codes, share, logits)
-            loss.backward()
+            if scaling is None:
+                loss.backward()
+            else:
+                scaling.backward(loss)
+                scaling.unscale()  # callbacks look at the gradients
             x.detach().copy_(given)
             named = list(net.get_all_learnable_params())
             net.notify("on_grad_computed", named_parameters=named, batch=(x, codes), training=True)
-            step(partial(gradients, x, codes, share))
+            step(self._unscaled(partial(gradients, x, codes, share)))
             total.add_(loss.detach(), alpha=len(x))
             net.history.record_batch("train_loss", float(loss.detach()))
             net.history.record_batch("train_batch_size", len(x))

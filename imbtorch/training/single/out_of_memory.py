@@ -5,12 +5,14 @@ from __future__ import annotations
 import gc
 import warnings
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from imbtorch.training.net import Net
+from imbtorch.training.single.accumulation import gradients_of_parts
 from imbtorch.training.single.divisible import indivisible_because
 
 __all__ = ["InParts", "check_divisible", "is_out_of_memory"]
@@ -106,23 +108,5 @@ class InParts:
         if self.n_parts == 1:
             return self.gradients(x, target, share)
         bounds = [len(x) * i // self.n_parts for i in range(self.n_parts + 1)]
-        total, sums = share.new_zeros(()), [None] * len(self.params)
-        for start, stop in zip(bounds, bounds[1:], strict=False):
-            if start == stop:
-                continue
-            part = slice(start, stop)
-            total = total + self.gradients(x[part], target[part], share[part])
-            sums = [_plus(s, p.grad) for s, p in zip(sums, self.params, strict=True)]
-        for param, gradient in zip(self.params, sums, strict=True):
-            if param.grad is None:
-                param.grad = gradient
-            elif gradient is not None:
-                param.grad.copy_(gradient)
-        return total
-
-
-def _plus(total: Any, gradient: Tensor | None) -> Any:
-    """Add a gradient to a separate sum, because the next part overwrites the gradient."""
-    if gradient is None:
-        return total
-    return gradient.clone() if total is None else total.add_(gradient)
+        sizes = [stop - start for start, stop in pairwise(bounds) if stop > start]
+        return gradients_of_parts(self.gradients, self.params, sizes, x, target, share)

@@ -27,6 +27,8 @@ def not_stackable_because(run: Run) -> str | None:
     for monitor in run.monitors:
         if monitor.single_net_because is not None:
             return monitor.single_net_because
+    if net.half is not None:
+        return f'precision="{net.half.precision}" is computed for one net at a time'
     if any(True for _ in net.criterion_.parameters()):
         return f"{type(net.criterion_).__name__} has parameters of its own"
     if rows.mixing is not None:
@@ -67,7 +69,7 @@ def kind_of(run: Run) -> tuple[Any, ...]:
     """
     net, features = run.net, run.array_rows.features
     steps = (rule_of(run), run.recipe.clipping is None, run.recipe.sharpness > 0)
-    data = (net.device, net.dtype, net.task.kind, net.batch_size, run.epochs)
+    data = (net.device, net.dtype, net.task.kind, net.batch_size, run.rows_per_step, run.epochs)
     inputs = (type(features), features.row_bytes, run.array_rows.targets.n_labels)
     *module, attributes = module_kind(net.module_)
     return (*data, *inputs, *steps, *module, *_loss_kind(net.criterion_), attributes)

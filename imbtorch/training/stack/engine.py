@@ -79,12 +79,12 @@ class StackedEngine:
         if any(map(_changes, runs)):  # the losses are evaluated with copies of their values
             self.losses = self._losses()
         self.networks.clear()  # layers may have changed between training and evaluation mode
-        batch_size = self.runs[0].net.batch_size
-        n_steps = [len(batch_sizes(len(run.order), batch_size)) for run in runs]
+        rows_per_step = self.runs[0].rows_per_step
+        n_steps = [len(batch_sizes(len(run.order), rows_per_step)) for run in runs]
         self.steps.begin_epoch(runs, epoch, n_steps)
         totals = next(iter(self.storage.values.values())).new_zeros(len(runs))
         with self.steps.epoch():
-            for batch in batches(runs, batch_size):
+            for batch in batches(runs, rows_per_step):
                 totals[batch.nets].add_(self._gradients(batch), alpha=batch.size)
                 self.steps(batch.nets, batch.step, partial(self._gradients, batch))
         for run, rate in zip(runs, self.steps.last, strict=True):
@@ -94,16 +94,31 @@ class StackedEngine:
         told = torch.stack([totals, finite]).tolist()  # the only wait for the device in an epoch
         return [(total, bool(is_finite)) for total, is_finite in zip(*told, strict=True)]
 
-    def _gradients(self, batch: Batch) -> Tensor:
+    def _gradients(self, step: Batch) -> Tensor:
+        """Compute the gradients of a step in place, and return the losses of its nets."""
+        sizes = batch_sizes(step.size, self.runs[0].net.batch_size)
+        if len(sizes) == 1:
+            return self._gradients_of(step.nets, step.x, step.target, step.share)
+        grads = [block[step.nets] for block in self.storage.grads.values()]
+        sums = [torch.zeros_like(block) for block in grads]
+        total = sums[0].new_zeros(len(grads[0]))
+        parts = (rows.split(sizes, dim=1) for rows in (step.x, step.target, step.share))
+        for batch in zip(*parts, strict=True):
+            total.add_(self._gradients_of(step.nets, *batch))
+            torch._foreach_add_(sums, grads)
+        torch._foreach_copy_(grads, sums)
+        return total
+
+    def _gradients_of(self, nets: slice, x: Tensor, target: Tensor, share: Tensor) -> Tensor:
         """Compute the gradients of a batch in place, and return the losses of its nets."""
-        network = self._network(batch.nets)
+        network = self._network(nets)
         # a module may write into its input, and must find the same input when it is called again
-        given = batch.x.clone() if self.runs[0].recipe.sharpness > 0 else None
-        output = network.forward(batch.x)
-        values, gradient = self.losses(batch.nets, output, batch.target, batch.share)
+        given = x.clone() if self.runs[0].recipe.sharpness > 0 else None
+        output = network.forward(x)
+        values, gradient = self.losses(nets, output, target, share)
         network.backward(gradient)
         if given is not None:
-            batch.x.copy_(given)
+            x.copy_(given)
         return values
 
     def _network(self, nets: slice) -> Network:

@@ -43,7 +43,7 @@ def predict_chunks_stacked(nets: Sequence[Net], features: Features) -> Iterator[
         Outputs of each net for the chunk, in the form that losses expect: two columns for two
         classes.
     """
-    forward = _forward([net.module_ for net in nets])
+    forward = _forward(nets)
     stop = len(features)
     step = max(1, min(CHUNK_ROWS, CHUNK_BYTES // max(1, features.row_bytes)) // 4)
     fast = all(is_made_of_known_layers(net.module_) for net in nets)
@@ -54,19 +54,19 @@ def predict_chunks_stacked(nets: Sequence[Net], features: Features) -> Iterator[
         yield read
 
 
-def _forward(modules: Sequence[nn.Module]) -> Forward:
+def _forward(nets: Sequence[Net]) -> Forward:
     """Choose how to compute the outputs of all modules for the same rows."""
-    for module in modules:
-        module.train(False)
+    modules = [net.module_.train(False) for net in nets]
 
     def one_by_one(x: Tensor) -> list[Tensor]:
-        return [without_graph(module, x.clone) for module in modules]
+        return [_outputs(net, x) for net in nets]
 
     try:
         alike = len({module_kind(module) for module in modules}) == 1
     except IncomparableError:
         alike = False
-    if len(modules) == 1 or not alike or any(map(has_hooks, modules[0].modules())):
+    apart = len(modules) == 1 or not alike or any(net.half is not None for net in nets)
+    if apart or any(map(has_hooks, modules[0].modules())):
         return one_by_one
     tensors = [{**dict(m.named_parameters()), **dict(m.named_buffers())} for m in modules]
     layers = plain_layers(modules[0])
@@ -74,6 +74,11 @@ def _forward(modules: Sequence[nn.Module]) -> Forward:
         stacked = {n: torch.stack([own[n].detach() for own in tensors]) for n in tensors[0]}
         return _chain(layers, stacked)
     return _mapped(modules, tensors, one_by_one)
+
+
+def _outputs(net: Net, x: Tensor) -> Tensor:
+    with net.autocast():
+        return without_graph(net.module_, x.clone)
 
 
 def _chain(layers: Sequence[nn.Module], stacked: dict[str, Tensor]) -> Forward:
