@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
@@ -37,12 +36,6 @@ def explain_features(X: Any, error: Exception) -> None:
     ...     print(str(better)[:42])
     The rows of X have different lengths, 1 to
     """
-    if isinstance(X, Mapping):
-        raise ValueError(
-            f"X is a dict with the keys {list(X)[:5]}, but an estimator takes one array. Make "
-            "columns of all parts, np.hstack([part.reshape(len(part), -1) for part in X.values()])"
-            ", and let forward of the module cut them apart again."
-        ) from error
     if isinstance(X, Tensor) and X.dtype == torch.bfloat16:
         raise ValueError(
             "X is a tensor of dtype bfloat16, which numpy does not have. Give it as float32: "

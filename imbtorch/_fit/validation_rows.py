@@ -12,6 +12,8 @@ from scipy import sparse
 from sklearn.utils import indexable
 from torch.utils.data import Dataset
 
+from imbtorch._common.inputs import Inputs, as_inputs
+
 __all__ = ["ValidationRows", "chosen_rows", "joined", "refuse_validation"]
 
 Positions = NDArray[np.integer[Any]]
@@ -150,6 +152,7 @@ def joined(
         If the parts do not fit together.
     """
     (X, y, w), (X_val, y_val, w_val) = given, validation
+    X, X_val = as_inputs(X), as_inputs(X_val)
     if isinstance(X, Dataset) or isinstance(X_val, Dataset):
         raise ValueError(
             "X_val goes with arrays; for a Dataset hold rows out with validation= or "
@@ -178,6 +181,11 @@ def _length(rows: Any) -> int:
 
 def _stacked(name: str, one: Any, other: Any) -> Any:
     """Put the rows of two arrays or frames of the same kind behind each other."""
+    if isinstance(one, Inputs) or isinstance(other, Inputs):
+        keys, held = ([*getattr(part, "parts", ())] for part in (one, other))
+        if set(keys) != set(held):
+            raise ValueError(f"{name} has the inputs {keys}, but {name}_val has {held}.")
+        return one.map(lambda key, part: _stacked(f"{name}[{key!r}]", part, other.parts[key]))
     if hasattr(one, "columns") or hasattr(one, "iloc"):
         if type(one) is not type(other):
             raise ValueError(
