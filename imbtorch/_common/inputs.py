@@ -204,6 +204,14 @@ class InputBatch(_Parts):
             return InputBatch({key: part.to(wanted[key]) for key, part in self.parts.items()})
         return self.map(lambda part: part.to(wanted, non_blocking=non_blocking))
 
+    def numel(self) -> int:
+        """Count the numbers of all tensors."""
+        return sum(part.numel() for part in self.parts.values())
+
+    def element_size(self) -> int:
+        """Return the most bytes that a number takes."""
+        return max(part.element_size() for part in self.parts.values())
+
     def clone(self) -> InputBatch:
         """Return a copy."""
         return self.map(Tensor.clone)

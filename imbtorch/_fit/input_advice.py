@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
@@ -44,11 +45,12 @@ def explain_features(X: Any, error: Exception) -> None:
     if not isinstance(X, list | tuple) and getattr(getattr(X, "dtype", None), "kind", "") != "O":
         return
     rows = list(X)
-    if rows and all(isinstance(row, tuple) and _has_tensor(row) for row in rows[:5]):
+    if rows and all(isinstance(row, tuple) and _is_item(row) for row in rows[:5]):
         raise ValueError(
             "X is a list of items of a torch Dataset, which cross-validation and searches make "
             "when they take rows out of one. fit takes a Dataset as a whole only. Give arrays to "
-            "cross-validation: X = np.stack([np.asarray(item[0]) for item in dataset])."
+            "cross-validation: X = np.stack([np.asarray(item[0]) for item in dataset]), or "
+            "imbtorch.Inputs of one such array for each input."
         ) from error
     lengths = {len(row) for row in rows if hasattr(row, "__len__") and not isinstance(row, str)}
     if len(lengths) > 1:
@@ -107,5 +109,5 @@ def explain_labels(y: Any, error: Exception) -> None:
         ) from error
 
 
-def _has_tensor(row: tuple[Any, ...]) -> bool:
-    return any(isinstance(part, Tensor) for part in row)
+def _is_item(row: tuple[Any, ...]) -> bool:
+    return any(isinstance(part, Tensor | np.ndarray | Mapping | tuple) for part in row)

@@ -108,4 +108,5 @@ def _described(input_shape: Any) -> str:
         return f"one input with rows of shape {input_shape}"
     given = given_form(shapes)
     form = "a mapping" if isinstance(given, dict) else "a tuple"
-    return f"{len(shapes)} inputs in {form} with rows of the shapes {given}"
+    n = f"{len(shapes)} input{'s' if len(shapes) > 1 else ''}"
+    return f"{n} in {form} with rows of the shapes {given}"
