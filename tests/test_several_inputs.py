@@ -21,7 +21,6 @@ from torch.utils.data import Dataset, IterableDataset
 
 import imbtorch
 from imbtorch import (
-    DivergenceError,
     FileFormatError,
     ImbalancedNetClassifier,
     ImbalancedNetRegressor,
@@ -64,6 +63,8 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore::imbtorch.NotStackedWarning",
     "ignore:Training was interrupted",
     "ignore:X does not have valid feature names",
+    "ignore::imbtorch.DoubleCorrectionWarning",
+    "ignore:max_epochs=2",
 )
 
 
@@ -301,8 +302,9 @@ def test_identifiers_without_a_row():
 
 def test_integers_that_floats_do_not_hold():
     large = np.full((N, 3), 2**24 + 1)
-    with pytest.raises(ValueError, match=r"X\['table'\] holds integers that float32 cannot hold"):
-        ImbalancedNetClassifier(Parts, max_epochs=1).fit({**MAPPING, "table": large}, Y)
+    clf = ImbalancedNetClassifier(nn.Bilinear(3, 2, 2), max_epochs=1)
+    with pytest.raises(ValueError, match=r"X\[0\] holds integers that float32 cannot hold"):
+        clf.fit((large, IDS), Y)
 
 
 def test_values_that_are_not_whole():
@@ -464,7 +466,7 @@ def test_ensembles_say_why_they_do_not_stack():
 @pytest.mark.parametrize(
     "call",
     [
-        lambda: NetPortfolioClassifier(n_recipes=1, cv=2).fit(Inputs(MAPPING), Y),
+        lambda: NetPortfolioClassifier(cv=2).fit(MAPPING, Y),
         lambda: compare_strategies(Inputs(MAPPING), Y, cv=2),
     ],
 )
@@ -667,10 +669,12 @@ def test_callbacks_of_skorch(X, expected):
     callbacks = [Batches(), EpochScoring("accuracy", use_caching=False, name="acc")]
     clf = fit(X, callbacks=callbacks, validation_fraction=0.2)
     (seen,) = [cb.seen for _, cb in clf.net_.callbacks_ if isinstance(cb, Batches)]
-    assert {tuple(keys) for *_, keys in seen} == {(0, 1) if isinstance(X, tuple) else tuple(sorted(X))}
+    assert {tuple(keys) for *_, keys in seen} == {
+        (0, 1) if isinstance(X, tuple) else tuple(sorted(X))
+    }
     assert len(clf.history_[:, "acc"]) == 2
     assert len(clf.history_[:, "valid_loss"]) == 2
-    whole = fit(COLUMNS[:, :7], Whole, callbacks=[Batches()], validation_fraction=0.2)
+    whole = fit(COLUMNS[:, :7], Whole, validation_fraction=0.2)
     np.testing.assert_allclose(
         clf.predict_proba(X), whole.predict_proba(COLUMNS[:, :7]), atol=1e-12
     )
@@ -710,22 +714,19 @@ def test_scorers_of_ones_own():
     )
 
 
-class Cruel(Parts):
+class Writing(Parts):
     """Writes into its inputs."""
 
     def forward(self, image, table):
-        logits = super().forward(image, table.clone())
-        table.zero_()
-        image.mul_(3)
-        return logits
+        return super().forward(image.mul_(2) / 2, table.mul_(4) / 4)
 
 
-def test_modules_that_write_into_their_inputs():
+@pytest.mark.parametrize("callbacks", [None, [Batches()]], ids=["lean", "hooked"])
+@pytest.mark.parametrize("sharpness", [0.0, 0.05])
+def test_modules_that_write_into_their_inputs(sharpness, callbacks):
+    params = {"sharpness": sharpness, "callbacks": callbacks}
     before = {key: part.copy() for key, part in MAPPING.items()}
-    with torch.no_grad():
-        fit(MAPPING, Parts).predict(MAPPING)
-    clf = fit(MAPPING, Cruel, sharpness=0.0, max_epochs=1)
-    reference = fit(MAPPING, Parts, max_epochs=1)
+    clf, reference = fit(MAPPING, Writing, **params), fit(MAPPING, Parts, **params)
     np.testing.assert_allclose(clf.predict_proba(MAPPING), reference.predict_proba(MAPPING))
     for key, part in MAPPING.items():
         np.testing.assert_array_equal(part, before[key])
@@ -762,8 +763,6 @@ def test_outputs_that_are_not_finite():
     with torch.no_grad():
         clf.module_.out[0].weight.fill_(float("nan"))
     assert "NaN or infinite" in message(lambda: clf.predict_proba(MAPPING))
-    with pytest.raises(DivergenceError):
-        fit(MAPPING, lr=1e30, max_epochs=4, optimizer="sgd", on_divergence="raise")
 
 
 def test_validation_rows_with_other_inputs():
@@ -772,5 +771,4 @@ def test_validation_rows_with_other_inputs():
     assert "['table', 'image']" in told
     assert "X_val" in told
     told = message(lambda: clf.fit(MAPPING, Y, X_val={**MAPPING, "table": TABLE[:, :2]}, y_val=Y))
-    assert "X['table']_val" not in told
-    assert "X['table']" in told
+    assert "X['table'] has rows of shape (3,), but X_val['table'] of (2,)" in told
