@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 
 import imbtorch
 from imbtorch import ImbalancedNetClassifier, Inputs, NetEnsembleClassifier
+from imbtorch._common.inputs import given_form
 from imbtorch.model_selection import (
     StackedGridSearchCV,
     TunedDecisionClassifierCV,
@@ -131,7 +132,9 @@ def with_chunks(make, X):
         return make().partial_fit(X, Y, classes=[0, 1])
     rows, clf = rows_of(X), make()
     for part in (np.arange(40), np.arange(40, N)):
-        clf.partial_fit(rows[part], Y[part], classes=[0, 1])
+        chunk = rows[part]
+        chunk = given_form(chunk.parts) if isinstance(chunk, Inputs) else chunk
+        clf.partial_fit(chunk, Y[part], classes=[0, 1])
     return clf.predict_proba(X)
 
 

@@ -11,13 +11,26 @@ from torch import Tensor
 
 from imbtorch._common.sklearn_private import _safe_indexing
 
-__all__ = ["InputBatch", "InputShape", "Inputs", "Key", "RowDtype", "as_inputs", "shapes_by_key"]
+__all__ = [
+    "InputBatch",
+    "InputShape",
+    "Inputs",
+    "Key",
+    "RowDtype",
+    "SeveralInputs",
+    "as_inputs",
+    "given_form",
+    "joined_batches",
+    "shapes_by_key",
+    "split_together",
+]
 
 T = TypeVar("T")
 Key: TypeAlias = str | int  # name of an argument of forward, or its position
 Shape: TypeAlias = tuple[int, ...]
 InputShape: TypeAlias = Shape | dict[str, Shape] | tuple[Shape, ...]
 RowDtype: TypeAlias = torch.dtype | dict[Key, torch.dtype]
+SeveralInputs: TypeAlias = "Inputs | Mapping[str, Any] | tuple[Any, ...]"
 
 
 def shapes_by_key(input_shape: Any) -> dict[Key, Shape] | None:

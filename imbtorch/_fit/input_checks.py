@@ -13,7 +13,7 @@ from sklearn.utils import check_consistent_length, check_X_y
 from sklearn.utils.validation import validate_data
 from torch.utils.data import Dataset
 
-from imbtorch._common.inputs import Inputs, Key
+from imbtorch._common.inputs import Inputs, InputShape, Key
 from imbtorch._common.sklearn_private import _check_sample_weight
 from imbtorch._data.datasets_as_rows import DatasetRows, refuse_dataset
 from imbtorch._fit.input_advice import explain_features, explain_labels
@@ -67,7 +67,7 @@ def has_several_columns(y: Any) -> bool:
 class InputMixin:
     """Checks of features, targets and weights."""
 
-    _input_shape: Any  # of a row: a tuple of int, or a dict or tuple of these
+    _input_shape: InputShape
     n_features_in_: int
     _columns: TableColumns | None = None  # columns of a table that is encoded
     _part_names: dict[Key, Any] | None = None  # columns of several inputs, where they have names

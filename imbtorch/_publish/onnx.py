@@ -17,7 +17,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from imbtorch._common.inputs import InputBatch, Key, shapes_by_key
+from imbtorch._common.inputs import InputBatch, InputShape, Key, shapes_by_key
 from imbtorch._publish.onnx_columns import columns_in_float64, encoder_for, with_columns
 from imbtorch._safe_file import replacing
 from imbtorch._version import __version__
@@ -143,7 +143,7 @@ class ExportMixin:
 
     _serving: Callable[[], Served | MeanOf]  # builds a module from rows to the output ``_predicts``
     _predicts = "probabilities"
-    _input_shape: Any
+    _input_shape: InputShape
     _columns: TableColumns | None
 
     def to_onnx(self, path: str | os.PathLike[str]) -> None:

@@ -237,8 +237,8 @@ def build_module(
         module = get_module(module)
     if is_several and isinstance(module, ModuleBuilder) and is_builder(module):
         raise ValueError(
-            f"X has several inputs, {input_shape}, but module={module!r} takes one. Give a module "
-            "of your own whose forward takes them, or put all columns into one table."
+            f"X has several inputs, {input_shape}, but module={module!r} takes one array. Give a "
+            "module of your own whose forward takes them, or put all columns into one table."
         )
     if isinstance(module, nn.Module):
         built = copied_module(module)
