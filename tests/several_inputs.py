@@ -8,7 +8,8 @@ import tempfile
 
 import numpy as np
 import torch
-from sklearn.model_selection import GridSearchCV, cross_val_predict
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.model_selection import GridSearchCV, TunedThresholdClassifierCV, cross_val_predict
 from skorch.callbacks import Callback
 from torch import nn
 from torch.utils.data import Dataset
@@ -171,6 +172,13 @@ def with_tuned_decisions(make, X):
     return TunedDecisionClassifierCV(make(), cv=2).fit(X, Y).predict(X)
 
 
+def with_tools_of_scikit_learn(make, X):
+    rows = rows_of(X)
+    calibrated = CalibratedClassifierCV(make(), cv=2).fit(rows, Y).predict_proba(rows)
+    tuned = TunedThresholdClassifierCV(make(), cv=2).fit(rows, Y).predict(rows)
+    return np.append(calibrated, tuned)
+
+
 def with_shifted_prior(make, X):
     shifted = PriorShiftClassifier(make(), target_prior={0: 0.5, 1: 0.5})
     return shifted.fit(X, Y).predict_proba(X)
@@ -236,6 +244,7 @@ USES = {
     "`cross_fit`": cross_fitted,
     "ensemble": in_an_ensemble,
     "ensemble of folds": as_members_of_folds,
+    "calibration and thresholds of scikit-learn": with_tools_of_scikit_learn,
     "tuned decisions": with_tuned_decisions,
     "`PriorShiftClassifier`": with_shifted_prior,
     "checkpoint, resumed": resumed,

@@ -33,6 +33,7 @@ from imbtorch import (
     load,
 )
 from imbtorch._common.inputs import InputBatch
+from imbtorch.features import TableFeatures
 from imbtorch.weights import class_counts
 from tests.persistence import hostile
 from tests.several_inputs import (
@@ -336,7 +337,7 @@ def message(call):
         ({**MAPPING, "table": None}, ["X['table'] must be an array", "NoneType"]),
         ({**MAPPING, "table": {"a": TABLE}}, ["X['table'] must be an array", "dict"]),
         ((IMAGE, TABLE), ["a tuple", "a mapping"]),
-        (TABLE, ["one input with rows of shape (3,)", "'table': (3,)"]),
+        (TABLE, ["one array with rows of shape (3,)", "'table': (3,)"]),
         ({0: IMAGE, 1: TABLE}, ["must be strings", "0"]),
         ({}, ["no input"]),
     ],
@@ -360,8 +361,8 @@ def test_columns_keep_their_names_and_their_order():
 
 def test_several_inputs_for_a_net_of_one():
     clf = ImbalancedNetClassifier(**QUICK).fit(TABLE, Y)
-    assert "fitted on one input" in message(lambda: clf.predict(MAPPING))
-    assert "fitted on one input" in message(lambda: clf.predict((TABLE, TABLE)))
+    assert "fitted on one array" in message(lambda: clf.predict(MAPPING))
+    assert "fitted on one array" in message(lambda: clf.predict((TABLE, TABLE)))
 
 
 @pytest.mark.parametrize(
@@ -371,7 +372,10 @@ def test_several_inputs_for_a_net_of_one():
         ({"image": IMAGE}, ["['image']", "'table'"]),
         ((IMAGE, TABLE, IDS, IDS), ["4 arrays in a tuple", "(image, table, ids=None)"]),
         ({**MAPPING, "table": TABLE[:5]}, ["'table': 5"]),
-        ({"image": IMAGE[:5], "table": TABLE[:5]}, ["inconsistent", "5"]),
+        ({"image": IMAGE[:5], "table": TABLE[:5]}, ["5 rows", f"y has {N}"]),
+        (tuple(TABLE), ["3 rows", f"y has {N}", "np.stack(X)"]),
+        ((TABLE[0], TABLE[1, :2]), ["{0: 3, 1: 2}", "np.stack(X)"]),
+        ([IMAGE, TABLE], ["a tuple or a mapping"]),
         ({**MAPPING, "table": np.full(N, "2020-01-01", "M8[D]")}, ["X['table']", "dates"]),
         ({**MAPPING, "table": [[1.0]] * (N - 1) + [[1.0, 2.0]]}, ["X['table']", "pad"]),
     ],
@@ -382,6 +386,13 @@ def test_inputs_that_cannot_be_trained_on(X, words):
     told = message(lambda: clf.fit(X, Y))
     assert all(word in told for word in words), told
     assert not hasattr(clf, "net_")
+
+
+@pytest.mark.parametrize("features", ["table", TableFeatures(), {"table": TableFeatures()}])
+def test_encoders_say_what_to_do(features):
+    told = message(lambda: fit(MAPPING, features=features))
+    assert "features=None" in told
+    assert "encode the table before" in told
 
 
 def test_targets_are_explained():

@@ -33,6 +33,9 @@ RowDtype: TypeAlias = torch.dtype | dict[Key, torch.dtype]
 SeveralInputs: TypeAlias = "Inputs | Mapping[str, Any] | tuple[Any, ...]"
 
 
+_IF_ROWS = " Arrays in a tuple are several inputs; if they are rows of one, give np.stack(X)."
+
+
 def shapes_by_key(input_shape: Any) -> dict[Key, Shape] | None:
     """Return the shape of a row of each input, by name or position; None for a single input."""
     if isinstance(input_shape, dict):
@@ -122,7 +125,7 @@ class Inputs(_Parts):
         if len(set(lengths.values())) > 1:
             raise ValueError(
                 f"The inputs in X have different numbers of rows: {lengths}. Each input needs one "
-                "row for each row of y."
+                f"row for each row of y.{'' if named else _IF_ROWS}"
             )
 
     def __getitem__(self, rows: Any) -> Any:
@@ -155,6 +158,14 @@ class Inputs(_Parts):
             for key, part in self.parts.items()
         )
         return f"Inputs({', '.join(shapes)})"
+
+    def check_length(self, n_rows: int) -> None:
+        """Raise ValueError if there are not as many rows as there are targets."""
+        if len(self) != n_rows:
+            raise ValueError(
+                f"The inputs in X have {len(self)} rows, but y has {n_rows}."
+                f"{_IF_ROWS if 0 in self.parts else ''}"
+            )
 
     def map(self, change: Callable[[Key, Any], Any]) -> Inputs:
         """Return ``change(key, array)`` of each array."""

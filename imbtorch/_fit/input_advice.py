@@ -59,6 +59,11 @@ def explain_features(X: Any, error: Exception) -> None:
             "one length first, for example with torch.nn.utils.rnn.pad_sequence(sequences, "
             "batch_first=True), which pads with zeros."
         ) from error
+    if isinstance(X, list) and rows and all(len(getattr(row, "shape", ())) for row in rows):
+        raise ValueError(
+            f"X is a list of {len(rows)} arrays, which are no rows of one shape. Several inputs of "
+            "a module are arrays in a tuple or a mapping: tuple(X)."
+        ) from error
 
 
 def explain_labels(y: Any, error: Exception) -> None:

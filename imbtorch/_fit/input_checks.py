@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.utils import check_consistent_length, check_X_y
+from sklearn.utils import check_X_y
 from sklearn.utils.validation import validate_data
 from torch.utils.data import Dataset
 
@@ -165,7 +165,7 @@ class InputMixin:
                 _explain_targets(y, error)
                 explain_labels(y, error)
                 raise
-            check_consistent_length(X, y)
+            X.check_length(y.shape[0])
         known = None if reset else (self._input_shape, self._part_names or {})
         X, names = checked_parts(type(self), X, known)
         self._check_shape(X.input_shape, reset=reset)

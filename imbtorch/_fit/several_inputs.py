@@ -105,7 +105,7 @@ def _described(input_shape: Any) -> str:
     """Say which inputs there are."""
     shapes = shapes_by_key(input_shape)
     if shapes is None:
-        return f"one input with rows of shape {input_shape}"
+        return f"one array with rows of shape {input_shape}"
     given = given_form(shapes)
     form = "a mapping" if isinstance(given, dict) else "a tuple"
     n = f"{len(shapes)} input{'s' if len(shapes) > 1 else ''}"

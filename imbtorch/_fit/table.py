@@ -51,6 +51,11 @@ def chosen_features(estimator: NetParameters, X: Any) -> FeatureEncoder | None:
     ValueError
         If the name is unknown, or an encoder is asked for rows of several dimensions.
     """
+    if isinstance(estimator.features, dict):
+        raise ValueError(
+            f"features={estimator.features!r} names encoders of single inputs, but features works "
+            "on a table that is the only input. Use features=None, and encode the table before."
+        )
     if not is_for_tables(estimator):
         return None
     n_dimensions = _n_dimensions(X)

@@ -54,11 +54,11 @@ class Validation:
     ) -> None:
         # skorch's dataset indexes rows as sparse matrices do, not as sparse arrays do
         self.given = {
-            "X": sparse.csr_matrix(X) if sparse.issparse(X) else X,
+            "X": _indexable(X),
             "y": _dense(targets) if sparse.issparse(targets) else targets.astype(_kind(targets)),
         }
         if isinstance(X, Inputs):
-            self.given["X"] = given_form(X.parts)
+            self.given["X"] = given_form(X.map(lambda _, part: _indexable(part)).parts)
         whole = Dataset(self.given["X"], self.given["y"])
         self.datasets = {
             "dataset_train": whole if train is None else Subset(whole, train.tolist()),
@@ -99,6 +99,10 @@ class Validation:
                     "on_batch_end", batch=(x, codes), training=False, loss=loss, y_pred=logits
                 )
         return total / len(rows)
+
+
+def _indexable(X: Any) -> Any:
+    return sparse.csr_matrix(X) if sparse.issparse(X) else X
 
 
 def _kind(targets: NDArray[Any]) -> type[np.generic]:
