@@ -146,6 +146,7 @@ KINDS = {
     "pandas": lambda folder: {**MAPPING, "table": pd.DataFrame(TABLE, columns=NAMES)},
     "polars": lambda folder: {**MAPPING, "table": pl.DataFrame(TABLE, schema=NAMES)},
     "sparse": lambda folder: {**MAPPING, "table": sparse.csr_array(TABLE)},
+    "dok": lambda folder: {**MAPPING, "table": sparse.dok_array(TABLE)},
     "csc": lambda folder: {**MAPPING, "table": sparse.csc_matrix(TABLE)},
     "memory map": lambda folder: {**MAPPING, "image": memory_map(folder)},
     "Fortran order": lambda folder: {**MAPPING, "table": np.asfortranarray(TABLE)},
@@ -205,6 +206,13 @@ def test_a_frame_is_a_table_and_no_mapping():
     clf = ImbalancedNetClassifier(**QUICK).fit(frame, Y)
     assert clf.features_ is not None
     assert clf.feature_names_in_.tolist() == NAMES
+
+
+@pytest.mark.parametrize("dok", [sparse.dok_array, sparse.dok_matrix])
+def test_a_sparse_matrix_that_is_a_dict_is_one_array(dok):
+    clf = ImbalancedNetClassifier(nn.Linear(3, 2), **QUICK)
+    given = clf.fit(dok(TABLE), Y).predict_proba(dok(TABLE))
+    np.testing.assert_allclose(given, clf.fit(TABLE, Y).predict_proba(TABLE), atol=1e-12)
 
 
 def test_tuples_of_numbers_are_rows():

@@ -7,6 +7,7 @@ from typing import Any, NoReturn, TypeAlias, TypeVar
 
 import numpy as np
 import torch
+from scipy import sparse
 from torch import Tensor
 
 from imbtorch._common.sklearn_private import _safe_indexing
@@ -291,7 +292,7 @@ def as_inputs(X: Any) -> Any:
     >>> as_inputs(((1.0, 2.0), (3.0, 4.0)))
     ((1.0, 2.0), (3.0, 4.0))
     """
-    if isinstance(X, Mapping):
+    if isinstance(X, Mapping) and not sparse.issparse(X):  # a DOK matrix is a dict
         return Inputs(X)
     if isinstance(X, tuple) and X and all(len(getattr(part, "shape", ())) for part in X):
         return Inputs(X)

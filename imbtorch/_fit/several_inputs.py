@@ -29,7 +29,7 @@ def checked_parts(
     Returns
     -------
     Inputs, dict
-        Checked arrays, in the order of the fit; and names of columns, by input.
+        Checked arrays, and names of columns by input.
 
     Raises
     ------
@@ -41,7 +41,6 @@ def checked_parts(
         shapes, names = shapes_by_key(known[0]), known[1]
         if shapes is None or shapes.keys() != X.parts.keys():
             refuse_shape(cls.__name__, X.input_shape, known[0])
-        X = Inputs._like({key: X.parts[key] for key in shapes})
     learned: dict[Key, Any] = {}
     checked: dict[Key, Any] = {}
     for key, part in X.parts.items():
