@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from imbtorch._common.inputs import Inputs
 from imbtorch._export import to_onnx
 from imbtorch._version import __version__
 from imbtorch.classifier import ImbalancedNetClassifier
@@ -29,6 +30,7 @@ __all__ = [
     "DivergenceError",
     "DoubleCorrectionWarning",
     "FileFormatError",
+    "Inputs",
     "ImbalancedNetClassifier",
     "ImbalancedNetRegressor",
     "NotStackedWarning",

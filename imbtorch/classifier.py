@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from imbtorch._common.inputs import SeveralInputs
 from imbtorch._common.sklearn_private import StrOptions, fit_context
 from imbtorch._data.class_counts import ClassCounts
 from imbtorch._data.targets import split_unknown
@@ -56,7 +57,8 @@ class ImbalancedNetClassifier(
         n_outputs)``, a callable takes the same two arguments, a class is called with those of the
         two that its constructor names. An instance is deep-copied. Rows are floats of ``dtype``. A
         module whose first layer is an embedding gets ``X`` of an integer type as int64; its
-        attribute ``takes_integers``, True or False, decides otherwise.
+        attribute ``takes_integers``, True or False, decides otherwise. Of several inputs it may
+        name those that come as int64.
     features : {"auto", "table"}, TableFeatures or None, default="auto"
         What encodes the columns of a table: scales numbers, fills gaps, and encodes categories; see
         :class:`imbtorch.features.TableFeatures`. It is learned from the training rows and belongs
@@ -225,7 +227,8 @@ class ImbalancedNetClassifier(
         ``scores`` of shape ``(n_folds, n_points)``, ``mean_score``, and ``score_error``, the
         standard error of the difference to ``best_epoch``. Files do not hold it.
     n_features_in_, feature_names_in_ : int, ndarray of str
-        Number of columns of ``X``, and their names where it has them.
+        Number of columns of ``X``, and their names where it has them; of several inputs their
+        number, and the keys of a mapping.
     device_ : str
         Device on which the module lies.
     interrupted_ : bool
@@ -353,11 +356,11 @@ class ImbalancedNetClassifier(
 
     def fit(
         self,
-        X: ArrayLike | Dataset[Any],
+        X: ArrayLike | SeveralInputs | Dataset[Any],
         y: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
         *,
-        X_val: ArrayLike | None = None,
+        X_val: ArrayLike | SeveralInputs | None = None,
         y_val: ArrayLike | None = None,
         sample_weight_val: ArrayLike | None = None,
         groups: ArrayLike | None = None,
@@ -373,6 +376,8 @@ class ImbalancedNetClassifier(
             batch by batch, memory maps are read so. Items of a Dataset are ``(X, y)`` or ``(X, y,
             sample_weight)``; one more pass over a map-style one collects targets and weights; of an
             ``IterableDataset`` the first 10 000 items teach how a table is encoded.
+            Several inputs are a mapping of arrays by the names of the arguments of ``forward``, a
+            tuple of arrays, or :class:`imbtorch.Inputs` of one of these.
         y : array-like of shape (n_samples,), or label matrix of shape (n_samples, n_labels)
             Labels of any type; None with a Dataset. Rows whose label is the ``ignore_index`` of the
             loss count for nothing. Losses for ordered classes use the order of an ordered
@@ -426,7 +431,7 @@ class ImbalancedNetClassifier(
     @fit_context
     def partial_fit(
         self,
-        X: ArrayLike,
+        X: ArrayLike | SeveralInputs,
         y: ArrayLike,
         classes: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
@@ -444,7 +449,7 @@ class ImbalancedNetClassifier(
 
         Parameters
         ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features, ...)
+        X : array-like or sparse matrix of shape (n_samples, n_features, ...), or several inputs
             Features.
         y : array-like of shape (n_samples,), or label matrix of shape (n_samples, n_labels)
             Labels; a chunk may lack some of the classes. See ``fit`` for labels that are not known.
@@ -560,12 +565,12 @@ class ImbalancedNetClassifier(
         task, link = view._task, view._link()
         return Served(view.net_, lambda outputs: task.log_proba(link(outputs)).exp())
 
-    def predict_log_proba(self, X: ArrayLike) -> NDArray[Any]:
+    def predict_log_proba(self, X: ArrayLike | SeveralInputs) -> NDArray[Any]:
         """Log-probabilities of the classes, or of the labels.
 
         Parameters
         ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features, ...)
+        X : array-like or sparse matrix of shape (n_samples, n_features, ...), or several inputs
             Features.
 
         Returns
@@ -581,12 +586,12 @@ class ImbalancedNetClassifier(
         task, link = self._task, self._link()
         return self._linked_outputs(X, lambda outputs: task.log_proba(link(outputs)))
 
-    def predict_proba(self, X: ArrayLike) -> NDArray[Any]:
+    def predict_proba(self, X: ArrayLike | SeveralInputs) -> NDArray[Any]:
         """Probabilities of the classes, or of the labels.
 
         Parameters
         ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features, ...)
+        X : array-like or sparse matrix of shape (n_samples, n_features, ...), or several inputs
             Features.
 
         Returns
@@ -599,12 +604,12 @@ class ImbalancedNetClassifier(
         proba: NDArray[Any] = np.exp(log_proba, out=log_proba)
         return proba
 
-    def decision_function(self, X: ArrayLike) -> NDArray[Any]:
+    def decision_function(self, X: ArrayLike | SeveralInputs) -> NDArray[Any]:
         """Scores that do not saturate: log-odds, or log-probabilities of several classes.
 
         Parameters
         ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features, ...)
+        X : array-like or sparse matrix of shape (n_samples, n_features, ...), or several inputs
             Features.
 
         Returns
@@ -616,12 +621,12 @@ class ImbalancedNetClassifier(
         task = self._task
         return task.decision(self._linked_outputs(X, self._link()))
 
-    def predict(self, X: ArrayLike) -> NDArray[Any]:
+    def predict(self, X: ArrayLike | SeveralInputs) -> NDArray[Any]:
         """Most probable class of each row, or the labels more probable than not.
 
         Parameters
         ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features, ...)
+        X : array-like or sparse matrix of shape (n_samples, n_features, ...), or several inputs
             Features.
 
         Returns
@@ -631,7 +636,9 @@ class ImbalancedNetClassifier(
         """
         return self._task.decide(self._linked_outputs(X, self._link()))
 
-    def estimate_prior(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> Floats:
+    def estimate_prior(
+        self, X: ArrayLike | SeveralInputs, sample_weight: ArrayLike | None = None
+    ) -> Floats:
         """Estimate the class frequencies of unlabelled rows, such as new data.
 
         It is :func:`imbtorch.priors.estimate_prior` with the probabilities of this net and the

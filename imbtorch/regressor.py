@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 from torch.utils.data import Dataset, IterableDataset
 
+from imbtorch._common.inputs import SeveralInputs
 from imbtorch._common.sklearn_private import fit_context
 from imbtorch._data.target_scaling import TargetScale
 from imbtorch._fit.estimator import BaseNetEstimator
@@ -310,11 +311,11 @@ class ImbalancedNetRegressor(
 
     def fit(
         self,
-        X: ArrayLike | Dataset[Any],
+        X: ArrayLike | SeveralInputs | Dataset[Any],
         y: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
         *,
-        X_val: ArrayLike | None = None,
+        X_val: ArrayLike | SeveralInputs | None = None,
         y_val: ArrayLike | None = None,
         sample_weight_val: ArrayLike | None = None,
         groups: ArrayLike | None = None,
@@ -328,6 +329,8 @@ class ImbalancedNetRegressor(
             Finite features; more dimensions for sequences and images. CSR matrices are made dense
             batch by batch, memory maps are read so. Items of a map-style Dataset are ``(X, y)`` or
             ``(X, y, sample_weight)``; one more pass over it collects targets and weights.
+            Several inputs are a mapping of arrays by the names of the arguments of ``forward``, a
+            tuple of arrays, or :class:`imbtorch.Inputs` of one of these.
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             Finite numbers, no column of which is constant; None with a Dataset.
         sample_weight : array-like of shape (n_samples,) or None, default=None
@@ -379,7 +382,7 @@ class ImbalancedNetRegressor(
     @fit_context
     def partial_fit(
         self,
-        X: ArrayLike,
+        X: ArrayLike | SeveralInputs,
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
         *,
@@ -395,7 +398,7 @@ class ImbalancedNetRegressor(
 
         Parameters
         ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features, ...)
+        X : array-like or sparse matrix of shape (n_samples, n_features, ...), or several inputs
             Features.
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             Finite numbers.
@@ -475,12 +478,12 @@ class ImbalancedNetRegressor(
 
         return Served(portable(self).net_, restore)
 
-    def predict(self, X: ArrayLike) -> Floats:
+    def predict(self, X: ArrayLike | SeveralInputs) -> Floats:
         """Predict the targets.
 
         Parameters
         ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features, ...)
+        X : array-like or sparse matrix of shape (n_samples, n_features, ...), or several inputs
             Features.
 
         Returns

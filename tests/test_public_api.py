@@ -31,6 +31,7 @@ PUBLIC = {
     "FileFormatError",
     "ImbalancedNetClassifier",
     "ImbalancedNetRegressor",
+    "Inputs",
     "MLP",
     "NotStackedWarning",
     "__version__",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -12,7 +12,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
-__all__ = ["chunks_of", "collate", "collate_features", "collate_targets", "parts_of", "to_array"]
+from imbtorch._common.inputs import InputBatch, Key
+
+__all__ = [
+    "chunks_of",
+    "collate",
+    "collate_features",
+    "collate_targets",
+    "parts_of",
+    "row_shape",
+    "to_array",
+]
 
 _ITEMS = 1024  # number of items that are read together if only their targets are needed
 
@@ -39,8 +49,15 @@ def parts_of(item: Any) -> tuple[Any, Any, Any]:
     return item[0], item[1], item[2] if len(item) == 3 else None
 
 
-def collate_features(items: Sequence[Any], *, allow_nan: bool = False) -> Tensor:
+def row_shape(x: Any) -> Any:
+    """Return the shape of a row of a batch, or that of each input."""
+    return x.input_shape if isinstance(x, InputBatch) else tuple(x.shape[1:])
+
+
+def collate_features(items: Sequence[Any], *, allow_nan: bool = False) -> Any:
     """Stack the features of items, ``(n, ...)``; an item may be features alone.
+
+    Features that are a mapping, or a tuple of arrays, are several inputs.
 
     Parameters
     ----------
@@ -55,6 +72,31 @@ def collate_features(items: Sequence[Any], *, allow_nan: bool = False) -> Tensor
         If the features are not numbers, differ in shape, or are not finite.
     """
     rows = [item[0] if isinstance(item, tuple | list) else item for item in items]
+    if (first := _inputs_of(rows[0])) is None:
+        return _stacked(rows, "Features", allow_nan=allow_nan)
+    several = [_inputs_of(row) or {} for row in rows]
+    for inputs in several:
+        if inputs.keys() != first.keys():
+            raise ValueError(
+                f"All items of the Dataset must have the same inputs: the first one has "
+                f"{list(first)}, another one {list(inputs)}."
+            )
+    return InputBatch(
+        {key: _stacked([inputs[key] for inputs in several], f"Input {key!r}") for key in first}
+    )
+
+
+def _inputs_of(row: Any) -> dict[Key, Any] | None:
+    """Return the inputs of an item by name or position; None for an item with a single input."""
+    if isinstance(row, Mapping):
+        return dict(row)
+    if isinstance(row, tuple) and row and all(isinstance(p, Tensor | np.ndarray) for p in row):
+        return dict(enumerate(row))
+    return None
+
+
+def _stacked(rows: list[Any], what: str, *, allow_nan: bool = False) -> Tensor:
+    """Stack rows, which are finite numbers of one shape; single numbers are for inputs only."""
     try:
         if isinstance(rows[0], Tensor):
             x = torch.stack(rows)
@@ -62,9 +104,9 @@ def collate_features(items: Sequence[Any], *, allow_nan: bool = False) -> Tensor
             x = torch.from_numpy(np.stack([np.asarray(row) for row in rows]))
     except (RuntimeError, TypeError, ValueError) as error:
         raise ValueError(
-            f"Features of the Dataset's items must be numbers, and have the same shape: {error}."
+            f"{what} of the Dataset's items must be numbers, and have the same shape: {error}."
         ) from error
-    if x.ndim < 2:
+    if x.ndim < 2 and what == "Features":
         raise ValueError(
             "Features of the Dataset's items must have at least one dimension; got single numbers. "
             "Return x.reshape(1) instead of x."
@@ -72,7 +114,8 @@ def collate_features(items: Sequence[Any], *, allow_nan: bool = False) -> Tensor
     if not x.is_floating_point() or torch.isfinite(x.sum()):
         return x
     if torch.isinf(x).any() or not (allow_nan or torch.isfinite(x).all()):
-        raise ValueError("X contains NaN or infinity, in an item of the Dataset.")
+        part = "X contains" if what == "Features" else f"{what} of X contains"
+        raise ValueError(f"{part} NaN or infinity, in an item of the Dataset.")
     return x
 
 
@@ -87,17 +130,15 @@ def _targets(items: Sequence[Any]) -> tuple[NDArray[Any], NDArray[np.float64] | 
     return targets, np.array([float(w) for *_, w in parts])
 
 
-def collate_targets(
-    items: Sequence[Any], *, allow_nan: bool = False
-) -> tuple[tuple[int, ...], Any, Any]:
+def collate_targets(items: Sequence[Any], *, allow_nan: bool = False) -> tuple[Any, Any, Any]:
     """Return the shape of an item's features, the targets ``(n,)`` or ``(n, k)``, and the weights.
 
     The weights are ``(n,)``, or None if the items have none.
     """
-    return tuple(collate_features(items, allow_nan=allow_nan).shape[1:]), *_targets(items)
+    return row_shape(collate_features(items, allow_nan=allow_nan)), *_targets(items)
 
 
-def collate(items: Sequence[Any], *, allow_nan: bool = False) -> tuple[Tensor, Any, Any]:
+def collate(items: Sequence[Any], *, allow_nan: bool = False) -> tuple[Any, Any, Any]:
     """Return features ``(n, ...)``, targets ``(n,)`` or ``(n, k)``, weights ``(n,)`` or None."""
     return collate_features(items, allow_nan=allow_nan), *_targets(items)
 

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from imbtorch._common.seed import private_torch_rng
 from imbtorch._data.class_counts import ClassCounts, as_class_counts
-from imbtorch._data.dataset_items import collate, collate_features, collate_targets
+from imbtorch._data.dataset_items import collate, collate_features, collate_targets, row_shape
 
 __all__ = ["DatasetRows", "DatasetStream", "as_rows", "refuse_dataset", "refuse_imblearn"]
 
@@ -47,7 +47,7 @@ class DatasetRows:
         self.dataset, self.num_workers = dataset, num_workers
         first = collate_features([dataset[0]], allow_nan=allow_nan)
         self.shape: tuple[int, ...] = (len(dataset), *first.shape[1:])
-        self.ndim = len(self.shape)
+        self.input_shape, self.ndim = row_shape(first), len(self.shape)
         self.allow_nan = allow_nan and self.ndim == 2  # only the columns of a table are filled
         self.collate = partial(collate_features, allow_nan=self.allow_nan)
 
@@ -55,12 +55,11 @@ class DatasetRows:
         """Count the rows."""
         return self.shape[0]
 
-    def __getitem__(self, chosen: Any) -> NDArray[Any]:
-        """Read the rows of a slice or at these positions into one array."""
-        rows: NDArray[Any] = self.read(np.arange(len(self))[chosen].tolist()).numpy()
-        return rows
+    def __getitem__(self, chosen: Any) -> Any:
+        """Read the rows of a slice or at these positions into one array, or one for each input."""
+        return self.read(np.arange(len(self))[chosen].tolist()).numpy()
 
-    def read(self, positions: list[int]) -> torch.Tensor:
+    def read(self, positions: list[int]) -> Any:
         """Read rows into memory, in this process."""
         if hasattr(self.dataset, "__getitems__"):
             return self.collate(self.dataset.__getitems__(positions))
@@ -84,10 +83,10 @@ class DatasetRows:
         )
         targets, weights = [], []
         for shape, y, w in loader:
-            if shape != self.shape[1:]:
+            if shape != self.input_shape:
                 raise ValueError(
                     f"Features of the Dataset's items must have the same shape; got {shape} and "
-                    f"{self.shape[1:]}."
+                    f"{self.input_shape}."
                 )
             targets.append(y)
             weights.append(w)
@@ -139,16 +138,16 @@ class DatasetStream:
             raise ValueError("The Dataset is empty (0 samples); at least one item is needed.")
         self.dataset, self.counts, self.num_workers = dataset, counts, num_workers
         features, _, self.first_weights = self.collate(first)
-        self._first: NDArray[Any] = features.numpy()
+        self._first = features.numpy()
         self.shape: tuple[int, ...] = (counts.n_rows, *self._first.shape[1:])
-        self.ndim = len(self.shape)
+        self.input_shape, self.ndim = row_shape(features), len(self.shape)
 
     def identity(self) -> dict[str, str]:
         """Describe the data by their shape, a hash of the first rows, and a hash of the counts."""
         told = {"X": joblib.hash(self._first[:2]), "y": joblib.hash(self.counts)}
         return {**told, "shape of X": str(self.shape)}
 
-    def __getitem__(self, few: slice) -> NDArray[Any]:
+    def __getitem__(self, few: slice) -> Any:
         """Return some of the first rows, for a trial of the module or to learn an encoding."""
         return self._first[few]
 

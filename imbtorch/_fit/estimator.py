@@ -14,6 +14,7 @@ from sklearn.base import clone
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from imbtorch._common.inputs import Inputs, as_inputs
 from imbtorch._common.memo import Memo
 from imbtorch._common.sklearn_private import CallbackSupportMixin, fit_context
 from imbtorch._common.training_length import TrainingLength
@@ -153,6 +154,8 @@ class BaseNetEstimator(
         """Validate the parameters, and prepare a fit up to the training."""
         if memo is not None and self.data_parallel:
             refuse_company()
+        if isinstance(X, Mapping | tuple):
+            X = as_inputs(X) if memo is None else memo.once(as_inputs, (X,))
         if memo is None and (isinstance(X, Dataset) or class_counts is not None):
             X, y, sample_weight = as_rows(
                 X, y, sample_weight, self.num_workers, class_counts, allow_nan=is_for_tables(self)
@@ -326,10 +329,12 @@ class BaseNetEstimator(
 
     def _features(self, X: Any) -> Features:
         """Validate rows to predict, and return them as the module gets them."""
+        if isinstance(X, Mapping | tuple):
+            X = as_inputs(X)
         net, checked = self.net_, self._check_X(X, reset=False)
         kind = getattr(checked, "dtype", np.dtype(float)).kind
         dtype = net.dtype if net.encoder_ else net.dtype_of(checked)
-        if hasattr(X, "columns") or kind in "iu" or net.lookups:
+        if hasattr(X, "columns") or kind in "iu" or net.lookups or isinstance(X, Inputs):
             check_rows(checked, X, net)
         device = torch.device(net.device)
         if sparse.issparse(checked) and net.encoder_ is not None and net.encoder_.keeps_zeros:

@@ -58,7 +58,7 @@ _INCIDENTAL = {
     "callbacks", "checkpoint", "checkpoint_interval", "data_parallel", "device", "on_divergence",
     "on_interrupt", "on_oom", "random_state", "target_prior", "verbose", "warm_start",
 }  # fmt: skip
-_PRIVATE_STATE = {"_columns", "_input_shape", "_n_rows_seen"}
+_PRIVATE_STATE = {"_columns", "_input_shape", "_n_rows_seen", "_part_names"}
 
 
 class PreparedFit:

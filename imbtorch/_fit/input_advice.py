@@ -37,12 +37,6 @@ def explain_features(X: Any, error: Exception) -> None:
     ...     print(str(better)[:42])
     The rows of X have different lengths, 1 to
     """
-    if isinstance(X, Mapping):
-        raise ValueError(
-            f"X is a dict with the keys {list(X)[:5]}, but an estimator takes one array. Make "
-            "columns of all parts, np.hstack([part.reshape(len(part), -1) for part in X.values()])"
-            ", and let forward of the module cut them apart again."
-        ) from error
     if isinstance(X, Tensor) and X.dtype == torch.bfloat16:
         raise ValueError(
             "X is a tensor of dtype bfloat16, which numpy does not have. Give it as float32: "
@@ -51,11 +45,12 @@ def explain_features(X: Any, error: Exception) -> None:
     if not isinstance(X, list | tuple) and getattr(getattr(X, "dtype", None), "kind", "") != "O":
         return
     rows = list(X)
-    if rows and all(isinstance(row, tuple) and _has_tensor(row) for row in rows[:5]):
+    if rows and all(isinstance(row, tuple) and _is_item(row) for row in rows[:5]):
         raise ValueError(
             "X is a list of items of a torch Dataset, which cross-validation and searches make "
             "when they take rows out of one. fit takes a Dataset as a whole only. Give arrays to "
-            "cross-validation: X = np.stack([np.asarray(item[0]) for item in dataset])."
+            "cross-validation: X = np.stack([np.asarray(item[0]) for item in dataset]), or "
+            "imbtorch.Inputs of one such array for each input."
         ) from error
     lengths = {len(row) for row in rows if hasattr(row, "__len__") and not isinstance(row, str)}
     if len(lengths) > 1:
@@ -63,6 +58,11 @@ def explain_features(X: Any, error: Exception) -> None:
             f"The rows of X have different lengths, {min(lengths)} to {max(lengths)}. Pad them to "
             "one length first, for example with torch.nn.utils.rnn.pad_sequence(sequences, "
             "batch_first=True), which pads with zeros."
+        ) from error
+    if isinstance(X, list) and rows and all(len(getattr(row, "shape", ())) for row in rows):
+        raise ValueError(
+            f"X is a list of {len(rows)} arrays, which are no rows of one shape. Several inputs of "
+            "a module are arrays in a tuple or a mapping: tuple(X)."
         ) from error
 
 
@@ -114,5 +114,5 @@ def explain_labels(y: Any, error: Exception) -> None:
         ) from error
 
 
-def _has_tensor(row: tuple[Any, ...]) -> bool:
-    return any(isinstance(part, Tensor) for part in row)
+def _is_item(row: tuple[Any, ...]) -> bool:
+    return any(isinstance(part, Tensor | np.ndarray | Mapping | tuple) for part in row)

@@ -13,9 +13,11 @@ from sklearn.utils import check_X_y
 from sklearn.utils.validation import validate_data
 from torch.utils.data import Dataset
 
+from imbtorch._common.inputs import Inputs, InputShape, Key
 from imbtorch._common.sklearn_private import _check_sample_weight
 from imbtorch._data.datasets_as_rows import DatasetRows, refuse_dataset
 from imbtorch._fit.input_advice import explain_features, explain_labels
+from imbtorch._fit.several_inputs import checked_parts, refuse_shape
 from imbtorch.features import FeatureEncoder, TableColumns
 from imbtorch.features._columns import as_table, needs_reading
 from imbtorch.features._reading import read_table, stand_in
@@ -35,7 +37,7 @@ __all__ = [
 
 
 _TEMPORAL = (np.datetime64, np.timedelta64, datetime.date, datetime.time, datetime.timedelta)
-_LEARNED = ("n_features_in_", "feature_names_in_", "_input_shape", "_columns")
+_LEARNED = ("n_features_in_", "feature_names_in_", "_input_shape", "_columns", "_part_names")
 
 
 def check_new_input(
@@ -65,9 +67,10 @@ def has_several_columns(y: Any) -> bool:
 class InputMixin:
     """Checks of features, targets and weights."""
 
-    _input_shape: tuple[int, ...]
+    _input_shape: InputShape
     n_features_in_: int
     _columns: TableColumns | None = None  # columns of a table that is encoded
+    _part_names: dict[Key, Any] | None = None  # columns of several inputs, where they have names
 
     def _check_X(
         self,
@@ -88,10 +91,14 @@ class InputMixin:
         if isinstance(X, Dataset):
             refuse_dataset(X, type(self).__name__)
         several = has_y and y is not None and has_several_columns(y)
+        if isinstance(X, Inputs):
+            return self._check_inputs(X, y, reset=reset, has_y=has_y, several=several)
+        if not reset and self._part_names is not None and not isinstance(X, DatasetRows):
+            refuse_shape(type(self).__name__, tuple(np.shape(X)[1:]), self._input_shape)
         if isinstance(X, DatasetRows):  # which has seen that its rows are finite
             if has_y:
                 y = validate_data(self, y=y, reset=reset, multi_output=several)
-            self._check_shape(X.shape[1:], reset=reset)
+            self._check_shape(X.input_shape, reset=reset)
             if features is not None:
                 self._columns = TableColumns(X.shape[1])
             return (X, y) if has_y else X
@@ -149,11 +156,35 @@ class InputMixin:
             return rows
         return rows, check_X_y(stand_in(rows), y, multi_output=several, estimator=self)[1]
 
-    def _check_shape(self, shape: tuple[int, ...], *, reset: bool) -> None:
-        """Remember the shape of a row, or compare it with the one remembered."""
+    def _check_inputs(self, X: Inputs, y: Any, *, reset: bool, has_y: bool, several: bool) -> Any:
+        """Check several inputs, each like an ``X`` of its own, and the target."""
+        if has_y:
+            try:
+                y = validate_data(self, y=y, reset=reset, multi_output=several)
+            except (ValueError, TypeError) as error:
+                _explain_targets(y, error)
+                explain_labels(y, error)
+                raise
+            X.check_length(y.shape[0])
+        known = None if reset else (self._input_shape, self._part_names or {})
+        X, names = checked_parts(type(self), X, known)
+        self._check_shape(X.input_shape, reset=reset)
         if reset:
-            self._input_shape, self.n_features_in_ = tuple(shape), int(shape[0])
+            self._part_names = names
+        return (X, y) if has_y else X
+
+    def _check_shape(self, shape: Any, *, reset: bool) -> None:
+        """Remember the shape of a row, or of each input; or compare it with the one remembered."""
+        is_several = any(isinstance(size, str | tuple) for size in shape)
+        if reset:
+            self._input_shape = shape if is_several else tuple(shape)
+            self.n_features_in_ = len(shape) if is_several else int(shape[0])
+            self._part_names = {} if is_several else None
+            if isinstance(shape, dict):
+                self.feature_names_in_ = np.array(list(shape), dtype=object)
         elif shape != self._input_shape:
+            if is_several or self._part_names is not None:
+                refuse_shape(type(self).__name__, shape, self._input_shape)
             raise ValueError(
                 f"X has rows of shape {shape}, but {type(self).__name__} was fitted on rows of "
                 f"shape {self._input_shape}."
@@ -222,7 +253,7 @@ def _is_temporal(dtype: Any) -> bool:
     return str(dtype).lower().startswith(("date", "time", "duration", "period"))
 
 
-def check_integers(X: Any, given: Any, dtype: str) -> None:
+def check_integers(X: Any, given: Any, dtype: str, key: Key | None = None) -> None:
     """Raise ValueError if ``X`` holds integers that change when they are stored as floats.
 
     Parameters
@@ -233,6 +264,8 @@ def check_integers(X: Any, given: Any, dtype: str) -> None:
         Features as the user gave them: a frame of integers and floats is an array of floats.
     dtype : {"float32", "float64", "int64"}
         Dtype in which the module gets the rows.
+    key : str, int or None, default=None
+        Name or position of the input, for messages; None for a single one.
 
     Raises
     ------
@@ -243,13 +276,14 @@ def check_integers(X: Any, given: Any, dtype: str) -> None:
         dtype = X.dtype.name if hasattr(given, "columns") and X.dtype.kind == "f" else dtype
     if dtype == "int64":
         return
+    whole = "X" if key is None else f"X[{key!r}]"
     if hasattr(given, "columns"):
         dtypes = getattr(given, "dtypes", ())
         wide = [c for c, t in zip(given.columns, dtypes, strict=False) if _is_wide_integer(t)]
-        parts = [(f"column {name!r} of X", np.asarray(given[name])) for name in wide]
+        parts = [(f"column {name!r} of {whole}", np.asarray(given[name])) for name in wide]
     else:
         values = X.data if hasattr(X, "indptr") else X
-        parts = [("X", values)] if _is_wide_integer(values.dtype) else []
+        parts = [(whole, values)] if _is_wide_integer(values.dtype) else []
     for name, values in parts:
         if values.dtype.kind not in "iu" or not values.size:
             continue  # nullable integers, some of which are missing
@@ -267,9 +301,9 @@ def check_rows(
 
     Parameters
     ----------
-    X : ndarray, CSR matrix or DatasetRows
+    X : ndarray, CSR matrix, DatasetRows or Inputs
         Checked features. Rows of a Dataset are checked as they are read.
-    given : array-like
+    given : array-like or Inputs
         Features as the user gave them.
     net : Net
         Net that gets the rows, which knows in which dtype.
@@ -283,6 +317,10 @@ def check_rows(
     """
     if isinstance(X, DatasetRows):
         return
+    if isinstance(X, Inputs):
+        for key, part in X.parts.items():
+            _check_part(key, part, given.parts[key], net, once)
+        return
     encoder, dtype = net.encoder_, net.input_dtype
     if encoder is not None and not (hasattr(X, "indptr") and encoder.keeps_zeros):
         dtype = torch.float64  # in which an encoder subtracts the centre
@@ -290,6 +328,17 @@ def check_rows(
     if net.lookups:
         names, is_flat = getattr(given, "columns", None), len(X.shape) == 2
         check_ids(once(bounds_of, (X,)), net.lookups, names, is_flat=is_flat)
+
+
+def _check_part(key: Key, part: Any, given: Any, net: Net, once: Callable[..., Any]) -> None:
+    """Raise ValueError as :func:`check_rows` does, for one of several inputs."""
+    assert isinstance(net.input_dtype, dict)
+    once(check_integers, (part, given, str(net.input_dtype[key]).removeprefix("torch."), key))
+    lookups = [lookup for lookup in net.lookups if lookup.part == key]
+    if lookups:
+        names = getattr(given, "columns", None)
+        bounds, whole = once(bounds_of, (part,)), f"X[{key!r}]"
+        check_ids(bounds, lookups, names, is_flat=part.ndim == 2, whole=whole)
 
 
 def _is_wide_integer(dtype: Any) -> bool:

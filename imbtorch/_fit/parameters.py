@@ -41,7 +41,7 @@ class NetParameters(InputMixin, BaseEstimator, ABC):
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "features": [None, str, FeatureEncoder],
+        "features": [None, str, dict, FeatureEncoder],  # a dict is refused with a reason
         "module": [str, HasMethods("build"), nn.Module, callable],
         "loss": [str, BaseLoss, nn.Module, callable],
         "sampler": [None, str, HasMethods("fit_resample"), HasMethods("plan")],

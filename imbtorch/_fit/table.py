@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from imbtorch._common.inputs import Inputs
 from imbtorch._common.seed import private_torch_rng
 from imbtorch._data.datasets_as_rows import DatasetRows
 from imbtorch._fit.parameters import NetParameters
@@ -50,12 +51,23 @@ def chosen_features(estimator: NetParameters, X: Any) -> FeatureEncoder | None:
     ValueError
         If the name is unknown, or an encoder is asked for rows of several dimensions.
     """
+    if isinstance(estimator.features, dict):
+        raise ValueError(
+            f"features={estimator.features!r} names encoders of single inputs, but features works "
+            "on a table that is the only input. Use features=None, and encode the table before."
+        )
     if not is_for_tables(estimator):
         return None
     n_dimensions = _n_dimensions(X)
     features = estimator.features
     if features == "auto":
         return TableFeatures() if n_dimensions == 2 else None
+    if isinstance(X, Inputs) or (isinstance(X, DatasetRows) and n_dimensions == 1):
+        raise ValueError(
+            f"features={features!r} encodes the columns of one table, but X has several inputs. "
+            "Use features=None, and encode the table before, for example with "
+            "make_pipeline(SimpleImputer(), StandardScaler())."
+        )
     if n_dimensions > 2:
         raise ValueError(
             f"features={features!r} encodes the columns of a table, but X has {n_dimensions} "
@@ -70,6 +82,8 @@ def chosen_features(estimator: NetParameters, X: Any) -> FeatureEncoder | None:
 def _n_dimensions(X: Any) -> int:
     if isinstance(X, Dataset):  # partial_fit refuses it
         return 2
+    if isinstance(X, Inputs):
+        return 1
     if not hasattr(X, "ndim") and isinstance(X, list | tuple):
         try:
             return int(np.ndim(X))

@@ -12,6 +12,8 @@ from scipy import sparse
 from sklearn.utils import indexable
 from torch.utils.data import Dataset
 
+from imbtorch._common.inputs import Inputs, as_inputs
+
 __all__ = ["ValidationRows", "chosen_rows", "joined", "refuse_validation"]
 
 Positions = NDArray[np.integer[Any]]
@@ -150,6 +152,7 @@ def joined(
         If the parts do not fit together.
     """
     (X, y, w), (X_val, y_val, w_val) = given, validation
+    X, X_val = as_inputs(X), as_inputs(X_val)
     if isinstance(X, Dataset) or isinstance(X_val, Dataset):
         raise ValueError(
             "X_val goes with arrays; for a Dataset hold rows out with validation= or "
@@ -176,30 +179,39 @@ def _length(rows: Any) -> int:
     return int(rows.shape[0]) if hasattr(rows, "shape") else len(rows)
 
 
-def _stacked(name: str, one: Any, other: Any) -> Any:
-    """Put the rows of two arrays or frames of the same kind behind each other."""
+def _stacked(name: str, one: Any, other: Any, key: str = "") -> Any:
+    """Put the rows of two arrays or frames of the same kind behind each other.
+
+    For messages, ``name + key`` is the first one, and ``key`` is where it lies in several inputs.
+    """
+    first, second = f"{name}{key}", f"{name}_val{key}"
+    if isinstance(one, Inputs) or isinstance(other, Inputs):
+        keys, held = ([*getattr(part, "parts", ())] for part in (one, other))
+        if set(keys) != set(held):
+            raise ValueError(f"{first} has the inputs {keys}, but {second} has {held}.")
+        return one.map(lambda k, part: _stacked(name, part, other.parts[k], f"[{k!r}]"))
     if hasattr(one, "columns") or hasattr(one, "iloc"):
         if type(one) is not type(other):
             raise ValueError(
-                f"{name} is a {type(one).__name__}, but {name}_val a {type(other).__name__}; give "
+                f"{first} is a {type(one).__name__}, but {second} a {type(other).__name__}; give "
                 "both as the same type."
             )
-        return _stacked_frames(name, one, other)
+        if hasattr(one, "columns") and list(one.columns) != list(other.columns):
+            raise ValueError(
+                f"{first} has the columns {list(one.columns)}, but {second} {list(other.columns)}."
+            )
+        return _stacked_frames(one, other)
     if sparse.issparse(one) or sparse.issparse(other):
         return sparse.vstack([sparse.csr_array(one), sparse.csr_array(other)], format="csr")
-    first, second = np.asarray(one), np.asarray(other)
-    if first.shape[1:] != second.shape[1:]:
+    rows, more = np.asarray(one), np.asarray(other)
+    if rows.shape[1:] != more.shape[1:]:
         raise ValueError(
-            f"{name} has rows of shape {first.shape[1:]}, but {name}_val of {second.shape[1:]}."
+            f"{first} has rows of shape {rows.shape[1:]}, but {second} of {more.shape[1:]}."
         )
-    return np.concatenate([first, second])
+    return np.concatenate([rows, more])
 
 
-def _stacked_frames(name: str, one: Any, other: Any) -> Any:
-    if hasattr(one, "columns") and list(one.columns) != list(other.columns):
-        raise ValueError(
-            f"{name} has the columns {list(one.columns)}, but {name}_val {list(other.columns)}."
-        )
+def _stacked_frames(one: Any, other: Any) -> Any:
     if hasattr(one, "iloc"):
         import pandas as pd
 

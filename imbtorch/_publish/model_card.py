@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
+from imbtorch._common.inputs import shapes_by_key
 from imbtorch._common.versions import versions
 from imbtorch._fit.fit import weight_decay_of
 from imbtorch._tasks import ClassificationTask
@@ -104,8 +105,15 @@ def _data(estimator: Any, member: Any) -> list[str]:
     else:
         facts = {"rows trained on": member._n_rows_seen}
         table = _classes(estimator, member)
-    sizes = " x ".join(map(str, shape))
-    return [*_list(facts), f"- features: {sizes}{listed}", "", *table]
+    several = shapes_by_key(shape)
+    if several is not None:
+        names = ", ".join(f"{key} ({_sizes(part)})" for key, part in several.items())
+        return [*_list(facts), f"- inputs: {names}", "", *table]
+    return [*_list(facts), f"- features: {_sizes(shape)}{listed}", "", *table]
+
+
+def _sizes(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape)) or "1"
 
 
 def _classes(estimator: Any, member: Any) -> list[str]:

@@ -17,10 +17,12 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
+from imbtorch._common.inputs import InputBatch, InputShape, Key, shapes_by_key
 from imbtorch._publish.onnx_columns import columns_in_float64, encoder_for, with_columns
 from imbtorch._safe_file import replacing
 from imbtorch._version import __version__
 from imbtorch.features import TableColumns, TableEncoder
+from imbtorch.modules._several_inputs import zero_rows
 
 __all__ = ["MEDIANS", "ExportMixin", "MeanOf", "Served", "portable", "require", "write"]
 
@@ -141,7 +143,7 @@ class ExportMixin:
 
     _serving: Callable[[], Served | MeanOf]  # builds a module from rows to the output ``_predicts``
     _predicts = "probabilities"
-    _input_shape: tuple[int, ...]
+    _input_shape: InputShape
     _columns: TableColumns | None
 
     def to_onnx(self, path: str | os.PathLike[str]) -> None:
@@ -181,6 +183,9 @@ class ExportMixin:
         A net that reads a table with categories has one input per column, of shape ``(n, 1)`` and
         the name of the column: float32 for numbers and for categories that are numbers, string for
         categories that are text (``""`` is a missing value).
+
+        Several inputs of the estimator are inputs of the file, by their names; those of a tuple are
+        ``"X0"``, ``"X1"``, ... They are float32, or int64 where the module gets integers.
 
         The inputs of columns whose values need more digits than float32 has, such as the seconds
         since 1970, are float64; so is ``"X"`` if it has such a column.
@@ -232,6 +237,10 @@ class ExportMixin:
                 "without steps before it."
             )
         exact = _prepare_encoders(serving, float32=behind_steps)
+        several = shapes_by_key(self._input_shape)
+        if several is not None:
+            rows = zero_rows(self._input_shape, serving.dtype_of(None))
+            return _exported(_Separate(serving, list(several)), rows, outputs).model_proto
         rows = torch.zeros(2, *self._input_shape, dtype=torch.int64)
         if columns is not None:
             rows = rows.to(torch.float64 if exact else torch.float32)
@@ -290,19 +299,36 @@ def _check_size(serving: nn.Module) -> None:
         )
 
 
-def _exported(serving: nn.Module, rows: Tensor, outputs: list[str]) -> Any:
+class _Separate(nn.Module):
+    """A module whose inputs are the tensors of a batch, one by one."""
+
+    def __init__(self, inner: nn.Module, keys: list[Key]) -> None:
+        super().__init__()
+        self.inner, self.keys = inner, keys
+
+    def forward(self, *X: Tensor) -> Any:
+        """Predict rows that are given input by input."""
+        return self.inner(InputBatch(dict(zip(self.keys, X, strict=True))))
+
+
+def _exported(serving: nn.Module, rows: Tensor | InputBatch, outputs: list[str]) -> Any:
     """Trace a module on two rows, and return a graph for any number of rows."""
+    names, n_rows = ["X"], {0: torch.export.Dim("n")}
+    given: Any = (rows,)
+    moving: Any = n_rows
+    if isinstance(rows, InputBatch):
+        given = tuple(rows.parts.values())
+        names = [key if isinstance(key, str) else f"X{key}" for key in rows.parts]
+        moving = (n_rows,) * len(given)
     try:
         with _quiet():
             # traced here, because torch.onnx.export may return a graph for exactly two rows
-            graph = torch.export.export(
-                serving, (rows,), dynamic_shapes={"X": {0: torch.export.Dim("n")}}, strict=False
-            )
+            graph = torch.export.export(serving, given, dynamic_shapes={"X": moving}, strict=False)
             return torch.onnx.export(
                 graph,
                 dynamo=True,
                 external_data=False,
-                input_names=["X"],
+                input_names=names,
                 output_names=outputs,
                 custom_translation_table={torch.ops.aten.log_sigmoid.default: _log_sigmoid},
                 verbose=False,

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.utils import indexable
 
+from imbtorch._common.inputs import as_inputs
 from imbtorch._common.memo import Memo
 from imbtorch._common.seed import draw_seeds
 from imbtorch._common.sklearn_private import Interval, fit_context
@@ -126,6 +127,7 @@ class NetEnsemble(NetMembers, Stackable):
     ) -> PreparedFit:
         """Prepare the fits of all members up to the training."""
         refuse_dataset(X, type(self).__name__)
+        X = as_inputs(X)
         if self.subset == "folds":
             X, y = indexable(X, y)  # rows of folds are taken out of them
         memo, folds = memo or Memo(), self._folds(y, rows, groups)

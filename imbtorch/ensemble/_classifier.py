@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
+from imbtorch._common.inputs import SeveralInputs
 from imbtorch._common.sklearn_private import StrOptions
 from imbtorch.classifier import ImbalancedNetClassifier
 from imbtorch.ensemble._base import NetEnsemble
@@ -144,7 +145,7 @@ class NetEnsembleClassifier(ClassifyingMembers, NetEnsemble):
 
     def fit(
         self,
-        X: ArrayLike,
+        X: ArrayLike | SeveralInputs,
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
         *,

@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from imbtorch._common.conformal import ConformalMixin, calibration_scores
+from imbtorch._common.inputs import SeveralInputs
 from imbtorch._common.sklearn_private import _safe_indexing
 from imbtorch._data.folds import as_folds
 from imbtorch._data.targets import split_unknown
@@ -158,12 +159,12 @@ class ClassifyingMembers(ClassifierMixin, NetMembers, ConformalMixin):
     def _check_member(self, member: Any, X: Any) -> None:
         member.predict_log_proba(X)
 
-    def predict_log_proba(self, X: ArrayLike) -> NDArray[Any]:
+    def predict_log_proba(self, X: ArrayLike | SeveralInputs) -> NDArray[Any]:
         """Logarithm of the mean probabilities.
 
         Parameters
         ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features, ...)
+        X : array-like or sparse matrix of shape (n_samples, n_features, ...), or several inputs
             Features.
 
         Returns
@@ -174,12 +175,12 @@ class ClassifyingMembers(ClassifierMixin, NetMembers, ConformalMixin):
         task, shares = self._task, self._shares()
         return self._linked(X, lambda linked: log_mean(task.log_proba(linked), shares))
 
-    def predict_proba(self, X: ArrayLike) -> NDArray[Any]:
+    def predict_proba(self, X: ArrayLike | SeveralInputs) -> NDArray[Any]:
         """Mean over the members of the probabilities of the classes, or of the labels.
 
         Parameters
         ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features, ...)
+        X : array-like or sparse matrix of shape (n_samples, n_features, ...), or several inputs
             Features.
 
         Returns
@@ -191,12 +192,12 @@ class ClassifyingMembers(ClassifierMixin, NetMembers, ConformalMixin):
         log_proba = self.predict_log_proba(X)
         return np.asarray(np.exp(log_proba, out=log_proba))
 
-    def predict_std(self, X: ArrayLike) -> NDArray[Any]:
+    def predict_std(self, X: ArrayLike | SeveralInputs) -> NDArray[Any]:
         """Disagreement of the members: standard deviation of their probabilities.
 
         Parameters
         ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features, ...)
+        X : array-like or sparse matrix of shape (n_samples, n_features, ...), or several inputs
             Features.
 
         Returns
@@ -207,14 +208,14 @@ class ClassifyingMembers(ClassifierMixin, NetMembers, ConformalMixin):
         task, shares = self._task, self._shares()
         return self._linked(X, lambda linked: spread(task.proba(linked), shares))
 
-    def decision_function(self, X: ArrayLike) -> NDArray[Any]:
+    def decision_function(self, X: ArrayLike | SeveralInputs) -> NDArray[Any]:
         """Log-odds of the mean probabilities, or their logarithms of several classes.
 
         Where the members agree they do not saturate.
 
         Parameters
         ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features, ...)
+        X : array-like or sparse matrix of shape (n_samples, n_features, ...), or several inputs
             Features.
 
         Returns
@@ -230,12 +231,12 @@ class ClassifyingMembers(ClassifierMixin, NetMembers, ConformalMixin):
         task, shares = self._task, self._shares()
         return self._linked(X, lambda linked: task.mean_scores(linked, shares))
 
-    def predict(self, X: ArrayLike) -> NDArray[Any]:
+    def predict(self, X: ArrayLike | SeveralInputs) -> NDArray[Any]:
         """Most probable class of each row, or the labels more probable than not.
 
         Parameters
         ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features, ...)
+        X : array-like or sparse matrix of shape (n_samples, n_features, ...), or several inputs
             Features.
 
         Returns
@@ -245,7 +246,9 @@ class ClassifyingMembers(ClassifierMixin, NetMembers, ConformalMixin):
         """
         return self._task.decide(self._scores(X))
 
-    def estimate_prior(self, X: ArrayLike, sample_weight: ArrayLike | None = None) -> Floats:
+    def estimate_prior(
+        self, X: ArrayLike | SeveralInputs, sample_weight: ArrayLike | None = None
+    ) -> Floats:
         """Estimate the class frequencies of unlabelled rows, such as new data.
 
         It is :func:`imbtorch.priors.estimate_prior` with the mean probabilities of the members

@@ -13,6 +13,7 @@ from sklearn.model_selection import KFold
 from sklearn.utils.validation import check_array, check_is_fitted
 from torch import Tensor
 
+from imbtorch._common.inputs import SeveralInputs
 from imbtorch._common.sklearn_private import _safe_indexing
 from imbtorch._data.target_scaling import read_values
 from imbtorch._publish.onnx import MeanOf, portable
@@ -90,12 +91,12 @@ class RegressingMembers(RegressorMixin, NetMembers):
             nets, self._restored(), lambda v: v.squeeze(1) if vector else v, shares, folds
         )
 
-    def predict(self, X: ArrayLike) -> Floats:
+    def predict(self, X: ArrayLike | SeveralInputs) -> Floats:
         """Mean of the predictions of the members.
 
         Parameters
         ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features, ...)
+        X : array-like or sparse matrix of shape (n_samples, n_features, ...), or several inputs
             Features.
 
         Returns
@@ -113,14 +114,14 @@ class RegressingMembers(RegressorMixin, NetMembers):
 
         return self._shaped(self._over_members(X, mean))
 
-    def predict_std(self, X: ArrayLike) -> Floats:
+    def predict_std(self, X: ArrayLike | SeveralInputs) -> Floats:
         """Disagreement of the members: standard deviation of their predictions.
 
         It is not the spread of the targets around the prediction, which may be much larger.
 
         Parameters
         ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features, ...)
+        X : array-like or sparse matrix of shape (n_samples, n_features, ...), or several inputs
             Features.
 
         Returns

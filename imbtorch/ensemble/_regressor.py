@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_consistent_length
 
+from imbtorch._common.inputs import SeveralInputs
 from imbtorch._common.sklearn_private import StrOptions
 from imbtorch._data.datasets_as_rows import refuse_dataset
 from imbtorch._fit.input_checks import check_weights
@@ -139,7 +140,7 @@ class NetEnsembleRegressor(RegressingMembers, NetEnsemble):
 
     def fit(
         self,
-        X: ArrayLike,
+        X: ArrayLike | SeveralInputs,
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
         *,

@@ -16,6 +16,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_is_fitted
 
+from imbtorch._common.inputs import as_inputs
 from imbtorch._common.sklearn_private import HasMethods, StrOptions, _check_sample_weight
 from imbtorch._data.folds import as_folds
 from imbtorch._data.targets import encode_label_matrix, split_unknown
@@ -120,7 +121,7 @@ class BaseProbabilityMetaClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEst
             )
         found = split_unknown(y)
         y = y if found is None else found[0]
-        X, y = indexable(X, y.toarray() if issparse(y) else y)
+        X, y = indexable(as_inputs(X), y.toarray() if issparse(y) else y)
         kind = "unknown labels"
         if found is None:
             check_classification_targets(y)

@@ -13,6 +13,7 @@ from sklearn.utils import check_array, column_or_1d, get_tags, indexable
 from sklearn.utils.validation import check_is_fitted
 
 from imbtorch._common.conformal import ConformalMixin, calibration_scores
+from imbtorch._common.inputs import as_inputs
 from imbtorch._common.sklearn_private import HasMethods, _check_sample_weight, fit_context
 from imbtorch._data.folds import as_folds
 from imbtorch.model_selection._base import BaseProbabilityMetaClassifier
@@ -461,7 +462,7 @@ class CrossFittedRegressor(_FoldModels, RegressorMixin, MetaEstimatorMixin, Base
                 f"This {type(self).__name__} estimator requires y to be passed, but the target y "
                 "is None."
             )
-        X, y = indexable(X, y)
+        X, y = indexable(as_inputs(X), y)
         given = np.asarray(y, dtype=object)
         if any(isinstance(value, str | bytes) for value in given.flat):
             raise ValueError(

@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV, RandomizedSearchCV
 
+from imbtorch._common.inputs import as_inputs
 from imbtorch._common.sklearn_private import Interval
 from imbtorch.model_selection._stack_backend import StackBackend
 from imbtorch.model_selection._stacked_tasks import can_be_stacked, final_step
@@ -65,7 +66,7 @@ class _StackedSearchMixin:
                 f"sklearn.model_selection.{type(self).__name__.removeprefix('Stacked')} instead."
             )
         with joblib.parallel_config(backend=StackBackend(self.max_memory, self.n_jobs)):
-            return super().fit(X, y, **params)  # type: ignore[misc]
+            return super().fit(as_inputs(X), y, **params)  # type: ignore[misc]
 
 
 class StackedGridSearchCV(_StackedSearchMixin, GridSearchCV):

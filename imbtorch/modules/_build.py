@@ -16,11 +16,13 @@ from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.parameter import is_lazy
 
+from imbtorch._common.inputs import InputBatch, InputShape, Key, RowDtype
 from imbtorch._common.registry import Registered, Registry
 from imbtorch._common.sklearn_private import validate_parameter_constraints
 from imbtorch.modules._lookups import Lookup, explain_ids, watch_lookups
 from imbtorch.modules._member_layers import MemberHeads
 from imbtorch.modules._module_class import ModuleClass
+from imbtorch.modules._several_inputs import check_arguments, part_dtypes, take_parts
 from imbtorch.modules._structured import keep_logits, logits_in
 
 __all__ = [
@@ -190,7 +192,7 @@ def get_module(module: str | type) -> Any:
 
 def build_module(
     module: Any,
-    input_shape: tuple[int, ...],
+    input_shape: InputShape,
     n_outputs: int,
     dtype: torch.dtype | None = None,
 ) -> nn.Module:
@@ -203,8 +205,8 @@ def build_module(
         n_outputs)``; a callable takes the same two arguments. A class of modules is called with
         those of ``input_shape`` and ``n_outputs`` that its constructor names, whether or not it has
         a method ``build``. An instance is deep-copied.
-    input_shape : tuple of int
-        Shape of one row of ``X``.
+    input_shape : tuple of int; or a dict or tuple of such tuples
+        Shape of one row of ``X``; of each input, by name or position, where there are several.
     n_outputs : int
         Number of outputs.
     dtype : torch.dtype or None, default=None
@@ -219,7 +221,7 @@ def build_module(
     Raises
     ------
     ValueError
-        If the name is unknown.
+        If the name is unknown, or the module cannot have several inputs.
     TypeError
         If what was given, or what it builds, is not a module.
 
@@ -230,8 +232,14 @@ def build_module(
     >>> build_module(lambda input_shape, n_outputs: nn.Linear(*input_shape, n_outputs), (4,), 3)
     Linear(in_features=4, out_features=3, bias=True)
     """
+    is_several = any(isinstance(size, str | tuple) for size in input_shape)
     if isinstance(module, str | type):
         module = get_module(module)
+    if is_several and isinstance(module, ModuleBuilder) and is_builder(module):
+        raise ValueError(
+            f"X has several inputs, {input_shape}, but module={module!r} takes one array. Give a "
+            "module of your own whose forward takes them, or put all columns into one table."
+        )
     if isinstance(module, nn.Module):
         built = copied_module(module)
     elif hasattr(module, "build"):
@@ -248,6 +256,8 @@ def build_module(
         )
     if not type(built).__module__.startswith(("torch.nn.", "imbtorch.")):
         keep_logits(built)  # it may return more only while it is trained
+    if is_several:
+        take_parts(built)
     return built if dtype is None else cast_module(built, dtype)
 
 
@@ -283,8 +293,8 @@ def set_output_bias(builder: Any, module: nn.Module, bias: Tensor) -> None:
 
 
 def input_dtypes(
-    module: nn.Module, dtype: torch.dtype, *, integers: bool
-) -> tuple[torch.dtype, ...]:
+    module: nn.Module, dtype: torch.dtype, *, integers: bool | dict[Key, bool]
+) -> tuple[RowDtype, ...]:
     """Return the dtypes in which a module may get its rows, the preferred one first.
 
     This is the one rule for integers, such as identifiers for an embedding. The attribute
@@ -299,12 +309,13 @@ def input_dtypes(
         Module of any class.
     dtype : torch.dtype
         Dtype to compute in.
-    integers : bool
-        Whether ``X`` is of an integer type.
+    integers : bool, or dict of str or int to bool
+        Whether ``X`` is of an integer type; of several inputs which, see
+        :func:`imbtorch.modules._several_inputs.part_dtypes`.
 
     Returns
     -------
-    tuple of torch.dtype
+    tuple of torch.dtype, or of dict
         Dtypes to try, one after the other.
 
     Examples
@@ -318,6 +329,8 @@ def input_dtypes(
     >>> input_dtypes(module[-1], torch.float32, integers=True)
     (torch.float32,)
     """
+    if isinstance(integers, dict):
+        return part_dtypes(module, dtype, integers)
     tag = getattr(module, "takes_integers", None)
     if tag is not None:
         return (torch.int64,) if tag else (dtype,)
@@ -513,7 +526,7 @@ def cast_module(module: nn.Module, dtype: torch.dtype) -> nn.Module:
     return applied
 
 
-def without_graph(module: nn.Module, rows: Callable[[], Tensor]) -> Tensor:
+def without_graph(module: nn.Module, rows: Callable[[], Any]) -> Tensor:
     """Compute outputs without a graph; a module that differentiates in ``forward`` may do so.
 
     Parameters
@@ -559,32 +572,32 @@ def replace_inference_tensors(module: nn.Module) -> None:
 
 def first_outputs(
     module: nn.Module,
-    rows: Callable[[torch.dtype], Tensor],
+    rows: Callable[[Any], Any],
     task: _Outputs,
     dtype: torch.dtype,
     *,
-    integers: bool,
-) -> tuple[Tensor, torch.dtype, list[Lookup]]:
+    integers: bool | dict[Key, bool],
+) -> tuple[Tensor, RowDtype, list[Lookup]]:
     """Try a module on a few rows, which decides in which dtype it gets its rows.
 
     Parameters
     ----------
     module : torch.nn.Module
         Module of any class.
-    rows : callable(dtype) -> Tensor
-        Function that returns the rows in a dtype.
+    rows : callable(dtype) -> Tensor or InputBatch
+        Function that returns the rows in a dtype; several inputs have one each.
     task : Task
         What the outputs are for.
     dtype : torch.dtype
         Dtype to compute in.
-    integers : bool
-        Whether ``X`` is of an integer type.
+    integers : bool, or dict of str or int to bool
+        Whether ``X`` is of an integer type; of several inputs which.
 
     Returns
     -------
     output : Tensor
         Outputs of the rows.
-    input_dtype : torch.dtype
+    input_dtype : torch.dtype, or dict
         The first of :func:`input_dtypes` that the module can compute.
     lookups : list of Lookup
         What the module looks up in embeddings.
@@ -597,7 +610,7 @@ def first_outputs(
     failure: ValueError | None = None
     for wanted in input_dtypes(module, dtype, integers=integers):
         lookups: list[Lookup] = []
-        watch = partial(watch_lookups, found=lookups) if wanted == torch.int64 else None
+        watch = None if wanted == dtype else partial(watch_lookups, found=lookups)
         try:
             return try_module(module, rows(wanted), task, watch), wanted, lookups
         except ValueError as error:
@@ -608,7 +621,7 @@ def first_outputs(
 
 def try_module(
     module: nn.Module,
-    rows: Tensor,
+    rows: Tensor | InputBatch,
     task: _Outputs,
     watch: Callable[[nn.Module], None] | None = None,
 ) -> Tensor:
@@ -622,7 +635,7 @@ def try_module(
     ----------
     module : torch.nn.Module
         Module of any class.
-    rows : Tensor
+    rows : Tensor or InputBatch
         A few rows, in the dtype in which the module may want them.
     task : Task
         What the outputs are for.
@@ -644,17 +657,14 @@ def try_module(
     UserWarning
         If the outputs of a classifier look like probabilities.
     """
+    if isinstance(rows, InputBatch):
+        check_arguments(module, rows)
     try:
         given = _output_of_copy(module, rows, watch)
     except (torch.OutOfMemoryError, MemoryError):
         raise
     except Exception as error:
-        raise ValueError(
-            f"{type(module).__name__} failed on a batch of shape {tuple(rows.shape)}, dtype "
-            f"{rows.dtype}: {error}.{_advice_on(error)} A module maps "
-            f"(n, {', '.join(map(str, rows.shape[1:]))}) to (n, {task.n_outputs}). To size "
-            "it from the data, give a class or function of (input_shape, n_outputs)."
-        ) from error
+        raise ValueError(_failure(module, rows, task, error)) from error
     output: Tensor = given if isinstance(given, Tensor) else _logits_alone(module, given)
     task.check_outputs(output, len(rows), module)
     if task.outputs_are_logits and _are_probabilities(module, output):
@@ -668,8 +678,26 @@ def try_module(
     return output
 
 
+def _failure(module: nn.Module, rows: Tensor | InputBatch, task: _Outputs, error: Exception) -> str:
+    """Write the message for a module that fails on a few rows."""
+    sized = (
+        f" to (n, {task.n_outputs}). To size it from the data, give a class or function of "
+        "(input_shape, n_outputs)."
+    )
+    name = type(module).__name__
+    if isinstance(rows, InputBatch):
+        return (
+            f"{name} failed on a batch of the inputs ({rows!r}): {error}. takes_integers of the "
+            f"module names the inputs that it gets as int64. A module maps the inputs{sized}"
+        )
+    return (
+        f"{name} failed on a batch of shape {tuple(rows.shape)}, dtype {rows.dtype}: {error}."
+        f"{_advice_on(error)} A module maps (n, {', '.join(map(str, rows.shape[1:]))}){sized}"
+    )
+
+
 def _output_of_copy(
-    module: nn.Module, rows: Tensor, watch: Callable[[nn.Module], None] | None
+    module: nn.Module, rows: Tensor | InputBatch, watch: Callable[[nn.Module], None] | None
 ) -> Any:
     """Compute outputs by a copy; then let lazy layers of the module itself find their sizes."""
     try:

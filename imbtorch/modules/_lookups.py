@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from imbtorch._common.inputs import InputBatch, Key
+
 __all__ = ["Lookup", "bounds_of", "check_ids", "explain_ids", "watch_lookups"]
 
 _WAYS_OUT = (
@@ -32,11 +34,14 @@ class Lookup:
         Number of rows of the embedding: identifiers are below it.
     positions : ndarray of int
         Positions in a flattened row of ``X``.
+    part : str or int, default=0
+        Name or position of the input in which they are.
     """
 
     name: str
     size: int
     positions: NDArray[np.int64]
+    part: Key = 0
 
 
 def watch_lookups(module: nn.Module, found: list[Lookup]) -> None:
@@ -51,12 +56,13 @@ def watch_lookups(module: nn.Module, found: list[Lookup]) -> None:
     found : list of Lookup
         List to which the lookups are added.
     """
-    given: list[tuple[Tensor, int]] = []
+    given: list[tuple[Key, Tensor, int]] = []
 
-    def begin(_: nn.Module, args: tuple[Any, ...]) -> None:
-        given.append((args[0], args[0]._version))
+    def begin(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        parts: dict[Any, Tensor] = {**dict(enumerate(args)), **kwargs}
+        given.extend((key, part, part._version) for key, part in parts.items())
 
-    module.register_forward_pre_hook(begin)
+    module.register_forward_pre_hook(begin, with_kwargs=True)
     for name, layer in module.named_modules():
         if isinstance(layer, nn.Embedding | nn.EmbeddingBag):
             note = partial(_note, name or type(layer).__name__, given, found)
@@ -65,7 +71,7 @@ def watch_lookups(module: nn.Module, found: list[Lookup]) -> None:
 
 def _note(
     name: str,
-    given: list[tuple[Tensor, int]],
+    given: list[tuple[Key, Tensor, int]],
     found: list[Lookup],
     layer: nn.Embedding | nn.EmbeddingBag,
     args: tuple[Any, ...],
@@ -78,14 +84,15 @@ def _note(
             f"the embedding {name!r} has {size} rows, but identifiers from {int(ids.min())} to "
             f"{int(ids.max())} are looked up in it. {_WAYS_OUT}"
         )
-    rows, version = given[0]
-    is_view = ids.untyped_storage().data_ptr() == rows.untyped_storage().data_ptr()
-    if not is_view or ids.dtype != rows.dtype or rows._version != version:
-        return
-    places = torch.arange(rows.untyped_storage().nbytes() // rows.element_size())
-    places = places.as_strided(ids.shape, ids.stride(), ids.storage_offset())
-    first = int(rows.storage_offset())
-    found.append(Lookup(name, size, np.unique((places.numpy() - first) % rows[0].numel())))
+    for key, rows, version in given:
+        is_view = ids.untyped_storage().data_ptr() == rows.untyped_storage().data_ptr()
+        if not is_view or ids.dtype != rows.dtype or rows._version != version:
+            continue
+        places = torch.arange(rows.untyped_storage().nbytes() // rows.element_size())
+        places = places.as_strided(ids.shape, ids.stride(), ids.storage_offset())
+        first = int(rows.storage_offset())
+        positions = np.unique((places.numpy() - first) % rows[0].numel())
+        found.append(Lookup(name, size, positions, key))
 
 
 def bounds_of(X: Any) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -114,6 +121,7 @@ def check_ids(
     names: Sequence[Any] | None = None,
     *,
     is_flat: bool = True,
+    whole: str = "X",
 ) -> None:
     """Raise ValueError if an embedding has no row for some identifiers.
 
@@ -127,6 +135,8 @@ def check_ids(
         Names of the columns of ``X``.
     is_flat : bool, default=True
         Whether a row of ``X`` has one dimension.
+    whole : str, default="X"
+        What the rows are called in messages.
 
     Raises
     ------
@@ -139,7 +149,7 @@ def check_ids(
         wrong = own[(low[own] < 0) | (high[own] >= lookup.size)]
         if len(wrong):
             raise ValueError(
-                f"{_place(wrong, names, is_flat=is_flat)} of X holds identifiers from "
+                f"{_place(wrong, names, is_flat=is_flat)} of {whole} holds identifiers from "
                 f"{int(low[wrong].min())} to {int(high[wrong].max())}, but the embedding "
                 f"{lookup.name!r}, in which the module looks them up, has {lookup.size} rows: 0 to "
                 f"{lookup.size - 1}. {_WAYS_OUT}"
@@ -156,14 +166,14 @@ def _place(wrong: NDArray[np.int64], names: Sequence[Any] | None, *, is_flat: bo
     return f"Column {first if names is None else names[first]!r}"
 
 
-def explain_ids(module: nn.Module, rows: Tensor, error: Exception) -> None:
+def explain_ids(module: nn.Module, rows: Tensor | InputBatch, error: Exception) -> None:
     """Raise ValueError if a module has failed because its embeddings lack an identifier.
 
     Parameters
     ----------
     module : torch.nn.Module
         Module that has failed.
-    rows : Tensor
+    rows : Tensor or InputBatch
         Batch that it was given.
     error : Exception
         Error that it has raised.
@@ -177,8 +187,12 @@ def explain_ids(module: nn.Module, rows: Tensor, error: Exception) -> None:
     sizes += [m.num_embeddings for m in module.modules() if isinstance(m, nn.EmbeddingBag)]
     if not sizes or not (isinstance(error, IndexError) or "valid range" in str(error)):
         return
+    parts = rows.parts if isinstance(rows, InputBatch) else {"": rows}
+    ranges = " and ".join(
+        f"values from {part.min().item()} to {part.max().item()}" + (f" ({key})" if key else "")
+        for key, part in parts.items()
+    )
     raise ValueError(
         f"An embedding of {type(module).__name__} lacks an identifier ({error}): the embeddings "
-        f"have {sizes} rows, and this batch of X holds values from {rows.min().item()} to "
-        f"{rows.max().item()}. {_WAYS_OUT}"
+        f"have {sizes} rows, and this batch of X holds {ranges}. {_WAYS_OUT}"
     ) from error

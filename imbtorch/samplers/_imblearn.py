@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
+from imbtorch._common.inputs import Inputs
 from imbtorch.features import TableEncoder
 from imbtorch.samplers._tables import SampledTable
 
@@ -32,9 +33,10 @@ def resample(
     ----------
     sampler : object with fit_resample
         Cloned first; a ``random_state`` of None is replaced by ``seed``.
-    X : ndarray or CSR matrix of shape (n, ...)
+    X : ndarray or CSR matrix of shape (n, ...), or Inputs
         Features. Dimensions after the second are flattened for the sampler and restored. The
         sampler gets integers and booleans as floats, because what it makes lies between the rows.
+        Rows of several inputs can only be drawn.
     codes : ndarray of int, shape (n,)
         Class of each row.
     weights : ndarray of shape (n,) or None
@@ -58,7 +60,8 @@ def resample(
     Raises
     ------
     ValueError
-        If there are sample weights and the sampler makes up rows that have none, if a class
+        If there are sample weights and the sampler makes up rows that have none, if a sampler that
+        looks at the features gets several inputs, if a class
         disappears, or if the sampler fails; the message tells the rows of each class.
 
     Examples
@@ -71,6 +74,13 @@ def resample(
     >>> np.bincount(resampled).tolist()
     [3, 3]
     """
+    if isinstance(X, Inputs):
+        _refuse_looking(sampler)
+        drawn = np.arange(len(X)).reshape(-1, 1)
+        drawn, codes, weights = resample(
+            sampler, drawn, codes, weights, classes, seed, n_held_out=n_held_out
+        )
+        return X[drawn.ravel()], codes, weights
     sampler = clone(sampler)
     if encoder is not None:
         table, names = SampledTable(encoder, sampler), None
@@ -111,6 +121,23 @@ def resample(
     if encoder is not None:
         X_new = table.encoded(X_new)
     return X_new, codes_new.astype(codes.dtype), weights
+
+
+def _refuse_looking(sampler: Any) -> None:
+    """Raise ValueError if a sampler does more than draw rows without a look at them."""
+    kind = type(sampler)
+    draws = kind.__name__ in {"RandomOverSampler", "RandomUnderSampler"}
+    if (
+        draws
+        and kind.__module__.startswith("imblearn.")
+        and not getattr(sampler, "shrinkage", None)
+    ):
+        return
+    raise ValueError(
+        f"sampler {sampler!r} computes with the columns of one table, but X has several inputs. "
+        "Use one that only draws rows: RandomOverSampler or RandomUnderSampler of "
+        "imbalanced-learn without shrinkage, or one of imbtorch.samplers."
+    )
 
 
 def _differs(made: Any, drawn: Any) -> bool:

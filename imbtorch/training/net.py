@@ -19,6 +19,7 @@ from skorch.history import History
 from skorch.utils import to_tensor
 from torch import Tensor, nn
 
+from imbtorch._common.inputs import Inputs, RowDtype
 from imbtorch._common.seed import private_torch_rng
 from imbtorch._common.training_length import TrainingLength
 from imbtorch._tasks.base import Task, link_each_member
@@ -35,8 +36,10 @@ from imbtorch.modules._build import (
 )
 from imbtorch.modules._embedding import behind_embeddings, embeddings_of
 from imbtorch.modules._lookups import Lookup
+from imbtorch.modules._several_inputs import in_float32
 from imbtorch.training.data.features import Features, first_rows
 from imbtorch.training.data.mixing import MixedTargets
+from imbtorch.training.data.several import on_device
 from imbtorch.training.half_precision import HalfPrecision, half_precision
 from imbtorch.training.net_spec import NetSpec
 from imbtorch.training.optimizers import build_optimizer
@@ -130,8 +133,9 @@ class Net(ClassifierMixin, NeuralNet):
 
     # What encodes the rows of a table for the module; it lies on the CPU.
     encoder_: TableEncoder | None = None
-    # Dtype in which the module gets rows of X; None until a trial has decided it.
-    input_dtype: torch.dtype | None = None
+    # Dtype in which the module gets rows of X, or that of each input; None until a trial has
+    # decided it.
+    input_dtype: RowDtype | None = None
 
     # Half precision in which the module computes; None for ``dtype``.
     half: HalfPrecision | None = None
@@ -158,8 +162,8 @@ class Net(ClassifierMixin, NeuralNet):
         """
         return self.task.read(output).to(self.dtype)
 
-    def dtype_of(self, X: Any) -> torch.dtype:
-        """Return the dtype in which the module gets rows of ``X``.
+    def dtype_of(self, X: Any) -> Any:
+        """Return the dtype in which the module gets rows of ``X``, or that of each input.
 
         A net that was built in a fit knows it. One that comes from a file tries two rows of the
         first ``X``, if its module may want integers.
@@ -174,7 +178,7 @@ class Net(ClassifierMixin, NeuralNet):
         if self.input_dtype is None:
             few = X[:2].cpu().numpy() if isinstance(X, Tensor) else X[:2]
             rows = partial(first_rows, few, device=torch.device(self.device))
-            integers = few.dtype.kind in "iub"
+            integers: Any = few.integers() if isinstance(few, Inputs) else few.dtype.kind in "iub"
             tried = first_outputs(self.module_, rows, self.task, self.dtype, integers=integers)
             _, self.input_dtype, self.lookups = tried
         return self.input_dtype
@@ -238,8 +242,7 @@ class Net(ClassifierMixin, NeuralNet):
         """Copy what predicts, to the CPU and to float32."""
         fork = object.__new__(type(self))
         fork.__dict__.update(self.__dict__, device="cpu", dtype=torch.float32, half=None)
-        if self.input_dtype is not None and self.input_dtype.is_floating_point:
-            fork.input_dtype = torch.float32
+        fork.input_dtype = in_float32(self.input_dtype)
         for name in ("module_", "criterion_"):
             fork.__dict__[name] = copied_module(vars(self)[name]).cpu().float().train(False)
         return fork
@@ -269,7 +272,7 @@ class Net(ClassifierMixin, NeuralNet):
         """Compute the logits of a batch, as skorch's callbacks ask for them."""
         if self.encoder_ is not None:
             x = self.encoder_(to_tensor(x, device="cpu"))
-        x = to_tensor(x, device=self.device)
+        x = on_device(x, self.device)
         x = x.to(self.dtype_of(x))
         with self.autocast():
             if fit_params or torch.is_grad_enabled():
@@ -404,13 +407,14 @@ def build_net(
             layers, width = embeddings_of(encoder, features), encoder.n_encoded
             module = behind_embeddings(builder, layers, width, n_outputs, spec.dtype)
         else:
-            module = build_module(builder, tuple(X.shape[1:]), n_outputs, spec.dtype)
+            shape = getattr(X, "input_shape", None) or tuple(X.shape[1:])
+            module = build_module(builder, shape, n_outputs, spec.dtype)
         if bias is not None:
             set_output_bias(builder, module, bias)
         module.to(spec.device).train(False)
         few = X[:2]
         rows = partial(first_rows, few, device=spec.device)
-        integers = few.dtype.kind in "iub"
+        integers: Any = few.integers() if isinstance(few, Inputs) else few.dtype.kind in "iub"
         with nullcontext() if half is None else half.autocast(spec.device):
             tried = first_outputs(module, rows, spec.task, spec.dtype, integers=integers)
         output, input_dtype, lookups = tried

@@ -14,6 +14,7 @@ from imbtorch.classifier import ImbalancedNetClassifier
 from imbtorch.losses import BaseLoss
 from imbtorch.modules._build import without_graph
 from imbtorch.modules._member_layers import MemberHeads
+from imbtorch.modules._several_inputs import zero_rows
 from imbtorch.modules._structured import logits_in
 
 __all__ = ["Tap", "check_rows", "copy_of", "find_head", "publish", "scale_rows"]
@@ -94,9 +95,12 @@ def find_head(estimator: Any, name: str | None) -> Any:
         for key in (named if name is None else [name])
         if not isinstance(named[key], torch.jit.ScriptModule)
     ]
-    x = torch.zeros(2, *estimator._input_shape, dtype=torch.int64)
-    dtype = torch.float64 if estimator.net_.encoder_ else estimator.net_.dtype_of(x)
-    x = torch.ones(x.shape, dtype=dtype) if dtype.is_floating_point else x
+    if isinstance(estimator.net_.input_dtype, dict):
+        x = zero_rows(estimator._input_shape, estimator.net_.input_dtype)
+    else:
+        x = torch.zeros(2, *estimator._input_shape, dtype=torch.int64)
+        dtype = torch.float64 if estimator.net_.encoder_ else estimator.net_.dtype_of(x)
+        x = torch.ones(x.shape, dtype=dtype) if dtype.is_floating_point else x
     with ExitStack() as stack:
         taps = {key: stack.enter_context(Tap(named[key])) for key in candidates}
         output = without_graph(module.train(False), x.to(estimator.device_).clone)

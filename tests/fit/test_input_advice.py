@@ -1,7 +1,5 @@
 """Data that no estimator can read: the error says what to do instead."""
 
-from collections import OrderedDict
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,8 +14,6 @@ ERROR = ValueError("could not be read")
 DATASET = TensorDataset(torch.tensor(X), torch.tensor(Y))
 RAGGED = [[1.0] * (1 + i % 3) for i in range(60)]
 FEATURES = {
-    "dict": ({"image": X, "table": X}, "one array"),
-    "ordered dict": (OrderedDict(a=X), "one array"),
     "ragged lists": (RAGGED, r"different lengths, 1 to 3. Pad them .*pad_sequence"),
     "ragged arrays": ([np.ones((2 + i % 2, 3)) for i in range(6)], "Pad them"),
     "ragged tensors": ([torch.ones(2 + i % 2) for i in range(6)], "Pad them"),

@@ -225,6 +225,12 @@ def sparse_rows(size, rank):
 
 
 @case
+def several_inputs(size, rank):
+    parts = {"input1": X[:, :2], "input2": X[:, 2:]}
+    return learned(classifier(size, module=nn.Bilinear(2, 3, 2)), parts, Y, WEIGHT)
+
+
+@case
 def several_fits(size, rank):
     clf = classifier(size, warm_start=True).fit(X, Y)
     return learned(clf.set_params(lr=0.001), X, Y)

@@ -243,6 +243,7 @@ def test_7_a_process_that_dies_is_missed(job):
     [
         "early_stopping",
         "mixture_of_gaussians",
+        "several_inputs",
         "sparse_rows",
         "several_fits",
         "resumed_training",

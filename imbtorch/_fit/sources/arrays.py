@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 
+from imbtorch._common.inputs import Inputs
 from imbtorch._common.memo import Memo, digest
 from imbtorch._common.sklearn_private import _safe_indexing
 from imbtorch._data.datasets_as_rows import DatasetRows, refuse_imblearn
@@ -369,7 +370,7 @@ class ArraySource(RowSource):
         dtype = net.input_dtype or net.dtype_of(self.X)
         X, given = self.X if self.encoder is None else self.read_X, self.given[0]
         kind = getattr(X, "dtype", np.dtype(float)).kind
-        if hasattr(given, "columns") or kind in "iu" or net.lookups:
+        if hasattr(given, "columns") or kind in "iu" or net.lookups or isinstance(X, Inputs):
             check_rows(X, given, net, self._once)
         features = self._once(as_features, (split.X, dtype, device))
         rows = ArrayRows(features, split.targets, weights.rows, net.dtype, device, weights.labels)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from imbtorch._common.inputs import as_inputs
 from imbtorch._common.sklearn_private import _check_partial_fit_first_call
 from imbtorch._data.class_counts import ClassCounts, as_class_counts
 from imbtorch._data.datasets_as_rows import refuse_dataset
@@ -59,7 +60,7 @@ class ChunkSource(ArraySource):
     def __init__(
         self, X: Any, y: Any, sample_weight: Any, former: Floats, *, shuffle: bool
     ) -> None:
-        super().__init__(X, y, sample_weight)
+        super().__init__(as_inputs(X), y, sample_weight)
         self.former, self.shuffle = former, shuffle
 
     def read(self, estimator: NetParameters) -> None:

@@ -52,7 +52,7 @@ class StreamSource(RowSource):
         self.task = Labels(len(classes)) if self.counted.multilabel else Classes(classes)
         if self.resumed:
             self.task.check_continues(estimator.net_.task, "class_counts")
-        estimator._check_shape(self.stream.shape[1:], reset=not self.resumed)
+        estimator._check_shape(self.stream.input_shape, reset=not self.resumed)
         if not self.resumed:
             estimator.__dict__.pop("feature_names_in_", None)
             self.features = chosen_features(estimator, self.stream)

@@ -10,6 +10,7 @@ import torch
 
 from imbtorch._publish.model_file.decisions import MAX_DEPTH
 from imbtorch._publish.model_file.net_input import NetInput
+from imbtorch._publish.model_file.several_inputs import inputs_of
 from imbtorch._publish.model_file.state import has
 from imbtorch._publish.model_file.tables import SavedTable
 from imbtorch._publish.model_file.values import MAX_MEMBERS, Budget
@@ -34,7 +35,13 @@ _NET = {
     "by_feature": list,
 }
 # of nets that have them
-_OPTIONAL = {"buffers": dict, "extra_state": dict, "table": int, "precision": str}
+_OPTIONAL = {
+    "buffers": dict,
+    "extra_state": dict,
+    "table": int,
+    "inputs": dict,
+    "precision": str,
+}
 _META = {"estimator": str, "params": dict, "attributes": dict, "fitted": dict}
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 _MAX_SIZE = 2**40
@@ -145,6 +152,11 @@ class Described:
         return {prefix: self._input(net, prefix) for prefix, net in self.nets.items()}
 
     def _input(self, net: Document, prefix: str) -> NetInput:
+        if "inputs" in net:
+            shape, dtypes, names = inputs_of(net["inputs"])
+            if net["input_shape"] != [len(shape)] or "table" in net or net["module"] is None:
+                raise FileFormatError("the inputs of a net do not fit its description.")
+            return NetInput(shape, dtypes=dtypes, names=names)
         if "table" not in net:
             return NetInput(tuple(net["input_shape"]))
         table = self.tables[net["table"]]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from imbtorch._common.inputs import shapes_by_key
 from imbtorch._common.seed import private_torch_rng
 from imbtorch._publish.model_file.net_input import NetInput
 from imbtorch._publish.model_file.outside import Outside, fill, outside_buffers
@@ -17,6 +18,7 @@ from imbtorch._publish.model_file.values import Budget
 from imbtorch._safe_file import Layout, printable
 from imbtorch.exceptions import FileFormatError
 from imbtorch.modules._build import input_dtypes
+from imbtorch.modules._several_inputs import zero_rows
 from imbtorch.modules._state import is_extra
 from imbtorch.modules._structured import keep_logits
 
@@ -71,7 +73,7 @@ class GivenModule:
                 with torch.device("meta"):
                     needed, besides = _sizes(_built(module, rows, n_outputs, dtype))
             except Exception:  # code that needs real numbers: a bound without building it
-                needed = 0 if max(math.prod(shape), n_outputs) < _MAX_UNSEEN else numbers + 1
+                needed = 0 if max(_size(shape), n_outputs) < _MAX_UNSEEN else numbers + 1
                 besides = 0
             if needed > numbers:
                 raise FileFormatError(
@@ -162,9 +164,15 @@ def _built(module: Any, rows: NetInput, n_outputs: int, dtype: torch.dtype) -> n
     built = rows.build(module, n_outputs, dtype)
     if any(is_lazy(tensor) for tensor in [*built.parameters(), *built.buffers()]):
         with torch.no_grad():
-            wanted = input_dtypes(built, dtype, integers=True)[0]
-            built.train(False)(torch.zeros(2, *rows.shape, dtype=wanted))
+            wanted = rows.dtypes or input_dtypes(built, dtype, integers=True)[0]
+            built.train(False)(zero_rows(rows.shape, wanted))
     return built
+
+
+def _size(input_shape: Any) -> int:
+    """Return the largest number of values in a row of an input."""
+    shapes = shapes_by_key(input_shape) or {0: input_shape}
+    return max(map(math.prod, shapes.values()))
 
 
 def _sizes(module: nn.Module) -> tuple[int, int]:

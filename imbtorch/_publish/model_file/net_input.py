@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,8 +25,8 @@ class NetInput:
 
     Attributes
     ----------
-    shape : tuple of int
-        Shape of a row; of an encoded row, if there is an encoder.
+    shape : tuple of int, or dict or tuple of these
+        Shape of a row, or of that of each input; of an encoded row, if there is an encoder.
     n_codes : tuple of int
         Number of codes of each column of categories that the net embeds; these columns are the
         last ones.
@@ -35,17 +36,23 @@ class NetInput:
         Columns of numbers that get periodic embeddings.
     n_frequencies, periodic_size : int
         Number of waves of each of these columns, and how many columns it becomes.
+    dtypes : dict or None
+        Dtypes in which a module gets several inputs; None for a single one.
+    names : dict or None
+        Names of the columns of several inputs.
     """
 
-    shape: tuple[int, ...]
+    shape: Any
     n_codes: tuple[int, ...] = ()
     size: int = 0
     periodic: tuple[int, ...] = ()
     n_frequencies: int = 0
     periodic_size: int = 0
+    dtypes: dict[Any, torch.dtype] | None = None
+    names: dict[Any, Any] | None = None
 
     @classmethod
-    def of_net(cls, net: Net, shape: tuple[int, ...]) -> NetInput:
+    def of_net(cls, net: Net, shape: Any) -> NetInput:
         """Return the input of a fitted net, whose rows had this shape before an encoder."""
         encoder = net.encoder_
         if encoder is None:

@@ -245,12 +245,16 @@ class Restorer:
         learned = self._taken(reader, f"{prefix}loss.")
         self._note("loss", _fill_loss(loss, learned, outside_of(net, "loss", learned, reader)))
         freeze({"module": module, "loss": loss}, net["frozen"])
-        estimator.__dict__.update(attributes, _input_shape=shape)
+        rows = self.described.inputs[prefix]
+        if rows.dtypes is not None:
+            shape = rows.shape
+        estimator.__dict__.update(attributes, _input_shape=shape, _part_names=rows.names)
         spec = net_spec(
             estimator, task, net["batch_size"], dtype=DTYPES[net["dtype"]], device=self.device
         )
         spec = replace(spec, precision=net.get("precision"))  # it may have been set after the fit
         estimator.net_ = restored_net(module, loss, spec, records_of(net["history"], reader))
+        estimator.net_.input_dtype = rows.dtypes
         if encoder is not None:
             estimator._columns = encoder.columns
             estimator.net_.__dict__["encoder_"] = encoder  # skorch would take it for a module
@@ -281,6 +285,7 @@ def _same_data(member: Any, first: Any) -> bool:
         (member.net_.task.kind, first.net_.task.kind),
         (member._input_shape, first._input_shape),
         (member._columns is None, first._columns is None),
+        (member.net_.input_dtype, first.net_.input_dtype),
         (getattr(member, "_is_vector_", None), getattr(first, "_is_vector_", None)),
     ):
         if one != other:

@@ -19,6 +19,7 @@ from imbtorch._publish.model_file.decisions import Decision, chain_of, refused
 from imbtorch._publish.model_file.net_input import NetInput
 from imbtorch._publish.model_file.out_of_fold import describe_out_of_fold
 from imbtorch._publish.model_file.outside import encoded_extra, outside_buffers
+from imbtorch._publish.model_file.several_inputs import describe_inputs
 from imbtorch._publish.model_file.tables import TableWriter
 from imbtorch._publish.model_file.values import (
     ALLOWANCE,
@@ -278,9 +279,10 @@ class _NetDescription:
 
     def describe(self) -> Document:
         net, estimator = self.net, self.estimator
+        several, n_inputs = describe_inputs(estimator), int(estimator.n_features_in_)
         described = {
             "attributes": self._attributes(),
-            "input_shape": list(estimator._input_shape),
+            "input_shape": list(estimator._input_shape) if several is None else [n_inputs],
             "task": net.task.name,
             "n_outputs": int(net.n_outputs),
             "dtype": str(net.dtype).removeprefix("torch."),
@@ -298,6 +300,7 @@ class _NetDescription:
         optional = {
             "buffers": self.buffers,
             "extra_state": self.extra,
+            "inputs": several,
             "precision": None if net.half is None else net.half.precision,
         }
         return described | {name: value for name, value in optional.items() if value}
@@ -305,7 +308,7 @@ class _NetDescription:
     def _attributes(self) -> Document:
         names = self.net.task.saved
         fitted = fitted_state(self.estimator)
-        unknown = set(fitted) - set(names) - {"net_", "_input_shape", "_columns"}
+        unknown = set(fitted) - set(names) - {"net_", "_input_shape", "_columns", "_part_names"}
         if unknown:
             raise ValueError(
                 f"The estimator has attributes that a file cannot hold: {sorted(unknown)}."

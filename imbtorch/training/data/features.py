@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,9 +13,11 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
+from imbtorch._common.inputs import Inputs
 from imbtorch._data.datasets_as_rows import DatasetRows
 from imbtorch.features._encoder import EncodedRows, TableEncoder, encoded, in_memory
 from imbtorch.training.data.loading import DatasetFeatures, cast_tensor, too_large
+from imbtorch.training.data.several import InputFeatures, named
 from imbtorch.training.data.sparse_rows import SparseRows
 
 __all__ = [
@@ -56,7 +59,7 @@ class Features(Protocol):
     def gather(self, index: Tensor) -> _Block:
         """Rows at these positions, on the device."""
 
-    def slice(self, start: int, stop: int) -> Tensor:
+    def slice(self, start: int, stop: int) -> Any:
         """Copy of neighbouring rows, on the device: a module may write into it."""
 
     def same_as(self, other: Any) -> bool:
@@ -164,17 +167,15 @@ def _free_bytes(device: torch.device) -> float:
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else float("inf")
 
 
-def as_features(
-    X: Any, dtype: torch.dtype, device: torch.device, *, resident: bool = True
-) -> Features:
+def as_features(X: Any, dtype: Any, device: torch.device, *, resident: bool = True) -> Features:
     """Choose how rows of ``X`` get to the device.
 
     Parameters
     ----------
-    X : ndarray of shape (n, ...), CSR matrix or DatasetRows
+    X : ndarray of shape (n, ...), CSR matrix, DatasetRows or Inputs
         Validated features. A C-contiguous array of ``dtype`` on the CPU is never copied.
-    dtype : torch.dtype
-        Dtype of the rows: the one to compute in, or int64.
+    dtype : torch.dtype, or dict
+        Dtype of the rows: the one to compute in, or int64; of several inputs one each.
     device : torch.device
         Device to compute on.
     resident : bool, default=True
@@ -193,11 +194,19 @@ def as_features(
     """
     if isinstance(X, DatasetRows):
         return DatasetFeatures(X, dtype, device)
+    if isinstance(X, Inputs):
+        each = {
+            key: named(
+                key, partial(as_features, dtype=dtype[key], device=device, resident=resident), part
+            )
+            for key, part in X.parts.items()
+        }
+        return InputFeatures(each)
     if isinstance(X, EncodedRows):
         return EncodedFeatures(X.rows, X.encoder, device)
     if sparse.issparse(X):
-        parts = (cast(X.data, _NUMPY_DTYPES[dtype]), X.indices, X.indptr)
-        return SparseFeatures(sparse.csr_array(parts, shape=X.shape), dtype, device)
+        arrays = (cast(X.data, _NUMPY_DTYPES[dtype]), X.indices, X.indptr)
+        return SparseFeatures(sparse.csr_array(arrays, shape=X.shape), dtype, device)
     kind, on_disk = _NUMPY_DTYPES[dtype], is_on_disk(X)
     if device.type == "cpu" and X.dtype == kind and X.flags.c_contiguous:
         there = _TensorFeatures(wrap(X))
@@ -282,7 +291,7 @@ class _EncodedBlock:
         yield from map(self.encode, self.block.split(sizes))
 
 
-def first_rows(X: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
+def first_rows(X: Any, dtype: Any, device: torch.device) -> Any:
     """Return the first two rows of ``X`` on the device, to try a module."""
     return as_features(X, dtype, device, resident=False).slice(0, 2)
 
@@ -314,7 +323,7 @@ class DiskFeatures:
         (rows,) = self.features.gather(lying).split([len(lying)])
         return rows.index_select(0, back)
 
-    def slice(self, start: int, stop: int) -> Tensor:
+    def slice(self, start: int, stop: int) -> Any:
         """Neighbouring rows, on the device."""
         return self.features.slice(start, stop)
 
@@ -352,10 +361,9 @@ class ChosenFeatures:
         """Rows at these positions among the chosen ones, on the device."""
         return self.features.gather(self.chosen[index])
 
-    def slice(self, start: int, stop: int) -> Tensor:
+    def slice(self, start: int, stop: int) -> Any:
         """Neighbours among the chosen rows, on the device."""
         index = self.chosen[start:stop]
-        rows: Tensor
         (rows,) = self.features.gather(index).split([len(index)])
         return rows
 

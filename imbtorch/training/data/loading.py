@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from imbtorch._common.inputs import InputBatch
 from imbtorch._data.datasets_as_rows import DatasetRows
 
-__all__ = ["DatasetFeatures", "cast_tensor", "inexact", "open_loader", "too_large"]
+__all__ = ["DatasetFeatures", "cast_batch", "cast_tensor", "inexact", "open_loader", "too_large"]
 
 
 def too_large(dtype: str) -> str:
@@ -32,6 +33,19 @@ def inexact(name: str, value: int, dtype: str) -> str:
         f"class and X of an integer type. If they are quantities, {wider}let X.astype(float) round "
         "them."
     )
+
+
+def cast_batch(x: Any, dtype: Any) -> Any:
+    """Convert finite rows, or those of several inputs, to the dtypes in which a module gets them.
+
+    Raises
+    ------
+    ValueError
+        See :func:`cast_tensor`.
+    """
+    if isinstance(x, InputBatch):
+        return InputBatch({key: cast_tensor(p, dtype[key]) for key, p in x.parts.items()})
+    return cast_tensor(x, dtype)
 
 
 def cast_tensor(x: Tensor, dtype: torch.dtype) -> Tensor:
@@ -137,8 +151,8 @@ class DatasetFeatures:
     ----------
     rows : DatasetRows
         Rows of the Dataset.
-    dtype : torch.dtype
-        Dtype to compute in.
+    dtype : torch.dtype, or dict
+        Dtype of the rows: the one to compute in, or int64; of several inputs one each.
     device : torch.device
         Device to compute on.
     """
@@ -146,7 +160,7 @@ class DatasetFeatures:
     row_bytes = 1  # a block holds only positions: the rows are read batch by batch
     blocks = 1
 
-    def __init__(self, rows: DatasetRows, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(self, rows: DatasetRows, dtype: Any, device: torch.device) -> None:
         self.rows, self.dtype, self.device = rows, dtype, device
         self.passes = 0
 
@@ -159,7 +173,7 @@ class DatasetFeatures:
         self.passes += 1
         return _Unread(self, index, self.passes)
 
-    def slice(self, start: int, stop: int) -> Tensor:
+    def slice(self, start: int, stop: int) -> Any:
         """Read neighbouring rows and move them to the device."""
         return self.send(self.rows.read(list(range(start, stop))))
 
@@ -167,9 +181,9 @@ class DatasetFeatures:
         """Return whether these are known to be the same rows."""
         return isinstance(other, DatasetFeatures) and other.rows.dataset is self.rows.dataset
 
-    def send(self, x: Tensor) -> Tensor:
-        """Move a batch to the device, in the dtype to compute in."""
-        return cast_tensor(x, self.dtype).to(self.device, non_blocking=True)
+    def send(self, x: Any) -> Any:
+        """Move a batch to the device, in the dtype in which the module gets it."""
+        return cast_batch(x, self.dtype).to(self.device, non_blocking=True)
 
 
 class _Unread:
@@ -178,7 +192,7 @@ class _Unread:
     def __init__(self, features: DatasetFeatures, index: Tensor, number: int) -> None:
         self.features, self.index, self.number = features, index, number
 
-    def split(self, sizes: list[int]) -> Iterator[Tensor]:
+    def split(self, sizes: list[int]) -> Iterator[Any]:
         features, rows = self.features, self.features.rows
         if len(sizes) == 1:  # starting workers for a single batch would take longer
             yield features.send(rows.read(self.index.tolist()))

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from imbtorch._common.inputs import InputBatch
+
 __all__ = ["MixedTargets", "Mixing"]
 
 
@@ -65,11 +67,16 @@ class Mixing:
         Raises
         ------
         ValueError
-            If the rows are integers, which cannot be mixed.
+            If the rows are integers, which cannot be mixed, or have several inputs.
         """
         rng = np.random.default_rng([self.seed, self.epoch, 1])  # the row order uses [seed, epoch]
         self.epoch += 1
         for x, target, share in batches:
+            if isinstance(x, InputBatch):
+                raise ValueError(
+                    f"{type(self.sampler).__name__} mixes the rows of one array, but X has several "
+                    "inputs. Use a sampler that draws rows, or mix them in forward of the module."
+                )
             if not x.is_floating_point():
                 raise ValueError(
                     f"{type(self.sampler).__name__} mixes rows, which makes values in between, but "

@@ -10,17 +10,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from imbtorch._common.inputs import joined_batches
+from imbtorch._data.dataset_items import row_shape
 from imbtorch._data.datasets_as_rows import DatasetStream
 from imbtorch._tasks.base import ClassificationTask, RowWeights
 from imbtorch.features import TableEncoder
 from imbtorch.training.data.features import Features
-from imbtorch.training.data.loading import cast_tensor, open_loader
+from imbtorch.training.data.loading import cast_batch, open_loader
 from imbtorch.training.data.mixing import Mixing
 from imbtorch.training.data.rows import RowOrder, WeightedRows, batch_sizes
 
 __all__ = ["StreamOrder", "StreamRows"]
 
-Batch = tuple[Tensor, Tensor, Tensor | None]
+Batch = tuple[Any, Tensor, Tensor | None]
 
 
 class StreamOrder(RowOrder):
@@ -60,8 +62,8 @@ class StreamRows(WeightedRows):
         Dtype to compute in.
     device : torch.device
         Device to compute on.
-    input_dtype : torch.dtype or None, default=None
-        Dtype in which the module gets its rows; None for ``dtype``.
+    input_dtype : torch.dtype, dict or None, default=None
+        Dtype in which the module gets its rows, or that of each input; None for ``dtype``.
     encoder : TableEncoder or None, default=None
         Encoder of the rows.
     """
@@ -73,7 +75,7 @@ class StreamRows(WeightedRows):
         weights: RowWeights,
         dtype: torch.dtype,
         device: torch.device,
-        input_dtype: torch.dtype | None = None,
+        input_dtype: Any = None,
         encoder: TableEncoder | None = None,
     ) -> None:
         super().__init__(weights.rows, weights.labels, dtype, device)
@@ -126,10 +128,10 @@ class StreamRows(WeightedRows):
         """Encode, weigh and count the rows; those of weight 0 are absent."""
         expected, seen = self.stream.counts.n_rows, 0
         for x, y, own in loader:
-            if tuple(x.shape[1:]) != self.stream.shape[1:]:
+            if row_shape(x) != self.stream.input_shape:
                 raise ValueError(
-                    f"The Dataset yields rows of shape {tuple(x.shape[1:])}, expected "
-                    f"{self.stream.shape[1:]}."
+                    f"The Dataset yields rows of shape {row_shape(x)}, expected "
+                    f"{self.stream.input_shape}."
                 )
             if own is not None and not (np.isfinite(own).all() and (own >= 0).all()):
                 raise ValueError("sample_weight must be finite and >= 0, in every item.")
@@ -140,10 +142,10 @@ class StreamRows(WeightedRows):
         if seen != expected:
             raise ValueError(self._miscounted(str(seen)))
 
-    def _encoded(self, x: Tensor, y: NDArray[Any], own: NDArray[Any] | None) -> Batch:
+    def _encoded(self, x: Any, y: NDArray[Any], own: NDArray[Any] | None) -> Batch:
         if self.encoder is not None:
             x = self.encoder(x.to(torch.float64))
-        x = cast_tensor(x, self.input_dtype).to(self.device, non_blocking=True)
+        x = cast_batch(x, self.input_dtype).to(self.device, non_blocking=True)
         weight = None if own is None else torch.from_numpy(own).to(self.device, self.dtype)
         target = self.task.batch_of(y, self.dtype)
         if self.task.n_labels and not self.has_unknown and bool((target < 0).any()):
@@ -204,7 +206,11 @@ def _joined(parts: list[Batch]) -> Batch:
     x, target, weight = zip(*parts, strict=True)
     if any(w is None for w in weight) and any(w is not None for w in weight):
         raise ValueError("Either all items of the Dataset have a sample_weight, or none has.")
-    return torch.cat(x), torch.cat(target), None if weight[0] is None else torch.cat(weight)
+    return (
+        joined_batches(list(x)),
+        torch.cat(target),
+        None if weight[0] is None else torch.cat(weight),
+    )
 
 
 def _cut(rows: Batch, start: int, stop: int) -> Batch:

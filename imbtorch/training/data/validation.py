@@ -11,6 +11,7 @@ from scipy import sparse
 from skorch.dataset import Dataset
 from torch.utils.data import Subset
 
+from imbtorch._common.inputs import Inputs, given_form
 from imbtorch._data.targets import has_unknown
 from imbtorch.modules._build import without_graph
 from imbtorch.training.data.features import ChosenFeatures, as_features
@@ -34,8 +35,8 @@ class Validation:
         Dtype to compute in.
     device : torch.device
         Device to compute on.
-    input_dtype : torch.dtype or None, default=None
-        Dtype in which the module gets its rows; None for ``dtype``.
+    input_dtype : torch.dtype, dict or None, default=None
+        Dtype in which the module gets its rows, or that of each input; None for ``dtype``.
     encoded : array or None, default=None
         All rows as the module gets them, if these are not the rows of ``X``.
     """
@@ -48,14 +49,16 @@ class Validation:
         valid: NDArray[Any] | None,
         dtype: torch.dtype,
         device: torch.device,
-        input_dtype: torch.dtype | None = None,
+        input_dtype: Any = None,
         encoded: Any = None,
     ) -> None:
         # skorch's dataset indexes rows as sparse matrices do, not as sparse arrays do
         self.given = {
-            "X": sparse.csr_matrix(X) if sparse.issparse(X) else X,
+            "X": _indexable(X),
             "y": _dense(targets) if sparse.issparse(targets) else targets.astype(_kind(targets)),
         }
+        if isinstance(X, Inputs):
+            self.given["X"] = given_form(X.map(lambda _, part: _indexable(part)).parts)
         whole = Dataset(self.given["X"], self.given["y"])
         self.datasets = {
             "dataset_train": whole if train is None else Subset(whole, train.tolist()),
@@ -98,6 +101,10 @@ class Validation:
                     "on_batch_end", batch=(x, codes), training=False, loss=loss, y_pred=logits
                 )
         return total / len(rows)
+
+
+def _indexable(X: Any) -> Any:
+    return sparse.csr_matrix(X) if sparse.issparse(X) else X
 
 
 def _kind(targets: NDArray[Any]) -> type[np.generic]:

@@ -8,6 +8,7 @@ import joblib
 from torch import nn
 
 from imbtorch.training.data.rows import ArrayRows
+from imbtorch.training.data.several import InputFeatures
 from imbtorch.training.run import Run
 from imbtorch.training.single.chain import has_hooks
 from imbtorch.training.stack.attributes import IncomparableError, attributes_of
@@ -33,6 +34,8 @@ def not_stackable_because(run: Run) -> str | None:
         return f"{type(net.criterion_).__name__} has parameters of its own"
     if rows.mixing is not None:
         return "mixtures of rows are made for one net at a time"
+    if _has_several_inputs(rows.features):
+        return "X has several inputs"
     if rows.can_stay_sparse:
         return "rows of X are sparse, and their zeros are skipped for one net at a time"
     if net.observing_layers():
@@ -52,6 +55,11 @@ def not_stackable_because(run: Run) -> str | None:
     except IncomparableError as error:
         return str(error)
     return None
+
+
+def _has_several_inputs(features: Any) -> bool:
+    several = isinstance(features, InputFeatures)
+    return several or isinstance(getattr(features, "dtype", None), dict)  # those of a Dataset
 
 
 def _norm_would_differ(run: Run) -> bool:

@@ -174,7 +174,7 @@ def _keep_one_bar(runs: Sequence[Run]) -> None:
 # -- trials -----------------------------------------------------------------------------------
 
 
-def _few_rows(run: Run) -> Tensor:
+def _few_rows(run: Run) -> Any:
     """Return the first rows of X, without mixing rows or showing targets to layers."""
     features = run.rows.features
     assert features is not None  # nets of a stream are trained by themselves

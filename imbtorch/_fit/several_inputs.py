@@ -1,0 +1,111 @@
+"""Check several inputs: each one like an ``X`` of its own, and all of them against the fit."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+import numpy as np
+
+from imbtorch._common.inputs import Inputs, Key, given_form, shapes_by_key
+
+__all__ = ["checked_parts", "refuse_shape"]
+
+
+def checked_parts(
+    cls: type[Any], X: Inputs, known: tuple[Any, dict[Key, Any]] | None
+) -> tuple[Inputs, dict[Key, Any]]:
+    """Validate the arrays of several inputs.
+
+    Parameters
+    ----------
+    cls : type
+        Class of the estimator, whose checks of a single ``X`` are applied to each array.
+    X : Inputs
+        Arrays as the user gave them.
+    known : tuple of (input shape, dict) or None
+        Shapes of the rows, and the names of the columns by input, as they were in the fit; None
+        in a fit.
+
+    Returns
+    -------
+    Inputs, dict
+        Checked arrays, and names of columns by input.
+
+    Raises
+    ------
+    ValueError
+        If an input is missing or unknown, or its array is not valid; the message names it.
+    """
+    shapes, names = None, {}
+    if known is not None:
+        shapes, names = shapes_by_key(known[0]), known[1]
+        if shapes is None or shapes.keys() != X.parts.keys():
+            refuse_shape(cls.__name__, X.input_shape, known[0])
+    learned: dict[Key, Any] = {}
+    checked: dict[Key, Any] = {}
+    for key, part in X.parts.items():
+        checker = object.__new__(cls)
+        if shapes is not None:
+            row = shapes[key] or (1,)  # a single number for each row is checked as one column
+            checker.__dict__.update(_input_shape=row, n_features_in_=row[0])
+            if key in names:
+                checker.feature_names_in_ = names[key]
+        checked[key] = _checked(checker, key, part, reset=shapes is None)
+        if hasattr(checker, "feature_names_in_"):
+            learned[key] = checker.feature_names_in_
+    return Inputs._like(checked), learned
+
+
+def _checked(checker: Any, key: Key, part: Any, *, reset: bool) -> Any:
+    """Check an array; one of a single dimension holds a number for each row."""
+    is_column = len(getattr(part, "shape", ())) == 1 or (
+        isinstance(part, list | tuple) and all(isinstance(row, int | float) for row in part)
+    )
+    if is_column:
+        made = part if hasattr(part, "to_frame") or hasattr(part, "shape") else np.asarray(part)
+        part = made.to_frame() if hasattr(made, "to_frame") else made.reshape(-1, 1)
+    try:
+        rows = checker._check_X(part, reset=reset)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"X[{key!r}] is not valid: {error}") from error
+    return rows.reshape(-1) if is_column else rows
+
+
+def refuse_shape(name: str, found: Any, expected: Any) -> NoReturn:
+    """Raise ValueError for rows that do not have the inputs of the fit.
+
+    Parameters
+    ----------
+    name : str
+        Name of the class of the estimator.
+    found, expected : dict, tuple of tuple, or tuple of int
+        Shapes of a row of each input, now and in the fit.
+
+    Raises
+    ------
+    ValueError
+        Always; the message names the inputs that are missing, unknown, or of another shape.
+    """
+    now, fitted = shapes_by_key(found), shapes_by_key(expected)
+    wrong = ""
+    if now is not None and fitted is not None and (0 in now) == (0 in fitted):
+        missing = [key for key in fitted if key not in now]
+        unknown = [key for key in now if key not in fitted]
+        other = [key for key in fitted if key in now and now[key] != fitted[key]]
+        told = {"is missing": missing, "is not known": unknown, "has another shape": other}
+        wrong = "; ".join(f"{keys} {what}" for what, keys in told.items() if keys)
+        wrong = f" {wrong}."
+    raise ValueError(
+        f"X has {_described(found)}, but {name} was fitted on {_described(expected)}.{wrong}"
+    )
+
+
+def _described(input_shape: Any) -> str:
+    """Say which inputs there are."""
+    shapes = shapes_by_key(input_shape)
+    if shapes is None:
+        return f"one array with rows of shape {input_shape}"
+    given = given_form(shapes)
+    form = "a mapping" if isinstance(given, dict) else "a tuple"
+    n = f"{len(shapes)} input{'s' if len(shapes) > 1 else ''}"
+    return f"{n} in {form} with rows of the shapes {given}"
