@@ -20,8 +20,6 @@ from imbtorch import (
     ImbalancedNetRegressor,
     NetEnsembleClassifier,
     NotStackedWarning,
-    finetune_head,
-    tau_normalize,
 )
 from imbtorch.model_selection import StackedGridSearchCV
 from imbtorch.modules import CategoryEmbeddings, TabM, build_module, members_of, set_output_bias
@@ -335,14 +333,6 @@ def test_a_search_scores_what_single_fits_score():
     for lr, score in zip((1e-3, 1e-2), search.cv_results_["mean_test_score"], strict=True):
         alone = cross_val_score(tabm(lr=lr), X, Y, cv=3, scoring="neg_log_loss")
         assert score == pytest.approx(alone.mean(), rel=1e-4)
-
-
-def test_a_second_stage_needs_one_head():
-    clf = tabm().fit(X, Y)
-    with pytest.raises(ValueError, match="Found no head"):
-        finetune_head(clf, X, Y)
-    with pytest.raises(ValueError, match="Found no head"):
-        tau_normalize(clf)
 
 
 # -- scikit-learn -------------------------------------------------------------------------------
