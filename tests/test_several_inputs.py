@@ -396,6 +396,17 @@ def test_inputs_that_cannot_be_trained_on(X, words):
     assert not hasattr(clf, "net_")
 
 
+def test_a_fit_that_fails_leaves_the_inputs_as_they_were():
+    frame = pd.DataFrame(TABLE, columns=NAMES)
+    clf = fit({**MAPPING, "table": frame})
+    before = dict(vars(clf))
+    message(lambda: clf.fit(TABLE, Y))
+    assert vars(clf).keys() == before.keys()
+    assert all(vars(clf)[name] is value for name, value in before.items())
+    told = message(lambda: clf.predict({**MAPPING, "table": frame[NAMES[::-1]]}))
+    assert "X['table']" in told
+
+
 @pytest.mark.parametrize("features", ["table", TableFeatures(), {"table": TableFeatures()}])
 def test_encoders_say_what_to_do(features):
     told = message(lambda: fit(MAPPING, features=features))
