@@ -34,6 +34,7 @@ from imbtorch import (
 )
 from imbtorch._common.inputs import InputBatch
 from imbtorch.features import TableFeatures
+from imbtorch.training.data.features import as_features
 from imbtorch.weights import class_counts
 from tests.persistence import hostile
 from tests.several_inputs import (
@@ -681,6 +682,17 @@ def test_streams():
     np.testing.assert_allclose(
         clf.predict_proba(MAPPING), whole.predict_proba(COLUMNS[:, :7]), atol=1e-12
     )
+
+
+def test_rows_are_the_same_where_every_input_is():
+    kinds = dict.fromkeys(MAPPING, torch.float64)
+
+    def rows(**parts):
+        return as_features(Inputs({**MAPPING, **parts}), kinds, torch.device("cpu"))
+
+    assert rows().same_as(rows(table=TABLE.copy()))
+    assert not rows().same_as(rows(table=TABLE + 1))
+    assert not rows().same_as(rows().parts["table"])
 
 
 # -- the rest of the training -------------------------------------------------------------------
