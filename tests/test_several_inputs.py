@@ -34,6 +34,7 @@ from imbtorch import (
 )
 from imbtorch._common.inputs import InputBatch
 from imbtorch.features import TableFeatures
+from imbtorch.training.data.features import as_features
 from imbtorch.weights import class_counts
 from tests.persistence import hostile
 from tests.several_inputs import (
@@ -396,6 +397,17 @@ def test_inputs_that_cannot_be_trained_on(X, words):
     assert not hasattr(clf, "net_")
 
 
+def test_a_fit_that_fails_leaves_the_inputs_as_they_were():
+    frame = pd.DataFrame(TABLE, columns=NAMES)
+    clf = fit({**MAPPING, "table": frame})
+    before = dict(vars(clf))
+    message(lambda: clf.fit(TABLE, Y))
+    assert vars(clf).keys() == before.keys()
+    assert all(vars(clf)[name] is value for name, value in before.items())
+    told = message(lambda: clf.predict({**MAPPING, "table": frame[NAMES[::-1]]}))
+    assert "X['table']" in told
+
+
 @pytest.mark.parametrize("features", ["table", TableFeatures(), {"table": TableFeatures()}])
 def test_encoders_say_what_to_do(features):
     told = message(lambda: fit(MAPPING, features=features))
@@ -670,6 +682,17 @@ def test_streams():
     np.testing.assert_allclose(
         clf.predict_proba(MAPPING), whole.predict_proba(COLUMNS[:, :7]), atol=1e-12
     )
+
+
+def test_rows_are_the_same_where_every_input_is():
+    kinds = dict.fromkeys(MAPPING, torch.float64)
+
+    def rows(**parts):
+        return as_features(Inputs({**MAPPING, **parts}), kinds, torch.device("cpu"))
+
+    assert rows().same_as(rows(table=TABLE.copy()))
+    assert not rows().same_as(rows(table=TABLE + 1))
+    assert not rows().same_as(rows().parts["table"])
 
 
 # -- the rest of the training -------------------------------------------------------------------

@@ -227,7 +227,11 @@ def sparse_rows(size, rank):
 @case
 def several_inputs(size, rank):
     parts = {"input1": X[:, :2], "input2": X[:, 2:]}
-    return learned(classifier(size, module=nn.Bilinear(2, 3, 2)), parts, Y, WEIGHT)
+
+    def build(input_shape, n_outputs):
+        return nn.Bilinear(*input_shape["input1"], *input_shape["input2"], n_outputs)
+
+    return learned(classifier(size, module=build), parts, Y, WEIGHT)
 
 
 @case
