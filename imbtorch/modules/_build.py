@@ -16,13 +16,18 @@ from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.parameter import is_lazy
 
-from imbtorch._common.inputs import InputBatch, InputShape, Key, RowDtype
+from imbtorch._common.inputs import InputBatch, InputShape, Key, RowDtype, is_one_sequence
 from imbtorch._common.registry import Registered, Registry
 from imbtorch._common.sklearn_private import validate_parameter_constraints
 from imbtorch.modules._lookups import Lookup, explain_ids, watch_lookups
 from imbtorch.modules._member_layers import MemberHeads
 from imbtorch.modules._module_class import ModuleClass
-from imbtorch.modules._several_inputs import check_arguments, part_dtypes, take_parts
+from imbtorch.modules._several_inputs import (
+    check_arguments,
+    part_dtypes,
+    sequences_advice,
+    take_parts,
+)
 from imbtorch.modules._structured import keep_logits, logits_in
 
 __all__ = [
@@ -206,7 +211,8 @@ def build_module(
         those of ``input_shape`` and ``n_outputs`` that its constructor names, whether or not it has
         a method ``build``. An instance is deep-copied.
     input_shape : tuple of int; or a dict or tuple of such tuples
-        Shape of one row of ``X``; of each input, by name or position, where there are several.
+        Shape of one row of ``X``; of each input, by name or position, where there are several. The
+        length of sequences is None.
     n_outputs : int
         Number of outputs.
     dtype : torch.dtype or None, default=None
@@ -236,16 +242,26 @@ def build_module(
     if isinstance(module, str | type):
         module = get_module(module)
     if is_several and isinstance(module, ModuleBuilder) and is_builder(module):
+        if is_one_sequence(input_shape):
+            raise ValueError(
+                f"X holds sequences of unequal length, but module={module!r} takes rows of one "
+                "length. Give a module of your own whose forward takes padded batches of shape "
+                "(b, t, ...), or rows of one length. If no lengths should differ, look for rows "
+                "in which values are missing."
+            )
         raise ValueError(
             f"X has several inputs, {input_shape}, but module={module!r} takes one array. Give a "
             "module of your own whose forward takes them, or put all columns into one table."
         )
+    row_shape: Any = input_shape
+    if is_several and is_one_sequence(input_shape):
+        row_shape = row_shape[0]
     if isinstance(module, nn.Module):
         built = copied_module(module)
     elif hasattr(module, "build"):
-        built = module.build(input_shape, n_outputs)
+        built = module.build(row_shape, n_outputs)
     elif callable(module):
-        built = module(input_shape, n_outputs)
+        built = module(row_shape, n_outputs)
     else:
         built = module
     if not isinstance(built, nn.Module):
@@ -257,7 +273,7 @@ def build_module(
     if not type(built).__module__.startswith(("torch.nn.", "imbtorch.")):
         keep_logits(built)  # it may return more only while it is trained
     if is_several:
-        take_parts(built)
+        take_parts(built, input_shape)
     return built if dtype is None else cast_module(built, dtype)
 
 
@@ -692,7 +708,8 @@ def _failure(module: nn.Module, rows: Tensor | InputBatch, task: _Outputs, error
         )
     return (
         f"{name} failed on a batch of shape {tuple(rows.shape)}, dtype {rows.dtype}: {error}."
-        f"{_as_integers(error)} A module maps (n, {', '.join(map(str, rows.shape[1:]))}){sized}"
+        f"{_as_integers(error)}{sequences_advice(error)} A module maps "
+        f"(n, {', '.join(map(str, rows.shape[1:]))}){sized}"
     )
 
 
