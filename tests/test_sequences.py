@@ -34,6 +34,7 @@ PADDED = np.zeros((N, 6, 3))  # two channels, and 1 where a step is no padding
 IDS = np.zeros((N, 6), dtype=np.int64)
 for i, t in enumerate(LENGTHS):
     PADDED[i, :t, :2], PADDED[i, :t, 2], IDS[i, :t] = SERIES[i], 1, TOKENS[i]
+BESIDE_TABLE = {"series": SERIES, "table": TABLE}
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::imbtorch.NotStackedWarning",
@@ -114,7 +115,7 @@ FORMS = {
         BothWhole,
         np.hstack([TABLE, PADDED.reshape(N, -1)]),
         Both,
-        {"series": SERIES, "table": TABLE},
+        BESIDE_TABLE,
     ),
 }
 STATED = table_of(PAGE.read_text("utf-8").split("## What works")[1])
@@ -246,6 +247,17 @@ def test_forward_gets_what_it_names():
     assert seen["other"] is None
 
 
+def test_a_tuple_of_lists():
+    class Two(Pool):
+        def forward(self, a, table, mask):
+            return super().forward(a, mask) + table[:, :1]
+
+    clf = fitted(Two, (SERIES, TABLE))
+    rows = [i for i in range(N) if LENGTHS[i] == 3]
+    some = clf.predict_proba(([SERIES[i] for i in rows], TABLE[rows]))
+    np.testing.assert_allclose(some, clf.predict_proba((SERIES, TABLE))[rows], rtol=0, atol=1e-12)
+
+
 def test_two_sequences_have_masks_of_their_own():
     class Two(Pool):
         def forward(self, a, b, a_mask, b_lengths):
@@ -349,6 +361,14 @@ def test_training_uses_buckets_but_for_losses_of_the_whole_batch():
     assert max(max(w) - min(w) for w in widths) > 2
 
 
+def test_predictions_come_in_the_order_given():
+    clf = fitted()
+    alone = np.concatenate([clf.predict_proba([row]) for row in SERIES])
+    np.testing.assert_allclose(clf.predict_proba(SERIES), alone, rtol=0, atol=1e-12)
+    backwards = clf.predict_proba(SERIES[::-1])
+    np.testing.assert_allclose(backwards, alone[::-1], rtol=0, atol=1e-12)
+
+
 # -- around the net -----------------------------------------------------------------------------
 
 
@@ -387,11 +407,14 @@ def test_validation_rows_of_one_length():
     made(Pool).fit(rows, labels, X_val=SERIES, y_val=Y)
 
 
-def test_callbacks_see_padded_batches():
-    scored = fitted(
-        validation_fraction=0.2, callbacks=[EpochScoring("balanced_accuracy", name="bac")]
-    )
-    assert len(scored.history_[:, "bac"]) == 2
+@pytest.mark.parametrize("form", [SERIES, BESIDE_TABLE], ids=["alone", "among"])
+@pytest.mark.parametrize("use_caching", [True, False])
+def test_callbacks_see_padded_batches(form, use_caching):
+    scoring = EpochScoring("neg_log_loss", name="score", use_caching=use_caching)
+    module = Both if isinstance(form, dict) else Pool
+    clf = fitted(module, form, validation_fraction=0.2, callbacks=[scoring], scoring="neg_log_loss")
+    scores = clf.history_[:, ("score", "valid_score")]
+    np.testing.assert_allclose(*np.transpose(scores), rtol=0, atol=1e-9)
 
 
 def test_batches_that_are_split_where_memory_ends():
@@ -476,6 +499,13 @@ def test_what_prediction_refuses():
         words.predict([np.array([1]), np.array([9, 11])])
     with pytest.raises(ValueError, match=r"steps of X.* identifiers from 1 to 11"):
         words.predict([np.array([1, 2]), np.array([9, 11])])
+
+
+def test_tools_for_tables_refuse_sequences():
+    with pytest.raises(ValueError, match="strategies of this package take a table"):
+        imbtorch.compare_strategies(SERIES, Y, cv=2)
+    with pytest.raises(ValueError, match="takes rows of one length"):
+        imbtorch.NetPortfolioClassifier(cv=2).fit(SERIES, Y)
 
 
 def test_sequences_are_no_array():

@@ -243,7 +243,7 @@ class InputBatch(_Parts):
         """Return names, shapes and dtypes."""
         return ", ".join(
             f"{key}: {tuple(part.shape)} {str(part.dtype).removeprefix('torch.')}"
-            for key, part in self.parts.items()
+            for key, part in self.given.items()
         )
 
     @property
@@ -353,11 +353,18 @@ def as_inputs(X: Any) -> Any:
     """
     if isinstance(X, Mapping):
         return Inputs(X)
-    if isinstance(X, tuple) and X and all(len(getattr(part, "shape", ())) for part in X):
+    if isinstance(X, tuple) and X and all(map(_is_input, X)):
         return Inputs(X)
     if are_sequences(X):
         return Inputs((X if isinstance(X, Sequences) else Sequences(X),))
     return X
+
+
+def _is_input(part: Any) -> bool:
+    """Return whether an entry of a tuple is an array or a list of arrays, and no row of numbers."""
+    if isinstance(part, list):
+        return bool(part) and len(getattr(part[0], "shape", ())) > 0
+    return are_sequences(part) or len(getattr(part, "shape", ())) > 0
 
 
 def _sequences(key: Key, part: Any) -> Sequences:

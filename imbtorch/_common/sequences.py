@@ -69,6 +69,10 @@ class Sequences:
         elif isinstance(rows, np.ndarray) and rows.ndim in (2, 3) and rows.dtype.kind in "fiub":
             arrays = [rows.reshape(-1, *rows.shape[2:])]
             lengths = np.full(len(rows), rows.shape[1])
+        elif not isinstance(rows, list | tuple | np.ndarray) and not _is_nested(rows):
+            raise ValueError(
+                f"{_FORM}, but X is a {type(rows).__name__}. Give a list of such arrays."
+            )
         else:
             listed = rows.unbind() if _is_nested(rows) else list(rows)
             arrays = [_as_array(i, row) for i, row in enumerate(listed)]

@@ -13,7 +13,7 @@ from sklearn.utils import check_X_y
 from sklearn.utils.validation import validate_data
 from torch.utils.data import Dataset
 
-from imbtorch._common.inputs import Inputs, InputShape, Key
+from imbtorch._common.inputs import Inputs, InputShape, Key, is_one_sequence
 from imbtorch._common.sequences import Sequences
 from imbtorch._common.sklearn_private import _check_sample_weight
 from imbtorch._data.datasets_as_rows import DatasetRows, refuse_dataset
@@ -321,10 +321,10 @@ def check_rows(
     if isinstance(X, DatasetRows):
         return
     if isinstance(X, Inputs):
-        for key, part in X.parts.items():
+        for key in X.parts:
             # arrays of one length were made sequences because the fit had sequences
             own = given.parts[key] if isinstance(given, Inputs) else given
-            _check_part(key, part, own, net, once)
+            _check_part(key, X, own, net, once)
         return
     encoder, dtype = net.encoder_, net.input_dtype
     if encoder is not None and not (hasattr(X, "indptr") and encoder.keeps_zeros):
@@ -335,17 +335,20 @@ def check_rows(
         check_ids(once(bounds_of, (X,)), net.lookups, names, is_flat=is_flat)
 
 
-def _check_part(key: Key, part: Any, given: Any, net: Net, once: Callable[..., Any]) -> None:
+def _check_part(key: Key, X: Inputs, given: Any, net: Net, once: Callable[..., Any]) -> None:
     """Raise ValueError as :func:`check_rows` does, for one of several inputs."""
+    part = X.parts[key]
     assert isinstance(net.input_dtype, dict)
     name = str(net.input_dtype[key]).removeprefix("torch.")
     lookups = [lookup for lookup in net.lookups if lookup.part == key]
     if isinstance(part, Sequences):
-        once(check_integers, (part.flat, part.flat, name, key))
+        alone = is_one_sequence(X.input_shape)
+        once(check_integers, (part.flat, part.flat, name, None if alone else key))
         if lookups:
             steps = part.flat.reshape(len(part.flat), -1)
             own = [lookup.in_steps(steps.shape[1]) for lookup in lookups]
-            check_ids(once(bounds_of, (steps,)), own, whole=f"the steps of X[{key!r}]")
+            whole = "X" if alone else f"X[{key!r}]"
+            check_ids(once(bounds_of, (steps,)), own, whole=f"the steps of {whole}")
         return
     once(check_integers, (part, given, name, key))
     if lookups:

@@ -135,7 +135,7 @@ def refuse_shape(name: str, found: Any, expected: Any) -> NoReturn:
         other = [key for key in fitted if key in now and now[key] != fitted[key]]
         told = {"is missing": missing, "is not known": unknown, "has another shape": other}
         wrong = "; ".join(f"{keys} {what}" for what, keys in told.items() if keys)
-        wrong = f" {wrong}."
+        wrong = "" if is_one_sequence(found) and is_one_sequence(expected) else f" {wrong}."
     raise ValueError(
         f"X has {_described(found)}, but {name} was fitted on {_described(expected)}.{wrong}"
     )

@@ -39,6 +39,7 @@ from imbtorch.modules._lookups import Lookup
 from imbtorch.modules._several_inputs import in_float32
 from imbtorch.training.data.features import Features, first_rows
 from imbtorch.training.data.mixing import MixedTargets
+from imbtorch.training.data.sequences import with_padding
 from imbtorch.training.data.several import on_device
 from imbtorch.training.optimizers import build_optimizer
 
@@ -292,6 +293,10 @@ class Net(ClassifierMixin, NeuralNet):
         zeros = output.new_zeros(len(output), self.n_outputs, dtype=self.dtype)
         target, share = self.task.example_targets(zeros), self.task.even_share(output)
         self.batch_loss(target, share, output)
+
+    def get_iterator(self, dataset: Any, training: bool = False) -> Any:
+        """Return the batches of a dataset, as skorch's callbacks ask for them."""
+        return with_padding(super().get_iterator(dataset, training=training), self.module_)
 
     def infer(self, x: Any, **fit_params: Any) -> Tensor:
         """Compute the logits of a batch, as skorch's callbacks ask for them."""

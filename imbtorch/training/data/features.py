@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-from imbtorch._common.inputs import Inputs
+from imbtorch._common.inputs import Inputs, is_one_sequence
 from imbtorch._common.sequences import Sequences
 from imbtorch._data.datasets_as_rows import DatasetRows
 from imbtorch.features._encoder import EncodedRows, TableEncoder, encoded, in_memory
@@ -196,6 +196,9 @@ def as_features(X: Any, dtype: Any, device: torch.device, *, resident: bool = Tr
     """
     if isinstance(X, DatasetRows):
         return DatasetFeatures(X, dtype, device)
+    if isinstance(X, Inputs) and is_one_sequence(X.input_shape):
+        part = as_features(X.parts[0], dtype[0], device, resident=resident)
+        return InputFeatures({0: part})
     if isinstance(X, Inputs):
         each = {
             key: named(
@@ -363,6 +366,12 @@ class ChosenFeatures:
     def __len__(self) -> int:
         """Count the rows."""
         return len(self.chosen)
+
+    @property
+    def lengths(self) -> Tensor | None:
+        """Lengths of the chosen rows, where they are sequences."""
+        lengths = getattr(self.features, "lengths", None)
+        return None if lengths is None else lengths[self.chosen.cpu()]
 
     def gather(self, index: Tensor) -> _Block:
         """Rows at these positions among the chosen ones, on the device."""

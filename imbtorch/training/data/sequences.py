@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from imbtorch._common.inputs import PaddedSteps
-from imbtorch._common.sequences import step_places
+from imbtorch._common.inputs import Key, PaddedSteps, batch_of
+from imbtorch._common.sequences import Sequences, step_places
+from imbtorch.modules._several_inputs import spread_of
 
-__all__ = ["SequenceFeatures"]
+__all__ = ["SequenceFeatures", "with_padding"]
 
 
 class SequenceFeatures:
@@ -75,3 +77,47 @@ class _Unpadded:
 
     def split(self, sizes: Any) -> Iterator[PaddedSteps]:
         return map(self.features.padded, self.index.split(sizes))
+
+
+def with_padding(loader: Any, module: nn.Module) -> Any:
+    """Return the batches of a skorch dataset, whose sequences are padded.
+
+    Parameters
+    ----------
+    loader : DataLoader
+        What skorch would loop over.
+    module : torch.nn.Module
+        Module that gets the batches, and knows which of its inputs are sequences.
+    """
+    spread = spread_of(module)
+    if spread is not None and spread.sequences:
+        loader.collate_fn = partial(_collated, spread.sequences, loader.collate_fn)
+    return loader
+
+
+def _collated(
+    sequences: Collection[Key], collate: Callable[[list[Any]], Any], items: list[Any]
+) -> tuple[Any, Any]:
+    """Make a batch of the items of a skorch dataset, some of whose inputs are sequences.
+
+    Parameters
+    ----------
+    sequences : collection of str or int
+        Names or positions of the inputs that are sequences.
+    collate : callable(items) -> batch
+        Function that makes a batch of everything else.
+    items : list of (inputs, target)
+        The items; inputs are a dict or a tuple of arrays.
+    """
+    parts: dict[Key, Any] = {}
+    rows = [x if isinstance(x, dict) else dict(enumerate(x)) for x, _ in items]
+    for key in rows[0]:
+        values = [row[key] for row in rows]
+        if key in sequences:
+            steps = Sequences(values)
+            flat, lengths = torch.from_numpy(steps.flat), torch.from_numpy(steps.lengths)
+            features = SequenceFeatures(flat, lengths, flat.device)
+            parts[key] = features.slice(0, len(steps))
+        else:
+            parts[key] = collate(values)
+    return batch_of(parts), collate([target for _, target in items])
