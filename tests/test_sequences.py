@@ -334,6 +334,24 @@ def test_buckets_see_every_row_once_an_epoch(n_rows):
         assert longest != sorted(longest)
 
 
+def test_each_epoch_visits_the_batches_in_another_order(monkeypatch):
+    drawn = ShuffledOrder(None, 200, 0, CPU)
+    monkeypatch.setattr(drawn, "shuffled", lambda epoch: torch.arange(200))
+    order = BucketedOrder(drawn, torch.arange(200) // 2, 8)
+    epochs = [order.shuffled(epoch).reshape(-1, 8) for epoch in (0, 1)]
+    for batches in epochs:
+        assert torch.equal(batches[:16, 0].sort().values, torch.arange(0, 128, 8))
+    assert not torch.equal(*epochs)
+
+
+def test_a_training_that_goes_on_sees_the_same_batches():
+    def make(**params):
+        return made(Pool, batch_size=8, **params)
+
+    expected = make().fit(SERIES, Y).predict_proba(SERIES)
+    assert np.array_equal(USES["checkpoint, resumed"](make, SERIES), expected)
+
+
 def _padding(lengths):
     parts = lengths.split(batch_sizes(len(lengths), 8))
     return sum(int((part.max() - part).sum()) for part in parts)

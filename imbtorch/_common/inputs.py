@@ -26,6 +26,7 @@ __all__ = [
     "is_one_sequence",
     "joined_batches",
     "lengths_key",
+    "named_sequences",
     "sequence_keys",
     "shapes_by_key",
     "split_together",
@@ -39,6 +40,7 @@ RowDtype: TypeAlias = torch.dtype | dict[Key, torch.dtype]
 SeveralInputs: TypeAlias = "Inputs | Sequences | Mapping[str, Any] | tuple[Any, ...]"
 
 
+_LENGTHS = ":lengths"
 _IF_ROWS = " Arrays in a tuple are several inputs; if they are rows of one, give np.stack(X)."
 
 
@@ -71,7 +73,11 @@ def is_one_sequence(input_shape: Any) -> bool:
 
 def lengths_key(key: Key) -> str:
     """Return under which key a batch holds the lengths of sequences; no argument is called so."""
-    return f"{key}:lengths"
+    return f"{key}{_LENGTHS}"
+
+
+def _is_lengths_key(key: Key) -> bool:
+    return isinstance(key, str) and key.endswith(_LENGTHS)
 
 
 class PaddedSteps(NamedTuple):
@@ -153,7 +159,7 @@ class Inputs(_Parts):
             )
         for key, part in self.parts.items():
             if are_sequences(part):
-                self.parts[key] = _sequences(key, part)
+                self.parts[key] = named_sequences(key, part)
         lengths = {key: _length(part, key) for key, part in self.parts.items()}
         if len(set(lengths.values())) > 1:
             raise ValueError(
@@ -260,8 +266,7 @@ class InputBatch(_Parts):
     @property
     def given(self) -> dict[Key, Tensor]:
         """The tensors without the lengths of sequences."""
-        lengths = set(map(lengths_key, self.parts))
-        return {key: part for key, part in self.parts.items() if key not in lengths}
+        return {key: part for key, part in self.parts.items() if not _is_lengths_key(key)}
 
     def map(self, change: Callable[[Tensor], Tensor]) -> InputBatch:
         """Return ``change(tensor)`` of each tensor."""
@@ -314,12 +319,10 @@ def split_together(parts: dict[Key, Any], sizes: Any) -> Iterator[InputBatch]:
 
 def batch_of(parts: dict[Key, Tensor | PaddedSteps]) -> InputBatch:
     """Return the batch of several inputs, some of which may be sequences."""
-    made: dict[Key, Tensor] = {}
-    for key, part in parts.items():
-        made[key] = part.values if isinstance(part, PaddedSteps) else part
+    made: dict[Key, Any] = dict(parts)
     for key, part in parts.items():
         if isinstance(part, PaddedSteps):
-            made[lengths_key(key)] = part.lengths
+            made[key], made[lengths_key(key)] = part
     return InputBatch(made)
 
 
@@ -367,7 +370,8 @@ def _is_input(part: Any) -> bool:
     return are_sequences(part) or len(getattr(part, "shape", ())) > 0
 
 
-def _sequences(key: Key, part: Any) -> Sequences:
+def named_sequences(key: Key, part: Any) -> Sequences:
+    """Return one of several inputs as sequences; an error names the input."""
     try:
         return part if isinstance(part, Sequences) else Sequences(part)
     except ValueError as error:

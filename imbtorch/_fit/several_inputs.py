@@ -11,6 +11,7 @@ from imbtorch._common.inputs import (
     Key,
     given_form,
     is_one_sequence,
+    named_sequences,
     sequence_keys,
     shapes_by_key,
 )
@@ -32,9 +33,8 @@ def as_fitted(X: Any, input_shape: Any) -> Any:
         Shape of a row of each input in the fit.
     """
     if isinstance(X, Inputs):
-        return X.map(
-            lambda key, part: Sequences(part) if key in sequence_keys(input_shape) else part
-        )
+        wanted = sequence_keys(input_shape)
+        return X.map(lambda key, part: named_sequences(key, part) if key in wanted else part)
     return Inputs((Sequences(X),)) if is_one_sequence(input_shape) else X
 
 
