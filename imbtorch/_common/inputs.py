@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, NoReturn, TypeAlias, TypeVar
 
 import numpy as np
 import torch
+from scipy import sparse
 from torch import Tensor
 
 from imbtorch._common.sequences import Sequences, are_sequences
@@ -354,7 +355,7 @@ def as_inputs(X: Any) -> Any:
     >>> as_inputs(((1.0, 2.0), (3.0, 4.0)))
     ((1.0, 2.0), (3.0, 4.0))
     """
-    if isinstance(X, Mapping):
+    if isinstance(X, Mapping) and not sparse.issparse(X):  # a DOK matrix is a dict
         return Inputs(X)
     if isinstance(X, tuple) and X and all(map(_is_input, X)):
         return Inputs(X)
