@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from imbtorch._common.inputs import Inputs
+from imbtorch._common.sequences import Sequences
 from imbtorch._export import to_onnx
 from imbtorch._version import __version__
 from imbtorch.classifier import ImbalancedNetClassifier
@@ -34,6 +35,7 @@ __all__ = [
     "ImbalancedNetClassifier",
     "ImbalancedNetRegressor",
     "NotStackedWarning",
+    "Sequences",
     "__version__",
     "compare_strategies",
     "embed",

@@ -378,6 +378,7 @@ class ImbalancedNetClassifier(
             ``IterableDataset`` the first 10 000 items teach how a table is encoded.
             Several inputs are a mapping of arrays by the names of the arguments of ``forward``, a
             tuple of arrays, or :class:`imbtorch.Inputs` of one of these.
+            Sequences of unequal length are a list of arrays, or :class:`imbtorch.Sequences`.
         y : array-like of shape (n_samples,), or label matrix of shape (n_samples, n_labels)
             Labels of any type; None with a Dataset. Rows whose label is the ``ignore_index`` of the
             loss count for nothing. Losses for ordered classes use the order of an ordered

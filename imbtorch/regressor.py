@@ -331,6 +331,7 @@ class ImbalancedNetRegressor(
             ``(X, y, sample_weight)``; one more pass over it collects targets and weights.
             Several inputs are a mapping of arrays by the names of the arguments of ``forward``, a
             tuple of arrays, or :class:`imbtorch.Inputs` of one of these.
+            Sequences of unequal length are a list of arrays, or :class:`imbtorch.Sequences`.
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             Finite numbers, no column of which is constant; None with a Dataset.
         sample_weight : array-like of shape (n_samples,) or None, default=None

@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 import imbtorch
-from imbtorch import ImbalancedNetClassifier, Inputs, NetEnsembleClassifier
+from imbtorch import ImbalancedNetClassifier, Inputs, NetEnsembleClassifier, Sequences
 from imbtorch._common.inputs import given_form
 from imbtorch.model_selection import (
     StackedGridSearchCV,
@@ -88,7 +88,9 @@ def estimator(module, with_ids, **params):
 
 
 def rows_of(X):
-    """X as searches of scikit-learn take it."""
+    """X as searches of scikit-learn take it, and in a form that takes arrays of positions."""
+    if isinstance(X, list):
+        return Sequences(X)
     return Inputs(X) if isinstance(X, dict | tuple) else X
 
 

@@ -34,6 +34,7 @@ PUBLIC = {
     "Inputs",
     "MLP",
     "NotStackedWarning",
+    "Sequences",
     "__version__",
     "compare_strategies",
     "embed",

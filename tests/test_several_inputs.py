@@ -384,9 +384,12 @@ def test_several_inputs_for_a_net_of_one():
         ({"image": IMAGE[:5], "table": TABLE[:5]}, ["5 rows", f"y has {N}"]),
         (tuple(TABLE), ["3 rows", f"y has {N}", "np.stack(X)"]),
         ((TABLE[0], TABLE[1, :2]), ["{0: 3, 1: 2}", "np.stack(X)"]),
-        ([IMAGE, TABLE], ["a tuple or a mapping"]),
+        ([IMAGE, TABLE], ["a tuple or a mapping", "(80, 1, 2, 2)"]),
         ({**MAPPING, "table": np.full(N, "2020-01-01", "M8[D]")}, ["X['table']", "dates"]),
-        ({**MAPPING, "table": [[1.0]] * (N - 1) + [[1.0, 2.0]]}, ["X['table']", "pad"]),
+        (
+            {**MAPPING, "table": [[1.0]] * (N - 1) + [[1.0, 2.0]]},
+            ["X['table']", "different lengths"],
+        ),
     ],
     ids=lambda value: None if isinstance(value, list) else "X",
 )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NoReturn, TypeAlias, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypeAlias, TypeVar
 
 import numpy as np
 import torch
 from scipy import sparse
 from torch import Tensor
 
+from imbtorch._common.sequences import Sequences, are_sequences
 from imbtorch._common.sklearn_private import _safe_indexing
 
 __all__ = [
@@ -17,23 +18,30 @@ __all__ = [
     "InputShape",
     "Inputs",
     "Key",
+    "PaddedSteps",
     "RowDtype",
     "SeveralInputs",
     "as_inputs",
+    "batch_of",
     "given_form",
+    "is_one_sequence",
     "joined_batches",
+    "lengths_key",
+    "named_sequences",
+    "sequence_keys",
     "shapes_by_key",
     "split_together",
 ]
 
 T = TypeVar("T")
 Key: TypeAlias = str | int  # name of an argument of forward, or its position
-Shape: TypeAlias = tuple[int, ...]
+Shape: TypeAlias = tuple[Any, ...]  # integers; None for the length of sequences
 InputShape: TypeAlias = Shape | dict[str, Shape] | tuple[Shape, ...]
 RowDtype: TypeAlias = torch.dtype | dict[Key, torch.dtype]
-SeveralInputs: TypeAlias = "Inputs | Mapping[str, Any] | tuple[Any, ...]"
+SeveralInputs: TypeAlias = "Inputs | Sequences | Mapping[str, Any] | tuple[Any, ...]"
 
 
+_LENGTHS = ":lengths"
 _IF_ROWS = " Arrays in a tuple are several inputs; if they are rows of one, give np.stack(X)."
 
 
@@ -51,6 +59,33 @@ def given_form(parts: dict[Key, T]) -> dict[str, T] | tuple[T, ...]:
     if 0 in parts:
         return tuple(parts.values())
     return {str(key): value for key, value in parts.items()}
+
+
+def sequence_keys(input_shape: Any) -> list[Key]:
+    """Return which inputs are sequences of unequal length, by name or position."""
+    shapes = shapes_by_key(input_shape) or {}
+    return [key for key, shape in shapes.items() if shape[:1] == (None,)]
+
+
+def is_one_sequence(input_shape: Any) -> bool:
+    """Return whether the only input is a sequence: ``X`` was a list of arrays, for example."""
+    return len(input_shape) == 1 and sequence_keys(input_shape) == [0]
+
+
+def lengths_key(key: Key) -> str:
+    """Return under which key a batch holds the lengths of sequences; no argument is called so."""
+    return f"{key}{_LENGTHS}"
+
+
+def _is_lengths_key(key: Key) -> bool:
+    return isinstance(key, str) and key.endswith(_LENGTHS)
+
+
+class PaddedSteps(NamedTuple):
+    """A batch of sequences: values of shape ``(b, t, ...)``, and their lengths ``(b,)``."""
+
+    values: Tensor
+    lengths: Tensor
 
 
 class _Parts:
@@ -84,8 +119,9 @@ class Inputs(_Parts):
     ----------
     parts : mapping of str to array-like, or sequence of array-like
         Arrays of shape ``(n, ...)`` with the same n: numpy arrays, tensors, memory maps, frames,
-        and sparse matrices. The keys of a mapping are the names of the arguments of the module's
-        ``forward``. Arrays of a sequence are its arguments in this order.
+        sparse matrices, and sequences of unequal length, see :class:`Sequences`. The keys of a
+        mapping are the names of the arguments of the module's ``forward``. Arrays in a tuple or a
+        list are its arguments in this order.
 
     Attributes
     ----------
@@ -122,6 +158,9 @@ class Inputs(_Parts):
                 f"The keys of X are names of the arguments of forward, so they must be strings; "
                 f"got {wrong[0]!r}."
             )
+        for key, part in self.parts.items():
+            if are_sequences(part):
+                self.parts[key] = named_sequences(key, part)
         lengths = {key: _length(part, key) for key, part in self.parts.items()}
         if len(set(lengths.values())) > 1:
             raise ValueError(
@@ -162,6 +201,11 @@ class Inputs(_Parts):
 
     def check_length(self, n_rows: int) -> None:
         """Raise ValueError if there are not as many rows as there are targets."""
+        if len(self) != n_rows and is_one_sequence(self.input_shape):
+            raise ValueError(
+                f"X holds {len(self)} sequences, but y has {n_rows} rows. Several inputs of a "
+                "module come in a tuple or a mapping, not in a list."
+            )
         if len(self) != n_rows:
             raise ValueError(
                 f"The inputs in X have {len(self)} rows, but y has {n_rows}."
@@ -191,7 +235,8 @@ class InputBatch(_Parts):
     Parameters
     ----------
     parts : dict of str or int to Tensor
-        Tensors of shape ``(b, ...)`` by the name or the position of the argument.
+        Tensors of shape ``(b, ...)`` by the name or the position of the argument; and the lengths
+        of sequences by :func:`lengths_key`.
     """
 
     def __init__(self, parts: dict[Key, Tensor]) -> None:
@@ -205,7 +250,7 @@ class InputBatch(_Parts):
         """Return names, shapes and dtypes."""
         return ", ".join(
             f"{key}: {tuple(part.shape)} {str(part.dtype).removeprefix('torch.')}"
-            for key, part in self.parts.items()
+            for key, part in self.given.items()
         )
 
     @property
@@ -216,8 +261,13 @@ class InputBatch(_Parts):
     @property
     def arguments(self) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
         """Arguments of ``forward`` by position and by name."""
-        given = given_form(self.parts)
+        given = given_form(self.given)
         return ((), given) if isinstance(given, dict) else (given, {})
+
+    @property
+    def given(self) -> dict[Key, Tensor]:
+        """The tensors without the lengths of sequences."""
+        return {key: part for key, part in self.parts.items() if not _is_lengths_key(key)}
 
     def map(self, change: Callable[[Tensor], Tensor]) -> InputBatch:
         """Return ``change(tensor)`` of each tensor."""
@@ -226,7 +276,9 @@ class InputBatch(_Parts):
     def to(self, wanted: Any, *, non_blocking: bool = False) -> InputBatch:
         """Return the tensors on a device, or in their dtypes."""
         if isinstance(wanted, dict):
-            return InputBatch({key: part.to(wanted[key]) for key, part in self.parts.items()})
+            return InputBatch(
+                {key: part.to(wanted.get(key, part.dtype)) for key, part in self.parts.items()}
+            )
         return self.map(lambda part: part.to(wanted, non_blocking=non_blocking))
 
     def numel(self) -> int:
@@ -263,7 +315,16 @@ def split_together(parts: dict[Key, Any], sizes: Any) -> Iterator[InputBatch]:
     """Split blocks of the same rows, and yield the batches."""
     blocks = [part.split(sizes) for part in parts.values()]
     for tensors in zip(*blocks, strict=True):
-        yield InputBatch(dict(zip(parts, tensors, strict=True)))
+        yield batch_of(dict(zip(parts, tensors, strict=True)))
+
+
+def batch_of(parts: dict[Key, Tensor | PaddedSteps]) -> InputBatch:
+    """Return the batch of several inputs, some of which may be sequences."""
+    made: dict[Key, Any] = dict(parts)
+    for key, part in parts.items():
+        if isinstance(part, PaddedSteps):
+            made[key], made[lengths_key(key)] = part
+    return InputBatch(made)
 
 
 def joined_batches(batches: list[Any]) -> Any:
@@ -276,7 +337,9 @@ def joined_batches(batches: list[Any]) -> Any:
 
 
 def as_inputs(X: Any) -> Any:
-    """Return ``Inputs`` for a mapping, or for a tuple of arrays; anything else as it is.
+    """Return ``Inputs`` for a mapping, a tuple of arrays or sequences; anything else as it is.
+
+    Sequences that are the only input are the one argument of ``forward``.
 
     Parameters
     ----------
@@ -294,9 +357,26 @@ def as_inputs(X: Any) -> Any:
     """
     if isinstance(X, Mapping) and not sparse.issparse(X):  # a DOK matrix is a dict
         return Inputs(X)
-    if isinstance(X, tuple) and X and all(len(getattr(part, "shape", ())) for part in X):
+    if isinstance(X, tuple) and X and all(map(_is_input, X)):
         return Inputs(X)
+    if are_sequences(X):
+        return Inputs((X if isinstance(X, Sequences) else Sequences(X),))
     return X
+
+
+def _is_input(part: Any) -> bool:
+    """Return whether an entry of a tuple is an array or a list of arrays, and no row of numbers."""
+    if isinstance(part, list):
+        return bool(part) and len(getattr(part[0], "shape", ())) > 0
+    return are_sequences(part) or len(getattr(part, "shape", ())) > 0
+
+
+def named_sequences(key: Key, part: Any) -> Sequences:
+    """Return one of several inputs as sequences; an error names the input."""
+    try:
+        return part if isinstance(part, Sequences) else Sequences(part)
+    except ValueError as error:
+        raise ValueError(f"X[{key!r}] is not valid: {error}") from error
 
 
 def _length(part: Any, key: Key = "") -> int:

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 
 from imbtorch._common.inputs import Inputs, as_inputs
 from imbtorch._common.memo import Memo
+from imbtorch._common.sequences import Sequences
 from imbtorch._common.sklearn_private import CallbackSupportMixin, fit_context
 from imbtorch._common.training_length import TrainingLength
 from imbtorch._common.versions import VersionStampMixin
@@ -124,6 +125,13 @@ def _is_short(key: str, component: Any) -> bool:
     return isinstance(component, str) or (key == "module" and isinstance(component, type))
 
 
+def _may_be_inputs(X: Any) -> bool:
+    """Return whether ``X`` may be several inputs, or sequences of unequal length."""
+    if isinstance(X, np.ndarray):
+        return bool(X.dtype.kind == "O")
+    return isinstance(X, Mapping | tuple | list | Sequences) or bool(getattr(X, "is_nested", False))
+
+
 class BaseNetEstimator(
     NamedComponentsMixin, CallbackSupportMixin, VersionStampMixin, Stackable, NetParameters
 ):
@@ -154,7 +162,7 @@ class BaseNetEstimator(
         """Validate the parameters, and prepare a fit up to the training."""
         if memo is not None and self.data_parallel:
             refuse_company()
-        if isinstance(X, Mapping | tuple):
+        if _may_be_inputs(X):
             X = as_inputs(X) if memo is None else memo.once(as_inputs, (X,))
         if memo is None and (isinstance(X, Dataset) or class_counts is not None):
             X, y, sample_weight = as_rows(
@@ -329,12 +337,12 @@ class BaseNetEstimator(
 
     def _features(self, X: Any) -> Features:
         """Validate rows to predict, and return them as the module gets them."""
-        if isinstance(X, Mapping | tuple):
+        if _may_be_inputs(X):
             X = as_inputs(X)
         net, checked = self.net_, self._check_X(X, reset=False)
         kind = getattr(checked, "dtype", np.dtype(float)).kind
         dtype = net.dtype if net.encoder_ else net.dtype_of(checked)
-        if hasattr(X, "columns") or kind in "iu" or net.lookups or isinstance(X, Inputs):
+        if hasattr(X, "columns") or kind in "iu" or net.lookups or isinstance(checked, Inputs):
             check_rows(checked, X, net)
         device = torch.device(net.device)
         if sparse.issparse(checked) and net.encoder_ is not None and net.encoder_.keeps_zeros:

@@ -55,9 +55,9 @@ def explain_features(X: Any, error: Exception) -> None:
     lengths = {len(row) for row in rows if hasattr(row, "__len__") and not isinstance(row, str)}
     if len(lengths) > 1:
         raise ValueError(
-            f"The rows of X have different lengths, {min(lengths)} to {max(lengths)}. Pad them to "
-            "one length first, for example with torch.nn.utils.rnn.pad_sequence(sequences, "
-            "batch_first=True), which pads with zeros."
+            f"The rows of X have different lengths, {min(lengths)} to {max(lengths)}. A table "
+            "needs all of its columns in each row. If the rows are sequences, for a module of your "
+            "own, give each one as an array: X = [np.asarray(row) for row in X]."
         ) from error
     if isinstance(X, list) and rows and all(len(getattr(row, "shape", ())) for row in rows):
         raise ValueError(

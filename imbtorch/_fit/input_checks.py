@@ -13,11 +13,12 @@ from sklearn.utils import check_X_y
 from sklearn.utils.validation import validate_data
 from torch.utils.data import Dataset
 
-from imbtorch._common.inputs import Inputs, InputShape, Key
+from imbtorch._common.inputs import Inputs, InputShape, Key, is_one_sequence
+from imbtorch._common.sequences import Sequences
 from imbtorch._common.sklearn_private import _check_sample_weight
 from imbtorch._data.datasets_as_rows import DatasetRows, refuse_dataset
 from imbtorch._fit.input_advice import explain_features, explain_labels
-from imbtorch._fit.several_inputs import checked_parts, refuse_shape
+from imbtorch._fit.several_inputs import as_fitted, checked_parts, refuse_shape
 from imbtorch.features import FeatureEncoder, TableColumns
 from imbtorch.features._columns import as_table, needs_reading
 from imbtorch.features._reading import read_table, stand_in
@@ -91,6 +92,8 @@ class InputMixin:
         if isinstance(X, Dataset):
             refuse_dataset(X, type(self).__name__)
         several = has_y and y is not None and has_several_columns(y)
+        if not reset and self._part_names is not None and not isinstance(X, Inputs | DatasetRows):
+            X = as_fitted(X, self._input_shape)
         if isinstance(X, Inputs):
             return self._check_inputs(X, y, reset=reset, has_y=has_y, several=several)
         if not reset and self._part_names is not None and not isinstance(X, DatasetRows):
@@ -318,8 +321,10 @@ def check_rows(
     if isinstance(X, DatasetRows):
         return
     if isinstance(X, Inputs):
-        for key, part in X.parts.items():
-            _check_part(key, part, given.parts[key], net, once)
+        for key in X.parts:
+            # arrays of one length were made sequences because the fit had sequences
+            own = given.parts[key] if isinstance(given, Inputs) else given
+            _check_part(key, X, own, net, once)
         return
     encoder, dtype = net.encoder_, net.input_dtype
     if encoder is not None and not (hasattr(X, "indptr") and encoder.keeps_zeros):
@@ -330,11 +335,22 @@ def check_rows(
         check_ids(once(bounds_of, (X,)), net.lookups, names, is_flat=is_flat)
 
 
-def _check_part(key: Key, part: Any, given: Any, net: Net, once: Callable[..., Any]) -> None:
+def _check_part(key: Key, X: Inputs, given: Any, net: Net, once: Callable[..., Any]) -> None:
     """Raise ValueError as :func:`check_rows` does, for one of several inputs."""
+    part = X.parts[key]
     assert isinstance(net.input_dtype, dict)
-    once(check_integers, (part, given, str(net.input_dtype[key]).removeprefix("torch."), key))
+    name = str(net.input_dtype[key]).removeprefix("torch.")
     lookups = [lookup for lookup in net.lookups if lookup.part == key]
+    if isinstance(part, Sequences):
+        alone = is_one_sequence(X.input_shape)
+        once(check_integers, (part.flat, part.flat, name, None if alone else key))
+        if lookups:
+            steps = part.flat.reshape(len(part.flat), -1)
+            own = [lookup.in_steps(steps.shape[1]) for lookup in lookups]
+            whole = "X" if alone else f"X[{key!r}]"
+            check_ids(once(bounds_of, (steps,)), own, whole=f"the steps of {whole}")
+        return
+    once(check_integers, (part, given, name, key))
     if lookups:
         names = getattr(given, "columns", None)
         bounds, whole = once(bounds_of, (part,)), f"X[{key!r}]"

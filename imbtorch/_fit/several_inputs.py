@@ -6,9 +6,36 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from imbtorch._common.inputs import Inputs, Key, given_form, shapes_by_key
+from imbtorch._common.inputs import (
+    Inputs,
+    Key,
+    given_form,
+    is_one_sequence,
+    named_sequences,
+    sequence_keys,
+    shapes_by_key,
+)
+from imbtorch._common.sequences import Sequences
 
-__all__ = ["checked_parts", "refuse_shape"]
+__all__ = ["as_fitted", "checked_parts", "refuse_shape"]
+
+
+def as_fitted(X: Any, input_shape: Any) -> Any:
+    """Return arrays as sequences where the inputs of the fit were sequences.
+
+    Arrays that all have the same length do not look like sequences by themselves.
+
+    Parameters
+    ----------
+    X : Inputs or array-like
+        Features to predict, or to train on further.
+    input_shape : tuple or dict
+        Shape of a row of each input in the fit.
+    """
+    if isinstance(X, Inputs):
+        wanted = sequence_keys(input_shape)
+        return X.map(lambda key, part: named_sequences(key, part) if key in wanted else part)
+    return Inputs((Sequences(X),)) if is_one_sequence(input_shape) else X
 
 
 def checked_parts(
@@ -41,9 +68,13 @@ def checked_parts(
         shapes, names = shapes_by_key(known[0]), known[1]
         if shapes is None or shapes.keys() != X.parts.keys():
             refuse_shape(cls.__name__, X.input_shape, known[0])
+        X = as_fitted(X, known[0])
     learned: dict[Key, Any] = {}
     checked: dict[Key, Any] = {}
     for key, part in X.parts.items():
+        if isinstance(part, Sequences):
+            checked[key] = _checked_sequences(key, part, X.input_shape)
+            continue
         checker = object.__new__(cls)
         if shapes is not None:
             row = shapes[key] or (1,)  # a single number for each row is checked as one column
@@ -54,6 +85,16 @@ def checked_parts(
         if hasattr(checker, "feature_names_in_"):
             learned[key] = checker.feature_names_in_
     return Inputs._like(checked), learned
+
+
+def _checked_sequences(key: Key, part: Sequences, input_shape: Any) -> Sequences:
+    """Check the values of sequences; that they have the same form has been seen before."""
+    try:
+        part.check_finite()
+    except ValueError as error:
+        name = "X" if is_one_sequence(input_shape) else f"X[{key!r}]"
+        raise ValueError(f"{name} is not valid: {error}") from error
+    return part
 
 
 def _checked(checker: Any, key: Key, part: Any, *, reset: bool) -> Any:
@@ -94,7 +135,7 @@ def refuse_shape(name: str, found: Any, expected: Any) -> NoReturn:
         other = [key for key in fitted if key in now and now[key] != fitted[key]]
         told = {"is missing": missing, "is not known": unknown, "has another shape": other}
         wrong = "; ".join(f"{keys} {what}" for what, keys in told.items() if keys)
-        wrong = f" {wrong}."
+        wrong = "" if is_one_sequence(found) and is_one_sequence(expected) else f" {wrong}."
     raise ValueError(
         f"X has {_described(found)}, but {name} was fitted on {_described(expected)}.{wrong}"
     )
@@ -105,6 +146,8 @@ def _described(input_shape: Any) -> str:
     shapes = shapes_by_key(input_shape)
     if shapes is None:
         return f"one array with rows of shape {input_shape}"
+    if is_one_sequence(input_shape):
+        return f"sequences with steps of shape {shapes[0][1:]}"
     given = given_form(shapes)
     form = "a mapping" if isinstance(given, dict) else "a tuple"
     n = f"{len(shapes)} input{'s' if len(shapes) > 1 else ''}"

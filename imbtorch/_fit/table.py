@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from imbtorch._common.inputs import Inputs
+from imbtorch._common.inputs import Inputs, is_one_sequence
 from imbtorch._common.seed import private_torch_rng
 from imbtorch._data.datasets_as_rows import DatasetRows
 from imbtorch._fit.parameters import NetParameters
@@ -62,6 +62,11 @@ def chosen_features(estimator: NetParameters, X: Any) -> FeatureEncoder | None:
     features = estimator.features
     if features == "auto":
         return TableFeatures() if n_dimensions == 2 else None
+    if isinstance(X, Inputs) and is_one_sequence(X.input_shape):
+        raise ValueError(
+            f"features={features!r} encodes the columns of a table, but X holds sequences of "
+            "unequal length. Use features=None, and scale the steps before."
+        )
     if isinstance(X, Inputs) or (isinstance(X, DatasetRows) and n_dimensions == 1):
         raise ValueError(
             f"features={features!r} encodes the columns of one table, but X has several inputs. "

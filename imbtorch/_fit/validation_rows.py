@@ -13,6 +13,8 @@ from sklearn.utils import indexable
 from torch.utils.data import Dataset
 
 from imbtorch._common.inputs import Inputs, as_inputs
+from imbtorch._common.sequences import Sequences
+from imbtorch._fit.several_inputs import as_fitted
 
 __all__ = ["ValidationRows", "chosen_rows", "joined", "refuse_validation"]
 
@@ -153,6 +155,8 @@ def joined(
     """
     (X, y, w), (X_val, y_val, w_val) = given, validation
     X, X_val = as_inputs(X), as_inputs(X_val)
+    if isinstance(X, Inputs) or isinstance(X_val, Inputs):
+        X, X_val = _in_one_form(X, X_val), _in_one_form(X_val, X)
     if isinstance(X, Dataset) or isinstance(X_val, Dataset):
         raise ValueError(
             "X_val goes with arrays; for a Dataset hold rows out with validation= or "
@@ -175,6 +179,17 @@ def joined(
     )
 
 
+def _in_one_form(X: Any, other: Any) -> Any:
+    """Return arrays of one length as sequences, if they are beside sequences."""
+    if not isinstance(other, Inputs) or X is None or isinstance(X, Dataset):
+        return X
+    if not isinstance(X, Inputs):
+        return as_fitted(X, other.input_shape)
+    if X.parts.keys() == other.parts.keys():
+        return as_fitted(X, other.input_shape)
+    return X
+
+
 def _length(rows: Any) -> int:
     return int(rows.shape[0]) if hasattr(rows, "shape") else len(rows)
 
@@ -190,6 +205,8 @@ def _stacked(name: str, one: Any, other: Any, key: str = "") -> Any:
         if set(keys) != set(held):
             raise ValueError(f"{first} has the inputs {keys}, but {second} has {held}.")
         return one.map(lambda k, part: _stacked(name, part, other.parts[k], f"[{k!r}]"))
+    if isinstance(one, Sequences):
+        return one.joined(other)
     if hasattr(one, "columns") or hasattr(one, "iloc"):
         if type(one) is not type(other):
             raise ValueError(

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from imbtorch._common.inputs import shapes_by_key
+from imbtorch._common.inputs import is_one_sequence, shapes_by_key
 from imbtorch._common.versions import versions
 from imbtorch._fit.fit import weight_decay_of
 from imbtorch._tasks import ClassificationTask
@@ -106,13 +106,19 @@ def _data(estimator: Any, member: Any) -> list[str]:
         facts = {"rows trained on": member._n_rows_seen}
         table = _classes(estimator, member)
     several = shapes_by_key(shape)
+    if is_one_sequence(shape):
+        return [*_list(facts), f"- features: {_sizes(shape[0])}", "", *table]
     if several is not None:
         names = ", ".join(f"{key} ({_sizes(part)})" for key, part in several.items())
         return [*_list(facts), f"- inputs: {names}", "", *table]
     return [*_list(facts), f"- features: {_sizes(shape)}{listed}", "", *table]
 
 
-def _sizes(shape: tuple[int, ...]) -> str:
+def _sizes(shape: tuple[Any, ...]) -> str:
+    if shape[:1] == (None,):
+        return "sequences of unequal length" + (
+            f", {_sizes(shape[1:])} a step" if shape[1:] else ""
+        )
     return " x ".join(map(str, shape)) or "1"
 
 

@@ -17,7 +17,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from imbtorch._common.inputs import InputBatch, InputShape, Key, shapes_by_key
+from imbtorch._common.inputs import InputBatch, InputShape, Key, sequence_keys, shapes_by_key
 from imbtorch._publish.onnx_columns import columns_in_float64, encoder_for, with_columns
 from imbtorch._safe_file import replacing
 from imbtorch._version import __version__
@@ -222,6 +222,11 @@ class ExportMixin:
         With a median, the second output ``"medians"`` is that of the members of an ensemble.
         """
         check_is_fitted(self)
+        if sequence_keys(self._input_shape):
+            raise ValueError(
+                "X holds sequences of unequal length, for which this package writes no ONNX file. "
+                "Export module_ with torch.onnx.export, or save the estimator: imbtorch.save."
+            )
         require(("onnx", "onnxscript"))
         serving, outputs = self._serving().eval(), [self._predicts]
         if with_median:

@@ -15,6 +15,7 @@ from sklearn.utils import check_consistent_length, column_or_1d
 from tqdm import tqdm
 
 from imbtorch._common.seed import draw_seeds
+from imbtorch._common.sequences import are_sequences
 from imbtorch.compare._folds import Fold, Outcome, evaluate
 from imbtorch.compare._inner_folds import inner_folds
 from imbtorch.compare._metrics import METRICS, as_scorer, by_frequency
@@ -151,6 +152,11 @@ def compare_strategies(
     folds = _folds(X, labels, cv, grouped, classes, seeds[0])
     if isinstance(strategies, Mapping):
         chosen = dict(strategies)
+    elif are_sequences(X):
+        raise ValueError(
+            "X holds sequences of unequal length, but the strategies of this package take a table. "
+            "Give strategies of your own: a mapping of names to classifiers."
+        )
     else:
         defaults = default_strategies(
             labels,

@@ -16,13 +16,18 @@ from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.parameter import is_lazy
 
-from imbtorch._common.inputs import InputBatch, InputShape, Key, RowDtype
+from imbtorch._common.inputs import InputBatch, InputShape, Key, RowDtype, is_one_sequence
 from imbtorch._common.registry import Registered, Registry
 from imbtorch._common.sklearn_private import validate_parameter_constraints
+from imbtorch.modules._failure import failure
 from imbtorch.modules._lookups import Lookup, explain_ids, watch_lookups
 from imbtorch.modules._member_layers import MemberHeads
 from imbtorch.modules._module_class import ModuleClass
-from imbtorch.modules._several_inputs import check_arguments, part_dtypes, take_parts
+from imbtorch.modules._several_inputs import (
+    check_arguments,
+    part_dtypes,
+    take_parts,
+)
 from imbtorch.modules._structured import keep_logits, logits_in
 
 __all__ = [
@@ -206,7 +211,8 @@ def build_module(
         those of ``input_shape`` and ``n_outputs`` that its constructor names, whether or not it has
         a method ``build``. An instance is deep-copied.
     input_shape : tuple of int; or a dict or tuple of such tuples
-        Shape of one row of ``X``; of each input, by name or position, where there are several.
+        Shape of one row of ``X``; of each input, by name or position, where there are several. The
+        length of sequences is None.
     n_outputs : int
         Number of outputs.
     dtype : torch.dtype or None, default=None
@@ -236,16 +242,26 @@ def build_module(
     if isinstance(module, str | type):
         module = get_module(module)
     if is_several and isinstance(module, ModuleBuilder) and is_builder(module):
+        if is_one_sequence(input_shape):
+            raise ValueError(
+                f"X holds sequences of unequal length, but module={module!r} takes rows of one "
+                "length. Give a module of your own whose forward takes padded batches of shape "
+                "(b, t, ...), or rows of one length. If no lengths should differ, look for rows "
+                "in which values are missing."
+            )
         raise ValueError(
             f"X has several inputs, {input_shape}, but module={module!r} takes one array. Give a "
             "module of your own whose forward takes them, or put all columns into one table."
         )
+    row_shape: Any = input_shape
+    if is_several and is_one_sequence(input_shape):
+        row_shape = row_shape[0]
     if isinstance(module, nn.Module):
         built = copied_module(module)
     elif hasattr(module, "build"):
-        built = module.build(input_shape, n_outputs)
+        built = module.build(row_shape, n_outputs)
     elif callable(module):
-        built = module(input_shape, n_outputs)
+        built = module(row_shape, n_outputs)
     else:
         built = module
     if not isinstance(built, nn.Module):
@@ -257,7 +273,7 @@ def build_module(
     if not type(built).__module__.startswith(("torch.nn.", "imbtorch.")):
         keep_logits(built)  # it may return more only while it is trained
     if is_several:
-        take_parts(built)
+        take_parts(built, input_shape)
     return built if dtype is None else cast_module(built, dtype)
 
 
@@ -664,7 +680,7 @@ def try_module(
     except (torch.OutOfMemoryError, MemoryError):
         raise
     except Exception as error:
-        raise ValueError(_failure(module, rows, task, error)) from error
+        raise ValueError(failure(module, rows, task.n_outputs, error)) from error
     output: Tensor = given if isinstance(given, Tensor) else _logits_alone(module, given)
     task.check_outputs(output, len(rows), module)
     if task.outputs_are_logits and _are_probabilities(module, output):
@@ -676,24 +692,6 @@ def try_module(
             stacklevel=2,
         )
     return output
-
-
-def _failure(module: nn.Module, rows: Tensor | InputBatch, task: _Outputs, error: Exception) -> str:
-    """Write the message for a module that fails on a few rows."""
-    sized = (
-        f" to (n, {task.n_outputs}). To size it from the data, give a class or function of "
-        "(input_shape, n_outputs)."
-    )
-    name = type(module).__name__
-    if isinstance(rows, InputBatch):
-        return (
-            f"{name} failed on a batch of the inputs ({rows!r}): {error}. takes_integers of the "
-            f"module names the inputs that it gets as int64. A module maps the inputs{sized}"
-        )
-    return (
-        f"{name} failed on a batch of shape {tuple(rows.shape)}, dtype {rows.dtype}: {error}."
-        f"{_advice_on(error)} A module maps (n, {', '.join(map(str, rows.shape[1:]))}){sized}"
-    )
 
 
 def _output_of_copy(
@@ -748,23 +746,3 @@ _ONE_OUTPUT = (
     " It may return a tensor; a tuple or list, whose first entry counts; or a mapping or object "
     "with 'logits'. For anything else, return the logits in forward of a module around this one."
 )
-
-
-_INTEGERS = (
-    " Rows are floats, and X has values that are not whole numbers, or another layer comes first: "
-    "call x.long() in forward before the embedding, or give X of an integer type and set "
-    "takes_integers = True in the class of the module."
-)
-
-
-_NO_COMPILER = (
-    " torch.compile needs a C++ compiler, such as g++: install one, or give the module without "
-    "torch.compile."
-)
-
-
-def _advice_on(error: Exception) -> str:
-    """Say what to do about an error of the module, where it is known."""
-    if "scalar types: Long" in str(error):
-        return _INTEGERS
-    return _NO_COMPILER if "C++ compiler" in str(error) else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -42,6 +42,10 @@ class Lookup:
     size: int
     positions: NDArray[np.int64]
     part: Key = 0
+
+    def in_steps(self, n_channels: int) -> Lookup:
+        """Return the same for sequences: positions in a step, whichever step it is."""
+        return replace(self, positions=np.unique(self.positions % n_channels))
 
 
 def watch_lookups(module: nn.Module, found: list[Lookup]) -> None:
@@ -187,7 +191,7 @@ def explain_ids(module: nn.Module, rows: Tensor | InputBatch, error: Exception) 
     sizes += [m.num_embeddings for m in module.modules() if isinstance(m, nn.EmbeddingBag)]
     if not sizes or not (isinstance(error, IndexError) or "valid range" in str(error)):
         return
-    parts = rows.parts if isinstance(rows, InputBatch) else {"": rows}
+    parts = rows.given if isinstance(rows, InputBatch) else {"": rows}
     ranges = " and ".join(
         f"values from {part.min().item()} to {part.max().item()}" + (f" ({key})" if key else "")
         for key, part in parts.items()

@@ -4,44 +4,138 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Collection
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from imbtorch._common.inputs import InputBatch, Key, RowDtype, shapes_by_key
+from imbtorch._common.inputs import (
+    InputBatch,
+    Key,
+    PaddedSteps,
+    RowDtype,
+    batch_of,
+    lengths_key,
+    sequence_keys,
+    shapes_by_key,
+)
 
-__all__ = ["check_arguments", "in_float32", "part_dtypes", "spread", "take_parts", "zero_rows"]
+__all__ = [
+    "Spread",
+    "check_arguments",
+    "in_float32",
+    "part_dtypes",
+    "sequences_advice",
+    "spread_of",
+    "take_parts",
+    "zero_rows",
+]
 
 _MOST_TRIED = 4  # inputs of integers whose dtypes are tried in every combination
 
 
-def spread(
-    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[Any, Any] | None:
-    """Forward pre-hook of a module: the tensors of a batch become its arguments."""
-    if len(args) == 1 and isinstance(args[0], InputBatch):
-        by_position, by_name = args[0].arguments
-        return by_position, {**kwargs, **by_name}
-    return None
+@dataclass(frozen=True)
+class Spread:
+    """Forward pre-hook of a module: the tensors of a batch become its arguments.
+
+    Attributes
+    ----------
+    sequences : tuple of str or int
+        Inputs that are sequences of unequal length.
+    further : tuple of (str, str or int, str)
+        Further arguments that ``forward`` names: the name, the sequences that it belongs to, and
+        which of :data:`_FURTHER` it is.
+    """
+
+    sequences: tuple[Key, ...] = ()
+    further: tuple[tuple[str, Key, str], ...] = ()
+
+    def __call__(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Any, Any] | None:
+        """Return the arguments of ``forward``."""
+        if len(args) == 1 and isinstance(args[0], InputBatch):
+            by_position, by_name = self.arguments(args[0])
+            return by_position, {**kwargs, **by_name}
+        return None
+
+    def arguments(self, batch: InputBatch) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
+        """Return the arguments by position and by name."""
+        by_position, by_name = batch.arguments
+        for name, key, kind in self.further:
+            by_name[name] = _further(kind, batch.parts[key], batch.parts[lengths_key(key)])
+        return by_position, by_name
 
 
-def take_parts(module: nn.Module) -> None:
+_FURTHER = ("lengths", "mask", "attention_mask")  # what forward may ask for beside sequences
+
+
+def _further(kind: str, values: Tensor, lengths: Tensor) -> Tensor:
+    """Return the lengths of sequences, or a mask that is true where a step is no padding."""
+    if kind == "lengths":
+        return lengths
+    mask = torch.arange(values.shape[1], device=values.device) < lengths.unsqueeze(1)
+    return mask if kind == "mask" else mask.to(torch.int64)
+
+
+def _spread_for(module: nn.Module, input_shape: Any) -> Spread:
+    """Find out which further arguments the ``forward`` of a module names."""
+    sequences, shapes = sequence_keys(input_shape), shapes_by_key(input_shape) or {}
+    try:
+        names = list(inspect.signature(module.forward).parameters)
+    except (TypeError, ValueError):  # of a function that is not written in Python
+        return Spread(tuple(sequences))
+    free = [name for name in names[len(shapes) if 0 in shapes else 0 :] if name not in shapes]
+    known = {f"{key}_{kind}": (key, kind) for key in sequences for kind in _FURTHER}
+    if len(sequences) == 1:
+        known |= {kind: (sequences[0], kind) for kind in _FURTHER}
+    elif ambiguous := [name for name in free if sequences and name in _FURTHER]:
+        raise ValueError(
+            f"forward of {type(module).__name__} takes {ambiguous[0]!r}, but X has the sequences "
+            f"{sequences}, and it is not clear whose {ambiguous[0]} are meant. Give X as a mapping "
+            f"and name the input in the argument, as in 'text_{ambiguous[0]}' for X['text']."
+        )
+    return Spread(tuple(sequences), tuple((n, *known[n]) for n in free if n in known))
+
+
+def sequences_advice(error: Exception) -> str:
+    """Return what to add to the message of a module that lacks the lengths of its sequences."""
+    if any(f"missing 1 required positional argument: '{name}'" in str(error) for name in _FURTHER):
+        return (
+            " X is one array of rows of one length here, which has neither lengths nor masks. If "
+            "its rows are sequences, give imbtorch.Sequences(X)."
+        )
+    return ""
+
+
+def spread_of(module: nn.Module) -> Spread | None:
+    """Return what makes arguments of the batches of a module; None with a single input."""
+    hooks = module._forward_pre_hooks.values()
+    return next((hook for hook in hooks if isinstance(hook, Spread)), None)
+
+
+def take_parts(module: nn.Module, input_shape: Any) -> None:
     """Let a module take the batches of several inputs.
 
     Raises
     ------
     ValueError
-        If it is a scripted module, which cannot have hooks.
+        If it is a scripted module, which cannot have hooks; or if its ``forward`` asks for the
+        lengths of one of several sequences and does not say of which.
     """
     if isinstance(module, torch.jit.ScriptModule):
         raise ValueError(
             "A scripted module cannot have several inputs here, because it takes no hooks. Call it "
             "in forward of a module around it."
         )
-    if spread not in module._forward_pre_hooks.values():
-        module.register_forward_pre_hook(spread, with_kwargs=True)
+    spread = _spread_for(module, input_shape)
+    hooks = module._forward_pre_hooks
+    for number in [number for number, hook in hooks.items() if isinstance(hook, Spread)]:
+        hooks[number] = spread  # of a module that was trained on other inputs
+        return
+    module.register_forward_pre_hook(spread, with_kwargs=True)
 
 
 def check_arguments(module: nn.Module, batch: InputBatch) -> None:
@@ -50,15 +144,23 @@ def check_arguments(module: nn.Module, batch: InputBatch) -> None:
         signature = inspect.signature(module.forward)
     except (TypeError, ValueError):  # of a function that is not written in Python
         return
-    by_position, by_name = batch.arguments
+    spread = spread_of(module) or Spread()
+    by_position, by_name = spread.arguments(batch)
     try:
         signature.bind(*by_position, **by_name)
     except TypeError as error:
-        what = f"the keys {list(by_name)}" if by_name else f"{len(by_position)} arrays in a tuple"
+        given = batch.arguments[1]
+        what = f"the keys {list(given)}" if given else f"{len(by_position)} arrays in a tuple"
+        how = (
+            "The keys of a mapping are the names of the arguments of forward; arrays in a tuple "
+            "are its arguments in their order."
+        )
+        if spread.sequences:
+            how += f" With sequences, forward may also name {', '.join(_FURTHER)}."
+            what = what if given else "sequences of unequal length"
         raise ValueError(
-            f"X has {what}, but forward of {type(module).__name__} takes {signature}: {error}. The "
-            "keys of a mapping are the names of the arguments of forward; arrays in a tuple are "
-            "its arguments in their order."
+            f"X has {what}, but forward of {type(module).__name__} takes {signature}: {error}. "
+            f"{how}"
         ) from error
 
 
@@ -135,6 +237,11 @@ def zero_rows(input_shape: Any, dtype: RowDtype) -> Any:
         assert isinstance(dtype, torch.dtype)
         return torch.zeros(2, *input_shape, dtype=dtype)
     assert isinstance(dtype, dict)
-    return InputBatch(
-        {key: torch.zeros(2, *shape, dtype=dtype[key]) for key, shape in shapes.items()}
-    )
+    parts: dict[Key, Tensor | PaddedSteps] = {}
+    for key, shape in shapes.items():
+        sizes = [1 if size is None else size for size in shape]  # sequences of one step
+        zeros = torch.zeros(2, *sizes, dtype=dtype[key])
+        is_sequence = shape[:1] == (None,)
+        ones = torch.ones(2, dtype=torch.int64)
+        parts[key] = PaddedSteps(zeros, ones) if is_sequence else zeros
+    return batch_of(parts)

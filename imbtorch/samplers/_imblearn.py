@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from imbtorch._common.inputs import Inputs
+from imbtorch._common.inputs import Inputs, is_one_sequence
 from imbtorch.features import TableEncoder
 from imbtorch.samplers._tables import SampledTable
 
@@ -75,7 +75,7 @@ def resample(
     [3, 3]
     """
     if isinstance(X, Inputs):
-        _refuse_looking(sampler)
+        _refuse_looking(sampler, one_sequence=is_one_sequence(X.input_shape))
         drawn = np.arange(len(X)).reshape(-1, 1)
         drawn, codes, weights = resample(
             sampler, drawn, codes, weights, classes, seed, n_held_out=n_held_out
@@ -123,7 +123,7 @@ def resample(
     return X_new, codes_new.astype(codes.dtype), weights
 
 
-def _refuse_looking(sampler: Any) -> None:
+def _refuse_looking(sampler: Any, *, one_sequence: bool) -> None:
     """Raise ValueError if a sampler does more than draw rows without a look at them."""
     kind = type(sampler)
     draws = kind.__name__ in {"RandomOverSampler", "RandomUnderSampler"}
@@ -133,8 +133,9 @@ def _refuse_looking(sampler: Any) -> None:
         and not getattr(sampler, "shrinkage", None)
     ):
         return
+    what = "holds sequences of unequal length" if one_sequence else "has several inputs"
     raise ValueError(
-        f"sampler {sampler!r} computes with the columns of one table, but X has several inputs. "
+        f"sampler {sampler!r} computes with the columns of one table, but X {what}. "
         "Use one that only draws rows: RandomOverSampler or RandomUnderSampler of "
         "imbalanced-learn without shrinkage, or one of imbtorch.samplers."
     )

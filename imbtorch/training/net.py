@@ -39,6 +39,7 @@ from imbtorch.modules._lookups import Lookup
 from imbtorch.modules._several_inputs import in_float32
 from imbtorch.training.data.features import Features, first_rows
 from imbtorch.training.data.mixing import MixedTargets
+from imbtorch.training.data.sequences import with_padding
 from imbtorch.training.data.several import on_device
 from imbtorch.training.half_precision import HalfPrecision, half_precision
 from imbtorch.training.net_spec import NetSpec
@@ -124,8 +125,7 @@ class Net(ClassifierMixin, NeuralNet):
             device=str(device),
         )
         self.weight_decay, self.param_groups = weight_decay, param_groups
-        self.dtype = dtype
-        self.task = task
+        self.dtype, self.task = dtype, task
 
     # Whether training will be continued, so that a pickle must hold the state of the optimizer.
     length: TrainingLength | None = None  # None where the number of epochs was stated
@@ -267,6 +267,10 @@ class Net(ClassifierMixin, NeuralNet):
         zeros = output.new_zeros(len(output), self.n_outputs, dtype=self.dtype)
         target, share = self.task.example_targets(zeros), self.task.even_share(output)
         self.batch_loss(target, share, output)
+
+    def get_iterator(self, dataset: Any, training: bool = False) -> Any:
+        """Return the batches of a dataset, as skorch's callbacks ask for them."""
+        return with_padding(super().get_iterator(dataset, training=training), self.module_)
 
     def infer(self, x: Any, **fit_params: Any) -> Tensor:
         """Compute the logits of a batch, as skorch's callbacks ask for them."""

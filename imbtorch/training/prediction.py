@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from imbtorch.modules._build import without_graph
-from imbtorch.training.data.features import Features
+from imbtorch.training.data.features import ChosenFeatures, Features
 from imbtorch.training.net import Net
 from imbtorch.training.single.chain import has_hooks
 
@@ -42,6 +42,10 @@ def predict_chunks(
     if known is not None:
         yield link(known)
         return
+    lengths = getattr(features, "lengths", None)
+    if lengths is not None and (lengths.diff() < 0).any():
+        yield _by_length(net, features, lengths, link)
+        return
     stop = len(features)
     step = max(1, min(CHUNK_ROWS, CHUNK_BYTES // max(1, features.row_bytes)))
     module = net.module_.train(False)
@@ -54,6 +58,18 @@ def predict_chunks(
             net.task.check_outputs(output, last - first, module)
             result = link(net.read(output))
         yield result
+
+
+def _by_length(
+    net: Net, features: Features, lengths: Tensor, link: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Predict sequences of similar length together, and return what is wanted in their order."""
+    order = torch.argsort(lengths, stable=True)
+    sorted_rows = ChosenFeatures(features, order.numpy(), torch.device(net.device))
+    linked = torch.cat(list(predict_chunks(net, sorted_rows, link)))
+    result = torch.empty_like(linked)
+    result[order.to(linked.device)] = linked
+    return result
 
 
 def is_made_of_known_layers(module: nn.Module) -> bool:

@@ -16,7 +16,9 @@ from torch import Tensor
 from imbtorch.training.averaging import update_statistics
 from imbtorch.training.callbacks import DivergenceGuard, Monitor
 from imbtorch.training.checkpoint import Checkpoint
+from imbtorch.training.data.buckets import bucketed
 from imbtorch.training.data.rows import ArrayRows, RowOrder, Rows, batch_sizes
+from imbtorch.training.data.several import InputFeatures
 from imbtorch.training.data.validation import Validation
 from imbtorch.training.distributed import ONE, Processes
 from imbtorch.training.net import Net
@@ -130,6 +132,10 @@ class Run:
         self.guard = DivergenceGuard(self.recipe.on_divergence)
         self.device = torch.device(self.net.device)
         self.rows_per_step: int = self.net.batch_size * self.recipe.accumulate
+        features = self.rows.features
+        # losses of a whole batch need rows of two classes in each, and lengths may tell the class
+        if isinstance(features, InputFeatures) and self.net.criterion_.sums_over_rows:
+            self.row_order = bucketed(self.row_order, features.lengths, self.net.batch_size)
 
     @property
     def epochs(self) -> int:

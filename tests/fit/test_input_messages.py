@@ -37,7 +37,7 @@ class Pair(nn.Module):
     ("features", "message"),
     [
         ({"image": X, "table": X}, "one array"),
-        ([[1.0] * (1 + i % 3) for i in range(60)], "Pad them"),
+        ([[1.0] * (1 + i % 3) for i in range(60)], "different lengths"),
         (torch.tensor(X).bfloat16(), "float32"),
     ],
 )

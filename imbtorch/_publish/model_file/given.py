@@ -172,7 +172,7 @@ def _built(module: Any, rows: NetInput, n_outputs: int, dtype: torch.dtype) -> n
 def _size(input_shape: Any) -> int:
     """Return the largest number of values in a row of an input."""
     shapes = shapes_by_key(input_shape) or {0: input_shape}
-    return max(map(math.prod, shapes.values()))
+    return max(math.prod(size or 1 for size in shape) for shape in shapes.values())
 
 
 def _sizes(module: nn.Module) -> tuple[int, int]:

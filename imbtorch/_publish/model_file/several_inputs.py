@@ -80,7 +80,8 @@ def _is_valid(part: Any, place: int | None) -> bool:
     is_key = isinstance(key, str) if place is None else type(key) is int and key == place
     if not is_key or not isinstance(shape, list) or len(shape) > 16:
         return False
-    sized = all(type(size) is int and 0 < size < _MAX_SIZE for size in shape)
+    sizes = shape[1:] if shape[:1] == [None] else shape  # the length of sequences is None
+    sized = all(type(size) is int and 0 < size < _MAX_SIZE for size in sizes)
     known = isinstance(part["dtype"], str) and part["dtype"] in _DTYPES
     if columns is None or not sized:
         return sized and known

@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-from imbtorch._common.inputs import Inputs
+from imbtorch._common.inputs import Inputs, is_one_sequence
+from imbtorch._common.sequences import Sequences
 from imbtorch._data.datasets_as_rows import DatasetRows
 from imbtorch.features._encoder import EncodedRows, TableEncoder, encoded, in_memory
 from imbtorch.training.data.loading import DatasetFeatures, cast_tensor, too_large
+from imbtorch.training.data.sequences import SequenceFeatures
 from imbtorch.training.data.several import InputFeatures, named
 from imbtorch.training.data.sparse_rows import SparseRows
 
@@ -172,7 +174,7 @@ def as_features(X: Any, dtype: Any, device: torch.device, *, resident: bool = Tr
 
     Parameters
     ----------
-    X : ndarray of shape (n, ...), CSR matrix, DatasetRows or Inputs
+    X : ndarray of shape (n, ...), CSR matrix, DatasetRows, Sequences or Inputs
         Validated features. A C-contiguous array of ``dtype`` on the CPU is never copied.
     dtype : torch.dtype, or dict
         Dtype of the rows: the one to compute in, or int64; of several inputs one each.
@@ -194,6 +196,9 @@ def as_features(X: Any, dtype: Any, device: torch.device, *, resident: bool = Tr
     """
     if isinstance(X, DatasetRows):
         return DatasetFeatures(X, dtype, device)
+    if isinstance(X, Inputs) and is_one_sequence(X.input_shape):
+        part = as_features(X.parts[0], dtype[0], device, resident=resident)
+        return InputFeatures({0: part})
     if isinstance(X, Inputs):
         each = {
             key: named(
@@ -207,6 +212,11 @@ def as_features(X: Any, dtype: Any, device: torch.device, *, resident: bool = Tr
     if sparse.issparse(X):
         arrays = (cast(X.data, _NUMPY_DTYPES[dtype]), X.indices, X.indptr)
         return SparseFeatures(sparse.csr_array(arrays, shape=X.shape), dtype, device)
+    if isinstance(X, Sequences):
+        flat = wrap(cast(X.flat, _NUMPY_DTYPES[dtype]))
+        if resident and flat.nbytes <= _RESIDENT_SHARE * _free_bytes(device):
+            flat = flat.to(device)
+        return SequenceFeatures(flat, wrap(X.lengths), device)
     kind, on_disk = _NUMPY_DTYPES[dtype], is_on_disk(X)
     if device.type == "cpu" and X.dtype == kind and X.flags.c_contiguous:
         there = _TensorFeatures(wrap(X))
@@ -356,6 +366,12 @@ class ChosenFeatures:
     def __len__(self) -> int:
         """Count the rows."""
         return len(self.chosen)
+
+    @property
+    def lengths(self) -> Tensor | None:
+        """Lengths of the chosen rows, where they are sequences."""
+        lengths = getattr(self.features, "lengths", None)
+        return None if lengths is None else lengths[self.chosen.cpu()]
 
     def gather(self, index: Tensor) -> _Block:
         """Rows at these positions among the chosen ones, on the device."""

@@ -75,7 +75,8 @@ class Mixing:
             if isinstance(x, InputBatch):
                 raise ValueError(
                     f"{type(self.sampler).__name__} mixes the rows of one array, but X has several "
-                    "inputs. Use a sampler that draws rows, or mix them in forward of the module."
+                    "inputs, or sequences of unequal length. Use a sampler that draws rows, or mix "
+                    "them in forward of the module."
                 )
             if not x.is_floating_point():
                 raise ValueError(

@@ -9,7 +9,7 @@ import torch
 from skorch.utils import to_tensor
 from torch import Tensor
 
-from imbtorch._common.inputs import InputBatch, Key, split_together
+from imbtorch._common.inputs import InputBatch, Key, batch_of, split_together
 
 __all__ = ["InputFeatures", "named", "on_device"]
 
@@ -38,7 +38,7 @@ class InputFeatures:
 
     def slice(self, start: int, stop: int) -> InputBatch:
         """Return copies of neighbouring rows, on the device."""
-        return InputBatch(self._each(lambda part: part.slice(start, stop)))
+        return batch_of(self._each(lambda part: part.slice(start, stop)))
 
     def same_as(self, other: Any) -> bool:
         """Return whether these are known to be the same rows."""
@@ -47,6 +47,12 @@ class InputFeatures:
             and self.parts.keys() == other.parts.keys()
             and all(part.same_as(other.parts[key]) for key, part in self.parts.items())
         )
+
+    @property
+    def lengths(self) -> Tensor | None:
+        """Lengths of the rows, ``(n,)``, added up over all inputs that are sequences; or None."""
+        found = [part.lengths for part in self.parts.values() if hasattr(part, "lengths")]
+        return torch.stack(found).sum(dim=0) if found else None
 
     def _each(self, act: Callable[[Any], Any]) -> dict[Key, Any]:
         return {key: named(key, act, part) for key, part in self.parts.items()}

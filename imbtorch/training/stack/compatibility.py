@@ -35,7 +35,7 @@ def not_stackable_because(run: Run) -> str | None:
     if rows.mixing is not None:
         return "mixtures of rows are made for one net at a time"
     if _has_several_inputs(rows.features):
-        return "X has several inputs"
+        return "X has several inputs, or sequences of unequal length"
     if rows.can_stay_sparse:
         return "rows of X are sparse, and their zeros are skipped for one net at a time"
     if net.observing_layers():
