@@ -120,6 +120,13 @@ class NetPortfolio(NetMembers):
         self, folds: Sequence[ValidationRows], data: tuple[Any, Any, Any], seed: int
     ) -> list[Candidate]:
         splits = [(fold.training, fold.positions) for fold in folds]
+        if isinstance(self.recipes, str) and not isinstance(self._base.module, str):
+            warnings.warn(
+                "The module of the estimator is not used: each default recipe names its own. Give "
+                "recipes that leave it as it is, such as recipes={'own': {'max_epochs': 'auto'}}.",
+                UserWarning,
+                stacklevel=5,
+            )
         recipes = resolve_recipes(self.recipes, self._default_recipes)
         seeds = draw_seeds(seed, len(recipes))
         candidates = []

@@ -9,19 +9,20 @@ __all__ = ["CLASSIFIER_RECIPES", "REGRESSOR_RECIPES", "resolve_recipes"]
 
 Recipes = Mapping[str, Mapping[str, Any]]
 
-_LENGTH = {"max_epochs": "auto"}
-_BINS = {"features__numeric_embedding": "piecewise_linear"}
-_WAVES = {"features__numeric_embedding": "periodic", "module__normalization": "layer"}
-# The first ones differ most from each other, for portfolios whose time ends early. TabM takes
-# longest, and is the last one. Chosen on the development sets of the board: docs/board.md.
+_PLAIN = {"max_epochs": "auto", "module": "mlp", "features__numeric_embedding": None}
+_BINS = {**_PLAIN, "features__numeric_embedding": "piecewise_linear"}
+_WAVES = {**_PLAIN, "features__numeric_embedding": "periodic"}
+# Each recipe names module and embedding, so that they differ whatever net the estimator has. The
+# first ones differ most from each other, for portfolios whose time ends early. TabM takes longest,
+# and is the last one. Chosen on the development sets of the board: docs/board.md.
 CLASSIFIER_RECIPES: Recipes = {
-    "plain": _LENGTH,
-    "bins, dropout": {**_LENGTH, **_BINS, "module__dropout": 0.3},
-    "periodic": {**_LENGTH, **_WAVES},
-    "linear": {**_LENGTH, "module__hidden_sizes": (), "lr": 0.01},
-    "quantile": {**_LENGTH, "features__scaling": "quantile"},
-    "bins": {**_LENGTH, **_BINS},
-    "tabm": {**_LENGTH, "module": "tabm", "features__numeric_embedding": "periodic"},
+    "plain": _PLAIN,
+    "bins, dropout": {**_BINS, "module__dropout": 0.3},
+    "periodic": {**_WAVES, "module__normalization": "layer"},
+    "linear": {**_PLAIN, "module__hidden_sizes": (), "lr": 0.01},
+    "quantile": {**_PLAIN, "features__scaling": "quantile"},
+    "bins": _BINS,
+    "tabm": {**_WAVES, "module": "tabm"},
 }
 REGRESSOR_RECIPES: Recipes = CLASSIFIER_RECIPES
 

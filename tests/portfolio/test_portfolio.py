@@ -1,5 +1,7 @@
 """Portfolios: what they predict, which recipes are trained, and what never leaks."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -229,6 +231,20 @@ def test_recipes_of_the_package_are_parameters_and_find_their_length(recipes):
     for params in recipes.values():
         net().set_params(**params)._validate_params()
         assert params["max_epochs"] == "auto"
+        assert {"module", "features__numeric_embedding"} <= set(params)  # whatever the defaults are
+    assert len({repr(net().set_params(**params)) for params in recipes.values()}) == len(recipes)
+
+
+def test_modules_of_the_estimator_that_no_default_recipe_uses():
+    net = ImbalancedNetClassifier(module=MLP((8,)), batch_size=64)
+    clf = NetPortfolioClassifier(net, time_limit=1e-9, random_state=0)
+    with pytest.warns(UserWarning, match="module of the estimator is not used.*'own'") as caught:
+        clf.fit(X, Y)
+    assert caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        clf.set_params(estimator__module="tabm").fit(X, Y)
+        clf.set_params(estimator=net, recipes={"own": {"max_epochs": 1}}).fit(X, Y)
 
 
 def test_best_params_are_those_of_one_net():
