@@ -88,7 +88,8 @@ def contestants(X: Any, y: ArrayLike, max_epochs: int | str = 20) -> dict[str, A
     steps = {
         "prepare": TableFeatures(embedding_size=None),
         "smote": SMOTE(k_neighbors=sampler.k_neighbors, random_state=sampler.random_state),
-        "classify": clone(net).set_params(sampler=None, features=None),
+        # scaled once, before SMOTE; the net embeds the numbers, as all the others do
+        "classify": clone(net).set_params(sampler=None, features=TableFeatures(scaling=None)),
     }
     return {
         **{name: defaults[name] for name in TAKEN},

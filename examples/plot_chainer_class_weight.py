@@ -15,6 +15,7 @@ from gallery import finish, start
 from sklearn.datasets import make_classification
 
 from imbtorch import MLP, ImbalancedNetClassifier
+from imbtorch.features import TableFeatures
 from imbtorch.losses import CrossEntropyLoss
 
 quick = start()
@@ -147,8 +148,8 @@ def train_in_torch(reduction):
 
 
 estimator = ImbalancedNetClassifier(
-    MLP(()), loss="cross_entropy", class_weight="balanced", batch_size=32, max_epochs=epochs,
-    random_state=0,
+    MLP(()), features=TableFeatures(numeric_embedding=None), loss="cross_entropy",
+    class_weight="balanced", batch_size=32, max_epochs=epochs, random_state=0,
 )  # fmt: skip
 probabilities = {
     "torch's loop, sum of weights": train_in_torch("weighted_mean"),

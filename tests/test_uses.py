@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from imbtorch import MLP, ImbalancedNetClassifier
-from tests.toy import overlapping, parameters_of
+from tests.toy import overlapping, parameters_of, plain_columns
 
 TORCH_LOSSES = [
     nn.L1Loss(),
@@ -133,8 +133,8 @@ def test_linear_module_lands_on_the_published_logistic_regression(class_weight):
         weights=[0.95, 0.05], class_sep=0.5, random_state=0,
     )  # fmt: skip
     linear = ImbalancedNetClassifier(
-        MLP(hidden_sizes=()), loss="cross_entropy", class_weight=class_weight, lr=0.02,
-        weight_decay=0.02, max_epochs=20, random_state=0,
+        MLP(hidden_sizes=()), features=plain_columns(), loss="cross_entropy",
+        class_weight=class_weight, lr=0.02, weight_decay=0.02, max_epochs=20, random_state=0,
     )  # fmt: skip
     published = CHAPTER_6[class_weight]
     folds = StratifiedKFold(5, shuffle=True, random_state=0)

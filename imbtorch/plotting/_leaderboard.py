@@ -48,7 +48,7 @@ class LeaderboardDisplay:
     >>> from imbtorch import NetPortfolioClassifier
     >>> from imbtorch.plotting import LeaderboardDisplay
     >>> X, y = make_classification(1000, weights=[0.9], random_state=0)
-    >>> recipes = {"plain": {}, "robust": {"features__scaling": "robust"}}
+    >>> recipes = {"default": {}, "robust": {"features__scaling": "robust"}}
     >>> clf = NetPortfolioClassifier(recipes=recipes, random_state=0).fit(X, y)
     >>> display = LeaderboardDisplay.from_estimator(clf)
     >>> len(display.bars_)

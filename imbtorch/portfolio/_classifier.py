@@ -45,8 +45,8 @@ class NetPortfolioClassifier(ClassifyingMembers, NetPortfolio):
         parameters.
     recipes : {"default"} or dict of str to dict, default="default"
         Parameters of the estimator for each recipe, by its name. ``"default"`` are those of
-        :data:`imbtorch.portfolio.CLASSIFIER_RECIPES`, which choose
-        the module and find the length of their training.
+        :data:`imbtorch.portfolio.CLASSIFIER_RECIPES`, which name the module and the embedding of
+        numbers, and find the length of their training.
     scoring : str, callable or None, default=None
         Scorer of scikit-learn that the blend is good at, on out-of-fold probabilities, such as
         ``"average_precision"``. None for the log-loss. The length of each training, and which
@@ -135,12 +135,12 @@ class NetPortfolioClassifier(ClassifyingMembers, NetPortfolio):
     >>> from imbtorch import NetPortfolioClassifier
     >>> X, y = make_classification(1000, weights=[0.9], random_state=0)
     >>> recipes = {
-    ...     "plain": {},
+    ...     "default": {},
     ...     "bins": {"features__numeric_embedding": "piecewise_linear"},
     ... }
     >>> clf = NetPortfolioClassifier(recipes=recipes, random_state=0).fit(X, y)
     >>> sorted(clf.leaderboard_["recipe"])
-    ['bins', 'plain']
+    ['bins', 'default']
     >>> clf.predict_proba(X).shape, clf.oof_predict_proba_.shape
     ((1000, 2), (1000, 2))
     """

@@ -38,8 +38,8 @@ class NetPortfolioRegressor(RegressingMembers, NetPortfolio):
         parameters.
     recipes : {"default"} or dict of str to dict, default="default"
         Parameters of the estimator for each recipe, by its name. ``"default"`` are those of
-        :data:`imbtorch.portfolio.REGRESSOR_RECIPES`, which choose
-        the module and find the length of their training.
+        :data:`imbtorch.portfolio.REGRESSOR_RECIPES`, which name the module and the embedding of
+        numbers, and find the length of their training.
     scoring : str, callable or None, default=None
         Scorer of scikit-learn that the blend is good at, on out-of-fold predictions, such as
         ``"neg_mean_absolute_error"``. None for the squared error. The length of each training, and
@@ -108,7 +108,7 @@ class NetPortfolioRegressor(RegressingMembers, NetPortfolio):
     >>> from imbtorch import NetPortfolioRegressor
     >>> X = np.random.default_rng(0).normal(size=(500, 2))
     >>> y = 20 + np.exp(X[:, 0])
-    >>> recipes = {"plain": {}, "wide": {"module__hidden_sizes": (256,)}}
+    >>> recipes = {"default": {}, "wide": {"module__hidden_sizes": (256,)}}
     >>> reg = NetPortfolioRegressor(recipes=recipes, random_state=0).fit(X, y)
     >>> reg.predict(X).shape, reg.oof_predict_.shape
     ((500,), (500,))

@@ -235,6 +235,8 @@ def test_recipes_of_the_package_are_parameters_and_find_their_length(recipes):
     for params in recipes.values():
         net().set_params(**params)._validate_params()
         assert params["max_epochs"] == "auto"
+        assert {"module", "features__numeric_embedding"} <= set(params)  # whatever the defaults are
+    assert len({repr(net().set_params(**params)) for params in recipes.values()}) == len(recipes)
 
 
 def test_best_params_are_those_of_one_net():
