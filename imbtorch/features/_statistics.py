@@ -39,6 +39,8 @@ class ColumnStatistics:
         Largest absolute value.
     has_gaps, has_values : ndarray of bool, shape (n_numbers,)
         Whether a column has gaps, and whether it has numbers.
+    has_three : ndarray of bool, shape (n_numbers,)
+        Whether a column has three different numbers, or more.
     frequencies : list of ndarray
         For each column of categories the weighted number of rows of each word of the vocabulary,
         then of gaps.
@@ -55,6 +57,7 @@ class ColumnStatistics:
     largest: Floats
     has_gaps: NDArray[np.bool_]
     has_values: NDArray[np.bool_]
+    has_three: NDArray[np.bool_]
     frequencies: list[Floats]
     present: list[Floats]
     sample: tuple[NDArray[Any], Floats | None] | None
@@ -99,6 +102,7 @@ def column_statistics(
     p = len(numbers)
     mass, mean, spread = np.zeros(p), np.zeros(p), np.zeros(p)
     largest, has_gaps = np.zeros(p), np.zeros(p, dtype=bool)
+    ends, has_three = np.full((p, 2), np.nan), np.zeros(p, dtype=bool)
     frequencies = [np.zeros(size + 1) for size in sizes.values()]
     present = [np.zeros(size + 1) for size in sizes.values()]
     kept: list[NDArray[Any]] = []
@@ -109,6 +113,8 @@ def column_statistics(
         values = (block[:, numbers] if sizes else block).T.astype(np.float64, order="C")
         gaps = np.isnan(values)
         has_gaps |= gaps.any(axis=1)
+        if not has_three.all():
+            _find_third(ends, has_three, values)
         filled = np.where(gaps, 0.0, values) if has_gaps.any() else values
         largest = np.maximum(largest, np.maximum(filled.max(axis=1), -filled.min(axis=1)))
         mass, mean, spread = _merge((mass, mean, spread), _moments(filled, gaps, weights))
@@ -133,7 +139,7 @@ def column_statistics(
     mean = np.where(np.isfinite(mean), mean, 0.0)  # sums of the largest floats are infinite
     mean = np.where(has_values, mean, np.nan)
     return ColumnStatistics(
-        start, mean, scale, largest, has_gaps, has_values, frequencies, present, sample
+        start, mean, scale, largest, has_gaps, has_values, has_three, frequencies, present, sample
     )
 
 
@@ -153,6 +159,26 @@ def _blocks(
         for first in range(0, len(block), few):
             part = slice(first, first + few)
             yield block[part], None if weights is None else weights[part]
+
+
+def _find_third(ends: Floats, has_three: NDArray[np.bool_], values: Floats) -> None:
+    """Find the columns with a third number, which lies between the smallest and the largest one.
+
+    Parameters
+    ----------
+    ends : ndarray of shape (n_numbers, 2)
+        Smallest and largest number of the columns so far; NaN before the first. It is updated for
+        the columns that have no other numbers.
+    has_three : ndarray of bool, shape (n_numbers,)
+        Whether a column has three different numbers so far. It is updated.
+    values : ndarray of shape (n_numbers, n)
+        Further rows; NaN is left out.
+    """
+    few = np.flatnonzero(~has_three)
+    known = np.column_stack([ends[few], values[few]])
+    low, high = np.fmin.reduce(known, axis=1), np.fmax.reduce(known, axis=1)
+    has_three[few] = ((known > low[:, None]) & (known < high[:, None])).any(axis=1)
+    ends[few] = np.stack([low, high], axis=1)
 
 
 def _moments(

@@ -285,7 +285,7 @@ default="from_dtype"
         quantiles = (
             self.scaling in ("robust", "quantile")
             or self.fill == "median"
-            or self.numeric_embedding is not None
+            or self.numeric_embedding == "piecewise_linear"
         )
         known = column_statistics(
             X, columns, rows, sample_weight, needs_quantiles=quantiles and bool(numbers)
@@ -312,19 +312,18 @@ default="from_dtype"
             dtype=dtype,
         )
         encoder.fill_gaps_with(filling)
-        if self.numeric_embedding is not None and known.sample is not None:
-            self._embed_numbers(encoder, known.sample[0])
+        self._embed_numbers(encoder, known)
         return encoder
 
-    def _embed_numbers(self, encoder: TableEncoder, values: NDArray[Any]) -> None:
+    def _embed_numbers(self, encoder: TableEncoder, known: ColumnStatistics) -> None:
         """Let an encoder put numbers into bins, or name those which the net embeds."""
-        if self.numeric_embedding == "piecewise_linear":
+        if self.numeric_embedding in ("auto", "periodic"):
+            varies = encoder.factor.numpy() != 0
+            encoder.periodic = np.flatnonzero(varies & known.has_three).tolist()
+        elif self.numeric_embedding is not None and known.sample is not None:
+            values = known.sample[0]
             edges = np.stack([edges_between(column, self.n_bins) for column in values])
             encoder.put_numbers_in_bins(edges)
-        else:
-            several = [len(np.unique(column[~np.isnan(column)])) > 2 for column in values]
-            varies = encoder.factor.numpy() != 0
-            encoder.periodic = np.flatnonzero(varies & several).tolist()
 
     def _learn_sparse(
         self,
