@@ -8,14 +8,21 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from imbtorch.modules import PeriodicEmbeddings
 from imbtorch.modules._build import without_graph
 from imbtorch.training.data.features import ChosenFeatures, Features
 from imbtorch.training.net import Net
 from imbtorch.training.single.chain import has_hooks
 
-__all__ = ["CHUNK_BYTES", "CHUNK_ROWS", "is_made_of_known_layers", "predict_chunks"]
+__all__ = [
+    "CHUNK_BYTES",
+    "CHUNK_ROWS",
+    "bytes_per_row",
+    "is_made_of_known_layers",
+    "predict_chunks",
+]
 
-CHUNK_BYTES = 8 * 2**20  # of input rows per forward pass: the activations stay in the cache
+CHUNK_BYTES = 8 * 2**20  # of rows and waves per forward pass: the activations stay in the cache
 CHUNK_ROWS = 4_096
 
 
@@ -47,8 +54,8 @@ def predict_chunks(
         yield _by_length(net, features, lengths, link)
         return
     stop = len(features)
-    step = max(1, min(CHUNK_ROWS, CHUNK_BYTES // max(1, features.row_bytes)))
     module = net.module_.train(False)
+    step = max(1, min(CHUNK_ROWS, CHUNK_BYTES // bytes_per_row(features, module)))
     fast = is_made_of_known_layers(module)
     for first in range(0, stop, step):
         last = min(first + step, stop)
@@ -70,6 +77,15 @@ def _by_length(
     result = torch.empty_like(linked)
     result[order.to(linked.device)] = linked
     return result
+
+
+def bytes_per_row(features: Features, module: nn.Module) -> int:
+    """Return how many bytes a row has, together with the waves that a net makes of its numbers.
+
+    The embedding holds four tensors of the size of the waves at a time.
+    """
+    layers = [layer for layer in module.modules() if isinstance(layer, PeriodicEmbeddings)]
+    return max(1, features.row_bytes + 4 * sum(layer.frequency.nbytes for layer in layers))
 
 
 def is_made_of_known_layers(module: nn.Module) -> bool:

@@ -240,6 +240,38 @@ def test_only_numbers_of_several_values_are_embedded():
     assert "waves and an indicator" in features._repr_html_()
 
 
+def test_a_third_number_is_found_in_any_block(monkeypatch):
+    monkeypatch.setattr("imbtorch.features._statistics._BLOCK", 200)
+    monkeypatch.setattr("imbtorch.features._statistics._CACHED", 100)
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 2, size=(40, 9)).astype(float)
+    X[rng.random(X.shape) < 0.2] = np.nan
+    X[39, 0], X[0, 1], X[20, 2] = 5, -1, 0.5
+    X[:, 3], X[:20, 4], X[:, 5], X[:, 6] = np.nan, np.nan, np.arange(40) // 14, 7
+    several = [j for j in range(9) if len(np.unique(X[~np.isnan(X[:, j]), j])) > 2]
+    assert several == [0, 1, 2, 5]
+    encoder = TableFeatures(add_indicator=False).fit(X).encoder_
+    assert encoder.periodic == several
+
+
+def test_wide_rows_are_predicted_in_short_chunks(monkeypatch):
+    """Sixteen waves of each number take more memory than the rows."""
+    X = np.random.default_rng(0).normal(size=(300, 200)).astype(np.float32)
+    base = classifier(TabM((4,), k=2), max_epochs=1)
+    clf = NetEnsembleClassifier(base, n_estimators=2, random_state=0).fit(X, X[:, 0] > 1)
+    expected = clf.estimators_[0].predict_proba(X), clf.predict_proba(X)
+    n_rows, forward = [], PeriodicEmbeddings.forward
+    monkeypatch.setattr(
+        PeriodicEmbeddings, "forward", lambda self, x: n_rows.append(len(x)) or forward(self, x)
+    )
+    for file in ("imbtorch.training.prediction", "imbtorch.training.stack.prediction"):
+        monkeypatch.setattr(f"{file}.CHUNK_BYTES", 2**21)
+    found = clf.estimators_[0].predict_proba(X), clf.predict_proba(X)
+    assert max(n_rows) == 2**21 // (200 * 4 * (1 + 4 * 16))
+    np.testing.assert_allclose(found[0], expected[0], atol=1e-6)
+    np.testing.assert_allclose(found[1], expected[1], atol=1e-6)
+
+
 @pytest.mark.parametrize("frame", [FRAME[["job", "size"]], FRAME[["job", "member"]]], ids=str)
 def test_tables_without_such_numbers_have_the_plain_net(frame):
     clf, without = classifier().fit(frame, Y), classifier(features=plain()).fit(frame, Y)

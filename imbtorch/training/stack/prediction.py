@@ -13,7 +13,12 @@ from imbtorch.modules import CategoryEmbeddings, PeriodicEmbeddings
 from imbtorch.modules._build import without_graph
 from imbtorch.training.data.features import Features
 from imbtorch.training.net import Net
-from imbtorch.training.prediction import CHUNK_BYTES, CHUNK_ROWS, is_made_of_known_layers
+from imbtorch.training.prediction import (
+    CHUNK_BYTES,
+    CHUNK_ROWS,
+    bytes_per_row,
+    is_made_of_known_layers,
+)
 from imbtorch.training.single.chain import Embeddings, has_hooks, plain_layers
 from imbtorch.training.single.periodic import PERIODIC_PARAMETERS, Periodic
 from imbtorch.training.stack.attributes import IncomparableError
@@ -45,7 +50,8 @@ def predict_chunks_stacked(nets: Sequence[Net], features: Features) -> Iterator[
     """
     forward = _forward(nets)
     stop = len(features)
-    step = max(1, min(CHUNK_ROWS, CHUNK_BYTES // max(1, features.row_bytes)) // 4)
+    per_row = bytes_per_row(features, nets[0].module_)
+    step = max(1, min(CHUNK_ROWS, CHUNK_BYTES // per_row) // 4)
     fast = all(is_made_of_known_layers(net.module_) for net in nets)
     for first in range(0, stop, step):
         with torch.inference_mode(fast), torch.no_grad():  # a generator must not leak it
