@@ -191,7 +191,8 @@ def diluted(n, seed):
 def test_density_weights_help_where_targets_are_rare(density_weight):
     def error(weight, seed):
         (X, y), (X_test, y_test) = diluted(1500, seed), diluted(4000, seed + 100)
-        reg = small(MLP((16,)), density_weight=weight, max_epochs=20, lr=1e-2).fit(X, y)
+        params = {"features": plain_columns(), "max_epochs": 20, "lr": 1e-2}
+        reg = small(MLP((16,)), density_weight=weight, **params).fit(X, y)
         return error_by_density(y_test, reg.predict(X_test), y, thresholds=(5, 30))["few"]
 
     plain = np.array([error(None, seed) for seed in range(4)])
