@@ -23,7 +23,8 @@ from imbtorch.losses import (
     LogitAdjustedLoss,
     Poly1Loss,
     VSLoss,
-)from tests.toy import plain_columns
+)
+from tests.toy import plain_columns
 
 SHARE, DISTANCE, SEEDS = 0.02, 2.0, range(3)
 PLAIN = {"loss": "cross_entropy"}

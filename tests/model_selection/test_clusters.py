@@ -21,12 +21,12 @@ from sklearn.preprocessing import StandardScaler
 
 from imbtorch import MLP, NetEnsembleClassifier
 from imbtorch.model_selection import StackedGridSearchCV, StackedHalvingGridSearchCV
-from tests.toy import small, table
+from tests.toy import plain_columns, small, table
 
 pytestmark = pytest.mark.timeout(1200)  # of which a machine that does nothing else needs 20
 
 X, Y = table(120)
-NET = small(loss="focal", dtype="float64")
+NET = small(loss="focal", features=plain_columns(), dtype="float64")
 GRID = {"loss__gamma": [0.0, 2.0], "module__hidden_sizes": [(4,), (8,)]}
 
 

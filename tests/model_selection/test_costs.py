@@ -19,7 +19,7 @@ from imbtorch.model_selection import (
     StackedGridSearchCV,
     TunedDecisionClassifierCV,
 )
-from tests.toy import overlapping, table
+from tests.toy import overlapping, plain_columns, table
 
 COSTS = np.array([[0, 1], [20, 0]])
 X, Y = overlapping(1200, 0.04, shift=1.5)
@@ -27,7 +27,8 @@ X_TEST, Y_TEST = overlapping(4000, 0.04, shift=1.5, seed=1)
 
 
 def net(**params):
-    return ImbalancedNetClassifier(MLP((8,)), **{"max_epochs": 8, "random_state": 0, **params})
+    defaults = {"features": plain_columns(), "max_epochs": 8, "random_state": 0}
+    return ImbalancedNetClassifier(MLP((8,)), **{**defaults, **params})
 
 
 def paid(estimator):
