@@ -551,3 +551,26 @@ def test_rows_are_taken(rows):
 
 def len_of(rows):
     return 1 if isinstance(rows, slice) else len(rows)
+
+
+def test_arrays_and_lists_of_one_length_are_rows():
+    rows = [np.array([float(i), 1.0]) if i % 2 else [float(i), 1.0] for i in range(20)]
+    clf = ImbalancedNetClassifier("mlp", max_epochs=1, random_state=0)
+    y = np.arange(20) % 2
+    expected = clf.fit(np.array(rows), y).predict_proba(np.array(rows))
+    np.testing.assert_array_equal(clf.fit(rows, y).predict_proba(rows), expected)
+
+
+def test_no_sequence_is_an_error_at_prediction():
+    clf = made(Pool).fit(SERIES, Y)
+    with pytest.raises(ValueError, match="holds no sequence"):
+        clf.predict(Sequences(SERIES)[:0])
+
+
+def test_a_module_that_hides_its_arguments_is_warned_of():
+    class Hidden(Pool):
+        def forward(self, *args, **kwargs):
+            return super().forward(*args, torch.ones(args[0].shape[:2]), **kwargs)
+
+    with pytest.warns(UserWarning, match=r"has \*\*kwargs, but names none of"):
+        made(Hidden).fit(SERIES, Y)

@@ -3,6 +3,7 @@
 import copy
 import pickle
 import re
+import warnings
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -817,3 +818,65 @@ def test_validation_rows_with_other_inputs():
     assert "X_val" in told
     told = message(lambda: clf.fit(MAPPING, Y, X_val={**MAPPING, "table": TABLE[:, :2]}, y_val=Y))
     assert "X['table'] has rows of shape (3,), but X_val['table'] of (2,)" in told
+
+
+class ByName(nn.Module):
+    """A linear model of inputs that come in the order of the call."""
+
+    def __init__(self):
+        super().__init__()
+        self.out = nn.Linear(2, 2)
+
+    def forward(self, **parts):
+        return self.out(torch.stack(list(parts.values()), dim=1))
+
+
+def test_arguments_come_in_the_order_of_the_fit():
+    rng = np.random.default_rng(0)
+    y = np.arange(40) % 2
+    X = {"a": rng.normal(size=40), "b": rng.normal(size=40)}
+    clf = ImbalancedNetClassifier(ByName(), max_epochs=3, random_state=0).fit(X, y)
+    other_order = {"b": X["b"], "a": X["a"]}
+    np.testing.assert_array_equal(clf.predict_proba(other_order), clf.predict_proba(X))
+
+
+def test_compiled_modules_are_refused():
+    X = {"a": np.zeros(8), "b": np.zeros(8)}
+    compiled = torch.compile(ByName(), backend="eager")
+    with pytest.raises(ValueError, match="torch.compile .*module around it"):
+        ImbalancedNetClassifier(compiled).fit(X, np.arange(8) % 2)
+
+
+def test_one_input_may_be_a_list_of_rows():
+    rng = np.random.default_rng(0)
+    y = np.arange(40) % 2
+    X = {"a": rng.normal(size=40), "b": rng.normal(size=40)}
+    clf = ImbalancedNetClassifier(ByName(), max_epochs=1, random_state=0)
+    expected = clf.fit(X, y).predict_proba(X)
+    listed = {"a": list(X["a"]), "b": X["b"].tolist()}
+    np.testing.assert_array_equal(clf.fit(listed, y).predict_proba(listed), expected)
+    with pytest.raises(ValueError, match="have 40 rows, but y has 39"):
+        clf.fit({"a": X["a"].tolist(), "b": X["b"]}, y[:-1])
+    with pytest.raises(ValueError, match=r"\['c'\] is not known"):
+        clf.predict({"a": X["a"], "c": [[1.0, 2.0]] * 40})
+
+
+def test_names_of_inputs_are_no_names_of_columns():
+    X = {"a": np.zeros(8), "b": np.zeros(8)}
+    clf = ImbalancedNetClassifier(ByName(), random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        clf.partial_fit(X, np.arange(8) % 2, classes=[0, 1]).partial_fit(X, np.arange(8) % 2)
+
+
+def test_more_than_a_thousand_inputs_are_saved(tmp_path):
+    class Many(ByName):
+        def __init__(self):
+            super().__init__()
+            self.out = nn.Linear(1001, 2)
+
+    X = {f"c{i}": np.zeros(8) for i in range(1001)}
+    clf = ImbalancedNetClassifier(Many(), max_epochs=1, random_state=0).fit(X, np.arange(8) % 2)
+    clf.save(tmp_path / "net")
+    again = imbtorch.load(tmp_path / "net", module=Many())
+    np.testing.assert_array_equal(again.predict_proba(X), clf.predict_proba(X))

@@ -105,7 +105,7 @@ class _Parts:
     @property
     def input_shape(self) -> Any:
         """Shape of a row of each input: a dict by name, or a tuple."""
-        return given_form({key: tuple(part.shape[1:]) for key, part in self.parts.items()})
+        return given_form({key: _row_shape(part) for key, part in self.parts.items()})
 
 
 class Inputs(_Parts):
@@ -377,6 +377,16 @@ def named_sequences(key: Key, part: Any) -> Sequences:
         return part if isinstance(part, Sequences) else Sequences(part)
     except ValueError as error:
         raise ValueError(f"X[{key!r}] is not valid: {error}") from error
+
+
+def _row_shape(part: Any) -> Shape:
+    """Return the shape of a row of an array, or of a list of rows that is not checked yet."""
+    if hasattr(part, "shape"):
+        return tuple(part.shape[1:])
+    try:
+        return tuple(np.shape(part)[1:])
+    except ValueError:  # rows of unequal length, which the check of this input reports
+        return ()
 
 
 def _length(part: Any, key: Key = "") -> int:

@@ -211,11 +211,19 @@ def are_sequences(X: Any) -> bool:
         return X.dtype == object and X.ndim == 1 and any(map(_has_steps, X))
     if not isinstance(X, list) or not any(map(_has_steps, X)):
         return False
-    return len({tuple(getattr(row, "shape", ())) for row in X}) > 1
+    return len({_shape(row) for row in X}) > 1
 
 
 def _is_nested(X: Any) -> bool:
     return isinstance(X, Tensor) and X.is_nested
+
+
+def _shape(row: Any) -> tuple[int, ...] | None:
+    """Return the shape of a row, which may also be a list; None if that is no array."""
+    try:
+        return tuple(row.shape) if hasattr(row, "shape") else np.shape(row)
+    except ValueError:
+        return None
 
 
 def _has_steps(row: Any) -> bool:

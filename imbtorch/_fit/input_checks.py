@@ -163,7 +163,8 @@ class InputMixin:
         """Check several inputs, each like an ``X`` of its own, and the target."""
         if has_y:
             try:
-                y = validate_data(self, y=y, reset=reset, multi_output=several)
+                # another object, because the names of the inputs are no names of columns
+                y = validate_data(object.__new__(type(self)), y=y, multi_output=several)
             except (ValueError, TypeError) as error:
                 _explain_targets(y, error)
                 explain_labels(y, error)

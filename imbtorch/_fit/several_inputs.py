@@ -68,7 +68,8 @@ def checked_parts(
         shapes, names = shapes_by_key(known[0]), known[1]
         if shapes is None or shapes.keys() != X.parts.keys():
             refuse_shape(cls.__name__, X.input_shape, known[0])
-        X = as_fitted(X, known[0])
+        # a module with **kwargs gets its arguments in the order of the fit
+        X = as_fitted(Inputs._like({key: X.parts[key] for key in shapes}), known[0])
     learned: dict[Key, Any] = {}
     checked: dict[Key, Any] = {}
     for key, part in X.parts.items():
@@ -90,6 +91,8 @@ def checked_parts(
 def _checked_sequences(key: Key, part: Sequences, input_shape: Any) -> Sequences:
     """Check the values of sequences; that they have the same form has been seen before."""
     try:
+        if not len(part):
+            raise ValueError("it holds no sequence; give one or more.")
         part.check_finite()
     except ValueError as error:
         name = "X" if is_one_sequence(input_shape) else f"X[{key!r}]"
@@ -100,7 +103,8 @@ def _checked_sequences(key: Key, part: Sequences, input_shape: Any) -> Sequences
 def _checked(checker: Any, key: Key, part: Any, *, reset: bool) -> Any:
     """Check an array; one of a single dimension holds a number for each row."""
     is_column = len(getattr(part, "shape", ())) == 1 or (
-        isinstance(part, list | tuple) and all(isinstance(row, int | float) for row in part)
+        isinstance(part, list | tuple)
+        and all(isinstance(row, int | float | np.number) for row in part)
     )
     if is_column:
         made = part if hasattr(part, "to_frame") or hasattr(part, "shape") else np.asarray(part)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import product
@@ -84,9 +85,18 @@ def _spread_for(module: nn.Module, input_shape: Any) -> Spread:
     """Find out which further arguments the ``forward`` of a module names."""
     sequences, shapes = sequence_keys(input_shape), shapes_by_key(input_shape) or {}
     try:
-        names = list(inspect.signature(module.forward).parameters)
+        parameters = inspect.signature(module.forward).parameters
     except (TypeError, ValueError):  # of a function that is not written in Python
         return Spread(tuple(sequences))
+    names = list(parameters)
+    hidden = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    if sequences and hidden and not any(name.endswith(_FURTHER) for name in names):
+        warnings.warn(
+            f"forward of {type(module).__name__} has **{names[-1]}, but names none of "
+            f"{', '.join(_FURTHER)}: it gets padded sequences without them. Name what it needs.",
+            UserWarning,
+            stacklevel=2,
+        )
     free = [name for name in names[len(shapes) if 0 in shapes else 0 :] if name not in shapes]
     known = {f"{key}_{kind}": (key, kind) for key in sequences for kind in _FURTHER}
     if len(sequences) == 1:
@@ -122,9 +132,14 @@ def take_parts(module: nn.Module, input_shape: Any) -> None:
     Raises
     ------
     ValueError
-        If it is a scripted module, which cannot have hooks; or if its ``forward`` asks for the
-        lengths of one of several sequences and does not say of which.
+        If it is a scripted module, which cannot have hooks, or a compiled one; or if its
+        ``forward`` asks for the lengths of one of several sequences and does not say of which.
     """
+    if hasattr(module, "_orig_mod"):
+        raise ValueError(
+            "What torch.compile returns cannot have several inputs here. Call it in forward of a "
+            "module around it."
+        )
     if isinstance(module, torch.jit.ScriptModule):
         raise ValueError(
             "A scripted module cannot have several inputs here, because it takes no hooks. Call it "

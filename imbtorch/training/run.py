@@ -135,7 +135,7 @@ class Run:
         features = self.rows.features
         # losses of a whole batch need rows of two classes in each, and lengths may tell the class
         if isinstance(features, InputFeatures) and self.net.criterion_.sums_over_rows:
-            self.row_order = bucketed(self.row_order, features.lengths, self.net.batch_size)
+            self.row_order = bucketed(self.row_order, features.lengths, self.rows_per_step)
 
     @property
     def epochs(self) -> int:

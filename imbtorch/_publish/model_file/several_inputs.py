@@ -15,7 +15,7 @@ __all__ = ["describe_inputs", "inputs_of"]
 Document = dict[str, Any]
 
 _DTYPES = {"int64": torch.int64, "float32": torch.float32, "float64": torch.float64}
-_MOST = 1000  # inputs of a net in a file
+_MOST = 100_000  # inputs of a net in a file
 _MAX_SIZE = 2**40
 
 
@@ -24,6 +24,10 @@ def describe_inputs(estimator: Any) -> Document | None:
     shapes = shapes_by_key(estimator._input_shape)
     if shapes is None:
         return None
+    if len(shapes) > _MOST:
+        raise ValueError(
+            f"A file holds nets of up to {_MOST:,} inputs; this one has {len(shapes)}."
+        )
     dtypes, names = estimator.net_.input_dtype, estimator._part_names
     return {
         "parts": [
