@@ -121,7 +121,8 @@ class NetPortfolio(NetMembers):
         self, folds: Sequence[ValidationRows], data: tuple[Any, Any, Any], seed: int
     ) -> list[Candidate]:
         splits = [(fold.training, fold.positions) for fold in folds]
-        recipes = resolve_recipes(self.recipes, self._default_recipes, self._base.module)
+        given = self._base.module, self._base.features
+        recipes = resolve_recipes(self.recipes, self._default_recipes, *given)
         seeds = draw_seeds(seed, len(recipes))
         candidates = []
         for (name, params), own in zip(recipes.items(), seeds, strict=True):

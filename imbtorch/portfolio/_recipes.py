@@ -32,7 +32,9 @@ CLASSIFIER_RECIPES: Recipes = {
 REGRESSOR_RECIPES: Recipes = CLASSIFIER_RECIPES
 
 
-def resolve_recipes(recipes: Any, default: Recipes, module: Any) -> dict[str, dict[str, Any]]:
+def resolve_recipes(
+    recipes: Any, default: Recipes, module: Any, features: Any
+) -> dict[str, dict[str, Any]]:
     """Return the parameters of each recipe by its name.
 
     Parameters
@@ -41,14 +43,14 @@ def resolve_recipes(recipes: Any, default: Recipes, module: Any) -> dict[str, di
         What the user gave.
     default : dict of str to dict
         The recipes of the package.
-    module : str or other
-        The module of the estimator from which the recipes start.
+    module, features : object
+        Parameters of the estimator from which the recipes start.
 
     Raises
     ------
     ValueError
         If there is no recipe, one of them is not a mapping with a name, or the recipes of the
-        package would replace a module of the user's own.
+        package would replace a module of the user's own, or get no table.
     """
     if isinstance(recipes, str):  # the constraints of the parameter allow no other string
         if not isinstance(module, str):
@@ -56,6 +58,12 @@ def resolve_recipes(recipes: Any, default: Recipes, module: Any) -> dict[str, di
                 "recipes='default' choose the module themselves, and would ignore "
                 f"module={module!r} of the estimator. Leave the module out, or give recipes of "
                 "your own, such as {'short': {'max_epochs': 10}, 'long': {'max_epochs': 40}}."
+            )
+        if features is None:
+            raise ValueError(
+                "recipes='default' are for tables, whose columns they encode; features=None of the "
+                "estimator leaves rows as they are. Leave features out, with one row of numbers "
+                "per sample, or give recipes of your own, such as {'short': {'max_epochs': 10}}."
             )
         recipes = default
     if not recipes:

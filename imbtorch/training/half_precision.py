@@ -36,10 +36,26 @@ class HalfPrecision:
     """
 
     def __init__(self, precision: str, device: torch.device) -> None:
-        self.precision = precision
+        self.precision, self.device_type = precision, device.type
         self.scaler: torch.amp.GradScaler | None = None
         if precision == "float16":
             self.scaler = torch.amp.GradScaler(device.type)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a pickle or a copy holds, also after a step that was interrupted."""
+        return {**self.__dict__, "scaler": self._between_steps()}
+
+    def begin(self) -> torch.amp.GradScaler | None:
+        """Return the scaler for a training; it knows nothing of a step that was interrupted."""
+        self.scaler = self._between_steps()
+        return self.scaler
+
+    def _between_steps(self) -> torch.amp.GradScaler | None:
+        if self.scaler is None:
+            return None
+        scaler = torch.amp.GradScaler(self.device_type)
+        scaler.load_state_dict(self.scaler.state_dict())
+        return scaler
 
     def autocast(self, device: str | torch.device) -> torch.autocast:
         """Return a new context for a module on this device, which may have changed in a pickle."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -216,6 +217,20 @@ class Freezing(Schedule):
         if unfreezes(groups):
             self.single_net_because = "param_groups unfreezes parameters during the training"
         self.apply(net, 0.0)
+
+    def begin(self, net: Any, epochs: int, n_rows: int) -> None:
+        """Start to count the epochs; warn if a share ends after the last epoch has begun."""
+        super().begin(net, epochs, n_rows)
+        last = (epochs - 1) / epochs
+        never = sorted({share for share in self.shares.values() if last < share < 1})
+        if never:
+            warnings.warn(
+                f"param_groups freezes parameters for {never[0]} of the epochs, but the last of "
+                f"{epochs} epochs begins after {last:.3g} of them, so that they "
+                "are never trained. Use a smaller share, more epochs, or frozen=True.",
+                UserWarning,
+                stacklevel=2,
+            )
 
     def apply(self, net: Any, progress: float) -> None:
         """Let the parameters be trained whose share of the epochs is over."""

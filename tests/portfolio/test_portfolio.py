@@ -404,3 +404,9 @@ def test_interruption_keeps_what_is_trained():
     with pytest.raises(KeyboardInterrupt):
         clf.fit(X, Y)
     assert clf.interrupted_
+
+
+def test_default_recipes_are_for_tables():
+    clf = NetPortfolioClassifier(ImbalancedNetClassifier(features=None))
+    with pytest.raises(ValueError, match="recipes='default' are for tables"):
+        clf.fit(X, Y)

@@ -7,7 +7,7 @@ from scipy import sparse
 from torch import nn
 from torch.utils.data import IterableDataset
 
-from imbtorch import MLP, ImbalancedNetRegressor, NetEnsembleClassifier
+from imbtorch import MLP, ImbalancedNetClassifier, ImbalancedNetRegressor, NetEnsembleClassifier
 from imbtorch.feature_smoothing import FeatureSmoothing
 from imbtorch.losses import all_losses
 from imbtorch.model_selection import StackedGridSearchCV
@@ -199,3 +199,12 @@ def test_stacks_refuse_as_well():
     )
     with pytest.raises(ValueError, match="accumulate=2 would not train"):
         search.fit(X, Y)
+
+
+def test_more_batches_than_there_are_make_one_step_of_all_rows():
+    X = np.random.default_rng(0).normal(size=(100, 3))
+    y = X[:, 0] > 0.5
+    options = {"max_epochs": 2, "random_state": 0, "dtype": "float64"}
+    many = ImbalancedNetClassifier("mlp", batch_size=32, accumulate=10**12, **options).fit(X, y)
+    whole = ImbalancedNetClassifier("mlp", batch_size=100, **options).fit(X, y)
+    np.testing.assert_allclose(many.predict_proba(X), whole.predict_proba(X), rtol=1e-9)

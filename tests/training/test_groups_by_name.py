@@ -3,6 +3,7 @@
 import copy
 import functools
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -530,3 +531,13 @@ def test_clone_and_parameters():
     clf = clone(classifier())
     assert clf.get_params()["param_groups"] == RATES
     assert isinstance(clf, ImbalancedNetClassifier)
+
+
+def test_a_share_that_no_epoch_reaches_is_warned_of():
+    groups = {"0.*": {"frozen": 0.95}}
+    with pytest.warns(UserWarning, match=r"freezes parameters for 0\.95 of the epochs"):
+        ImbalancedNetClassifier("mlp", param_groups=groups, max_epochs=10, random_state=0).fit(X, Y)
+    clf = ImbalancedNetClassifier("mlp", param_groups=groups, max_epochs=20, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        clf.fit(X, Y)

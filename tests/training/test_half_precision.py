@@ -294,3 +294,32 @@ def test_on_a_gpu(precision):
     single, half = (small(Seen, precision=p, device="cuda").fit(X, Y) for p in (None, precision))
     np.testing.assert_allclose(half.predict_proba(X), single.predict_proba(X), atol=0.03)
     assert np.isfinite(parameters_of(pickle.loads(pickle.dumps(half)))).all()
+
+
+class Interrupting(torch.optim.AdamW):
+    steps = 0
+
+    def step(self, *args, **kwargs):
+        Interrupting.steps += 1
+        if Interrupting.steps == 3:
+            raise KeyboardInterrupt
+        return super().step(*args, **kwargs)
+
+
+@pytest.mark.filterwarnings("ignore:precision=.*many times slower")
+def test_a_net_whose_step_was_interrupted_can_be_copied_and_trained_on():
+    X = np.random.default_rng(0).normal(size=(200, 5))
+    y = X[:, 0] > 1
+    clf = ImbalancedNetClassifier(
+        "mlp",
+        precision="float16",
+        optimizer=Interrupting,
+        on_interrupt="keep",
+        warm_start=True,
+        max_epochs=2,
+        random_state=0,
+    ).fit(X, y)
+    assert clf.interrupted_
+    again = pickle.loads(pickle.dumps(copy.deepcopy(clf)))
+    np.testing.assert_array_equal(again.predict_proba(X), clf.predict_proba(X))
+    assert not clf.fit(X, y).interrupted_

@@ -205,6 +205,7 @@ class ArrayRows(WeightedRows):
         self, features: Features, order: Tensor, batch_size: int
     ) -> Iterator[tuple[Any, Tensor, Tensor]]:
         n_terms = max(self.targets.n_labels, 1)
+        batch_size = min(batch_size, len(order) + 1)  # of a step that takes all rows and more
         even = torch.full(
             (batch_size,), 1 / (batch_size * n_terms), dtype=self.dtype, device=self.device
         )

@@ -42,7 +42,7 @@ class SingleEngine:
             check_divisible(net, hooked=bool(self.run.hooks))
             self.in_parts = InParts([p for _, p in net.get_all_learnable_params()])
         self.takes_sparse = self.run.rows.can_stay_sparse and self._lays_out_for_sparse()
-        scaler = None if net.half is None else net.half.scaler
+        scaler = None if net.half is None else net.half.begin()
         self.scaling = None if scaler is None else LossScaling(scaler, net.optimizer_)
         self.rate = LearningRate(net.optimizer_, self.run.lr_schedule, recipe.epochs)
         self.steps = Steps(
