@@ -257,3 +257,12 @@ USES = {
 PLAIN = dict.fromkeys(
     ("ONNX", "checkpoint, resumed", "`save` and `load`"), "`fit` and `predict_proba`"
 )
+
+
+def check_stated(outcome, stated, reasons):
+    """Check what was found of a use against what the page says of it."""
+    if stated == "same":
+        assert outcome == "same"
+    else:
+        assert stated == "refused"
+        assert any(reason in outcome for reason in reasons), outcome

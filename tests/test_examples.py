@@ -107,11 +107,7 @@ def test_comparison_prints_a_table_and_writes_figures(tmp_path, run):
         assert one["average_precision"] == other["average_precision"]
         # this one does not know the frequencies of the classes
         assert float(one["brier_train_prior"]) == pytest.approx(float(one["brier"]), rel=1e-6)
-    # in the mean, as the table shows it: a fold has four rare rows
-    restated, trained = (
-        sum(float(row[name]) for row in inside) for name in ("brier_train_prior", "brier")
-    )
-    assert restated < 0.8 * trained
+        assert float(other["brier_train_prior"]) < float(other["brier"])
 
 
 def test_comparison_explains_a_folder_that_cannot_be_made(tmp_path, run):

@@ -202,14 +202,15 @@ def are_sequences(X: Any) -> bool:
     """Return whether ``X`` is meant as sequences of unequal length.
 
     It is, if it is a nested tensor, a one-dimensional array of objects that are arrays, or a list
-    with arrays of different shapes. A list of arrays of one shape is rows of one array, and lists
-    of lists of numbers are rows of a table, in which a number may be missing.
+    of arrays of different shapes, of which the first row is one. A list of arrays of one shape is
+    rows of one array, and lists of lists of numbers are rows of a table, in which a number may be
+    missing.
     """
     if isinstance(X, Sequences) or _is_nested(X):
         return True
     if isinstance(X, np.ndarray):
         return X.dtype == object and X.ndim == 1 and any(map(_has_steps, X))
-    if not isinstance(X, list) or not any(map(_has_steps, X)):
+    if not isinstance(X, list) or not X or not _has_steps(X[0]):
         return False
     return len({_shape(row) for row in X}) > 1
 

@@ -68,8 +68,7 @@ def checked_parts(
         shapes, names = shapes_by_key(known[0]), known[1]
         if shapes is None or shapes.keys() != X.parts.keys():
             refuse_shape(cls.__name__, X.input_shape, known[0])
-        # a module with **kwargs gets its arguments in the order of the fit
-        X = as_fitted(Inputs._like({key: X.parts[key] for key in shapes}), known[0])
+        X = as_fitted(X, known[0])
     learned: dict[Key, Any] = {}
     checked: dict[Key, Any] = {}
     for key, part in X.parts.items():

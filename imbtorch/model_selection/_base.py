@@ -49,7 +49,7 @@ class Predictions:
 
     proba: Floats
     rows: NDArray[np.intp]
-    estimator: Any
+    estimator: BaseEstimator | None
 
 
 def _is_gap(column: NDArray[Any]) -> NDArray[np.bool_]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.model_selection import check_cv
 from sklearn.utils.parallel import Parallel, delayed
 
@@ -51,7 +51,7 @@ class Fold:
         Positions of the rows of the two parts.
     """
 
-    estimator: Any
+    estimator: BaseEstimator
     train: Positions
     test: Positions
 

@@ -209,7 +209,7 @@ class _Fitted:
 
     steps: list[Any]
     arrived: tuple[Any, Any, Any]
-    alive: Any  # objects whose identity is in the key
+    alive: tuple[object, ...]  # objects whose identity is in the key
 
 
 class _Prefixes:

@@ -45,12 +45,15 @@ class Spread:
     ----------
     sequences : tuple of str or int
         Inputs that are sequences of unequal length.
+    names : tuple of str
+        Names of the inputs in the order of the fit, in which ``forward(**inputs)`` gets them.
     further : tuple of (str, str or int, str)
         Further arguments that ``forward`` names: the name, the sequences that it belongs to, and
         which of :data:`_FURTHER` it is.
     """
 
     sequences: tuple[Key, ...] = ()
+    names: tuple[Key, ...] = ()
     further: tuple[tuple[str, Key, str], ...] = ()
 
     def __call__(
@@ -64,7 +67,8 @@ class Spread:
 
     def arguments(self, batch: InputBatch) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
         """Return the arguments by position and by name."""
-        by_position, by_name = batch.arguments
+        by_position, given = batch.arguments
+        by_name = {str(name): given[str(name)] for name in self.names or given}
         for name, key, kind in self.further:
             by_name[name] = _further(kind, batch.parts[key], batch.parts[lengths_key(key)])
         return by_position, by_name
@@ -84,10 +88,11 @@ def _further(kind: str, values: Tensor, lengths: Tensor) -> Tensor:
 def _spread_for(module: nn.Module, input_shape: Any) -> Spread:
     """Find out which further arguments the ``forward`` of a module names."""
     sequences, shapes = sequence_keys(input_shape), shapes_by_key(input_shape) or {}
+    inputs = () if 0 in shapes else tuple(shapes)
     try:
         parameters = inspect.signature(module.forward).parameters
     except (TypeError, ValueError):  # of a function that is not written in Python
-        return Spread(tuple(sequences))
+        return Spread(tuple(sequences), inputs)
     names = list(parameters)
     hidden = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     if sequences and hidden and not any(name.endswith(_FURTHER) for name in names):
@@ -107,7 +112,7 @@ def _spread_for(module: nn.Module, input_shape: Any) -> Spread:
             f"{sequences}, and it is not clear whose {ambiguous[0]} are meant. Give X as a mapping "
             f"and name the input in the argument, as in 'text_{ambiguous[0]}' for X['text']."
         )
-    return Spread(tuple(sequences), tuple((n, *known[n]) for n in free if n in known))
+    return Spread(tuple(sequences), inputs, tuple((n, *known[n]) for n in free if n in known))
 
 
 def sequences_advice(error: Exception) -> str:

@@ -50,10 +50,10 @@ def resolve_recipes(
     ------
     ValueError
         If there is no recipe, one of them is not a mapping with a name, or the recipes of the
-        package would replace a module of the user's own, or get no table.
+        package would replace a module that the user has stated, or get no table.
     """
     if isinstance(recipes, str):  # the constraints of the parameter allow no other string
-        if not isinstance(module, str):
+        if not (isinstance(module, str) and module == "tabm"):  # not the default of the estimator
             raise ValueError(
                 "recipes='default' choose the module themselves, and would ignore "
                 f"module={module!r} of the estimator. Leave the module out, or give recipes of "

@@ -136,7 +136,7 @@ class LossScaling:
     ----------
     scaler : torch.amp.GradScaler
         Present scale. A step whose gradients are not finite is left out and halves it; 2000 good
-        steps double it.
+        steps double it. With sharpness each of the two gradients of a step counts.
     optimizer : torch.optim.Optimizer
         Optimizer of the net.
     """

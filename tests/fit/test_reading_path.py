@@ -25,14 +25,10 @@ PACKAGE = Path(imbtorch.__file__).parent
 PAGE = PACKAGE.parent / "docs" / "architecture.md"
 
 
-@pytest.fixture(scope="module")
-def entered():
-    """Files of the package in the order in which a fit enters their functions."""
+def files_of(clf):
+    """Return the files of the package in the order in which a fit enters their functions."""
     X = np.random.default_rng(0).normal(size=(64, 20))
     y = np.arange(64) % 8 == 0
-    clf = ImbalancedNetClassifier(module="mlp", max_epochs=1)
-    # features="auto" with plain columns; an object in its place would be checked as well
-    plain = partial(TableFeatures, numeric_embedding=None)
     files = []
 
     def record(frame, event, arg):
@@ -43,10 +39,20 @@ def entered():
     before = sys.getprofile()
     sys.setprofile(record)
     try:
-        with mock.patch.object(table, "TableFeatures", plain):
-            clf.fit(X, y)
+        clf.fit(X, y)
     finally:
         sys.setprofile(before)
+    return files
+
+
+@pytest.fixture(scope="module")
+def entered():
+    """Files that the fit of a perceptron on plain columns enters."""
+    clf = ImbalancedNetClassifier(module="mlp", max_epochs=1)
+    # features="auto" with plain columns; an object in its place would be checked as well
+    plain = partial(TableFeatures, numeric_embedding=None)
+    with mock.patch.object(table, "TableFeatures", plain):
+        files = files_of(clf)
     assert not clf.net_.encoder_.periodic
     return files
 
@@ -57,6 +63,15 @@ def test_few_files_are_entered(entered):
 
 def test_the_reader_rarely_changes_the_file(entered):
     assert sum(a != b for a, b in zip(entered, entered[1:], strict=False)) <= 160
+
+
+def test_the_default_net_adds_its_layers_and_their_gradients(entered):
+    files = files_of(ImbalancedNetClassifier(max_epochs=1))
+    further = set(files) - set(entered)
+    assert len(further) <= 9, sorted(further)
+    allowed = ("modules/", "losses/_members", "losses/_shapes", "training/single/")
+    assert all(file.startswith(allowed) for file in further), further
+    assert sum(a != b for a, b in zip(files, files[1:], strict=False)) <= 201
 
 
 def test_the_page_names_files_that_a_fit_enters(entered):

@@ -222,9 +222,10 @@ def test_invalid_parameters(params):
         classifier().set_params(**params).fit(X, Y)
 
 
-def test_a_module_of_the_users_own_is_not_replaced_in_silence():
-    clf = NetPortfolioClassifier(ImbalancedNetClassifier(MLP((8,))))
-    with pytest.raises(ValueError, match=r"would ignore module=MLP.*recipes of your own"):
+@pytest.mark.parametrize("module", [MLP((8,)), "mlp"], ids=["builder", "name"])
+def test_a_module_that_is_stated_is_not_replaced_in_silence(module):
+    clf = NetPortfolioClassifier(ImbalancedNetClassifier(module))
+    with pytest.raises(ValueError, match=r"would ignore module=.*recipes of your own"):
         clf.fit(X, Y)
 
 

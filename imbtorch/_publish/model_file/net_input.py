@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import nn
 
+from imbtorch._common.inputs import InputShape
 from imbtorch._publish.model_file.tables import SavedTable
 from imbtorch._safe_file import Layout
 from imbtorch.exceptions import FileFormatError
@@ -42,7 +43,7 @@ class NetInput:
         Names of the columns of several inputs.
     """
 
-    shape: Any
+    shape: InputShape
     n_codes: tuple[int, ...] = ()
     size: int = 0
     periodic: tuple[int, ...] = ()
@@ -105,15 +106,16 @@ class NetInput:
 
     def build(self, module: object, n_outputs: int, dtype: torch.dtype) -> nn.Module:
         """Build a module for these rows, behind layers of embeddings if columns have them."""
+        if not (self.n_codes or self.periodic):
+            return build_module(module, self.shape, n_outputs, dtype)
         layers: list[Embeddings] = []
+        width = cast("tuple[int]", self.shape)[0]  # of a table, which alone has embeddings
         if self.n_codes:
-            n_numbers = self.shape[0] - len(self.n_codes)
+            n_numbers = width - len(self.n_codes)
             layers.append(CategoryEmbeddings(n_numbers, self.n_codes, self.size))
         if self.periodic:
             layers.append(PeriodicEmbeddings(self.periodic, self.n_frequencies, self.periodic_size))
-        if not layers:
-            return build_module(module, self.shape, n_outputs, dtype)
-        return behind_embeddings(module, layers, self.shape[0], n_outputs, dtype)
+        return behind_embeddings(module, layers, width, n_outputs, dtype)
 
     def check(self, module: nn.Module) -> None:
         """Raise FileFormatError if the file has changed which columns or rows embeddings read."""

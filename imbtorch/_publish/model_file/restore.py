@@ -246,9 +246,8 @@ class Restorer:
         self._note("loss", _fill_loss(loss, learned, outside_of(net, "loss", learned, reader)))
         freeze({"module": module, "loss": loss}, net["frozen"])
         rows = self.described.inputs[prefix]
-        if rows.dtypes is not None:
-            shape = rows.shape
-        estimator.__dict__.update(attributes, _input_shape=shape, _part_names=rows.names)
+        given = shape if rows.dtypes is None else rows.shape
+        estimator.__dict__.update(attributes, _input_shape=given, _part_names=rows.names)
         spec = net_spec(
             estimator, task, net["batch_size"], dtype=DTYPES[net["dtype"]], device=self.device
         )
