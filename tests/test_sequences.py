@@ -569,3 +569,17 @@ def test_a_module_that_hides_its_arguments_is_warned_of():
 
     with pytest.warns(UserWarning, match=r"has \*\*kwargs, but names none of"):
         made(Hidden).fit(SERIES, Y)
+
+
+def test_steps_of_several_batches_are_those_of_large_batches():
+    rng = np.random.default_rng(0)
+    y = np.arange(96) % 3 == 0
+    X = [
+        rng.normal(size=(t, 2)) + label for t, label in zip(rng.integers(1, 30, 96), y, strict=True)
+    ]
+    options = {"dtype": "float64", "max_epochs": 3, "random_state": 0}
+    large, small = (
+        ImbalancedNetClassifier(Pool, batch_size=32 // n, accumulate=n, **options).fit(X, y)
+        for n in (1, 4)
+    )
+    np.testing.assert_allclose(small.predict_proba(X), large.predict_proba(X), rtol=1e-9)
