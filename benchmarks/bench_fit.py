@@ -9,7 +9,10 @@ rate of 1e-3 on cross-entropy, for the same number of epochs and rows per batch:
 Rows per second are rows of ``X`` given to ``fit`` times epochs. skorch's defaults hold 20 % of
 them out for validation and score them after each epoch; without that it trains on all of them.
 
-On a machine that others use too, ``--threads 1`` gives steadier numbers.
+On a machine that others use too, ``--threads 1`` gives steadier numbers. ``--device cuda`` measures
+a GPU: scikit-learn, which has none, stays on the CPU::
+
+    python benchmarks/bench_fit.py --device cuda --batch-sizes 256 4096
 """
 
 from __future__ import annotations
@@ -43,7 +46,9 @@ Array = NDArray[Any]
 LR = 1e-3
 
 
-def imbtorch(X: Array, y: Array, batch_size: int, epochs: int, loss: str = "cross_entropy") -> None:
+def imbtorch(
+    X: Array, y: Array, batch_size: int, epochs: int, device: str, loss: str = "cross_entropy"
+) -> None:
     ImbalancedNetClassifier(
         network(),
         loss=loss,
@@ -53,12 +58,14 @@ def imbtorch(X: Array, y: Array, batch_size: int, epochs: int, loss: str = "cros
         lr_schedule="constant",
         batch_size=batch_size,
         max_epochs=epochs,
-        device="cpu",
+        device=device,
         random_state=0,
     ).fit(X, y)
 
 
-def skorch(X: Array, y: Array, batch_size: int, epochs: int, **parameters: Any) -> None:
+def skorch(
+    X: Array, y: Array, batch_size: int, epochs: int, device: str, **parameters: Any
+) -> None:
     NeuralNetClassifier(
         network(),
         criterion=nn.CrossEntropyLoss,
@@ -66,14 +73,15 @@ def skorch(X: Array, y: Array, batch_size: int, epochs: int, **parameters: Any) 
         lr=LR,
         batch_size=batch_size,
         max_epochs=epochs,
+        device=device,
         verbose=0,
         **parameters,
     ).fit(X, y)
 
 
-def data_loader_loop(X: Array, y: Array, batch_size: int, epochs: int) -> None:
+def data_loader_loop(X: Array, y: Array, batch_size: int, epochs: int, device: str) -> None:
     """Train in a loop as tutorials show it."""
-    module = network()
+    module = network().to(device)
     optimizer = torch.optim.Adam(module.parameters(), lr=LR)
     loader = DataLoader(
         TensorDataset(torch.from_numpy(X), torch.from_numpy(y)),
@@ -84,28 +92,30 @@ def data_loader_loop(X: Array, y: Array, batch_size: int, epochs: int) -> None:
         total = 0.0
         for features, codes in loader:
             optimizer.zero_grad()
-            loss = F.cross_entropy(module(features), codes)
+            loss = F.cross_entropy(module(features.to(device)), codes.to(device))
             loss.backward()
             optimizer.step()
             total += loss.item()
 
 
-def bare_loop(X: Array, y: Array, batch_size: int, epochs: int) -> None:
+def bare_loop(X: Array, y: Array, batch_size: int, epochs: int, device: str) -> None:
     """Train with the least work possible: slices of shuffled tensors, a fused optimizer."""
-    module = network()
+    module = network().to(device)
     optimizer = torch.optim.Adam(module.parameters(), lr=LR, fused=True)
-    features, codes = torch.from_numpy(X), torch.from_numpy(y)
+    features, codes = torch.from_numpy(X).to(device), torch.from_numpy(y).to(device)
     for _ in range(epochs):
-        order = torch.randperm(len(codes))
+        order = torch.randperm(len(codes), device=device)
         x_shuffled, y_shuffled = features[order], codes[order]
         for first in range(0, len(codes), batch_size):
             batch = slice(first, first + batch_size)
             optimizer.zero_grad()
             F.cross_entropy(module(x_shuffled[batch]), y_shuffled[batch]).backward()
             optimizer.step()
+    next(module.parameters()).sum().item()  # waits for the device
 
 
-def scikit_learn(X: Array, y: Array, batch_size: int, epochs: int) -> None:
+def scikit_learn(X: Array, y: Array, batch_size: int, epochs: int, device: str) -> None:
+    del device  # it has the CPU only
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # so few epochs do not converge
         MLPClassifier(
@@ -140,16 +150,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--loss", nargs="*", default=[], metavar="NAME", help="further losses of imbtorch"
     )
     parser.add_argument("--rows", type=int, help="use the first so many rows only")
+    parser.add_argument("--device", default="cpu", help="where the nets train (%(default)s)")
     args = parser.parse_args(argv)
     X, y = (array[: args.rows] for array in training_rows())
     threads = limit_threads(args.threads)
-    print(f"{args.epochs} epochs, median of {args.rounds} rounds, {threads} threads")
+    print(f"{args.epochs} epochs, median of {args.rounds} rounds, {threads} threads, {args.device}")
     seconds = {}
     for batch_size in args.batch_sizes:
         tasks = {}
         for name, train in contestants(args.loss).items():
-            train(X[::8], y[::8], batch_size, 1)  # first calls are slower
-            tasks[name] = partial(train, X, y, batch_size, args.epochs)
+            train(X[::8], y[::8], batch_size, 1, args.device)  # first calls are slower
+            tasks[name] = partial(train, X, y, batch_size, args.epochs, args.device)
         seconds[batch_size] = timed_rounds(tasks, args.rounds)
         title = f"fit, {batch_size} rows a batch; ratio: seconds / seconds of imbtorch"
         print_ratios(title, seconds[batch_size], "imbtorch", rows=len(X) * args.epochs)

@@ -520,6 +520,11 @@ def copied_module(module: nn.Module, memo: dict[int, Any] | None = None) -> nn.M
         elif not isinstance(value, type | FunctionType | MethodType | ModuleType):
             waiting.extend([vars(value)] if hasattr(value, "__dict__") else [])
     copied: nn.Module = copy.deepcopy(module, memo)
+    for part in copied.modules():
+        if isinstance(
+            part, nn.RNNBase
+        ):  # cuDNN warns of weights that are not in one block of memory
+            part.flatten_parameters()
     return copied
 
 

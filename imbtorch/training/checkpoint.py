@@ -376,7 +376,7 @@ def _check(saved: dict[str, Any], run: Any, engine: _Engine) -> None:
     if any((value < 0).any() for value in variances):
         raise ValueError("a variance of the module is negative.")
     check_history(saved["history"], epoch)
-    check_fits(saved["rng"], rng_states(run.device)[: len(saved["rng"])] or [None], "generators")
+    _check_generators(saved["rng"], rng_states(run.device))
     monitors = saved["monitors"]
     if not isinstance(monitors, list) or len(monitors) != len(run.monitors):
         raise ValueError("the monitors of the training are others.")
@@ -389,6 +389,18 @@ def _check(saved: dict[str, Any], run: Any, engine: _Engine) -> None:
     average = own.get("average") or {}
     if any(saved["engine"]["average"].get(name) != average[name] for name in _FIXED & set(average)):
         raise ValueError("the average of the weights has other settings.")
+
+
+def _check_generators(saved: Any, own: list[Tensor]) -> None:
+    """Raise ValueError if the file holds no states of generators.
+
+    The training may go on on another kind of device. The generator of the CPU, which comes first,
+    exists on every machine; that of an accelerator counts only where both have one.
+    """
+    if not isinstance(saved, list) or not saved:
+        raise ValueError("the states of the generators are missing.")
+    known = min(len(saved), len(own))
+    check_fits(saved[:known], own[:known], "generators")
 
 
 def _load_optimizer(net: Any, state: Any) -> None:

@@ -356,6 +356,28 @@ def test_what_may_differ(tmp_path, harmless):
     assert np.array_equal(parameters_of(clf), parameters_of(small(max_epochs=4).fit(X, Y)))
 
 
+def test_a_training_of_an_accelerator_goes_on_elsewhere(tmp_path, monkeypatch):
+    clf = small(max_epochs=4, checkpoint=tmp_path)
+
+    def states(device):  # an accelerator has a generator of its own
+        return [torch.get_rng_state(), torch.arange(16, dtype=torch.uint8)]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint_module, "rng_states", states)
+        cut_short(lambda: clf.fit(X, Y))
+    clf.fit(X, Y, resume=True)
+    assert np.array_equal(parameters_of(clf), parameters_of(small(max_epochs=4).fit(X, Y)))
+
+
+@pytest.mark.gpu
+def test_a_training_on_a_gpu_goes_on_on_the_cpu(tmp_path):
+    clf = small(max_epochs=4, checkpoint=tmp_path, device="cuda")
+    cut_short(lambda: clf.fit(X, Y))
+    clf.set_params(device="cpu").fit(X, Y, resume=True)
+    expected = small(max_epochs=4, device="cpu").fit(X, Y)
+    np.testing.assert_allclose(parameters_of(clf), parameters_of(expected), atol=1e-4)
+
+
 def test_a_damaged_file(tmp_path):
     clf = small(max_epochs=4, checkpoint=tmp_path)
     cut_short(lambda: clf.fit(X, Y))

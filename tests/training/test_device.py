@@ -1,5 +1,8 @@
 """From the name of a device to one that is there."""
 
+import copy
+
+import numpy as np
 import pytest
 import torch
 
@@ -59,3 +62,29 @@ def test_fit_reports_a_missing_device():
 
 def test_fitted_estimator_says_where_it_is():
     assert small(device="cpu").fit(*table()).device_ == "cpu"
+
+
+class Recurrent(torch.nn.Module):
+    def __init__(self, input_shape, n_outputs):
+        super().__init__()
+        self.layer = torch.nn.GRU(1, 3, batch_first=True)
+        self.last = torch.nn.Linear(3, n_outputs)
+
+    def forward(self, x):
+        return self.last(self.layer(x.unsqueeze(2))[0][:, -1])
+
+
+@pytest.mark.gpu
+def test_copies_of_recurrent_layers_have_their_weights_in_one_block(recwarn):
+    X, y = table()
+    clf = small(Recurrent, device="cuda").fit(X, y)
+    copy.deepcopy(clf).predict_proba(X)
+    assert not [w for w in recwarn if "contiguous" in str(w.message)]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("module", ["tabm", "mlp"])
+def test_the_gpu_trains_the_same_net(module):
+    X, y = table()
+    here, there = (small(module, device=device).fit(X, y) for device in ("cpu", "cuda"))
+    np.testing.assert_allclose(there.predict_proba(X), here.predict_proba(X), atol=1e-3)
