@@ -73,6 +73,14 @@ class ImbalancedNetClassifier(
         done, in [0, 1), such as ``{"gamma": lambda t: 5 * (1 - t)}``. They are set at the start of
         each epoch, and the loss is prepared again. Probabilities are read with the values of the
         epoch whose weights are kept.
+    aux_loss : str, dict of str to float, callable or None, default=None
+        What a module of your own adds to the loss while it trains: the name of a value that it
+        returns beside its logits, such as ``"aux_loss"``; names and their factors,
+        ``{"reconstruction": 0.1}``; or ``callable(output, target)`` of everything that it
+        returns and of the class codes. One value per row, ``(b,)``, is weighed by the weights of
+        the rows; one number is added as it is, and cannot be used with ``accumulate``,
+        ``on_oom="split"`` or ``data_parallel``. Scores and predictions do not contain it. See
+        ``docs/adding_a_module.md``.
     class_weight : None, str, dict, Series, array-like or callable, default=None
         Weight of each class: ``"balanced"``, ``"sqrt"``, ``"effective_number"`` or ``"log"``; a
         dict keyed by labels, or a pandas Series with labels as index; an array in the order of
@@ -217,7 +225,8 @@ class ImbalancedNetClassifier(
     module_, loss_, net_ : torch.nn.Module, BaseLoss, skorch.NeuralNet
         The trained module, the prepared loss, and the net that holds them.
     history_ : skorch.history.History
-        One record per epoch: ``train_loss``, ``valid_score``, ``lr``, ``dur`` (seconds).
+        One record per epoch: ``train_loss``, ``valid_score``, ``lr``, ``dur`` (seconds);
+        ``aux_loss``, the part of ``train_loss`` that the parameter ``aux_loss`` has added.
     n_iter_ : int
         Epochs trained.
     n_epochs_ : int
@@ -276,6 +285,7 @@ class ImbalancedNetClassifier(
         features: str | FeatureEncoder | None = "auto",
         loss: Any = "logit_adjusted",
         loss_schedule: Mapping[str, Callable[[float], Any]] | None = None,
+        aux_loss: str | Mapping[str, float] | Callable[..., Tensor] | None = None,
         class_weight: Any = None,
         class_weight_schedule: float | str | Callable[[float], float] | None = None,
         sampler: Any = None,
@@ -316,6 +326,7 @@ class ImbalancedNetClassifier(
         self.features = features
         self.loss = loss
         self.loss_schedule = loss_schedule
+        self.aux_loss = aux_loss
         self.class_weight = class_weight
         self.class_weight_schedule = class_weight_schedule
         self.sampler = sampler

@@ -61,6 +61,14 @@ class ImbalancedNetRegressor(
         It sees the standardised target: a ``delta``, ``beta`` or ``noise`` is in standard
         deviations of ``y``. What it learns, the noise of ``"balanced_mse"``, is trained with the
         net.
+    aux_loss : str, dict of str to float, callable or None, default=None
+        What a module of your own adds to the loss while it trains: the name of a value that it
+        returns beside its logits, such as ``"aux_loss"``; names and their factors,
+        ``{"reconstruction": 0.1}``; or ``callable(output, target)`` of everything that it
+        returns and of the standardised target. One value per row, ``(b,)``, is weighed by the
+        weights of the rows; one number is added as it is, and cannot be used with ``accumulate``,
+        ``on_oom="split"`` or ``data_parallel``. Scores and predictions do not contain it. See
+        ``docs/adding_a_module.md``.
     density_weight : None, str, tuple, callable or array-like of shape (n_samples,), default=None
         Weight of each row by how rare its target is: ``"lds"``, ``"dense_weight"`` or
         ``"extremes"``; with parameters ``("dense_weight", {"alpha": 0.5})``; a callable of one
@@ -180,7 +188,8 @@ class ImbalancedNetRegressor(
     net_ : skorch.NeuralNet
         The net, for experts.
     history_ : skorch.history.History
-        One record per epoch: ``train_loss``, ``valid_score``, ``lr``, ``dur`` (seconds).
+        One record per epoch: ``train_loss``, ``valid_score``, ``lr``, ``dur`` (seconds);
+        ``aux_loss``, the part of ``train_loss`` that the parameter ``aux_loss`` has added.
     n_iter_ : int
         Epochs trained.
     n_epochs_ : int
@@ -242,6 +251,7 @@ class ImbalancedNetRegressor(
         *,
         features: str | FeatureEncoder | None = "auto",
         loss: Any = "mse",
+        aux_loss: str | Mapping[str, float] | Callable[..., torch.Tensor] | None = None,
         density_weight: Any = None,
         optimizer: str | Callable[..., torch.optim.Optimizer] = "adamw",
         lr: float = 3e-3,
@@ -277,6 +287,7 @@ class ImbalancedNetRegressor(
         self.module = module
         self.features = features
         self.loss = loss
+        self.aux_loss = aux_loss
         self.density_weight = density_weight
         self.optimizer = optimizer
         self.lr = lr

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.utils.validation import check_is_fitted
+from torch import nn
 
 from imbtorch import ImbalancedNetClassifier
 from tests.toy import small, table
@@ -21,6 +22,7 @@ INVALID = {
     "sampler": ["smote", 3, object()],
     "sampler_schedule": [0, 1, "late", 0.5],
     "target_prior": ["balanced", 0.5, [1, 1], {0: 1.0}],
+    "aux_loss": [3, ["a"], {}, {"a": np.nan}, {"a": True}, {"a": "b"}, {1: 1.0}, nn.MSELoss()],
     "optimizer": ["adamax", None, 3],
     "lr": [0, -1e-3, "fast", None, np.nan, np.inf],
     "weight_decay": [-1e-4, "some", None, np.inf],

@@ -47,6 +47,7 @@ from imbtorch.training.distributed import refuse_company
 from imbtorch.training.loop import train_one_by_one
 from imbtorch.training.parameter_groups import check_groups
 from imbtorch.training.prediction import predict_chunks
+from imbtorch.training.single.auxiliary import check_aux_loss
 
 __all__ = ["BaseNetEstimator"]
 
@@ -226,6 +227,8 @@ class BaseNetEstimator(
         super()._validate_params()
         if self.param_groups:
             check_groups(self.param_groups)
+        if self.aux_loss is not None:
+            check_aux_loss(self.aux_loss)
 
     def _fit_chunk(self, chunk: ChunkSource) -> None:
         self._validate_params()  # scikit-learn validates on the first call of partial_fit only

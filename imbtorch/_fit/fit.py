@@ -463,6 +463,7 @@ def _recipe(estimator: NetParameters, *, is_chunk: bool) -> Recipe:
         on_divergence=estimator.on_divergence,
         on_oom=estimator.on_oom,
         accumulate=estimator.accumulate,
+        aux_loss=estimator.aux_loss,
     )
 
 

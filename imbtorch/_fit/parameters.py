@@ -44,6 +44,7 @@ class NetParameters(InputMixin, BaseEstimator, ABC):
         "features": [None, str, dict, FeatureEncoder],  # a dict is refused with a reason
         "module": [str, HasMethods("build"), nn.Module, callable],
         "loss": [str, BaseLoss, nn.Module, callable],
+        "aux_loss": [None, str, dict, callable],
         "sampler": [None, str, HasMethods("fit_resample"), HasMethods("plan")],
         "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
         "lr": [Interval(Real, 0, None, closed="neither")],
@@ -113,6 +114,7 @@ class NetParameters(InputMixin, BaseEstimator, ABC):
     verbose: int
 
     features: object = None
+    aux_loss: object = None
     loss_schedule: Mapping[str, Callable[[float], Any]] | None = None
     class_weight: object = None
     class_weight_schedule: float | str | Callable[[float], float] | None = None

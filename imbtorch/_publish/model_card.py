@@ -189,6 +189,10 @@ def _training(estimator: Any, members: Sequence[Any]) -> list[str]:
         "weight decay": weight_decay_of(first),
         "loss of the last epoch": _spread([_last(m, "train_loss") for m in members]),
     }
+    if "aux_loss" in first.history_[-1]:
+        facts["aux_loss of the last epoch, a part of it"] = _spread(
+            [_last(m, "aux_loss") for m in members]
+        )
     if first.param_groups:
         facts["settings of parameters by name"] = first.param_groups
     if "valid_score" in first.history_[-1]:

@@ -96,8 +96,10 @@ class DivergenceGuard(Monitor):
     def _describe(self, net: Any, record: Record) -> str:
         gradients = [p.grad for p in net.module_.parameters() if p.grad is not None]
         largest = max((float(g.abs().max()) for g in gradients), default=math.nan)
+        added = f" (aux_loss {record['aux_loss']})" if "aux_loss" in record else ""
         return (
-            f"Training diverged in epoch {record['epoch']}: train loss {record['train_loss']}, "
+            f"Training diverged in epoch {record['epoch']}: train loss {record['train_loss']}"
+            f"{added}, "
             f"learning rate {record['lr']:g}, largest gradient {largest:g} in the last batch. "
             "Lower lr, scale X (StandardScaler), or look for a module or loss that returns NaN."
         )

@@ -54,6 +54,8 @@ class Recipe:
         What to do when memory runs out on a batch.
     accumulate : int
         Number of batches of a step.
+    aux_loss : str, dict of str to float, callable or None
+        What is added to the loss, see :mod:`imbtorch.training.single.auxiliary`.
     """
 
     epochs: int
@@ -64,6 +66,7 @@ class Recipe:
     on_divergence: str = "raise"
     on_oom: str = "raise"
     accumulate: int = 1
+    aux_loss: Any = None
 
 
 @dataclass(eq=False)
@@ -101,6 +104,9 @@ class Run:
         Device on which the net is trained.
     rows_per_step : int
         Number of rows of an optimizer step: those of one batch, or of several.
+    aux_total : float or None
+        Sum of what was added to the losses of the epoch, set by the engine; None without
+        ``aux_loss``.
     in_stack : bool
         Whether other nets are trained with this one.
     done : bool
@@ -121,6 +127,7 @@ class Run:
     validation: Validation | None = None
     checkpoint: Checkpoint | None = None
     processes: Processes = ONE
+    aux_total: float | None = None
     in_stack: bool = False
     done: bool = False
     interrupted: bool = False
@@ -207,6 +214,8 @@ class Run:
             "train_loss": total / max(len(self.order), 1),
             "dur": time.perf_counter() - self._start,
         }
+        if self.aux_total is not None:
+            record["aux_loss"] = self.aux_total / max(len(self.order), 1)
         self.done = self.guard.epoch_end(net, record)
         if not self.done:
             votes = [monitor.epoch_end(net, record) for monitor in self.monitors]

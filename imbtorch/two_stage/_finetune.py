@@ -42,6 +42,7 @@ _PLAIN = {
     "warm_start": False,
     "callbacks": None,
     "param_groups": None,
+    "aux_loss": None,
 }
 
 
@@ -122,7 +123,7 @@ def finetune_head(
     Notes
     -----
     Optimizer, schedule, batch size, device and dtype are those of ``estimator``; ``"lws"`` uses no
-    weight decay.
+    weight decay. ``aux_loss`` and ``param_groups`` belong to the first stage.
 
     The probabilities describe the population of the second stage, with balanced classes;
     ``target_prior="train"`` restates them for the original data. After ``"crt"`` these

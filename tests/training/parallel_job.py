@@ -77,7 +77,9 @@ def learned(est, *data, **extra):
 
 def told(est, **extra):
     keys = [
-        k for k in ("train_loss", "valid_score", "lr") if est.history_ and k in est.history_[-1]
+        k
+        for k in ("train_loss", "aux_loss", "valid_score", "lr")
+        if est.history_ and k in est.history_[-1]
     ]
     history = {key: np.array(est.history_[:, key]) for key in keys}
     own = [p.detach().numpy().ravel() for p in est.loss_.parameters()]
@@ -176,6 +178,22 @@ for name in sorted(all_samplers()):
     CASES[f"sampler {name}"] = lambda size, rank, name=name: learned(
         classifier(size, sampler=name, loss="cross_entropy", max_epochs=2), X, Y, WEIGHT
     )
+
+
+class Autoencoder(nn.Module):
+    """Logits, and how far the reconstruction of each row is from the row."""
+
+    def __init__(self, input_shape, n_outputs):
+        super().__init__()
+        self.encoder, self.decoder = nn.Linear(*input_shape, 3), nn.Linear(3, *input_shape)
+        self.out = nn.Linear(3, n_outputs)
+
+    def forward(self, x):
+        code = torch.tanh(self.encoder(x))
+        rows = (self.decoder(code) - x).square().mean(1)
+        return {"logits": self.out(code), "rows": rows, "batch": rows.mean()}
+
+
 SETTINGS = {
     "sgd": {"optimizer": "sgd", "lr": 0.1},
     "clipping": {"gradient_clipping": 0.1, "optimizer": "sgd"},
@@ -194,6 +212,7 @@ SETTINGS = {
     "torch loss": {"loss": nn.L1Loss(), "class_weight": "balanced"},
     "automatic batches": {"batch_size": "auto"},
     "accumulated": {"accumulate": 3},
+    "auxiliary losses": {"module": Autoencoder, "aux_loss": {"rows": 0.5}, "accumulate": 2},
     "layer norm": {"module": MLP((8,), normalization="layer")},
     "frozen, rates": {
         "module": MLP((8,)),
@@ -216,6 +235,11 @@ def mixture_of_gaussians(size, rank):
 def half_precision(size, rank):
     clf = classifier(size, dtype="float32", precision="float16", accumulate=2, sharpness=0.05)
     return learned(clf, X, Y)
+
+
+@case
+def an_auxiliary_loss_of_the_batch(size, rank):
+    return learned(classifier(size, module=Autoencoder, aux_loss="batch"), X, Y)
 
 
 @case

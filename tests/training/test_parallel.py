@@ -295,6 +295,7 @@ def test_ctrl_c_in_one_process_interrupts_both_at_the_same_step(job):
         ("batch_normalisation", "BatchNorm1d takes its statistics from the whole batch"),
         ("watched_batches", "callbacks look at whole batches"),
         ("own_loss", "OwnLoss compares the rows"),
+        ("an_auxiliary_loss_of_the_batch", "but data_parallel=True computes a batch in parts"),
         ("an_ensemble", "nets of an ensemble"),
         ("several_threads", "n_jobs=1"),
     ],

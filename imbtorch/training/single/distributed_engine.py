@@ -36,7 +36,7 @@ class DistributedEngine(SingleEngine):
 
     def __init__(self, runs: Sequence[Run]) -> None:
         super().__init__(runs)
-        self.summed = _Summed(self.run.processes, self._trained(), self.net.dtype, self.run.device)
+        self.summed = _Summed(self.run.processes, self._trained(), self._no_loss(), self.run.device)
 
     def _batches(self) -> Iterator[Any]:
         run = self.run
@@ -46,7 +46,7 @@ class DistributedEngine(SingleEngine):
     def _lean(self, batches: Iterator[Any]) -> Tensor:
         attempt, step = self._attempt, self.steps.step
         gradients = attempt(self._gradients)
-        total = torch.zeros((), dtype=self.net.dtype, device=self.net.device)
+        total = self._no_loss()
         stepped = None
         for size in batch_sizes(len(self.run.order), self.run.rows_per_step):
             rate, batch = attempt(self.rate), attempt(partial(next, batches))
@@ -89,18 +89,21 @@ class _Summed:
     """Sum the gradients and the loss of a batch over the processes in one buffer.
 
     After the gradients the buffer holds for each parameter the number of processes that have a
-    gradient, then the loss, the number of failures and the number of interruptions.
+    gradient, then the loss, or the loss and its auxiliary part, the number of failures and the
+    number of interruptions.
     """
 
     def __init__(
-        self, processes: Processes, params: list[Tensor], dtype: torch.dtype, device: torch.device
+        self, processes: Processes, params: list[Tensor], no_loss: Tensor, device: torch.device
     ) -> None:
         self.processes, self.params = processes, params
         sizes = [p.numel() for p in params]
         place = device if device.type == "cuda" else torch.device("cpu")
-        self.buffer = torch.zeros(sum(sizes) + len(params) + 3, dtype=dtype, device=place)
-        *parts, counts = self.buffer.split([*sizes, len(params) + 3])
+        n_counts = len(params) + no_loss.numel() + 2
+        self.buffer = torch.zeros(sum(sizes) + n_counts, dtype=no_loss.dtype, device=place)
+        *parts, counts = self.buffer.split([*sizes, n_counts])
         self.counts: Tensor = counts
+        self.loss: Tensor = counts[len(params) : -2].view(no_loss.shape)
         self.parts = [part.view(p.shape) for part, p in zip(parts, params, strict=True)]
 
     def __call__(self, evaluate: Callable[[], Tensor | None]) -> Tensor:
@@ -125,14 +128,14 @@ class _Summed:
             self.counts[-2] = 1
         self.counts[-1] = float(processes.interrupted)
         processes.sum(self.buffer)
-        *owners, _, failures, interruptions = self.counts.tolist()  # the only wait for the device
+        *owners, failures, interruptions = self.counts.tolist()  # the only wait for the device
         if failures:
             processes.exchange(None, error)
         if interruptions:
             processes.interrupted = False
             raise KeyboardInterrupt
-        self._read(owners)
-        return self.counts[-3]
+        self._read(owners[: len(self.params)])
+        return self.loss
 
     @torch.no_grad()
     def _write(self, value: Tensor) -> None:
@@ -140,7 +143,7 @@ class _Summed:
         gradients = [p.grad for p in self.params if p.grad is not None]
         torch._foreach_copy_([self.parts[i] for i in own], gradients)
         self.counts[own] = 1
-        self.counts[-3] = value
+        self.loss.copy_(value)
 
     @torch.no_grad()
     def _read(self, owners: list[float]) -> None:

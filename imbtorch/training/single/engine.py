@@ -15,6 +15,7 @@ from imbtorch.training.half_precision import LossScaling
 from imbtorch.training.optimizers import LearningRate
 from imbtorch.training.run import Run
 from imbtorch.training.single.accumulation import Accumulated
+from imbtorch.training.single.auxiliary import auxiliary_of
 from imbtorch.training.single.chain import Chain
 from imbtorch.training.single.out_of_memory import InParts, check_divisible
 from imbtorch.training.steps import Steps
@@ -41,6 +42,7 @@ class SingleEngine:
         if recipe.on_oom == "split":
             check_divisible(net, hooked=bool(self.run.hooks))
             self.in_parts = InParts([p for _, p in net.get_all_learnable_params()])
+        self.auxiliary = None if recipe.aux_loss is None else auxiliary_of(self.run)
         self.takes_sparse = self.run.rows.can_stay_sparse and self._lays_out_for_sparse()
         scaler = None if net.half is None else net.half.begin()
         self.scaling = None if scaler is None else LossScaling(scaler, net.optimizer_)
@@ -67,6 +69,8 @@ class SingleEngine:
         self.rate.begin_epoch(epoch, len(batch_sizes(len(run.order), run.rows_per_step)))
         with self.steps.epoch():
             total = (self._hooked if run.hooks else self._lean)(self._batches())
+        if self.auxiliary is not None:
+            total, run.aux_total = total.tolist()
         weights = [
             p.detach()
             for p in self.net.module_.parameters()
@@ -107,9 +111,9 @@ class SingleEngine:
         return run.rows.batches(run.order, run.rows_per_step, sparse=self.takes_sparse)
 
     def _lean(self, batches: Batches) -> Tensor:
-        net, step = self.net, self.steps.step
+        step = self.steps.step
         gradients = self._gradients()
-        total = torch.zeros((), dtype=net.dtype, device=net.device)
+        total = self._no_loss()
         for x, codes, share in batches:
             self.rate()
             again = self._unscaled(partial(gradients, x, codes, share))
@@ -117,6 +121,31 @@ class SingleEngine:
             step(again)
             total.add_(value, alpha=len(x))
         return total
+
+    def _no_loss(self) -> Tensor:
+        """Return zeros to sum up losses in: one number, or two as :meth:`_losses` returns them."""
+        shape = () if self.auxiliary is None else (2,)
+        return torch.zeros(shape, dtype=self.net.dtype, device=self.net.device)
+
+    def _outputs(self, x: Any) -> tuple[Tensor, Any]:
+        """Compute a batch; the second value is all that the module returns, if it is needed."""
+        with self.net.autocast():
+            if self.auxiliary is None:
+                return self.net.module_(x), None
+            return self.auxiliary.outputs(x)
+
+    def _losses(
+        self, codes: Any, share: Tensor, output: Tensor, whole: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Return the loss of a batch, and what is summed up over the epoch.
+
+        That is the loss itself or, with auxiliary losses, the loss and the part that they add.
+        """
+        loss = self.net.batch_loss(codes, share, output)
+        if self.auxiliary is None:
+            return loss, loss
+        both = self.auxiliary.added(loss, whole, codes, share)
+        return both[0], both
 
     def _unscaled(self, gradients: Callable[[], Tensor]) -> Callable[[], Tensor]:
         """Let the gradients of a step be divided by the scale of the loss, if it has one."""
@@ -146,16 +175,15 @@ class SingleEngine:
                 param.grad = None
             given = x.clone() if computed_again else None
             try:
-                with net.autocast():
-                    output = module(x)
+                output, whole = self._outputs(x)
             except (IndexError, RuntimeError) as error:
                 explain_ids(module, x, error)
                 raise
-            value = net.batch_loss(codes, share, output)
-            backward(value)
+            loss, summed = self._losses(codes, share, output, whole)
+            backward(loss)
             if given is not None:
                 x.detach().copy_(given)
-            return value.detach()
+            return summed.detach()
 
         def by_chain(x: Tensor, codes: Tensor, share: Tensor) -> Tensor:
             assert chain is not None
@@ -174,22 +202,22 @@ class SingleEngine:
     def _chain(self) -> Chain | None:
         """Take the module apart for back-propagation without a graph, where that is possible."""
         learns = any(True for _ in self.net.criterion_.parameters())
-        return None if learns or self.net.half is not None else Chain.of(self.net.module_)
+        needs_graph = learns or self.net.half is not None or self.auxiliary is not None
+        return None if needs_graph else Chain.of(self.net.module_)
 
     def _hooked(self, batches: Batches) -> Tensor:
         """Do the same as ``_lean``, telling skorch's callbacks about every batch."""
         net, step = self.net, self.steps.step
         gradients, scaling = self._gradients_of(None), self.scaling
-        total = torch.zeros((), dtype=net.dtype, device=net.device)
+        total = self._no_loss()
         for x, codes, share in batches:
             self.rate()
             net.optimizer_.zero_grad()
             net.notify("on_batch_begin", batch=(x, codes), training=True)
             given = x.clone()  # callbacks and further steps use x, into which the module may write
-            with net.autocast():
-                output = net.module_(x)
+            output, whole = self._outputs(x)
             logits = net.read(output)
-            loss = net.batch_loss(codes, share, logits)
+            loss, summed = self._losses(codes, share, logits, whole)
             if scaling is None:
                 loss.backward()
             else:
@@ -199,7 +227,7 @@ class SingleEngine:
             named = list(net.get_all_learnable_params())
             net.notify("on_grad_computed", named_parameters=named, batch=(x, codes), training=True)
             step(self._unscaled(partial(gradients, x, codes, share)))
-            total.add_(loss.detach(), alpha=len(x))
+            total.add_(summed.detach(), alpha=len(x))
             net.history.record_batch("train_loss", float(loss.detach()))
             net.history.record_batch("train_batch_size", len(x))
             net.notify(

@@ -30,6 +30,8 @@ def not_stackable_because(run: Run) -> str | None:
             return monitor.single_net_because
     if net.half is not None:
         return f'precision="{net.half.precision}" is computed for one net at a time'
+    if run.recipe.aux_loss is not None:
+        return "aux_loss looks at everything that the module of a single net returns"
     if any(True for _ in net.criterion_.parameters()):
         return f"{type(net.criterion_).__name__} has parameters of its own"
     if rows.mixing is not None:
