@@ -126,7 +126,11 @@ def main() -> None:
             missing = [n for n in args.nets or NETS if (board_set.name, n) not in done]
             if board_set.role != "development" or not missing:
                 continue
-            X, y = board_set.table(MAX_ROWS)
+            try:
+                X, y = board_set.table(MAX_ROWS)
+            except FileNotFoundError as error:
+                print(f"{board_set.name}: left out, {error}", flush=True)
+                continue
             for name in missing:
                 is_new = not args.out.is_file()
                 row = {"data": board_set.name, "net": name, **run(name, X, y)}

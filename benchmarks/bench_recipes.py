@@ -107,10 +107,15 @@ def main() -> None:
         sets = [s for s in sets if s.name in args.data]
     with one_thread():
         for board_set in sets if not args.summary else ():
-            if board_set.name not in done:
+            if board_set.name in done:
+                continue
+            try:
                 found = run_set(board_set, CLASSIFIER_RECIPES)
-                found.to_csv(args.out, mode="a", header=not args.out.is_file(), index=False)
-                print(board_set.name, flush=True)
+            except FileNotFoundError as error:
+                print(f"{board_set.name}: left out, {error}", flush=True)
+                continue
+            found.to_csv(args.out, mode="a", header=not args.out.is_file(), index=False)
+            print(board_set.name, flush=True)
     summary(args.out)
 
 

@@ -8,7 +8,14 @@ from functools import partial
 from typing import Literal
 
 import numpy as np
-from board_files import Table, data_of_package, keel_table, numbers_table, words_table
+from board_files import (
+    Table,
+    caravan_table,
+    data_of_package,
+    keel_table,
+    numbers_table,
+    words_table,
+)
 from numpy.typing import NDArray
 from study_data import SOURCES, thinned
 
@@ -157,6 +164,7 @@ def _development() -> dict[str, tuple[Callable[[], Table], str]]:
         "spect_f": (_spect_f, "spect_f"),
         "hypothyroid": (_hypothyroid, "hypothyroid"),
         "hepatitis": (_hepatitis, "hepatitis"),
+        "caravan": (caravan_table, "caravan"),
         **{name: (partial(_challenge, name), name) for name in ("ada", "sylva", "hiva")},
         **{name: (partial(_keel, name, file), "software") for name, file in software.items()},
         **{name: (partial(_keel, name), family) for name, family in keel.items()},

