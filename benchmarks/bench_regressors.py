@@ -4,6 +4,7 @@ Three made tables, and columns of real ones as the target of the others. Mean sq
 of the variance of the target, the mean of two times three folds::
 
     python benchmarks/bench_regressors.py
+    python benchmarks/bench_regressors.py --models "TabM, waves (default)" portfolio
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.metrics import mean_squared_error
 from sklearn.model_selection import RepeatedKFold
 
-from imbtorch import ImbalancedNetRegressor
+from imbtorch import ImbalancedNetRegressor, NetPortfolioRegressor
 
 MAX_ROWS = 3_000
-BOOSTING = "HistGradientBoosting"
+BOOSTING, PORTFOLIO = "HistGradientBoosting", "portfolio"
 Table = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 LAYER = {"module__normalization": "layer"}
@@ -74,16 +75,27 @@ def run(model: Any, X: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[flo
     return float(np.mean(errors)) / y.var(), (time.process_time() - start) / len(errors)
 
 
+def models() -> dict[str, Any]:
+    """Return all regressors by name."""
+    nets = {name: ImbalancedNetRegressor(random_state=0) for name in NETS}
+    for name, params in NETS.items():
+        nets[name].set_params(**params)
+    return {
+        **nets,
+        PORTFOLIO: NetPortfolioRegressor(ImbalancedNetRegressor(), random_state=0),
+        BOOSTING: HistGradientBoostingRegressor(random_state=0),
+    }
+
+
 def main() -> None:
     """Print the errors of all nets on all tables that are found."""
-    argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    ).parse_args()
+    )
+    every = models()
+    parser.add_argument("--models", nargs="+", choices=list(every), default=list(every))
+    chosen = {name: every[name] for name in parser.parse_args().models}
     warnings.filterwarnings("ignore")
-    models = {name: ImbalancedNetRegressor(random_state=0) for name in NETS}
-    for name, params in NETS.items():
-        models[name].set_params(**params)
-    models[BOOSTING] = HistGradientBoostingRegressor(random_state=0)
     errors, seconds = {}, {}
     with one_thread():
         for table, load in TABLES.items():
@@ -92,7 +104,7 @@ def main() -> None:
             except FileNotFoundError as error:
                 print(f"{table}: left out, {error.filename} was not found", flush=True)
                 continue
-            found = {name: run(model, X, y) for name, model in models.items()}
+            found = {name: run(model, X, y) for name, model in chosen.items()}
             errors[table] = {name: error for name, (error, _) in found.items()}
             seconds[table] = {name: second for name, (_, second) in found.items()}
     table_of_errors = pd.DataFrame(errors)
