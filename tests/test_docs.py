@@ -14,6 +14,7 @@ PAGES = [ROOT / "README.md"] + [
     if not GENERATED.intersection(path.relative_to(ROOT / "docs").parts)
 ]
 QUICK = {"README.md", "adding_a_loss.md", "weights.md"}  # the blocks of other pages are slow
+OPTIONAL = {"transformers"}  # blocks that import one of these run where it is installed
 BLOCK = re.compile(r"^[ \t]*```python[ \t]*\n(.*?)^[ \t]*```[ \t]*$", re.MULTILINE | re.DOTALL)
 
 
@@ -31,7 +32,11 @@ def run_page(path):
     blocks = python_blocks(path.read_text("utf-8")) if path.exists() else []
     for line, code in blocks:
         # the empty lines in front make tracebacks point into the page
-        exec(compile("\n" * (line - 1) + code, str(path), "exec"), namespace)
+        try:
+            exec(compile("\n" * (line - 1) + code, str(path), "exec"), namespace)
+        except ModuleNotFoundError as error:
+            if error.name not in OPTIONAL:
+                raise
     return len(blocks)
 
 
@@ -67,6 +72,15 @@ def test_blocks_are_found_and_share_a_namespace(tmp_path):
         "# A\n```python\nx = 1\n```\n```console\n$ y\n```\n- b\n  ```python\n  x + 1\n  ```\n"
     )
     assert python_blocks(page.read_text()) == [(3, "x = 1\n"), (10, "x + 1\n")]
+    assert run_page(page) == 2
+
+
+def test_only_blocks_of_optional_packages_are_left_out(tmp_path, monkeypatch):
+    page = tmp_path / "page.md"
+    page.write_text("```python\nimport no_such_package\n```\n```python\nx = 1\n```\n")
+    with pytest.raises(ModuleNotFoundError):
+        run_page(page)
+    monkeypatch.setattr("tests.test_docs.OPTIONAL", {"no_such_package"})
     assert run_page(page) == 2
 
 

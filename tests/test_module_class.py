@@ -213,3 +213,23 @@ def test_builders_print_and_compare_like_parameters():
     assert builder.build((4,), 2).layers[0].out_features == 3
     with pytest.raises(ValueError, match="unknown"):
         get_module("unknown")
+
+
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [
+        ("optimizer__momentum", r"functools\.partial\(torch\.optim\.SGD.*param_groups"),
+        ("callbacks__scoring__name", "callbacks that have been set up"),
+        ("lr__x", "Set lr itself"),
+    ],
+)
+@pytest.mark.parametrize(
+    "estimator", [ImbalancedNetClassifier(), NetEnsembleClassifier(ImbalancedNetClassifier())]
+)
+def test_values_without_parameters(estimator, name, instead):
+    prefix = "" if isinstance(estimator, ImbalancedNetClassifier) else "estimator__"
+    params = {f"{prefix}{name}": 1}
+    before = repr(estimator.get_params())
+    with pytest.raises(ValueError, match=f"{name} cannot be set.*{instead}"):
+        estimator.set_params(**params)
+    assert repr(estimator.get_params()) == before

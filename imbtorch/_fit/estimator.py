@@ -52,6 +52,13 @@ from imbtorch.training.single.auxiliary import check_aux_loss
 __all__ = ["BaseNetEstimator"]
 
 
+_INSTEAD = {  # what skorch sets by such names
+    "optimizer": "Give a callable, such as functools.partial(torch.optim.SGD, momentum=0.9); rates "
+    "and decays of some parameters are set by param_groups.",
+    "callbacks": "Give callbacks that have been set up, such as [EpochScoring('roc_auc')].",
+}
+
+
 class NamedComponentsMixin:
     """Make ``loss__gamma`` work when ``loss="focal"`` is a string.
 
@@ -105,7 +112,13 @@ class NamedComponentsMixin:
         -------
         estimator instance
             The estimator itself.
+
+        Raises
+        ------
+        ValueError
+            If a name is unknown, or a value has no such parameters.
         """
+        _check_have_parameters(self, params)
         for key, resolve in self._components.items():
             component = params.get(key, getattr(self, key))
             if not any(name.startswith(f"{key}__") for name in params):
@@ -119,6 +132,21 @@ class NamedComponentsMixin:
             if written_out is not component:
                 params[key] = written_out
         return super().set_params(**params)  # type: ignore[misc]
+
+
+def _check_have_parameters(estimator: Any, params: dict[str, Any]) -> None:
+    """Raise ValueError for ``name__parameter`` where the value of ``name`` has no parameters."""
+    named = estimator.get_params(deep=False)
+    for name in params:
+        key, is_nested, _ = name.partition("__")
+        value = params.get(key, named.get(key))
+        if not is_nested or key not in named or key in estimator._components:
+            continue
+        if not hasattr(value, "set_params"):
+            raise ValueError(
+                f"{name} cannot be set, because {key}={value!r} has no parameters. "
+                + _INSTEAD.get(key, f"Set {key} itself.")
+            )
 
 
 def _is_short(key: str, component: Any) -> bool:
