@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from imbtorch._common.inputs import SeveralInputs
+from imbtorch._common.inputs import Key, SeveralInputs
 from imbtorch._common.sklearn_private import StrOptions, fit_context
 from imbtorch._data.class_counts import ClassCounts
 from imbtorch._data.targets import split_unknown
@@ -487,7 +487,7 @@ class ImbalancedNetClassifier(
         *,
         reset: bool,
         y: Any = "no_validation",
-        features: FeatureEncoder | None = None,
+        features: FeatureEncoder | dict[Key, FeatureEncoder] | None = None,
     ) -> Any:
         """Validate features and targets; NaN among several labels is a label that is not known."""
         found = split_unknown(y) if getattr(y, "ndim", 2) == 2 else None
