@@ -75,7 +75,7 @@ class Items(Dataset):
 
 
 class EncodedWhole(nn.Module):
-    """A net on a table, whose columns are numbers, gaps, colours and kinds when they are encoded."""
+    """A net on an encoded table: numbers, gaps, colours and kinds."""
 
     def __init__(self, input_shape, n_outputs):
         super().__init__()
