@@ -307,7 +307,7 @@ def test_shapes_and_names_are_those_of_the_user(fitted):
 @pytest.mark.parametrize(
     ("X", "features", "told"),
     [
-        (BOTH, {"tabel": "table"}, ["['tabel']", "['image', 'table']"]),
+        (BOTH, {"frame": "table"}, ["['frame']", "['image', 'table']"]),
         ((IMAGE, FRAME), {"table": "table"}, ["[0, 1]", "by their positions"]),
         ((IMAGE, FRAME), {-1: "table"}, ["[-1]", "[0, 1]"]),
         (BOTH, {"image": "table"}, ["4 dimensions", "Leave 'image' out"]),

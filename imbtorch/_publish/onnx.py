@@ -213,7 +213,11 @@ class ExportMixin:
         categories that are text (``""`` is a missing value).
 
         Several inputs of the estimator are inputs of the file, by their names; those of a tuple are
-        ``"X0"``, ``"X1"``, ... They are float32, or int64 where the module gets integers.
+        ``"X0"``, ``"X1"``, ... They are float32, or int64 where the module gets integers. A table
+        with categories among them has one input per column, such as ``"table.town"``. Sequences of
+        unequal length are padded, ``(n, n_steps, ...)``; if the module asks for lengths or masks,
+        their ``"lengths"`` are an int64 input of shape ``(n,)``, among several inputs
+        ``"text_lengths"`` for ``"text"``.
 
         The inputs of columns whose values need more digits than float32 has, such as the seconds
         since 1970, are float64; so is ``"X"`` if it has such a column.
