@@ -26,6 +26,7 @@ from imbtorch._publish.onnx_inputs import (
     name_inputs,
     separate_inputs,
 )
+from imbtorch._publish.onnx_recurrent import has_recurrent_layers, recurrent_translations
 from imbtorch._safe_file import replacing
 from imbtorch._version import __version__
 from imbtorch.features import TableColumns, TableEncoder
@@ -360,7 +361,10 @@ def _exported(
                 external_data=False,
                 input_names=names,
                 output_names=outputs,
-                custom_translation_table={torch.ops.aten.log_sigmoid.default: _log_sigmoid},
+                custom_translation_table={
+                    torch.ops.aten.log_sigmoid.default: _log_sigmoid,
+                    **(recurrent_translations() if has_recurrent_layers(serving) else {}),
+                },
                 verbose=False,
             )
     except Exception as error:
@@ -391,6 +395,8 @@ def _quiet() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             warnings.simplefilter("ignore", DeprecationWarning)
+            # recurrent layers list their weights anew in each call
+            warnings.filterwarnings("ignore", "The tensor attributes .* assigned during export")
             yield
     finally:
         logger.setLevel(level)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from imbtorch._common.inputs import (
     lengths_key,
     sequence_keys,
 )
+from imbtorch._publish.onnx_recurrent import RecurrentLayers, has_recurrent_layers
 from imbtorch.modules._input_tables import InputTables
 from imbtorch.modules._several_inputs import spread_of, zero_rows
 
@@ -69,7 +71,9 @@ class _SeparateInputs(nn.Module):
         self.inner, self.keys = inner, keys
 
     def forward(self, *X: Tensor) -> Any:
-        return self.inner(InputBatch(dict(zip(self.keys, X, strict=True))))
+        batch = InputBatch(dict(zip(self.keys, X, strict=True)))
+        with RecurrentLayers(self.inner) if has_recurrent_layers(self.inner) else nullcontext():
+            return self.inner(batch)
 
 
 def example_batch(
