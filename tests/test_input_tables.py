@@ -32,7 +32,7 @@ from imbtorch.training.parameter_groups import names_of
 from tests.persistence import hostile
 from tests.several_inputs import EncodedParts, fed
 
-pytestmark = pytest.mark.filterwarnings("ignore::imbtorch.NotStackedWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::imbtorch.NotStackedWarning", "ignore:max_epochs=2")
 
 N = 90
 QUICK = {"max_epochs": 2, "batch_size": 16, "dtype": "float64", "random_state": 0}
@@ -250,6 +250,13 @@ def test_beside_sequences():
     np.testing.assert_allclose(
         clf.predict_proba(Inputs(X)[order]), clf.predict_proba(X)[order], atol=1e-12
     )
+
+
+def test_large_integers_are_scaled_before_they_are_rounded():
+    numbers = pd.DataFrame({"id": 2**24 + 1 + 2 * np.arange(N)})
+    X = {**BOTH, "table": numbers}
+    clf = net({"table": "table"}, dtype="float32").fit(X, Y)
+    assert clf.predict(X).shape == (N,)
 
 
 def test_regressor():
@@ -540,9 +547,11 @@ def changed_part(**change):
     [
         changed_part(table=1),
         changed_part(table=True),
+        changed_part(table=False),
         changed_part(table=[0]),
         changed_part(table=-1),
         changed_part(shape=[3], columns=["a", "b", "c"]),
+        changed_part(shape=[3], columns=None),
         changed_part(dtype="float32"),
         changed_part(columns=["a", "b", "c", "d"]),
         lambda document: document["net"].update(dtype="float32"),
