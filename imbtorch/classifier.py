@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from imbtorch._common.inputs import SeveralInputs
+from imbtorch._common.inputs import Key, SeveralInputs
 from imbtorch._common.sklearn_private import StrOptions, fit_context
 from imbtorch._data.class_counts import ClassCounts
 from imbtorch._data.targets import split_unknown
@@ -59,11 +59,13 @@ class ImbalancedNetClassifier(
         module whose first layer is an embedding gets ``X`` of an integer type as int64; its
         attribute ``takes_integers``, True or False, decides otherwise. Of several inputs it may
         name those that come as int64.
-    features : {"auto", "table"}, TableFeatures or None, default="auto"
+    features : {"auto", "table"}, TableFeatures, dict or None, default="auto"
         What encodes the columns of a table: scales numbers, fills gaps, and encodes categories; see
         :class:`imbtorch.features.TableFeatures`. It is learned from the training rows and belongs
         to the net. ``"auto"`` encodes two-dimensional ``X`` for modules of this package; modules of
-        your own, and rows of more dimensions, get ``X`` as it is.
+        your own, and rows of more dimensions, get ``X`` as it is. A dict names the tables among
+        several inputs: ``{"table": "table"}``; those in a tuple by position. Then
+        ``features__table__scaling`` is a parameter of the encoder of the input ``"table"``.
     loss : str, BaseLoss or torch loss, default="logit_adjusted"
         What to minimise: a name from :func:`imbtorch.losses.all_losses`, such as ``"focal"``
         (``loss__gamma`` works), an object from :mod:`imbtorch.losses`, or one of torch's losses
@@ -282,7 +284,7 @@ class ImbalancedNetClassifier(
         self,
         module: Any = "tabm",
         *,
-        features: str | FeatureEncoder | None = "auto",
+        features: str | FeatureEncoder | dict[Any, Any] | None = "auto",
         loss: Any = "logit_adjusted",
         loss_schedule: Mapping[str, Callable[[float], Any]] | None = None,
         aux_loss: str | Mapping[str, float] | Callable[..., Tensor] | None = None,
@@ -498,7 +500,7 @@ class ImbalancedNetClassifier(
         *,
         reset: bool,
         y: Any = "no_validation",
-        features: FeatureEncoder | None = None,
+        features: FeatureEncoder | dict[Key, FeatureEncoder] | None = None,
     ) -> Any:
         """Validate features and targets; NaN among several labels is a label that is not known."""
         found = split_unknown(y) if getattr(y, "ndim", 2) == 2 else None

@@ -49,11 +49,13 @@ class ImbalancedNetRegressor(
         The network, which returns one column per target. ``"tabm"`` is
         :class:`imbtorch.modules.TabM` with its defaults, ``"mlp"`` is :class:`imbtorch.MLP`. See
         :class:`imbtorch.ImbalancedNetClassifier` for the other forms.
-    features : {"auto", "table"}, TableFeatures or None, default="auto"
+    features : {"auto", "table"}, TableFeatures, dict or None, default="auto"
         What encodes the columns of a table: scales numbers, fills gaps, and encodes categories; see
         :class:`imbtorch.features.TableFeatures`. It is learned from the training rows and belongs
         to the net. ``"auto"`` encodes two-dimensional ``X`` for modules of this package; modules of
-        your own, and rows of more dimensions, get ``X`` as it is.
+        your own, and rows of more dimensions, get ``X`` as it is. A dict names the tables among
+        several inputs: ``{"table": "table"}``; those in a tuple by position. Then
+        ``features__table__scaling`` is a parameter of the encoder of the input ``"table"``.
     loss : str, BaseRegressionLoss or torch loss, default="mse"
         What to minimise: a name from :func:`imbtorch.losses.regression.all_regression_losses`,
         such as ``"huber"`` (``loss__delta`` works), an object from
@@ -249,7 +251,7 @@ class ImbalancedNetRegressor(
         self,
         module: Any = "tabm",
         *,
-        features: str | FeatureEncoder | None = "auto",
+        features: str | FeatureEncoder | dict[Any, Any] | None = "auto",
         loss: Any = "mse",
         aux_loss: str | Mapping[str, float] | Callable[..., torch.Tensor] | None = None,
         density_weight: Any = None,

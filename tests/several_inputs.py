@@ -7,9 +7,11 @@ them what the same net does with the array, from which it cuts the parts out its
 import tempfile
 
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.model_selection import GridSearchCV, TunedThresholdClassifierCV, cross_val_predict
+from sklearn.utils import _safe_indexing
 from skorch.callbacks import Callback
 from torch import nn
 from torch.utils.data import Dataset
@@ -17,6 +19,7 @@ from torch.utils.data import Dataset
 import imbtorch
 from imbtorch import ImbalancedNetClassifier, Inputs, NetEnsembleClassifier, Sequences
 from imbtorch._common.inputs import given_form
+from imbtorch.features import TableFeatures
 from imbtorch.model_selection import (
     StackedGridSearchCV,
     TunedDecisionClassifierCV,
@@ -71,7 +74,38 @@ class Items(Dataset):
         return {key: part[i] for key, part in self.X.items()}, Y[i]
 
 
+class EncodedWhole(nn.Module):
+    """A net on an encoded table: numbers, gaps, colours and kinds."""
+
+    def __init__(self, input_shape, n_outputs):
+        super().__init__()
+        self.out = nn.Sequential(nn.Linear(9, 4), nn.Tanh(), nn.Linear(4, n_outputs))
+        shapes = input_shape if isinstance(input_shape, dict) else {"frame": input_shape}
+        assert shapes["frame"] == (6,) if "kind" in shapes else (9,)
+
+    def forward(self, x):
+        return self.out(x)
+
+
+class EncodedParts(EncodedWhole):
+    """The same net, which gets the kinds as an input of their own."""
+
+    def forward(self, kind, frame):
+        kinds = nn.functional.one_hot(kind, 3).to(frame.dtype)
+        return super().forward(torch.cat([frame, kinds], dim=1))
+
+
 # -- forms: (plain X, X in parts, whether there are integer ids) -------------------------------
+
+KIND = np.arange(N) % 3
+FRAME = pd.DataFrame(
+    {
+        "amount": np.where(rng.random(N) < 0.3, np.nan, 100 * TABLE[:, 0]),
+        "size": 5 + TABLE[:, 1],
+        "colour": rng.choice(["blue", "green", "red"], N),
+    }
+)
+PLAIN_TABLE = TableFeatures(numeric_embedding=None)
 
 MAPPING = {"table": TABLE, "image": IMAGE}
 FORMS = {
@@ -79,6 +113,11 @@ FORMS = {
     "tuple": (COLUMNS[:, :7], (IMAGE, TABLE), False),
     "integer ids": (COLUMNS, {**MAPPING, "ids": IDS}, True),
     "Dataset": (Items(COLUMNS[:, :7], False), Items(MAPPING, True), False),
+    "encoded table": (
+        FRAME.assign(kind=pd.Categorical(KIND)),
+        {"kind": KIND, "frame": FRAME},
+        False,
+    ),
 }
 
 
@@ -87,8 +126,17 @@ def estimator(module, with_ids, **params):
     return net.set_params(module__with_ids=with_ids)
 
 
+def maker(form, *, whole):
+    """What makes the net of a form, of one array or of its parts, from further parameters."""
+    if form == "encoded table":
+        features = PLAIN_TABLE if whole else {"frame": PLAIN_TABLE}
+        module = EncodedWhole if whole else EncodedParts
+        return lambda **p: ImbalancedNetClassifier(module, **{**QUICK, "features": features, **p})
+    return lambda **p: estimator(Whole if whole else Parts, FORMS[form][2], **p)
+
+
 def rows_of(X):
-    """X as searches of scikit-learn take it, and in a form that takes arrays of positions."""
+    """X as searches of scikit-learn take it."""
     if isinstance(X, list):
         return Sequences(X)
     return Inputs(X) if isinstance(X, dict | tuple) else X
@@ -126,7 +174,7 @@ def with_smote(make, X):
 
 
 def with_validation_rows(make, X):
-    val = rows_of(X)[np.arange(20)]
+    val = _safe_indexing(rows_of(X), np.arange(20))
     return make().fit(X, Y, X_val=val, y_val=Y[:20]).history_[:, "valid_score"]
 
 
@@ -135,7 +183,7 @@ def with_chunks(make, X):
         return make().partial_fit(X, Y, classes=[0, 1])
     rows, clf = rows_of(X), make()
     for part in (np.arange(40), np.arange(40, N)):
-        chunk = rows[part]
+        chunk = _safe_indexing(rows, part)
         chunk = given_form(chunk.parts) if isinstance(chunk, Inputs) else chunk
         clf.partial_fit(chunk, Y[part], classes=[0, 1])
     return clf.predict_proba(X)
@@ -213,16 +261,44 @@ def exported(make, X):
     import onnxruntime
 
     clf = fitted(make(), X)
-    if isinstance(X, Dataset):
-        X = X.X
-    parts = {"X": X} if isinstance(X, np.ndarray) else X
-    parts = dict(zip(("X0", "X1"), X, strict=True)) if isinstance(X, tuple) else parts
     with tempfile.TemporaryDirectory() as folder:
         clf.to_onnx(f"{folder}/net.onnx")
         session = onnxruntime.InferenceSession(f"{folder}/net.onnx")
-    kinds = {"tensor(float)": np.float32, "tensor(int64)": np.int64}
-    given = {i.name: parts[i.name].astype(kinds[i.type]) for i in session.get_inputs()}
-    return session.run(["probabilities"], given)[0]
+    return session.run(["probabilities"], fed(session, X.X if isinstance(X, Dataset) else X))[0]
+
+
+def fed(session, X):
+    """What a session of onnxruntime gets of X: padded sequences, and columns of tables."""
+    parts = X if isinstance(X, dict) else {"X": X}
+    parts = {f"X{i}": part for i, part in enumerate(X)} if isinstance(X, tuple) else parts
+    named = {}
+    for key, part in parts.items():
+        if isinstance(part, pd.DataFrame):
+            named |= {f"{key}.{name}": part[[name]].to_numpy() for name in part}
+        elif isinstance(part, list):
+            lengths = np.array([len(row) for row in part])
+            rows = torch.nn.utils.rnn.pad_sequence([torch.from_numpy(row) for row in part], True)
+            named |= {"lengths" if key == "X" else f"{key}_lengths": lengths, key: rows.numpy()}
+        else:
+            named[key] = part
+    kinds = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(string)": object}
+    return {i.name: named[i.name].astype(kinds[i.type]) for i in session.get_inputs()}
+
+
+def with_an_encoder_of_one_input(make, X):
+    """Encode the table of several inputs in the fit; in one array, encode its columns before."""
+    of_table = {"scaling": "robust", "numeric_embedding": None}
+    if isinstance(X, pd.DataFrame):
+        return proba(make(features=TableFeatures(**of_table)), X)
+    if isinstance(X, Dataset):
+        return fitted(make(features={"table": TableFeatures()}), X)
+    if isinstance(X, np.ndarray):
+        X, place = X.copy(), slice(4, 7) if X.shape[1] < 10 else slice(3)
+        X[:, place] = TableFeatures(**of_table).fit_transform(X[:, place])
+        return proba(make(), X)
+    key = 1 if isinstance(X, tuple) else "table"
+    key = "frame" if isinstance(X, dict) and "frame" in X else key
+    return proba(make(features={key: TableFeatures(**of_table)}), X)
 
 
 USES = {
@@ -240,6 +316,7 @@ USES = {
     "`X_val`": with_validation_rows,
     "`partial_fit`": with_chunks,
     '`features="table"`': set_and_fit(features="table"),
+    '`features={"table": ...}`': with_an_encoder_of_one_input,
     "search of scikit-learn": in_a_search,
     "stacked search": in_a_stacked_search,
     "`cross_val_predict`": in_cross_validation,

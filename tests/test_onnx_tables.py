@@ -226,7 +226,7 @@ def codes_of(column, vocabulary, in_float64=()):
         model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
         model.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
     session = onnxruntime.InferenceSession(
-        with_columns(model, columns, frozenset(in_float64)).SerializeToString()
+        with_columns(model, {"X": (columns, frozenset(in_float64))}).SerializeToString()
     )
     kind = kinds(session)["c"]
     (codes,) = session.run(None, {"c": np.asarray(column, dtype=TYPES[kind])[:, None]})
@@ -267,7 +267,7 @@ def test_codes_of_categories(column, vocabulary, in_float64, kind, expected):
 def test_columns_that_cannot_name_inputs(names, said):
     columns = TableColumns(2, names, {0: np.array(["u", "v"])})
     with pytest.raises(ValueError, match=f"{said}.*Rename"):
-        with_columns(identity("X", 2), columns, frozenset())
+        with_columns(identity("X", 2), {"X": (columns, frozenset())})
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import torch
 from sklearn.model_selection import GridSearchCV, train_test_split
 from skorch.callbacks import Callback, EpochScoring
 from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import imbtorch
 from imbtorch import ImbalancedNetClassifier, ImbalancedNetRegressor, Inputs, Sequences
@@ -147,7 +148,14 @@ def test_the_page_has_all_cells():
 
 
 @pytest.mark.matrix
-@pytest.mark.parametrize(("use", "form"), [(use, form) for use in USES for form in FORMS])
+@pytest.mark.parametrize(
+    ("use", "form"),
+    [
+        pytest.param(use, form, marks=[pytest.mark.slow] if use == "ONNX" else [])
+        for use in USES
+        for form in FORMS
+    ],
+)
 def test_same_as_padded_rows_with_a_mask(use, form):
     check_stated(found(use, form), STATED[use, form], REASONS)
 
@@ -583,3 +591,134 @@ def test_steps_of_several_batches_are_those_of_large_batches():
         for n in (1, 4)
     )
     np.testing.assert_allclose(small.predict_proba(X), large.predict_proba(X), rtol=1e-9)
+
+
+# -- ONNX -----------------------------------------------------------------------------------------
+
+
+class Recurrent(nn.Module):
+    """The last state, or the mean over the steps, of recurrent layers."""
+
+    def __init__(self, n_outputs, kind="GRU", packed=True, layer=None):
+        super().__init__()
+        settings = {"batch_first": True, **(layer or {})}
+        self.layer = getattr(nn, kind)(2, 3, **settings)
+        self.packed, self.first = packed, settings["batch_first"]
+        width = 6 if settings.get("bidirectional") else 3
+        self.out, self.last = nn.Linear(width, n_outputs), nn.Linear(3, n_outputs)
+
+    def forward(self, x, lengths, mask):
+        rows = x if self.first else x.transpose(0, 1)
+        if not self.packed:
+            steps, state = self.layer(rows)
+            steps = steps if self.first else steps.transpose(0, 1)
+            last = (lengths - 1).reshape(-1, 1, 1).expand(-1, 1, steps.shape[2])
+            return self.out(steps.gather(1, last).squeeze(1))
+        packed = pack_padded_sequence(rows, lengths.cpu(), self.first, enforce_sorted=False)
+        steps, state = self.layer(packed)
+        state = state[0] if isinstance(state, tuple) else state
+        steps, _ = pad_packed_sequence(steps, True, total_length=x.shape[1])
+        return self.out(mean_of(steps, mask)) + self.last(state[-1])
+
+
+class Attention(nn.Module):
+    def __init__(self, n_outputs):
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(4, 2, 8, dropout=0.0, batch_first=True)
+        self.step, self.out = nn.Linear(2, 4), nn.Linear(4, n_outputs)
+        self.layers = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+
+    def forward(self, x, mask):
+        return self.out(mean_of(self.layers(self.step(x), src_key_padding_mask=~mask), mask))
+
+
+def check_session(path, clf, rows):
+    """Compare a file with the estimator, for batches of several sizes and lengths."""
+    session = pytest.importorskip("onnxruntime").InferenceSession(path)
+    assert [value.name for value in session.get_inputs()] == ["X", "lengths"]
+    shortest = [i for i in range(N) if len(rows[i]) == 1][:1]
+    for chosen in ([0], shortest, range(7), range(N)):
+        few = [rows[i] for i in chosen]
+        lengths = np.array([len(row) for row in few])
+        for further in (0, 2):  # padding counts for nothing, whatever it holds
+            shape = (len(few), lengths.max() + further, *few[0].shape[1:])
+            padded = np.full(shape, 3, dtype=few[0].dtype)
+            for row, filled in zip(few, padded, strict=True):
+                filled[: len(row)] = row
+            got = session.run(["probabilities"], {"X": padded, "lengths": lengths})[0]
+            expected = clf.predict_proba(Sequences(few))
+            np.testing.assert_allclose(got, expected, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"kind": "GRU"},
+        {"kind": "LSTM", "layer": {"num_layers": 2, "bidirectional": True}},
+        {"kind": "RNN", "layer": {"nonlinearity": "relu", "bias": False}},
+        {"kind": "GRU", "packed": False, "layer": {"batch_first": False}},
+        {"kind": "LSTM", "packed": False},
+    ],
+    ids=["GRU", "LSTM", "RNN", "GRU of padded rows", "LSTM of padded rows"],
+)
+def test_onnx_of_recurrent_layers(settings, tmp_path):
+    rows = [row.astype(np.float32) for row in SERIES]
+    clf = made(Recurrent, dtype="float32").set_params(
+        **{f"module__{name}": value for name, value in settings.items()}
+    )
+    clf.fit(rows, Y).to_onnx(tmp_path / "net.onnx")
+    assert "check_forward_args" not in vars(clf.module_.layer)  # a copy was changed
+    check_session(tmp_path / "net.onnx", clf, rows)
+
+
+@pytest.mark.slow
+def test_onnx_of_attention_and_of_tokens(tmp_path):
+    rows = [row.astype(np.float32) for row in SERIES]
+    for module, X in ((Attention, rows), (Words, TOKENS)):
+        clf = made(module, dtype="float32").fit(X, Y)
+        clf.to_onnx(tmp_path / "net.onnx")
+        check_session(tmp_path / "net.onnx", clf, X)
+
+
+def test_onnx_without_lengths_and_with_the_name_of_an_input(tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    rows = [row.astype(np.float32) for row in SERIES]
+
+    class Sum(nn.Module):  # zeros at the end change nothing
+        def __init__(self):
+            super().__init__()
+            self.out = nn.Linear(2, 2)
+
+        def forward(self, x):
+            return self.out(x.sum(1))
+
+    clf = made(Sum, dtype="float32").fit(rows, Y)
+    clf.to_onnx(tmp_path / "net.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "net.onnx")
+    assert [value.name for value in session.get_inputs()] == ["X"]
+    padded = PADDED[..., :2].astype(np.float32)
+    got = session.run(["probabilities"], {"X": padded})[0]
+    np.testing.assert_allclose(got, clf.predict_proba(rows), atol=1e-5)
+
+    class Named(Sum):
+        def forward(self, x, x_lengths, lengths):
+            return self.out(x.sum(1) / lengths.unsqueeze(1)) + x_lengths.reshape(-1, 1)
+
+    X = {"x": rows, "x_lengths": LENGTHS}
+    clf = made(Named, dtype="float32").fit(X, Y)
+    with pytest.raises(ValueError, match="the name of another input, 'x_lengths'"):
+        clf.to_onnx(tmp_path / "net.onnx")
+
+
+def test_onnx_of_what_cannot_be_traced(tmp_path):
+    class Projected(Recurrent):
+        def __init__(self, n_outputs):
+            super().__init__(n_outputs, "LSTM", False, {"proj_size": 2})
+            self.out = nn.Linear(2, n_outputs)
+
+    clf = made(Projected).fit(SERIES, Y)
+    with pytest.raises(RuntimeError, match="torch cannot export") as caught:
+        clf.to_onnx(tmp_path / "net.onnx")
+    assert "projections" in str(caught.value.__cause__)
+    assert not (tmp_path / "net.onnx").exists()

@@ -14,7 +14,7 @@ from sklearn.base import clone
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from imbtorch._common.inputs import Inputs, as_inputs
+from imbtorch._common.inputs import Inputs, Key, as_inputs
 from imbtorch._common.memo import Memo
 from imbtorch._common.sequences import Sequences
 from imbtorch._common.sklearn_private import CallbackSupportMixin, fit_context
@@ -24,6 +24,11 @@ from imbtorch._data.class_counts import ClassCounts
 from imbtorch._data.datasets_as_rows import DatasetStream, as_rows
 from imbtorch._fit.fit import PreparedFit, Stackable, prepare_fit
 from imbtorch._fit.input_checks import check_rows
+from imbtorch._fit.input_tables import (
+    fitted_by_input,
+    nested_parameters,
+    with_nested_parameters,
+)
 from imbtorch._fit.length import groups_of_folds, prepare_with_length
 from imbtorch._fit.parameters import NetParameters
 from imbtorch._fit.sources import ArraySource, ChunkSource, RowSource, StreamSource
@@ -87,6 +92,7 @@ class NamedComponentsMixin:
         params: dict[str, Any] = super().get_params(deep=deep)  # type: ignore[misc]
         if not deep:
             return params
+        params |= nested_parameters(params.get("features"))
         for key, resolve in self._components.items():
             if _is_short(key, params.get(key)):
                 try:
@@ -118,6 +124,9 @@ class NamedComponentsMixin:
         ValueError
             If a name is unknown, or a value has no such parameters.
         """
+        features = params.get("features", getattr(self, "features", None))
+        if isinstance(features, dict):
+            params = with_nested_parameters(features, params)
         _check_have_parameters(self, params)
         for key, resolve in self._components.items():
             component = params.get(key, getattr(self, key))
@@ -295,8 +304,13 @@ class BaseNetEstimator(
         return behind_encoder(self.net_.encoder_, self.net_.module_)
 
     @property
-    def features_(self) -> FeatureEncoder | None:
-        """The fitted feature encoder, a transformer of scikit-learn; None where there is none."""
+    def features_(self) -> FeatureEncoder | dict[Key, FeatureEncoder] | None:
+        """The fitted feature encoder, a transformer of scikit-learn; None where there is none.
+
+        Of several inputs it is a dict with the encoder of each table that is encoded.
+        """
+        if self.net_.tables is not None:
+            return fitted_by_input(self.features, self.net_.tables, self._part_names or {})
         if self.net_.encoder_ is None:
             return None
         features = self.features
@@ -375,6 +389,8 @@ class BaseNetEstimator(
         dtype = net.dtype if net.encoder_ else net.dtype_of(checked)
         if hasattr(X, "columns") or kind in "iu" or net.lookups or isinstance(checked, Inputs):
             check_rows(checked, X, net)
+        if net.tables is not None:
+            checked = net.tables.encoded(checked, late=True)
         device = torch.device(net.device)
         if sparse.issparse(checked) and net.encoder_ is not None and net.encoder_.keeps_zeros:
             checked = encoded_rows(checked, net.encoder_)

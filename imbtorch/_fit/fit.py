@@ -199,7 +199,7 @@ def _prepare(
 
     # learn how the columns of a table are encoded
     if source.resumed:
-        source.encoder = estimator.net_.encoder_
+        source.encoder, source.tables = estimator.net_.encoder_, estimator.net_.tables
     source.encode(_dtype_of(estimator))
 
     # count, resample, weigh
@@ -280,9 +280,10 @@ def _new_net(
     device = resolve_device(name, dtype)
     spec = net_spec(estimator, source.task, batch_size, dtype=dtype, device=device)
     bias = (balance if source.is_chunk else _first_stage(estimator, balance)).initial_bias
-    net = build_net(
-        spec, estimator.module, balance.loss, bias, source.X, seed, source.features, source.encoder
-    )
+    module = estimator.module if source.tables is None else source.tables.builder(estimator.module)
+    features = None if isinstance(source.features, dict) else source.features
+    net = build_net(spec, module, balance.loss, bias, source.X, seed, features, source.encoder)
+    net.tables = source.tables
     net.keeps_optimizer = source.is_chunk or estimator.warm_start
     return net
 

@@ -42,7 +42,7 @@ _LEARNED = ("n_features_in_", "feature_names_in_", "_input_shape", "_columns", "
 
 
 def check_new_input(
-    cls: type[Any], X: Any, y: Any, features: FeatureEncoder | None
+    cls: type[Any], X: Any, y: Any, features: FeatureEncoder | dict[Key, FeatureEncoder] | None
 ) -> tuple[Any, Any, dict[str, Any]]:
     """Validate features and targets for a new fit of an estimator of this class.
 
@@ -70,7 +70,9 @@ class InputMixin:
 
     _input_shape: InputShape
     n_features_in_: int
-    _columns: TableColumns | None = None  # columns of a table that is encoded
+    _way_out = "features='table'"  # what encodes columns that are not numbers
+    # columns of a table that is encoded, or of each such table among several inputs
+    _columns: TableColumns | dict[Key, TableColumns] | None = None
     _part_names: dict[Key, Any] | None = None  # columns of several inputs, where they have names
 
     def _check_X(
@@ -79,12 +81,12 @@ class InputMixin:
         *,
         reset: bool,
         y: Any = "no_validation",
-        features: FeatureEncoder | None = None,
+        features: FeatureEncoder | dict[Key, FeatureEncoder] | None = None,
     ) -> Any:
         """Validate features (and target); they may have more than two dimensions.
 
-        With ``features``, or in an estimator that was fitted with them, ``X`` is a table: it may
-        have gaps, and columns of categories, which become codes.
+        With ``features``, or in an estimator that was fitted with them, ``X`` is a table, or has
+        tables among its inputs: they may have gaps, and columns of categories, which become codes.
         """
         has_y = not (isinstance(y, str) and y == "no_validation")
         if isinstance(X, Dataset) and not has_y:
@@ -95,7 +97,7 @@ class InputMixin:
         if not reset and self._part_names is not None and not isinstance(X, Inputs | DatasetRows):
             X = as_fitted(X, self._input_shape)
         if isinstance(X, Inputs):
-            return self._check_inputs(X, y, reset=reset, has_y=has_y, several=several)
+            return self._check_inputs(X, y, features, reset=reset, has_y=has_y, several=several)
         if not reset and self._part_names is not None and not isinstance(X, DatasetRows):
             refuse_shape(type(self).__name__, tuple(np.shape(X)[1:]), self._input_shape)
         if isinstance(X, DatasetRows):  # which has seen that its rows are finite
@@ -107,10 +109,13 @@ class InputMixin:
             return (X, y) if has_y else X
         is_encoded = features is not None if reset else self._columns is not None
         X = as_table(X) if is_encoded else X
+        columns = None if reset else self._columns
+        assert not isinstance(features, dict)
+        assert not isinstance(columns, dict)
         categorical = None if features is None else features.categorical_features
         try:
-            if is_encoded and needs_reading(X, categorical, None if reset else self._columns):
-                return self._read_table(X, y, categorical, reset=reset, several=several)
+            if is_encoded and needs_reading(X, categorical, columns):
+                return self._read_table(X, y, categorical, columns, several=several)
             checked = validate_data(
                 self,
                 X,
@@ -135,14 +140,14 @@ class InputMixin:
             explain_features(X, error)
             if has_y:
                 explain_labels(y, error)
-            columns = [] if is_encoded else _columns_without_numbers(X)
-            if not columns:
+            wrong = [] if is_encoded else _columns_without_numbers(X)
+            if not wrong:
                 raise
             raise ValueError(
-                f"X has columns that are not numbers: {columns}. Encode them first, for example "
+                f"X has columns that are not numbers: {wrong}. Encode them first, for example "
                 "with make_pipeline(ColumnTransformer([('categories', OneHotEncoder("
-                f"handle_unknown='ignore'), {columns})], remainder='passthrough'), "
-                f"{type(self).__name__}()), or let the estimator do it: features='table'."
+                f"handle_unknown='ignore'), {wrong})], remainder='passthrough'), "
+                f"{type(self).__name__}()), or let the estimator do it: {self._way_out}."
             ) from error
         self._check_shape(rows.shape[1:], reset=reset)
         if reset and is_encoded:
@@ -150,16 +155,19 @@ class InputMixin:
             self._columns = TableColumns.named(rows.shape[1], names)
         return (rows, checked[1]) if has_y else rows
 
-    def _read_table(self, X: Any, y: Any, categorical: Any, *, reset: bool, several: bool) -> Any:
+    def _read_table(
+        self, X: Any, y: Any, categorical: Any, columns: TableColumns | None, *, several: bool
+    ) -> Any:
         """Read the columns of a table that does not only hold numbers, and check the target."""
-        columns = None if reset else self._columns
         rows, self._columns = read_table(self, X, categorical, columns)
-        self._check_shape(rows.shape[1:], reset=reset)
+        self._check_shape(rows.shape[1:], reset=columns is None)
         if isinstance(y, str) and y == "no_validation":
             return rows
         return rows, check_X_y(stand_in(rows), y, multi_output=several, estimator=self)[1]
 
-    def _check_inputs(self, X: Inputs, y: Any, *, reset: bool, has_y: bool, several: bool) -> Any:
+    def _check_inputs(
+        self, X: Inputs, y: Any, features: Any, *, reset: bool, has_y: bool, several: bool
+    ) -> Any:
         """Check several inputs, each like an ``X`` of its own, and the target."""
         if has_y:
             try:
@@ -170,11 +178,14 @@ class InputMixin:
                 explain_labels(y, error)
                 raise
             X.check_length(y.shape[0])
-        known = None if reset else (self._input_shape, self._part_names or {})
-        X, names = checked_parts(type(self), X, known)
+        known = None
+        if not reset:
+            tables = self._columns if isinstance(self._columns, dict) else {}
+            known = (self._input_shape, self._part_names or {}, tables)
+        X, names, columns = checked_parts(type(self), X, known, features)
         self._check_shape(X.input_shape, reset=reset)
         if reset:
-            self._part_names = names
+            self._part_names, self._columns = names, columns
         return (X, y) if has_y else X
 
     def _check_shape(self, shape: Any, *, reset: bool) -> None:
@@ -341,6 +352,9 @@ def _check_part(key: Key, X: Inputs, given: Any, net: Net, once: Callable[..., A
     part = X.parts[key]
     assert isinstance(net.input_dtype, dict)
     name = str(net.input_dtype[key]).removeprefix("torch.")
+    encoder = None if net.tables is None else net.tables.encoders.get(key)
+    if encoder is not None and not (hasattr(part, "indptr") and encoder.keeps_zeros):
+        name = "float64"  # in which an encoder subtracts the centre
     lookups = [lookup for lookup in net.lookups if lookup.part == key]
     if isinstance(part, Sequences):
         alone = is_one_sequence(X.input_shape)

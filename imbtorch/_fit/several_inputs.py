@@ -16,6 +16,7 @@ from imbtorch._common.inputs import (
     shapes_by_key,
 )
 from imbtorch._common.sequences import Sequences
+from imbtorch.features import FeatureEncoder, TableColumns
 
 __all__ = ["as_fitted", "checked_parts", "refuse_shape"]
 
@@ -39,8 +40,11 @@ def as_fitted(X: Any, input_shape: Any) -> Any:
 
 
 def checked_parts(
-    cls: type[Any], X: Inputs, known: tuple[Any, dict[Key, Any]] | None
-) -> tuple[Inputs, dict[Key, Any]]:
+    cls: type[Any],
+    X: Inputs,
+    known: tuple[Any, dict[Key, Any], dict[Key, TableColumns]] | None,
+    features: dict[Key, FeatureEncoder] | None = None,
+) -> tuple[Inputs, dict[Key, Any], dict[Key, TableColumns] | None]:
     """Validate the arrays of several inputs.
 
     Parameters
@@ -49,42 +53,51 @@ def checked_parts(
         Class of the estimator, whose checks of a single ``X`` are applied to each array.
     X : Inputs
         Arrays as the user gave them.
-    known : tuple of (input shape, dict) or None
-        Shapes of the rows, and the names of the columns by input, as they were in the fit; None
-        in a fit.
+    known : tuple of (input shape, dict, dict) or None
+        Shapes of the rows, the names of the columns by input, and the columns of the tables that
+        are encoded, as they were in the fit; None in a fit.
+    features : dict of str or int to FeatureEncoder, or None, default=None
+        In a fit, what will encode tables among the inputs.
 
     Returns
     -------
-    Inputs, dict
-        Checked arrays, and names of columns by input.
+    Inputs, dict, dict or None
+        Checked arrays, names of columns by input, and the columns of the tables that are encoded;
+        None without such tables.
 
     Raises
     ------
     ValueError
         If an input is missing or unknown, or its array is not valid; the message names it.
     """
-    shapes, names = None, {}
+    shapes, names, columns = None, {}, {}
+    features = features or {}
     if known is not None:
-        shapes, names = shapes_by_key(known[0]), known[1]
+        (shapes, names, columns) = shapes_by_key(known[0]), *known[1:]
         if shapes is None or shapes.keys() != X.parts.keys():
             refuse_shape(cls.__name__, X.input_shape, known[0])
         X = as_fitted(X, known[0])
     learned: dict[Key, Any] = {}
+    tables: dict[Key, TableColumns] = {}
     checked: dict[Key, Any] = {}
     for key, part in X.parts.items():
         if isinstance(part, Sequences):
             checked[key] = _checked_sequences(key, part, X.input_shape)
             continue
         checker = object.__new__(cls)
+        checker._way_out = f"features={{{key!r}: 'table'}}"
         if shapes is not None:
             row = shapes[key] or (1,)  # a single number for each row is checked as one column
             checker.__dict__.update(_input_shape=row, n_features_in_=row[0])
             if key in names:
                 checker.feature_names_in_ = names[key]
-        checked[key] = _checked(checker, key, part, reset=shapes is None)
+            checker._columns = columns.get(key)
+        checked[key] = _checked(checker, key, part, features.get(key), reset=shapes is None)
         if hasattr(checker, "feature_names_in_"):
             learned[key] = checker.feature_names_in_
-    return Inputs._like(checked), learned
+        if checker._columns is not None:
+            tables[key] = checker._columns
+    return Inputs._like(checked), learned, tables or None
 
 
 def _checked_sequences(key: Key, part: Sequences, input_shape: Any) -> Sequences:
@@ -99,20 +112,26 @@ def _checked_sequences(key: Key, part: Sequences, input_shape: Any) -> Sequences
     return part
 
 
-def _checked(checker: Any, key: Key, part: Any, *, reset: bool) -> Any:
-    """Check an array; one of a single dimension holds a number for each row."""
+def _checked(
+    checker: Any, key: Key, part: Any, features: FeatureEncoder | None, *, reset: bool
+) -> Any:
+    """Check an array; one of a single dimension holds a number, or one cell, for each row."""
     is_column = len(getattr(part, "shape", ())) == 1 or (
         isinstance(part, list | tuple)
-        and all(isinstance(row, int | float | np.number) for row in part)
+        and all(isinstance(row, int | float | str | np.number) for row in part)
     )
     if is_column:
         made = part if hasattr(part, "to_frame") or hasattr(part, "shape") else np.asarray(part)
         part = made.to_frame() if hasattr(made, "to_frame") else made.reshape(-1, 1)
     try:
-        rows = checker._check_X(part, reset=reset)
+        rows = checker._check_X(part, reset=reset, features=features)
     except (ValueError, TypeError) as error:
-        raise ValueError(f"X[{key!r}] is not valid: {error}") from error
-    return rows.reshape(-1) if is_column else rows
+        way_out = ""
+        if "contains NaN" in str(error) and len(getattr(part, "shape", (0, 0))) == 2:
+            way_out = f" Or let the estimator fill the gaps: {checker._way_out}."
+        raise ValueError(f"X[{key!r}] is not valid: {error}{way_out}") from error
+    # an encoder makes several numbers of one cell
+    return rows.reshape(-1) if is_column and checker._columns is None else rows
 
 
 def refuse_shape(name: str, found: Any, expected: Any) -> NoReturn:

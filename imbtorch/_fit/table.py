@@ -9,9 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from imbtorch._common.inputs import Inputs, is_one_sequence
+from imbtorch._common.inputs import Inputs, Key, is_one_sequence, shapes_by_key
 from imbtorch._common.seed import private_torch_rng
 from imbtorch._data.datasets_as_rows import DatasetRows
+from imbtorch._fit.input_tables import features_by_input
 from imbtorch._fit.parameters import NetParameters
 from imbtorch.features import (
     FeatureEncoder,
@@ -35,8 +36,12 @@ def is_for_tables(estimator: NetParameters) -> bool:
     )
 
 
-def chosen_features(estimator: NetParameters, X: Any) -> FeatureEncoder | None:
+def chosen_features(
+    estimator: NetParameters, X: Any
+) -> FeatureEncoder | dict[Key, FeatureEncoder] | None:
     """Return the feature encoder of a fit; None if the module gets the rows as they are.
+
+    Of several inputs, each one that is encoded has an encoder of its own.
 
     Parameters
     ----------
@@ -49,13 +54,11 @@ def chosen_features(estimator: NetParameters, X: Any) -> FeatureEncoder | None:
     Raises
     ------
     ValueError
-        If the name is unknown, or an encoder is asked for rows of several dimensions.
+        If the name is unknown, an encoder is asked for rows of several dimensions, or encoders do
+        not fit the inputs.
     """
     if isinstance(estimator.features, dict):
-        raise ValueError(
-            f"features={estimator.features!r} names encoders of single inputs, but features works "
-            "on a table that is the only input. Use features=None, and encode the table before."
-        )
+        return features_by_input(estimator.features, X)
     if not is_for_tables(estimator):
         return None
     n_dimensions = _n_dimensions(X)
@@ -70,8 +73,8 @@ def chosen_features(estimator: NetParameters, X: Any) -> FeatureEncoder | None:
     if isinstance(X, Inputs) or (isinstance(X, DatasetRows) and n_dimensions == 1):
         raise ValueError(
             f"features={features!r} encodes the columns of one table, but X has several inputs. "
-            "Use features=None, and encode the table before, for example with "
-            "make_pipeline(SimpleImputer(), StandardScaler())."
+            f"Name the inputs that are tables, as in features={{{_first_key(X)!r}: {features!r}}}, "
+            "or use features=None."
         )
     if n_dimensions > 2:
         raise ValueError(
@@ -82,6 +85,12 @@ def chosen_features(estimator: NetParameters, X: Any) -> FeatureEncoder | None:
     assert isinstance(chosen, FeatureEncoder)
     chosen.validate()
     return chosen
+
+
+def _first_key(X: Any) -> Key:
+    """Return the name of an input that may be a table, for a message."""
+    shapes = shapes_by_key(X.input_shape) or {}
+    return next((key for key, shape in shapes.items() if len(shape) == 1), next(iter(shapes)))
 
 
 def _n_dimensions(X: Any) -> int:

@@ -17,12 +17,20 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from imbtorch._common.inputs import InputBatch, InputShape, Key, sequence_keys, shapes_by_key
+from imbtorch._common.inputs import InputShape, Key, shapes_by_key
 from imbtorch._publish.onnx_columns import columns_in_float64, encoder_for, with_columns
+from imbtorch._publish.onnx_inputs import (
+    InputEncoders,
+    example_batch,
+    input_name,
+    name_inputs,
+    separate_inputs,
+)
+from imbtorch._publish.onnx_recurrent import has_recurrent_layers, recurrent_translations
 from imbtorch._safe_file import replacing
 from imbtorch._version import __version__
 from imbtorch.features import TableColumns, TableEncoder
-from imbtorch.modules._several_inputs import zero_rows
+from imbtorch.modules._input_tables import InputTables
 
 __all__ = ["MEDIANS", "ExportMixin", "MeanOf", "Served", "portable", "require", "write"]
 
@@ -38,7 +46,7 @@ class Served(nn.Module):
     def __init__(self, net: Any, finish: Link) -> None:
         super().__init__()
         self.loss = net.criterion_  # the link needs its buffers
-        self.encoder: TableEncoder | None = net.encoder_
+        self.encoder = _encoder_of(net)
         self.module = net.module_
         self._read, self._finish, self.dtype_of = net.read, finish, net.dtype_of
 
@@ -88,7 +96,7 @@ class MeanOf(nn.Module):
         pairs = zip(nets, links, strict=True)
         members = [Served(net, _in_turn(link, last)) for net, link in pairs]
         self.members = nn.ModuleList(members)
-        self.encoder: TableEncoder | None = None
+        self.encoder: TableEncoder | InputEncoders | None = None
         if all(member.encoder is members[0].encoder for member in members):
             self.encoder = members[0].encoder  # which encodes the rows once for all members
             for member in members:
@@ -114,17 +122,38 @@ class MeanOf(nn.Module):
         ).sum(dim=0)
 
 
-def _prepare_encoders(serving: nn.Module, *, float32: bool) -> frozenset[int]:
-    """Replace encoders by copies for the file, and return which columns come in float64."""
+def _encoder_of(net: Any) -> TableEncoder | InputEncoders | None:
+    """Return what encodes the table of a net, or the tables among its inputs."""
+    encoder: TableEncoder | None = net.encoder_
+    return encoder if net.tables is None else InputEncoders(net.tables)
+
+
+def _prepare_encoders(serving: nn.Module, *, float32: bool) -> dict[Any, frozenset[int]]:
+    """Replace encoders by copies for the file, and return which columns come in float64.
+
+    They are returned by the name or the position of the input; by None for a single table.
+    """
     parts = [part for part in serving.modules() if isinstance(part, Served | MeanOf)]
-    encoders = [part.encoder for part in parts if part.encoder is not None]
-    exact: frozenset[int] = frozenset()
-    if not float32:
-        exact = exact.union(*map(columns_in_float64, encoders))
+    exact: dict[Any, frozenset[int]] = {}
     for part in parts:
-        if part.encoder is not None:
-            part.encoder = encoder_for(part.encoder, exact)
+        for key, encoder in _by_key(part.encoder).items():
+            wide = frozenset() if float32 else columns_in_float64(encoder)
+            exact[key] = exact.get(key, frozenset()) | wide
+    for part in parts:
+        copies = {
+            key: encoder_for(encoder, exact[key]) for key, encoder in _by_key(part.encoder).items()
+        }
+        if isinstance(part.encoder, InputEncoders):
+            part.encoder = InputEncoders(InputTables(copies, {}))
+        elif copies:
+            part.encoder = copies[None]
     return exact
+
+
+def _by_key(encoder: TableEncoder | InputEncoders | None) -> dict[Any, TableEncoder]:
+    if isinstance(encoder, InputEncoders):
+        return encoder.by_key()
+    return {} if encoder is None else {None: encoder}
 
 
 def _in_turn(first: Link, then: Link) -> Link:
@@ -144,7 +173,7 @@ class ExportMixin:
     _serving: Callable[[], Served | MeanOf]  # builds a module from rows to the output ``_predicts``
     _predicts = "probabilities"
     _input_shape: InputShape
-    _columns: TableColumns | None
+    _columns: TableColumns | dict[Key, TableColumns] | None
 
     def to_onnx(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted model as an ONNX file, for runtimes without Python or torch.
@@ -185,7 +214,11 @@ class ExportMixin:
         categories that are text (``""`` is a missing value).
 
         Several inputs of the estimator are inputs of the file, by their names; those of a tuple are
-        ``"X0"``, ``"X1"``, ... They are float32, or int64 where the module gets integers.
+        ``"X0"``, ``"X1"``, ... They are float32, or int64 where the module gets integers. A table
+        with categories among them has one input per column, such as ``"table.town"``. Sequences of
+        unequal length are padded, ``(n, n_steps, ...)``; if the module asks for lengths or masks,
+        their ``"lengths"`` are an int64 input of shape ``(n,)``, among several inputs
+        ``"text_lengths"`` for ``"text"``.
 
         The inputs of columns whose values need more digits than float32 has, such as the seconds
         since 1970, are float64; so is ``"X"`` if it has such a column.
@@ -222,18 +255,16 @@ class ExportMixin:
         With a median, the second output ``"medians"`` is that of the members of an ensemble.
         """
         check_is_fitted(self)
-        if sequence_keys(self._input_shape):
-            raise ValueError(
-                "X holds sequences of unequal length, for which this package writes no ONNX file. "
-                "Export module_ with torch.onnx.export, or save the estimator: imbtorch.save."
-            )
         require(("onnx", "onnxscript"))
         serving, outputs = self._serving().eval(), [self._predicts]
         if with_median:
             serving.has_median = True
             outputs.append(MEDIANS)
         _check_size(serving)
+        if shapes_by_key(self._input_shape) is not None:
+            return self._graph_of_inputs(serving, outputs)
         columns = self._columns
+        assert not isinstance(columns, dict)
         named = columns is not None and bool(columns.vocabulary)
         if named and behind_steps:
             raise ValueError(
@@ -241,20 +272,32 @@ class ExportMixin:
                 "in an ONNX file hand on numbers only. Give the estimator the table itself, "
                 "without steps before it."
             )
-        exact = _prepare_encoders(serving, float32=behind_steps)
-        several = shapes_by_key(self._input_shape)
-        if several is not None:
-            rows = zero_rows(self._input_shape, serving.dtype_of(None))
-            return _exported(_Separate(serving, list(several)), rows, outputs).model_proto
+        exact = _prepare_encoders(serving, float32=behind_steps).get(None, frozenset())
         rows = torch.zeros(2, *self._input_shape, dtype=torch.int64)
         if columns is not None:
             rows = rows.to(torch.float64 if exact else torch.float32)
         else:
             rows = rows.to(serving.dtype_of(rows))
-        graph = _exported(serving, rows, outputs).model_proto
+        moving = {0: torch.export.Dim("n")}
+        graph = _exported(serving, (rows,), ["X"], moving, outputs).model_proto
         if columns is not None and named:
-            return with_columns(graph, columns, exact)
+            return with_columns(graph, {"X": (columns, exact)})
         return graph
+
+    def _graph_of_inputs(self, serving: Any, outputs: list[str]) -> Any:
+        """Return the model of ONNX of a net that has several inputs, or sequences."""
+        exact = _prepare_encoders(serving, float32=False)
+        batch = example_batch(serving, self._input_shape, serving.dtype_of(None), exact)
+        names, moving = name_inputs(batch, self._input_shape)
+        separate, rows = separate_inputs(serving, list(batch.parts)), tuple(batch.parts.values())
+        graph = _exported(separate, rows, names, tuple(moving), outputs).model_proto
+        columns = self._columns if isinstance(self._columns, dict) else {}
+        tables = {
+            input_name(key): (table, exact[key])
+            for key, table in columns.items()
+            if table.vocabulary
+        }
+        return with_columns(graph, tables) if tables else graph
 
 
 def write(model: Any, estimator: Any, path: str | os.PathLike[str]) -> None:
@@ -304,38 +347,24 @@ def _check_size(serving: nn.Module) -> None:
         )
 
 
-class _Separate(nn.Module):
-    """A module whose inputs are the tensors of a batch, one by one."""
-
-    def __init__(self, inner: nn.Module, keys: list[Key]) -> None:
-        super().__init__()
-        self.inner, self.keys = inner, keys
-
-    def forward(self, *X: Tensor) -> Any:
-        """Predict rows that are given input by input."""
-        return self.inner(InputBatch(dict(zip(self.keys, X, strict=True))))
-
-
-def _exported(serving: nn.Module, rows: Tensor | InputBatch, outputs: list[str]) -> Any:
-    """Trace a module on two rows, and return a graph for any number of rows."""
-    names, n_rows = ["X"], {0: torch.export.Dim("n")}
-    given: Any = (rows,)
-    moving: Any = n_rows
-    if isinstance(rows, InputBatch):
-        given = tuple(rows.parts.values())
-        names = [key if isinstance(key, str) else f"X{key}" for key in rows.parts]
-        moving = (n_rows,) * len(given)
+def _exported(
+    serving: nn.Module, rows: tuple[Tensor, ...], names: list[str], moving: Any, outputs: list[str]
+) -> Any:
+    """Trace a module on two rows, and return a graph for any number of rows, and of steps."""
     try:
         with _quiet():
             # traced here, because torch.onnx.export may return a graph for exactly two rows
-            graph = torch.export.export(serving, given, dynamic_shapes={"X": moving}, strict=False)
+            graph = torch.export.export(serving, rows, dynamic_shapes={"X": moving}, strict=False)
             return torch.onnx.export(
                 graph,
                 dynamo=True,
                 external_data=False,
                 input_names=names,
                 output_names=outputs,
-                custom_translation_table={torch.ops.aten.log_sigmoid.default: _log_sigmoid},
+                custom_translation_table={
+                    torch.ops.aten.log_sigmoid.default: _log_sigmoid,
+                    **(recurrent_translations() if has_recurrent_layers(serving) else {}),
+                },
                 verbose=False,
             )
     except Exception as error:
@@ -366,6 +395,8 @@ def _quiet() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             warnings.simplefilter("ignore", DeprecationWarning)
+            # recurrent layers list their weights anew in each call
+            warnings.filterwarnings("ignore", "The tensor attributes .* assigned during export")
             yield
     finally:
         logger.setLevel(level)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -70,40 +71,70 @@ def encoder_for(encoder: TableEncoder, in_float64: frozenset[int]) -> TableEncod
     return encoder
 
 
-def with_columns(model: Any, columns: TableColumns, in_float64: frozenset[int]) -> Any:
-    """Replace the input matrix of a model by one input per column.
+def with_columns(model: Any, tables: Mapping[str, tuple[TableColumns, frozenset[int]]]) -> Any:
+    """Replace inputs of a model that are matrices by one input per column.
 
     Parameters
     ----------
     model : onnx.ModelProto
-        Model whose only input ``"X"`` holds numbers and codes of categories, of shape
-        ``(n, n_columns)``: in float64 if a column comes in float64, else in float32.
-    columns : TableColumns
-        Columns of the table, with the categories.
-    in_float64 : frozenset of int
-        Columns of numbers that come in float64.
+        Model with inputs of shape ``(n, n_columns)`` that hold numbers and codes of categories: in
+        float64 if a column comes in float64, else in float32. Other inputs stay.
+    tables : dict of str to (TableColumns, frozenset of int)
+        Columns of each of these inputs, with the categories, and which of them come in float64.
 
     Returns
     -------
     onnx.ModelProto
-        Model whose inputs have the names of the columns and the shape ``(n, 1)``. The operator
-        LabelEncoder of ONNX turns categories into codes: -1 for those that training did not have.
+        Model whose inputs have the shape ``(n, 1)`` and the names of the columns; those of one of
+        several inputs have its name in front, as in ``"table.age"``. The operator LabelEncoder of
+        ONNX turns categories into codes: -1 for those that training did not have.
 
     Raises
     ------
     ValueError
         If the columns cannot name the inputs of a file.
     """
-    from onnx import TensorProto, helper
-
     outputs = [output.name for output in model.graph.output]
-    names = [columns.name_of(j) for j in range(columns.n_columns)]
+    given = [value.name for value in model.graph.input]
+    prefixes = {name: "" if given == ["X"] else f"{name}." for name in tables}
+    names = [
+        name
+        for own in given
+        for name in (_names(tables[own][0], prefixes[own]) if own in tables else [own])
+    ]
     check_names(names, outputs)
     inner = with_prefix(model, _NET)
-    (matrix,) = inner.graph.input
+    nodes, inputs = Nodes("columns/"), []
+    for own, value in zip(given, inner.graph.input, strict=True):
+        if own in tables:
+            inputs += _columns_of(nodes, value.name, *tables[own], prefixes[own])
+        else:
+            kept = type(value)()
+            kept.CopyFrom(value)
+            kept.name = own
+            nodes.add("Identity", [own], output=value.name)
+            inputs.append(kept)
+    nodes.put_before(inner)
+    del inner.graph.input[:]
+    inner.graph.input.extend(inputs)
+    rename_outputs(inner, outputs)
+    allow_operators(inner, ML, 4)
+    return inner
+
+
+def _names(columns: TableColumns, prefix: str) -> list[str]:
+    return [f"{prefix}{columns.name_of(j)}" for j in range(columns.n_columns)]
+
+
+def _columns_of(
+    nodes: Nodes, matrix: str, columns: TableColumns, in_float64: frozenset[int], prefix: str
+) -> list[Any]:
+    """Add what makes a matrix of columns, and return the inputs that these columns are."""
+    from onnx import TensorProto, helper
+
     whole = TensorProto.DOUBLE if in_float64 else TensorProto.FLOAT
-    nodes, inputs, parts = Nodes("columns/"), [], []
-    for j, name in enumerate(names):
+    inputs, parts = [], []
+    for j, name in enumerate(_names(columns, prefix)):
         number = TensorProto.DOUBLE if j in in_float64 else TensorProto.FLOAT
         words = columns.vocabulary.get(j)
         kind, part = number, name
@@ -115,13 +146,8 @@ def with_columns(model: Any, columns: TableColumns, in_float64: frozenset[int]) 
             part = nodes.add("Cast", [part], {"to": whole})
         inputs.append(helper.make_tensor_value_info(name, kind, ["n", 1]))
         parts.append(part)
-    nodes.add("Concat", parts, {"axis": 1}, output=matrix.name)
-    nodes.put_before(inner)
-    del inner.graph.input[:]
-    inner.graph.input.extend(inputs)
-    rename_outputs(inner, outputs)
-    allow_operators(inner, ML, 4)
-    return inner
+    nodes.add("Concat", parts, {"axis": 1}, output=matrix)
+    return inputs
 
 
 def check_names(names: list[str], outputs: list[str]) -> None:

@@ -119,7 +119,8 @@ class NetMembers(SaveMixin, ExportMixin, ModelCardMixin, MetaEstimatorMixin, Bas
         check_is_fitted(self)
         first, nets = self.estimators_[0], [member.net_ for member in self.estimators_]
         every: Iterator[Sequence[Tensor]]
-        if all(net.encoder_ is first.net_.encoder_ for net in nets):
+        shared = first.net_.encoder_, first.net_.tables
+        if all(net.encoder_ is shared[0] and net.tables is shared[1] for net in nets):
             every = predict_chunks_stacked(nets, first._features(X))
         else:  # members with rows or weights of their own have learned other scales of a table
             every = _side_by_side([_outputs(member, X) for member in self.estimators_])

@@ -10,11 +10,20 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from imbtorch._common.inputs import Key
 from imbtorch.features import FeatureEncoder, TableEncoder
 from imbtorch.modules._build import build_module
 from imbtorch.modules._periodic import PeriodicEmbeddings
 
-__all__ = ["CategoryEmbeddings", "Embeddings", "behind_embeddings", "embeddings_of", "own_name"]
+__all__ = [
+    "CategoryEmbeddings",
+    "Embeddings",
+    "behind_embeddings",
+    "embeddings_of",
+    "own_name",
+    "own_prefix",
+    "rename_parts",
+]
 
 
 class CategoryEmbeddings(nn.Module):
@@ -147,12 +156,20 @@ def behind_embeddings(
     together = nn.Sequential(*(layer.to(dtype) for layer in layers), *parts)
     # how the user calls each layer: the module that was given does not know of the embeddings
     own = [""] if parts == [body] else [f"{place}." for place in range(len(parts))]
-    vars(together)["own_prefixes"] = [*(_prefix(layer) for layer in layers), *own]
+    prefixes = [*(own_prefix("table", layer) for layer in layers), *own]
+    rename_parts(together, {f"{place}.": prefix for place, prefix in enumerate(prefixes)})
     return together
 
 
-def _prefix(layer: Embeddings) -> str:
-    return "table.categories." if isinstance(layer, CategoryEmbeddings) else "table.numbers."
+def own_prefix(table: Key, layer: Embeddings) -> str:
+    """Return with what the names of the parameters of a layer begin for the user."""
+    what = "categories" if isinstance(layer, CategoryEmbeddings) else "numbers"
+    return f"{table}.{what}."
+
+
+def rename_parts(module: nn.Module, prefixes: dict[str, str]) -> None:
+    """State how the user calls parameters whose names begin with these prefixes."""
+    vars(module)["own_prefixes"] = prefixes
 
 
 def own_name(module: nn.Module, name: str) -> str:
@@ -161,7 +178,8 @@ def own_name(module: nn.Module, name: str) -> str:
     Parameters
     ----------
     module : torch.nn.Module
-        Module of a net, which may come from :func:`behind_embeddings`.
+        Module of a net, which may come from :func:`behind_embeddings`, or have embeddings of the
+        tables among its inputs.
     name : str
         Name among ``module.named_parameters()``.
 
@@ -169,7 +187,8 @@ def own_name(module: nn.Module, name: str) -> str:
     -------
     str
         Name in the module that was put behind the embeddings; names of the embeddings begin with
-        ``"table.categories."`` and ``"table.numbers."``.
+        ``"table.categories."`` and ``"table.numbers."``, or with the name of the input in place of
+        ``"table"``.
 
     Examples
     --------
@@ -180,8 +199,7 @@ def own_name(module: nn.Module, name: str) -> str:
     >>> [own_name(module, name) for name, _ in module.named_parameters()]
     ['table.categories.weight', 'weight', 'bias']
     """
-    prefixes = vars(module).get("own_prefixes")
-    if prefixes is None:
-        return name
-    place, _, rest = name.partition(".")
-    return f"{prefixes[int(place)]}{rest}"
+    for prefix, own in vars(module).get("own_prefixes", {}).items():
+        if name.startswith(prefix):
+            return f"{own}{name.removeprefix(prefix)}"
+    return name

@@ -250,8 +250,11 @@ def in_float32(dtype: RowDtype | None) -> RowDtype | None:
     return torch.float32 if dtype is not None and dtype.is_floating_point else dtype
 
 
-def zero_rows(input_shape: Any, dtype: RowDtype) -> Any:
-    """Return two rows of zeros: a tensor, or the batch of several inputs."""
+def zero_rows(input_shape: Any, dtype: RowDtype, *, n_steps: int = 1) -> Any:
+    """Return two rows of zeros: a tensor, or the batch of several inputs.
+
+    Sequences have so many steps.
+    """
     shapes = shapes_by_key(input_shape)
     if shapes is None:
         assert isinstance(dtype, torch.dtype)
@@ -259,9 +262,9 @@ def zero_rows(input_shape: Any, dtype: RowDtype) -> Any:
     assert isinstance(dtype, dict)
     parts: dict[Key, Tensor | PaddedSteps] = {}
     for key, shape in shapes.items():
-        sizes = [1 if size is None else size for size in shape]  # sequences of one step
+        sizes = [n_steps if size is None else size for size in shape]
         zeros = torch.zeros(2, *sizes, dtype=dtype[key])
         is_sequence = shape[:1] == (None,)
-        ones = torch.ones(2, dtype=torch.int64)
-        parts[key] = PaddedSteps(zeros, ones) if is_sequence else zeros
+        lengths = torch.full((2,), n_steps)
+        parts[key] = PaddedSteps(zeros, lengths) if is_sequence else zeros
     return batch_of(parts)

@@ -35,6 +35,7 @@ from imbtorch.modules._build import (
     without_graph,
 )
 from imbtorch.modules._embedding import behind_embeddings, embeddings_of
+from imbtorch.modules._input_tables import InputTables
 from imbtorch.modules._lookups import Lookup
 from imbtorch.modules._several_inputs import in_float32
 from imbtorch.training.data.features import Features, first_rows
@@ -133,6 +134,8 @@ class Net(ClassifierMixin, NeuralNet):
 
     # What encodes the rows of a table for the module; it lies on the CPU.
     encoder_: TableEncoder | None = None
+    # What does so for tables among several inputs.
+    tables: InputTables | None = None
     # Dtype in which the module gets rows of X, or that of each input; None until a trial has
     # decided it.
     input_dtype: RowDtype | None = None
@@ -286,7 +289,7 @@ class Net(ClassifierMixin, NeuralNet):
         return self.read(output)
 
     def _get_predict_nonlinearity(self) -> Callable[[Tensor], Tensor]:
-        return link_each_member(self.task.predicted(self.criterion_), _mean_of_first)
+        return link_each_member(self.task.predicted(self.criterion_), partial(torch.mean, dim=0))
 
     def get_loss(self, y_pred: Tensor, y_true: Any, X: Any = None, training: bool = False) -> Any:
         """Unweighted mean loss of a batch, for skorch's own validation step."""
@@ -430,10 +433,6 @@ def build_net(
         with torch.no_grad():
             net.try_loss(output)
     return net
-
-
-def _mean_of_first(values: Tensor) -> Tensor:
-    return values.mean(dim=0)
 
 
 def _may_want_integers(module: nn.Module, dtype: torch.dtype) -> bool:

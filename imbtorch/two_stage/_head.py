@@ -96,7 +96,9 @@ def find_head(estimator: Any, name: str | None) -> Any:
         if not isinstance(named[key], torch.jit.ScriptModule)
     ]
     if isinstance(estimator.net_.input_dtype, dict):
-        x = zero_rows(estimator._input_shape, estimator.net_.input_dtype)
+        shape, tables = estimator._input_shape, estimator.net_.tables
+        shape = shape if tables is None else tables.row_shape(shape)
+        x = zero_rows(shape, estimator.net_.input_dtype)
     else:
         x = torch.zeros(2, *estimator._input_shape, dtype=torch.int64)
         dtype = torch.float64 if estimator.net_.encoder_ else estimator.net_.dtype_of(x)

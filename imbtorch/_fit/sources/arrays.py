@@ -24,6 +24,7 @@ from imbtorch._data.target_scaling import read_values
 from imbtorch._fit.input_checks import check_new_input, check_rows, check_weights
 from imbtorch._fit.parameters import NetParameters
 from imbtorch._fit.sources.base import HasRows, RowSource, Scored, Seeds
+from imbtorch._fit.sources.tables import encoded_inputs, learned_tables, vocabularies
 from imbtorch._fit.table import chosen_features, learned_encoder
 from imbtorch._fit.validation_rows import ValidationRows
 from imbtorch._tasks import Balance, ClassificationTask, RowWeights, Task, Values
@@ -150,11 +151,9 @@ class TrainingSplit:
                 f"sampler {sampler!r} works on one label per row, but y has {task.n_labels} "
                 "labels; use RepeatFactorSampler from imbtorch.samplers."
             )
-        X, codes = self.X[self.chosen], self.targets[self.chosen]
-        weights = self._chosen_weights
+        X, codes, weights = self.X[self.chosen], self.targets[self.chosen], self._chosen_weights
         given: dict[str, Any] = {"names": names, "n_held_out": n_held_out, "encoder": encoder}
-        made = resample(sampler, X, codes, weights, classes, seed, **given)
-        return TrainingSplit(*made)
+        return TrainingSplit(*resample(sampler, X, codes, weights, classes, seed, **given))
 
     def plan(self, sampler: Any, task: Task, batch_size: int, seed: int) -> SamplerPlan:
         """Let a sampler plan which rows each epoch sees."""
@@ -285,7 +284,7 @@ class ArraySource(RowSource):
 
     def identity(self) -> dict[str, str]:
         """Describe the data by hashes."""
-        words = {} if self.columns is None else {"categories": _hash(self.columns.vocabulary)}
+        words = {} if self.columns is None else {"categories": _hash(vocabularies(self.columns))}
         if (held := self.validation_rows) is not None:
             words["validation"] = _hash((held.positions, held.groups))
         return {**self.split.identity(), **words}
@@ -303,15 +302,18 @@ class ArraySource(RowSource):
         if self.columns is None:
             return
         X, split = self.read_X, self.split
-        if self.encoder is None:
-            assert self.features is not None
-            arguments = (self.features, self.columns, X, split.index, self.sample_weight, dtype)
-            self.encoder = self._once(
-                learned_encoder,
-                arguments,
-                lambda: (X, *map(digest, (self.features, split.index)), self.sample_weight, dtype),
-            )
-        self.X = self._once(encoded_rows, (X, self.encoder))
+        arguments = (self.features, self.columns, X, split.index, self.sample_weight, dtype)
+        if isinstance(self.columns, dict):
+            self.tables = self.tables or learned_tables(arguments, self._once)
+            self.X = self._once(encoded_inputs, (X, self.tables))
+        else:
+            if self.encoder is None:
+                self.encoder = self._once(
+                    learned_encoder,
+                    arguments,
+                    lambda: (X, *map(digest, (arguments[0], split.index)), *arguments[4:]),
+                )
+            self.X = self._once(encoded_rows, (X, self.encoder))
         self.split = self.trained = replace(split, X=self.X)
 
     def counts(self) -> Floats:
@@ -324,8 +326,7 @@ class ArraySource(RowSource):
         """Let imbalanced-learn make rows, or a sampler of this package plan the epochs."""
         assert isinstance(self.task, ClassificationTask)  # regressors have no sampler
         sampler: Any = estimator.sampler
-        sampler = get_sampler(sampler) if isinstance(sampler, str) else sampler
-        self.sampler = sampler
+        self.sampler = sampler = get_sampler(sampler) if isinstance(sampler, str) else sampler
         self._batch_size, self._seeds = batch_size, seeds
         if hasattr(self.sampler, "plan"):
             self._deferral = estimator.sampler_schedule
@@ -333,17 +334,17 @@ class ArraySource(RowSource):
             self.plan = self._scheduled(plan.order)
             seen = self.split.seen(plan, self.task, int(estimator.max_epochs))
         else:
-            seed = seeds["resampling"]
-            is_sparse = sparse.issparse(self.X)  # which stays as the net sees it
-            split = self.split if is_sparse else replace(self.split, X=self.read_X)
+            # what stays as the net sees it
+            is_encoded = sparse.issparse(self.X) or isinstance(self.X, Inputs)
+            split = self.split if is_encoded else replace(self.split, X=self.read_X)
             self.trained = split.resampled(
                 sampler,
                 self.task,
                 self.task.classes,
-                seed,
+                seeds["resampling"],
                 names=getattr(estimator, "feature_names_in_", None),
                 n_held_out=0 if self.valid is None else len(self.valid),
-                encoder=None if is_sparse else self.encoder,
+                encoder=None if is_encoded else self.encoder,
             )
             seen = self.trained.counts(self.task)
         return seen
@@ -368,7 +369,7 @@ class ArraySource(RowSource):
         """Return the rows of the split, and their order in each epoch."""
         split, device = self.trained, torch.device(net.device)
         dtype = net.input_dtype or net.dtype_of(self.X)
-        X, given = self.X if self.encoder is None else self.read_X, self.given[0]
+        X, given = self.read_X, self.given[0]
         kind = getattr(X, "dtype", np.dtype(float)).kind
         if hasattr(given, "columns") or kind in "iu" or net.lookups or isinstance(X, Inputs):
             check_rows(X, given, net, self._once)
@@ -390,8 +391,7 @@ class ArraySource(RowSource):
             given = self.X if self.columns is None else self.given[0]
             X = _safe_indexing(given, self.valid)
         else:
-            device = torch.device(net.device)
-            dtype = net.input_dtype or net.dtype
+            device, dtype = torch.device(net.device), net.input_dtype or net.dtype
             if self.trained.X is self.X:
                 features = self._once(as_features, (self.X, dtype, device))
             else:
@@ -402,9 +402,8 @@ class ArraySource(RowSource):
 
     def shown(self, net: Net) -> Validation | None:
         """Return the data as skorch's callbacks see them."""
-        split = self.split
-        device = torch.device(net.device)
-        X = self.X if self.columns is None else self.read_X
+        split, device = self.split, torch.device(net.device)
+        X = self.X if self.encoder is None else self.read_X
         parts = split.targets, split.index, self.valid
         return Validation(X, *parts, net.dtype, device, net.input_dtype, self.X)
 

@@ -11,10 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from imbtorch._common.inputs import Key
 from imbtorch._fit.parameters import NetParameters
 from imbtorch._fit.validation_rows import ValidationRows
 from imbtorch._tasks import Balance, ClassificationTask, RowWeights, Task
 from imbtorch.features import FeatureEncoder, TableEncoder
+from imbtorch.modules._input_tables import InputTables
 from imbtorch.samplers import BaseSampler
 from imbtorch.training.data.features import Features
 from imbtorch.training.data.rows import RowOrder, Rows
@@ -100,10 +102,13 @@ class RowSource(ABC):
         Whether the fit continues with the estimator's present net.
     sampler : object or None
         Sampler that has chosen or made the rows; None without any.
-    features : FeatureEncoder or None
-        What encodes the columns of a table; None where the module gets the rows as they are.
+    features : FeatureEncoder, dict or None
+        What encodes the columns of a table, or of each table among several inputs; None where the
+        module gets the rows as they are.
     encoder : TableEncoder or None
-        What ``features`` has learned; known after ``encode``.
+        What ``features`` has learned of a table; known after ``encode``.
+    tables : InputTables or None
+        What they have learned of tables among several inputs.
     valid : ndarray of int or None
         Positions of the validation rows; None where nothing is held out.
     validation_rows : ValidationRows or None
@@ -116,8 +121,9 @@ class RowSource(ABC):
     is_chunk: ClassVar[bool] = False
     resumed: bool = False
     sampler: BaseSampler | HasFitResample | None = None
-    features: FeatureEncoder | None = None
+    features: FeatureEncoder | dict[Key, FeatureEncoder] | None = None
     encoder: TableEncoder | None = None
+    tables: InputTables | None = None
     plan: Plan | None = None
     valid: NDArray[np.integer[Any]] | None = None
     validation_rows: ValidationRows | None = None

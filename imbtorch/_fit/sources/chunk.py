@@ -93,10 +93,11 @@ class ChunkSource(ArraySource):
 
     def encode(self, dtype: torch.dtype) -> None:
         """Encode the columns of a table as the first chunk has taught."""
-        is_first = self.encoder is None
+        is_first = self.encoder is None and self.tables is None
         super().encode(dtype)
-        numbers = None if self.encoder is None else self.encoder.factor
-        if is_first and numbers is not None and len(numbers) and not numbers.any():
+        encoders = [] if self.tables is None else list(self.tables.encoders.values())
+        encoders += [] if self.encoder is None else [self.encoder]
+        if is_first and any(len(e.factor) and not e.factor.any() for e in encoders):
             warnings.warn(
                 f"All columns of numbers are constant in the {self.n_given} rows of the first "
                 "chunk, from which their scale is learned: they will be 0 in every later chunk. "

@@ -14,7 +14,7 @@ from imbtorch._fit.sources.arrays import ignored_label
 from imbtorch._fit.sources.base import RowSource, Seeds, refuse_ignored_class
 from imbtorch._fit.table import chosen_features, learned_encoder
 from imbtorch._tasks import Balance, Classes, ClassificationTask, Labels, RowWeights
-from imbtorch.features import TableColumns
+from imbtorch.features import FeatureEncoder, TableColumns
 from imbtorch.features._encoder import EncodedRows
 from imbtorch.training.data.rows import RowOrder, Rows
 from imbtorch.training.data.stream import StreamOrder, StreamRows
@@ -66,7 +66,8 @@ class StreamSource(RowSource):
         if self.columns is None:
             return
         if self.encoder is None:
-            assert self.features is not None
+            assert isinstance(self.features, FeatureEncoder)
+            assert not isinstance(self.columns, dict)
             weights = self.stream.first_weights
             rows = None if weights is None else np.flatnonzero(weights > 0)
             self.encoder = learned_encoder(

@@ -10,7 +10,7 @@ import torch
 
 from imbtorch._publish.model_file.decisions import MAX_DEPTH
 from imbtorch._publish.model_file.net_input import NetInput
-from imbtorch._publish.model_file.several_inputs import inputs_of
+from imbtorch._publish.model_file.several_inputs import inputs_of, tables_in
 from imbtorch._publish.model_file.state import has
 from imbtorch._publish.model_file.tables import SavedTable
 from imbtorch._publish.model_file.values import MAX_MEMBERS, Budget
@@ -147,16 +147,23 @@ class Described:
     def _inputs(self) -> dict[str, NetInput]:
         """Return what the rows are that each net gets, by prefix."""
         used = {net["table"] for net in self.nets.values() if "table" in net}
+        for net in self.nets.values():
+            used |= set(tables_in(net.get("inputs", {})).values())
         if used != set(range(len(self.tables))):
             raise FileFormatError("the encoders of tables are not those that the nets name.")
         return {prefix: self._input(net, prefix) for prefix, net in self.nets.items()}
 
     def _input(self, net: Document, prefix: str) -> NetInput:
         if "inputs" in net:
-            shape, dtypes, names = inputs_of(net["inputs"])
-            if net["input_shape"] != [len(shape)] or "table" in net or net["module"] is None:
+            rows = inputs_of(net["inputs"], self.tables, self.layout, f"{prefix}module.")
+            is_several = net["input_shape"] == [len(rows.shape)] and "table" not in net
+            of_one_dtype = all(
+                self.tables[place].dtype == net["dtype"]
+                for place in tables_in(net["inputs"]).values()
+            )
+            if not is_several or net["module"] is None or not of_one_dtype:
                 raise FileFormatError("the inputs of a net do not fit its description.")
-            return NetInput(shape, dtypes=dtypes, names=names)
+            return rows
         if "table" not in net:
             return NetInput(tuple(net["input_shape"]))
         table = self.tables[net["table"]]

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import nn
 
-from imbtorch._common.inputs import InputShape
+from imbtorch._common.inputs import InputShape, Key
 from imbtorch._publish.model_file.tables import SavedTable
 from imbtorch._safe_file import Layout
 from imbtorch.exceptions import FileFormatError
 from imbtorch.modules import CategoryEmbeddings, PeriodicEmbeddings, build_module
 from imbtorch.modules._embedding import Embeddings, behind_embeddings
+from imbtorch.modules._input_tables import BehindEmbeddings, embeddings_in
 from imbtorch.training.net import Net
 
 __all__ = ["NetInput"]
@@ -41,6 +43,10 @@ class NetInput:
         Dtypes in which a module gets several inputs; None for a single one.
     names : dict or None
         Names of the columns of several inputs.
+    given_shape : dict or tuple, or None
+        Shape of a row of each of several inputs as the user gives it, before tables are encoded.
+    tables : dict of str or int to NetInput
+        What the rows are of each table among several inputs that is encoded.
     """
 
     shape: InputShape
@@ -51,6 +57,8 @@ class NetInput:
     periodic_size: int = 0
     dtypes: dict[Any, torch.dtype] | None = None
     names: dict[Any, Any] | None = None
+    given_shape: Any = None
+    tables: Mapping[Key, NetInput] = field(default_factory=dict)
 
     @classmethod
     def of_net(cls, net: Net, shape: Any) -> NetInput:
@@ -106,19 +114,33 @@ class NetInput:
 
     def build(self, module: object, n_outputs: int, dtype: torch.dtype) -> nn.Module:
         """Build a module for these rows, behind layers of embeddings if columns have them."""
-        if not (self.n_codes or self.periodic):
+        of_tables = {key: layers for key, rows in self.tables.items() if (layers := rows._layers())}
+        if of_tables:
+            module = BehindEmbeddings(module, of_tables)
+        layers = self._layers()
+        if not layers:
             return build_module(module, self.shape, n_outputs, dtype)
+        return behind_embeddings(module, layers, self._width, n_outputs, dtype)
+
+    @property
+    def _width(self) -> int:
+        """Number of columns of an encoded row of a table."""
+        return cast("tuple[int]", self.shape)[0]
+
+    def _layers(self) -> list[Embeddings]:
+        """Make the layers of embeddings of a table."""
         layers: list[Embeddings] = []
-        width = cast("tuple[int]", self.shape)[0]  # of a table, which alone has embeddings
         if self.n_codes:
-            n_numbers = width - len(self.n_codes)
+            n_numbers = self._width - len(self.n_codes)
             layers.append(CategoryEmbeddings(n_numbers, self.n_codes, self.size))
         if self.periodic:
             layers.append(PeriodicEmbeddings(self.periodic, self.n_frequencies, self.periodic_size))
-        return behind_embeddings(module, layers, width, n_outputs, dtype)
+        return layers
 
     def check(self, module: nn.Module) -> None:
         """Raise FileFormatError if the file has changed which columns or rows embeddings read."""
+        for key, of_table in embeddings_in(module).items():
+            self.tables[key].check(of_table)
         layers = list(module.children())
         if self.n_codes:
             layer, begins = layers.pop(0), np.cumsum([0, *self.n_codes[:-1]])

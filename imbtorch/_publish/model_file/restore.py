@@ -17,6 +17,7 @@ from imbtorch._publish.model_file.given import GivenModule
 from imbtorch._publish.model_file.out_of_fold import restore_out_of_fold
 from imbtorch._publish.model_file.outside import Outside, fill, outside_of
 from imbtorch._publish.model_file.save import Document
+from imbtorch._publish.model_file.several_inputs import tables_in
 from imbtorch._publish.model_file.state import (
     check_state,
     check_weights,
@@ -33,6 +34,7 @@ from imbtorch.features import TableEncoder
 from imbtorch.losses import BaseLoss
 from imbtorch.losses.regression import BaseRegressionLoss
 from imbtorch.modules import get_module
+from imbtorch.modules._input_tables import InputTables
 from imbtorch.modules._state import is_extra
 from imbtorch.training.restored import restored_net
 
@@ -231,7 +233,7 @@ class Restorer:
             raise FileFormatError("the estimator and its net are for different tasks.")
         check_state(attributes, tasks[net["task"]], net["n_outputs"], shape)
         encoder = self.encoders[net["table"]] if "table" in net else None
-        _check_names(encoder, attributes)
+        _check_names(encoder, attributes.get("feature_names_in_"))
         task: Task = tasks[net["task"]].restored(net["n_outputs"], attributes)
         if prefix in self.built:
             module = self.built[prefix].module
@@ -246,7 +248,7 @@ class Restorer:
         self._note("loss", _fill_loss(loss, learned, outside_of(net, "loss", learned, reader)))
         freeze({"module": module, "loss": loss}, net["frozen"])
         rows = self.described.inputs[prefix]
-        given = shape if rows.dtypes is None else rows.shape
+        given = shape if rows.dtypes is None else rows.given_shape
         estimator.__dict__.update(attributes, _input_shape=given, _part_names=rows.names)
         spec = net_spec(
             estimator, task, net["batch_size"], dtype=DTYPES[net["dtype"]], device=self.device
@@ -257,6 +259,13 @@ class Restorer:
         if encoder is not None:
             estimator._columns = encoder.columns
             estimator.net_.__dict__["encoder_"] = encoder  # skorch would take it for a module
+        if rows.tables:
+            places = tables_in(net["inputs"])
+            encoders = {key: self.encoders[place] for key, place in places.items()}
+            for key, table in encoders.items():
+                _check_names(table, (rows.names or {}).get(key))
+            estimator._columns = {key: encoder.columns for key, encoder in encoders.items()}
+            estimator.net_.tables = InputTables(encoders, {})
         self._try_out(estimator, net)
         return estimator
 
@@ -278,12 +287,18 @@ class Restorer:
         }
 
 
+def _columns_of(member: Any) -> Any:
+    """Return what was encoded: None, True for a table, or the names of tables among the inputs."""
+    columns = member._columns
+    return list(columns) if isinstance(columns, dict) else columns is not None
+
+
 def _same_data(member: Any, first: Any) -> bool:
     """Return whether two members of an ensemble were fitted on rows and targets of one form."""
     for one, other in (
         (member.net_.task.kind, first.net_.task.kind),
         (member._input_shape, first._input_shape),
-        (member._columns is None, first._columns is None),
+        (_columns_of(member), _columns_of(first)),
         (member.net_.input_dtype, first.net_.input_dtype),
         (getattr(member, "_is_vector_", None), getattr(first, "_is_vector_", None)),
     ):
@@ -293,11 +308,11 @@ def _same_data(member: Any, first: Any) -> bool:
     return classes is None or not (classes != first.classes_).any()
 
 
-def _check_names(encoder: TableEncoder | None, attributes: Document) -> None:
+def _check_names(encoder: TableEncoder | None, names: Any) -> None:
     """Raise FileFormatError if an encoder and its estimator have other names of columns."""
-    if encoder is None or "feature_names_in_" not in attributes:
+    if encoder is None or names is None:
         return
-    if encoder.columns.names != tuple(attributes["feature_names_in_"]):
+    if encoder.columns.names != tuple(names):
         raise FileFormatError("the encoder of the columns has other names than the estimator.")
 
 

@@ -179,7 +179,8 @@ class _ModelDescription:
                 "pickle, or save the members in estimators_ one by one."
             )
         if members is None:
-            net = _NetDescription(estimator, self.writer, prefix).describe()
+            several = describe_inputs(estimator, self.tables)
+            net = _NetDescription(estimator, self.writer, prefix).describe(several)
             encoder = estimator.net_.encoder_
             table = {} if encoder is None else {"table": self.tables.position(encoder)}
             return {**described, "net": net | table}
@@ -277,9 +278,10 @@ class _NetDescription:
         self.buffers: dict[str, bool] = {}  # those with persistent=False; whether they have a value
         self.extra: Document = {}
 
-    def describe(self) -> Document:
+    def describe(self, several: Document | None) -> Document:
+        """Return the document; ``several`` describes several inputs."""
         net, estimator = self.net, self.estimator
-        several, n_inputs = describe_inputs(estimator), int(estimator.n_features_in_)
+        n_inputs = int(estimator.n_features_in_)
         described = {
             "attributes": self._attributes(),
             "input_shape": list(estimator._input_shape) if several is None else [n_inputs],

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from imbtorch._common.inputs import given_form, shapes_by_key
+from imbtorch._publish.model_file.net_input import NetInput
+from imbtorch._publish.model_file.tables import SavedTable, TableWriter
+from imbtorch._safe_file import Layout
 from imbtorch.exceptions import FileFormatError
+from imbtorch.modules._input_tables import LAYERS
 
-__all__ = ["describe_inputs", "inputs_of"]
+__all__ = ["describe_inputs", "inputs_of", "tables_in"]
 
 Document = dict[str, Any]
 
@@ -19,8 +24,11 @@ _MOST = 100_000  # inputs of a net in a file
 _MAX_SIZE = 2**40
 
 
-def describe_inputs(estimator: Any) -> Document | None:
-    """Return the description of the inputs of a fitted estimator; None for a single input."""
+def describe_inputs(estimator: Any, tables: TableWriter) -> Document | None:
+    """Return the description of the inputs of a fitted estimator; None for a single input.
+
+    Encoders of tables among them are added to ``tables``.
+    """
     shapes = shapes_by_key(estimator._input_shape)
     if shapes is None:
         return None
@@ -29,6 +37,7 @@ def describe_inputs(estimator: Any) -> Document | None:
             f"A file holds nets of up to {_MOST:,} inputs; this one has {len(shapes)}."
         )
     dtypes, names = estimator.net_.input_dtype, estimator._part_names
+    encoders = {} if estimator.net_.tables is None else estimator.net_.tables.encoders
     return {
         "parts": [
             {
@@ -36,28 +45,33 @@ def describe_inputs(estimator: Any) -> Document | None:
                 "shape": list(shape),
                 "dtype": str(dtypes[key]).removeprefix("torch."),
                 "columns": [str(name) for name in names[key]] if key in names else None,
+                **({"table": tables.position(encoders[key])} if key in encoders else {}),
             }
             for key, shape in shapes.items()
         ]
     }
 
 
-def inputs_of(document: Document) -> tuple[Any, dict[Any, torch.dtype], dict[Any, Any]]:
+def inputs_of(
+    document: Document, tables: Sequence[SavedTable], layout: Layout, prefix: str
+) -> NetInput:
     """Return what a document says of several inputs.
 
-    Returns
-    -------
-    input_shape : dict or tuple
-        Shape of a row of each input.
-    dtypes : dict of str or int to torch.dtype
-        Dtypes in which the module gets them.
-    names : dict of str or int to ndarray
-        Names of columns of those inputs that have names.
+    Parameters
+    ----------
+    document : dict
+        Description that :func:`describe_inputs` has made.
+    tables : sequence of SavedTable
+        Encoders of tables in the file.
+    layout : Layout
+        Dtypes and shapes of the tensors in the file.
+    prefix : str
+        Prefix of the names of the tensors of the module.
 
     Raises
     ------
     FileFormatError
-        If the description is not valid.
+        If the description is not valid, or does not fit the encoders.
     """
     parts = document.get("parts")
     if set(document) != {"parts"} or not isinstance(parts, list) or not 0 < len(parts) <= _MOST:
@@ -73,12 +87,47 @@ def inputs_of(document: Document) -> tuple[Any, dict[Any, torch.dtype], dict[Any
         shapes[key], dtypes[key] = tuple(part["shape"]), _DTYPES[part["dtype"]]
         if columns is not None:
             names[key] = np.array(columns, dtype=object)
-    return given_form(shapes), dtypes, names
+    encoded = _encoded_inputs(parts, tables, layout, prefix)
+    widths: dict[Any, Any] = {key: rows.shape for key, rows in encoded.items()}
+    return NetInput(
+        given_form({**shapes, **widths}),
+        dtypes=dtypes,
+        names=names,
+        given_shape=given_form(shapes),
+        tables=encoded,
+    )
+
+
+def tables_in(document: Document) -> dict[Any, int]:
+    """Return the place of the encoder of each input that has one; nothing for other documents."""
+    parts = document.get("parts")
+    if not isinstance(parts, list):
+        return {}
+    described = [part for part in parts if isinstance(part, dict) and "table" in part]
+    return {part.get("key"): part["table"] for part in described}
+
+
+def _encoded_inputs(
+    parts: list[Document], tables: Sequence[SavedTable], layout: Layout, prefix: str
+) -> dict[Any, NetInput]:
+    """Return what the rows are of each input that is encoded; compare it with its encoder."""
+    found: dict[Any, NetInput] = {}
+    place = 0
+    for part in (part for part in parts if "table" in part):
+        table = tables[part["table"]]
+        if part["shape"] != [table.n_columns] or part["dtype"] != table.dtype:
+            raise FileFormatError("an input and the encoder of its table do not fit together.")
+        rows = NetInput.of_file(table, layout, f"{prefix}{LAYERS}.{place}.")
+        place += bool(rows.n_codes or rows.periodic)  # only such tables have layers
+        found[part["key"]] = rows
+    return found
 
 
 def _is_valid(part: Any, place: int | None) -> bool:
     """Return whether the description of an input has the right form."""
-    if not isinstance(part, dict) or set(part) != {"key", "shape", "dtype", "columns"}:
+    if not isinstance(part, dict) or set(part) - {"table"} != {"key", "shape", "dtype", "columns"}:
+        return False
+    if type(part.get("table", 0)) is not int:
         return False
     key, shape, columns = part["key"], part["shape"], part["columns"]
     is_key = isinstance(key, str) if place is None else type(key) is int and key == place
