@@ -30,6 +30,7 @@ from imbtorch._fit.input_tables import (
     with_nested_parameters,
 )
 from imbtorch._fit.length import groups_of_folds, prepare_with_length
+from imbtorch._fit.parameter_names import check_have_parameters
 from imbtorch._fit.parameters import NetParameters
 from imbtorch._fit.sources import ArraySource, ChunkSource, RowSource, StreamSource
 from imbtorch._fit.table import is_for_tables
@@ -55,13 +56,6 @@ from imbtorch.training.prediction import predict_chunks
 from imbtorch.training.single.auxiliary import check_aux_loss
 
 __all__ = ["BaseNetEstimator"]
-
-
-_INSTEAD = {  # what skorch sets by such names
-    "optimizer": "Give a callable, such as functools.partial(torch.optim.SGD, momentum=0.9); rates "
-    "and decays of some parameters are set by param_groups.",
-    "callbacks": "Give callbacks that have been set up, such as [EpochScoring('roc_auc')].",
-}
 
 
 class NamedComponentsMixin:
@@ -127,7 +121,7 @@ class NamedComponentsMixin:
         features = params.get("features", getattr(self, "features", None))
         if isinstance(features, dict):
             params = with_nested_parameters(features, params)
-        _check_have_parameters(self, params)
+        check_have_parameters(self, params)
         for key, resolve in self._components.items():
             component = params.get(key, getattr(self, key))
             if not any(name.startswith(f"{key}__") for name in params):
@@ -141,21 +135,6 @@ class NamedComponentsMixin:
             if written_out is not component:
                 params[key] = written_out
         return super().set_params(**params)  # type: ignore[misc]
-
-
-def _check_have_parameters(estimator: Any, params: dict[str, Any]) -> None:
-    """Raise ValueError for ``name__parameter`` where the value of ``name`` has no parameters."""
-    named = estimator.get_params(deep=False)
-    for name in params:
-        key, is_nested, _ = name.partition("__")
-        value = params.get(key, named.get(key))
-        if not is_nested or key not in named or key in estimator._components:
-            continue
-        if not hasattr(value, "set_params"):
-            raise ValueError(
-                f"{name} cannot be set, because {key}={value!r} has no parameters. "
-                + _INSTEAD.get(key, f"Set {key} itself.")
-            )
 
 
 def _is_short(key: str, component: Any) -> bool:
