@@ -134,6 +134,22 @@ def test_what_cannot_be_rows(make, error, words):
         make()
 
 
+def test_items_of_another_shape_are_found_without_a_pass():
+    class Uneven(Items):
+        def __getitem__(self, i):
+            return (X[i], Y[i]) if i < 200 else (X[i, :3], Y[i])
+
+    rows = DatasetRows(Uneven(X, Y), Y)
+    clf = small(features=None, sampler=None, batch_size=4)
+    with pytest.raises(ValueError, match="same shape"):
+        clf.fit(rows)
+    clf.fit(rows[:200])
+    with pytest.raises(ValueError, match=r"rows of shape \(3,\)|same shape"):
+        clf.predict(rows[200:])
+    with pytest.raises(ValueError, match="same shape"):
+        clf.predict(rows[100:])
+
+
 # -- the same nets as from arrays ------------------------------------------------------------------
 
 

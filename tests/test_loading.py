@@ -174,10 +174,10 @@ def read(positions, seed):
 @pytest.mark.parametrize("workers", [0, 1])
 def test_passes_that_are_left_or_nested(workers):
     load = BatchLoader(read, workers)
-    batches = [[0, 1], [2], [3, 4]]
-    expected = [(batch, 5) for batch in batches]
+    batches = torch.arange(5).split(2)
+    expected = [(batch.tolist(), 5) for batch in batches]
     with pytest.raises(OSError, match="no such file"):
-        list(load([[0], [7]], 1))
+        list(load(torch.arange(8).split(1), 1))
     assert list(load(batches, 5)) == expected
     outer = load(batches, 5)
     next(outer)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 __all__ = ["BatchLoader"]
 
 Call = tuple[list[int], int]  # positions of the rows of a batch, and the seed of the pass
+Read = Callable[[list[int], int], Any]
 
 
 class BatchLoader:
@@ -28,20 +30,18 @@ class BatchLoader:
         Whether batches are put into memory from which a GPU copies faster.
     """
 
-    def __init__(
-        self, read: Callable[[list[int], int], Any], num_workers: int, *, pin_memory: bool = False
-    ) -> None:
+    def __init__(self, read: Read, num_workers: int, *, pin_memory: bool = False) -> None:
         self.read, self.num_workers, self.pin_memory = read, num_workers, pin_memory
-        self._calls: list[Call] = []
+        self._calls = _Calls()
         self._loader: DataLoader[Any] | None = None
         self._is_busy = False
 
-    def __call__(self, batches: list[list[int]], seed: int) -> Iterator[Any]:
+    def __call__(self, batches: Sequence[Tensor], seed: int) -> Iterator[Any]:
         """Yield the batches of a pass.
 
         Parameters
         ----------
-        batches : list of list of int
+        batches : sequence of Tensor of int, shape (b,)
             Positions of the rows of each batch.
         seed : int
             Seed of the pass.
@@ -50,7 +50,7 @@ class BatchLoader:
             other = BatchLoader(self.read, self.num_workers, pin_memory=self.pin_memory)
             yield from other(batches, seed)
             return
-        self._calls[:] = [(positions, seed) for positions in batches]
+        self._calls.batches, self._calls.seed = batches, seed
         if self._loader is None:
             self._loader = self._open()
         self._is_busy = True
@@ -60,11 +60,11 @@ class BatchLoader:
             self._loader = None
             raise
         finally:
-            self._is_busy = False
+            self._is_busy, self._calls.batches = False, ()
 
     def _open(self) -> DataLoader[Any]:
         return DataLoader(
-            _Calls(self.read),
+            _Called(self.read),
             batch_size=None,
             sampler=self._calls,
             collate_fn=_as_it_is,
@@ -75,10 +75,21 @@ class BatchLoader:
         )
 
 
-class _Calls(Dataset[Any]):
+class _Calls:
+    """What workers are asked for in a pass, one batch after the other."""
+
+    def __init__(self) -> None:
+        self.batches: Sequence[Tensor] = ()
+        self.seed = 0
+
+    def __iter__(self) -> Iterator[Call]:
+        return ((batch.tolist(), self.seed) for batch in self.batches)
+
+
+class _Called(Dataset[Any]):
     """A Dataset whose index is what a function is called with."""
 
-    def __init__(self, read: Callable[[list[int], int], Any]) -> None:
+    def __init__(self, read: Read) -> None:
         self.read = read
 
     def __getitem__(self, call: Any) -> Any:

@@ -9,6 +9,7 @@ from zlib import crc32
 
 import joblib
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset, IterableDataset
 
@@ -58,6 +59,7 @@ class DatasetReader:
             raise ValueError("The Dataset is empty (0 samples); at least one item is needed.")
         self.dataset, self.num_workers = dataset, num_workers
         self.collate = Collate(allow_nan, collate_fn)
+        self.input_shape: Any = None
         first = self.read([0])
         self.shape: tuple[int, ...] = (len(dataset), *first.shape[1:])
         self.input_shape, self.ndim = row_shape(first), len(self.shape)
@@ -84,7 +86,9 @@ class DatasetReader:
             Items that draw random numbers get others for another seed, and for other positions.
         """
         with private_generators(_own_seed(positions, seed)):
-            return self.collate.features(self._items(positions))
+            rows = self.collate.features(self._items(positions))
+        self._check_shape(row_shape(rows))
+        return rows
 
     def _items(self, positions: list[int]) -> Any:
         if hasattr(self.dataset, "__getitems__"):
@@ -94,6 +98,15 @@ class DatasetReader:
     def _read_targets(self, positions: list[int], seed: int) -> tuple[Any, Any, Any]:
         with private_generators(_own_seed(positions, seed)):
             return self.collate.targets(self._items(positions))
+
+    def _check_shape(self, shape: Any) -> None:
+        """Raise ValueError if the rows of a batch have another shape than the first one."""
+        if self.input_shape in (None, shape) or self.continues(shape):
+            return
+        raise ValueError(
+            f"Features of the Dataset's items must have the same shape; got {shape} and "
+            f"{self.input_shape}."
+        )
 
     def continues(self, input_shape: Any) -> bool:
         """Return whether rows may follow rows of another shape: those that a user pads may."""
@@ -109,15 +122,9 @@ class DatasetReader:
             differ in shape.
         """
         load = BatchLoader(self._read_targets, self.num_workers)
-        starts = range(0, len(self), _CHUNK)
-        batches = [list(range(i, min(i + _CHUNK, len(self)))) for i in starts]
         targets, weights = [], []
-        for shape, y, w in load(batches, 0):
-            if shape != self.input_shape and not self.continues(shape):
-                raise ValueError(
-                    f"Features of the Dataset's items must have the same shape; got {shape} and "
-                    f"{self.input_shape}."
-                )
+        for shape, y, w in load(torch.arange(len(self)).split(_CHUNK), 0):
+            self._check_shape(shape)
             targets.append(y)
             weights.append(w)
         if any(w is None for w in weights):

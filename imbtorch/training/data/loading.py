@@ -198,8 +198,8 @@ class _Unread:
 
     def split(self, sizes: Any) -> Iterator[Any]:
         features = self.features
-        batches = [batch.tolist() for batch in self.index.cpu().split(sizes)]
+        batches = self.index.cpu().split(sizes)
         if len(batches) == 1:  # starting workers for a single batch would take longer
-            yield features.send(features.rows.read(batches[0], features.seed))
+            yield features.send(features.rows.read(batches[0].tolist(), features.seed))
             return
         yield from map(features.send, features.load(batches, features.seed))
