@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from imbtorch._common.inputs import Inputs
 from imbtorch._common.sequences import Sequences
+from imbtorch._data.dataset_rows import DatasetRows
 from imbtorch._export import to_onnx
 from imbtorch._version import __version__
 from imbtorch.classifier import ImbalancedNetClassifier
@@ -28,6 +29,7 @@ __all__ = [
     "NetPortfolioClassifier",
     "NetPortfolioRegressor",
     "CosineLinear",
+    "DatasetRows",
     "DivergenceError",
     "DoubleCorrectionWarning",
     "FileFormatError",

@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 from imbtorch._common.inputs import Key, SeveralInputs
 from imbtorch._common.sklearn_private import StrOptions, fit_context
 from imbtorch._data.class_counts import ClassCounts
+from imbtorch._data.dataset_rows import DatasetRows
 from imbtorch._data.targets import split_unknown
 from imbtorch._fit.estimator import BaseNetEstimator
 from imbtorch._fit.input_advice import explain_labels
@@ -191,6 +192,10 @@ class ImbalancedNetClassifier(
         computes in ``dtype``. See ``docs/devices.md``.
     num_workers : int, default=0
         Processes that read a torch Dataset while the net trains; 0 reads it in this one.
+    collate_fn : callable(items) -> batch or None, default=None
+        Function that makes a batch of a list of items of a torch Dataset, as in a ``DataLoader``.
+        It returns ``(X, y)`` or ``(X, y, sample_weight)``, and for predictions it may return ``X``
+        alone. None stacks the items. See ``docs/large_data.md``.
     callbacks : list of skorch callbacks or None, default=None
         Passed through to the skorch net.
     on_divergence : {"raise", "restore", "warn"}, default="raise"
@@ -314,6 +319,7 @@ class ImbalancedNetClassifier(
         dtype: str = "float32",
         precision: str | None = None,
         num_workers: int = 0,
+        collate_fn: Callable[[list[Any]], Any] | None = None,
         random_state: int | np.random.RandomState | None = None,
         warm_start: bool = False,
         callbacks: Sequence[Any] | None = None,
@@ -355,6 +361,7 @@ class ImbalancedNetClassifier(
         self.dtype = dtype
         self.precision = precision
         self.num_workers = num_workers
+        self.collate_fn = collate_fn
         self.random_state = random_state
         self.warm_start = warm_start
         self.callbacks = callbacks
@@ -369,11 +376,11 @@ class ImbalancedNetClassifier(
 
     def fit(
         self,
-        X: ArrayLike | SeveralInputs | Dataset[Any],
+        X: ArrayLike | SeveralInputs | Dataset[Any] | DatasetRows,
         y: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
         *,
-        X_val: ArrayLike | SeveralInputs | None = None,
+        X_val: ArrayLike | SeveralInputs | Dataset[Any] | DatasetRows | None = None,
         y_val: ArrayLike | None = None,
         sample_weight_val: ArrayLike | None = None,
         groups: ArrayLike | None = None,
@@ -392,6 +399,7 @@ class ImbalancedNetClassifier(
             Several inputs are a mapping of arrays by the names of the arguments of ``forward``, a
             tuple of arrays, or :class:`imbtorch.Inputs` of one of these.
             Sequences of unequal length are a list of arrays, or :class:`imbtorch.Sequences`.
+            Rows of a Dataset that a search divides are :class:`imbtorch.DatasetRows`.
         y : array-like of shape (n_samples,), or label matrix of shape (n_samples, n_labels)
             Labels of any type; None with a Dataset. Rows whose label is the ``ignore_index`` of the
             loss count for nothing. Losses for ordered classes use the order of an ordered
@@ -445,8 +453,8 @@ class ImbalancedNetClassifier(
     @fit_context
     def partial_fit(
         self,
-        X: ArrayLike | SeveralInputs,
-        y: ArrayLike,
+        X: ArrayLike | SeveralInputs | Dataset[Any] | DatasetRows,
+        y: ArrayLike | None = None,
         classes: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
         *,
@@ -464,7 +472,7 @@ class ImbalancedNetClassifier(
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features, ...), or several inputs
-            Features.
+            Features; or a map-style Dataset, or :class:`imbtorch.DatasetRows`, as for ``fit``.
         y : array-like of shape (n_samples,), or label matrix of shape (n_samples, n_labels)
             Labels; a chunk may lack some of the classes. See ``fit`` for labels that are not known.
         classes : array-like of shape (n_classes,) or None, default=None

@@ -17,6 +17,7 @@ from torch.utils.data import Dataset, IterableDataset
 
 from imbtorch._common.inputs import SeveralInputs
 from imbtorch._common.sklearn_private import fit_context
+from imbtorch._data.dataset_rows import DatasetRows
 from imbtorch._data.target_scaling import TargetScale
 from imbtorch._fit.estimator import BaseNetEstimator
 from imbtorch._fit.sources import ChunkSource
@@ -158,6 +159,10 @@ class ImbalancedNetRegressor(
         Predictions are always float64.
     num_workers : int, default=0
         Processes that read a torch Dataset while the net trains; 0 reads it in this one.
+    collate_fn : callable(items) -> batch or None, default=None
+        Function that makes a batch of a list of items of a torch Dataset, as in a ``DataLoader``.
+        It returns ``(X, y)`` or ``(X, y, sample_weight)``, and for predictions it may return ``X``
+        alone. None stacks the items. See ``docs/large_data.md``.
     callbacks : list of skorch callbacks or None, default=None
         Passed through to the skorch net. They see the standardised target, ``(n, n_targets)``.
     on_divergence : {"raise", "restore", "warn"}, default="raise"
@@ -276,6 +281,7 @@ class ImbalancedNetRegressor(
         dtype: str = "float32",
         precision: str | None = None,
         num_workers: int = 0,
+        collate_fn: Callable[[list[Any]], Any] | None = None,
         random_state: int | np.random.RandomState | None = None,
         warm_start: bool = False,
         callbacks: Sequence[Any] | None = None,
@@ -312,6 +318,7 @@ class ImbalancedNetRegressor(
         self.dtype = dtype
         self.precision = precision
         self.num_workers = num_workers
+        self.collate_fn = collate_fn
         self.random_state = random_state
         self.warm_start = warm_start
         self.callbacks = callbacks
@@ -324,11 +331,11 @@ class ImbalancedNetRegressor(
 
     def fit(
         self,
-        X: ArrayLike | SeveralInputs | Dataset[Any],
+        X: ArrayLike | SeveralInputs | Dataset[Any] | DatasetRows,
         y: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
         *,
-        X_val: ArrayLike | SeveralInputs | None = None,
+        X_val: ArrayLike | SeveralInputs | Dataset[Any] | DatasetRows | None = None,
         y_val: ArrayLike | None = None,
         sample_weight_val: ArrayLike | None = None,
         groups: ArrayLike | None = None,
@@ -345,6 +352,7 @@ class ImbalancedNetRegressor(
             Several inputs are a mapping of arrays by the names of the arguments of ``forward``, a
             tuple of arrays, or :class:`imbtorch.Inputs` of one of these.
             Sequences of unequal length are a list of arrays, or :class:`imbtorch.Sequences`.
+            Rows of a Dataset that a search divides are :class:`imbtorch.DatasetRows`.
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             Finite numbers, no column of which is constant; None with a Dataset.
         sample_weight : array-like of shape (n_samples,) or None, default=None
@@ -396,8 +404,8 @@ class ImbalancedNetRegressor(
     @fit_context
     def partial_fit(
         self,
-        X: ArrayLike | SeveralInputs,
-        y: ArrayLike,
+        X: ArrayLike | SeveralInputs | Dataset[Any] | DatasetRows,
+        y: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
         *,
         shuffle: bool = True,
@@ -413,7 +421,7 @@ class ImbalancedNetRegressor(
         Parameters
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features, ...), or several inputs
-            Features.
+            Features; or a map-style Dataset, or :class:`imbtorch.DatasetRows`, as for ``fit``.
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
             Finite numbers.
         sample_weight : array-like of shape (n_samples,) or None, default=None

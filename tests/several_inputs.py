@@ -17,7 +17,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 import imbtorch
-from imbtorch import ImbalancedNetClassifier, Inputs, NetEnsembleClassifier, Sequences
+from imbtorch import DatasetRows, ImbalancedNetClassifier, Inputs, NetEnsembleClassifier, Sequences
 from imbtorch._common.inputs import given_form
 from imbtorch.features import TableFeatures
 from imbtorch.model_selection import (
@@ -135,10 +135,17 @@ def maker(form, *, whole):
     return lambda **p: estimator(Whole if whole else Parts, FORMS[form][2], **p)
 
 
+def divisible(X):
+    """X as the tools of this package take it that divide rows."""
+    return DatasetRows(X) if isinstance(X, Dataset) else X
+
+
 def rows_of(X):
     """X as searches of scikit-learn take it."""
     if isinstance(X, list):
         return Sequences(X)
+    if isinstance(X, Dataset):
+        return DatasetRows(X)
     return Inputs(X) if isinstance(X, dict | tuple) else X
 
 
@@ -158,7 +165,8 @@ def set_and_fit(**params):
 
 
 def with_sample_weight(make, X):
-    return make().fit(X, Y, sample_weight=np.linspace(0, 2, N)).predict_proba(X)
+    rows = divisible(X)
+    return make().fit(rows, Y, sample_weight=np.linspace(0, 2, N)).predict_proba(rows)
 
 
 def with_sampler_of_imblearn(make, X):
@@ -175,12 +183,10 @@ def with_smote(make, X):
 
 def with_validation_rows(make, X):
     val = _safe_indexing(rows_of(X), np.arange(20))
-    return make().fit(X, Y, X_val=val, y_val=Y[:20]).history_[:, "valid_score"]
+    return make().fit(divisible(X), Y, X_val=val, y_val=Y[:20]).history_[:, "valid_score"]
 
 
 def with_chunks(make, X):
-    if isinstance(X, Dataset):
-        return make().partial_fit(X, Y, classes=[0, 1])
     rows, clf = rows_of(X), make()
     for part in (np.arange(40), np.arange(40, N)):
         chunk = _safe_indexing(rows, part)
@@ -196,6 +202,7 @@ def in_a_search(make, X):
 
 
 def in_a_stacked_search(make, X):
+    X = divisible(X)
     search = StackedGridSearchCV(make(), {"lr": [0.01, 0.1]}, cv=2, error_score="raise")
     search.fit(X, Y)
     return np.append(search.cv_results_["mean_test_score"], search.predict_proba(X))
@@ -206,20 +213,21 @@ def in_cross_validation(make, X):
 
 
 def cross_fitted(make, X):
-    return cross_fit(make(), X, Y, cv=2).oof_predict_proba_
+    return cross_fit(make(), divisible(X), Y, cv=2).oof_predict_proba_
 
 
 def in_an_ensemble(make, X):
+    X = divisible(X)
     return NetEnsembleClassifier(make(), n_estimators=2, random_state=0).fit(X, Y).predict_proba(X)
 
 
 def as_members_of_folds(make, X):
     ensemble = NetEnsembleClassifier(make(), n_estimators=2, subset="folds", random_state=0)
-    return ensemble.fit(X, Y).predict_proba(X)
+    return ensemble.fit(divisible(X), Y).predict_proba(X)
 
 
 def with_tuned_decisions(make, X):
-    return TunedDecisionClassifierCV(make(), cv=2).fit(X, Y).predict(X)
+    return TunedDecisionClassifierCV(make(), cv=2).fit(divisible(X), Y).predict(X)
 
 
 def with_tools_of_scikit_learn(make, X):
@@ -231,7 +239,7 @@ def with_tools_of_scikit_learn(make, X):
 
 def with_shifted_prior(make, X):
     shifted = PriorShiftClassifier(make(), target_prior={0: 0.5, 1: 0.5})
-    return shifted.fit(X, Y).predict_proba(X)
+    return shifted.fit(divisible(X), Y).predict_proba(X)
 
 
 class Interrupt(Callback):

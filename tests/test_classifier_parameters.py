@@ -69,6 +69,7 @@ INVALID = {
     "checkpoint_interval": [0, -1, 1.5, None],
     "data_parallel": ["yes", None],
     "num_workers": [-1, 1.5, None],
+    "collate_fn": ["pad", 3],
     "verbose": ["loud", -1, None],
 }
 CASES = [(name, value) for name, values in INVALID.items() for value in values]

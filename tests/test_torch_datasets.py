@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from imblearn.over_sampling import RandomOverSampler
+from imblearn.over_sampling import SMOTE
 from torch import nn
 from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset, get_worker_info
 
@@ -407,12 +407,19 @@ ERRORS = {
     "single numbers": (lambda c: c.fit(Items(X[:, 0], Y)), "at least one dimension"),
     "continuous": (lambda c: c.fit(Items(X, X[:, 0])), "continuous"),
     "imbalanced-learn": (
-        lambda c: c.set_params(sampler=RandomOverSampler()).fit(Items(X, Y)),
-        "imbtorch.samplers",
+        lambda c: c.set_params(sampler=SMOTE()).fit(Items(X, Y)),
+        "is a Dataset.*imbtorch.samplers",
     ),
-    "partial_fit": (lambda c: c.partial_fit(Items(X, Y), Y, classes=[0, 1]), "chunks as arrays"),
+    "chunk with y twice": (
+        lambda c: c.set_params(max_epochs=1).partial_fit(Items(X, Y), Y, classes=[0, 1]),
+        "Leave out y.*DatasetRows",
+    ),
+    "chunk of a stream": (
+        lambda c: c.set_params(max_epochs=1).partial_fit(Passing(X, Y), Y, classes=[0, 1]),
+        "chunks of it as arrays",
+    ),
     "predict on a stream": (lambda c: small().fit(X, Y).predict(Passing(X, Y)), "chunks as arrays"),
-    "ensemble": (lambda c: NetEnsembleClassifier(c).fit(Items(X, Y), Y), "takes arrays"),
+    "ensemble": (lambda c: NetEnsembleClassifier(c).fit(Items(X, Y), Y), "DatasetRows"),
     "regressor": (lambda c: ImbalancedNetRegressor().fit(Passing(X, X[:, 0])), "map-style"),
 }
 

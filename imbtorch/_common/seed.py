@@ -12,13 +12,17 @@ draws the same numbers again. Give such a thread a ``torch.Generator`` of its ow
 from __future__ import annotations
 
 import os
+import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import torch
+
+T = TypeVar("T")
+States: TypeAlias = tuple[torch.Tensor, Any, Any]  # of the generators of torch, numpy and random
 
 # All threads of a process share torch's default generators. Two seeded fits in two threads would
 # take each other's random numbers, so a fit holds the lock from its seed to its last draw.
@@ -117,3 +121,62 @@ def private_torch_rng(seed: int, device: torch.device) -> Iterator[None]:
             yield
         finally:
             set_rng_states(before, device)
+
+
+@contextmanager
+def private_generators(seed: int | States) -> Iterator[None]:
+    """Run code of a user with its own random numbers, then restore the states of the generators.
+
+    These are the default generators of torch on the CPU, of numpy and of Python's ``random``: all
+    that the items of a Dataset usually draw from.
+
+    Parameters
+    ----------
+    seed : int or tuple
+        Seed of the three generators, which gives the same numbers in every process; or their
+        states.
+    """
+    with _LOCK:
+        before = _states()
+        try:
+            if isinstance(seed, tuple):
+                _set_states(seed)
+            else:
+                torch.default_generator.manual_seed(seed)
+                np.random.seed(seed % 2**32)  # noqa: NPY002 - items draw from it
+                random.seed(seed)
+            yield
+        finally:
+            _set_states(before)
+
+
+def drawn_apart(values: Iterable[T], seed: int) -> Iterator[T]:
+    """Yield what an iterable yields, which draws from generators that nobody else draws from.
+
+    Parameters
+    ----------
+    values : iterable
+        Batches that are read as they are asked for.
+    seed : int
+        Seed of the generators, see :func:`private_generators`.
+    """
+    with private_generators(seed):
+        iterator, now = iter(values), _states()
+    while True:
+        with private_generators(now):
+            try:
+                value = next(iterator)
+            except StopIteration:
+                return
+            now = _states()
+        yield value
+
+
+def _states() -> States:
+    return torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
+
+
+def _set_states(states: States) -> None:
+    torch.set_rng_state(states[0])
+    np.random.set_state(states[1])  # noqa: NPY002
+    random.setstate(states[2])

@@ -20,6 +20,7 @@ __all__ = [
     "collate_features",
     "collate_targets",
     "parts_of",
+    "refuse_infinite",
     "row_shape",
     "to_array",
 ]
@@ -111,12 +112,27 @@ def _stacked(rows: list[Any], what: str, *, allow_nan: bool = False) -> Tensor:
             "Features of the Dataset's items must have at least one dimension; got single numbers. "
             "Return x.reshape(1) instead of x."
         )
+    refuse_infinite(x, what, allow_nan=allow_nan)
+    return x
+
+
+def refuse_infinite(x: Tensor, what: str, *, allow_nan: bool = False) -> None:
+    """Raise ValueError if the rows of a batch are not finite; ``what`` names them.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n, ...)
+        Rows.
+    what : str
+        ``"Features"``, or the name of one of several inputs.
+    allow_nan : bool, default=False
+        Whether NaN stands for a missing value.
+    """
     if not x.is_floating_point() or torch.isfinite(x.sum()):
-        return x
+        return
     if torch.isinf(x).any() or not (allow_nan or torch.isfinite(x).all()):
         part = "X contains" if what == "Features" else f"{what} of X contains"
         raise ValueError(f"{part} NaN or infinity, in an item of the Dataset.")
-    return x
 
 
 def _targets(items: Sequence[Any]) -> tuple[NDArray[Any], NDArray[np.float64] | None]:

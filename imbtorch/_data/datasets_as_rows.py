@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
 from itertools import islice
 from typing import Any
+from zlib import crc32
 
 import joblib
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import Dataset, IterableDataset
 
-from imbtorch._common.seed import private_torch_rng
+from imbtorch._common.seed import private_generators
+from imbtorch._data.batch_loader import BatchLoader
 from imbtorch._data.class_counts import ClassCounts, as_class_counts
-from imbtorch._data.dataset_items import collate, collate_features, collate_targets, row_shape
+from imbtorch._data.collating import Collate, has_form
+from imbtorch._data.dataset_items import row_shape
+from imbtorch._data.dataset_rows import DatasetRows
 
-__all__ = ["DatasetRows", "DatasetStream", "as_rows", "refuse_dataset", "refuse_imblearn"]
+__all__ = ["DatasetReader", "DatasetStream", "as_rows", "refuse_dataset"]
 
 _CHUNK = 1024  # number of items that are read together if only their targets are needed
 _FIRST = 10_000  # number of items of a stream from which the encoding of a table is learned
 
 
-class DatasetRows:
+class DatasetReader:
     """Features of the items of a Dataset, with a shape and indexing by rows like an array.
 
     Parameters
@@ -31,11 +35,20 @@ class DatasetRows:
         Dataset with ``__len__`` and ``__getitem__`` or ``__getitems__``.
     num_workers : int
         Number of processes that read batches.
+    collate_fn : callable(items) -> batch or None, default=None
+        Function of the user that makes a batch of items.
     allow_nan : bool, default=False
         Whether NaN stands for a missing value, in rows of one dimension.
     """
 
-    def __init__(self, dataset: Any, num_workers: int = 0, *, allow_nan: bool = False) -> None:
+    def __init__(
+        self,
+        dataset: Any,
+        num_workers: int = 0,
+        collate_fn: Callable[[list[Any]], Any] | None = None,
+        *,
+        allow_nan: bool = False,
+    ) -> None:
         if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
             raise ValueError(
                 "The rows of an IterableDataset cannot be read by position: give its chunks as "
@@ -45,11 +58,14 @@ class DatasetRows:
         if not len(dataset):
             raise ValueError("The Dataset is empty (0 samples); at least one item is needed.")
         self.dataset, self.num_workers = dataset, num_workers
-        first = collate_features([dataset[0]], allow_nan=allow_nan)
+        self.collate = Collate(allow_nan, collate_fn)
+        self.input_shape: Any = None
+        first = self.read([0])
         self.shape: tuple[int, ...] = (len(dataset), *first.shape[1:])
         self.input_shape, self.ndim = row_shape(first), len(self.shape)
-        self.allow_nan = allow_nan and self.ndim == 2  # only the columns of a table are filled
-        self.collate = partial(collate_features, allow_nan=self.allow_nan)
+        self.row_bytes = max(first.numel() * first.element_size(), 1)
+        # only the columns of a table are filled
+        self.collate = Collate(allow_nan and self.ndim == 2, collate_fn)
 
     def __len__(self) -> int:
         """Count the rows."""
@@ -59,11 +75,42 @@ class DatasetRows:
         """Read the rows of a slice or at these positions into one array, or one for each input."""
         return self.read(np.arange(len(self))[chosen].tolist()).numpy()
 
-    def read(self, positions: list[int]) -> Any:
-        """Read rows into memory, in this process."""
+    def read(self, positions: list[int], seed: int = 0) -> Any:
+        """Read rows into memory, in this process.
+
+        Parameters
+        ----------
+        positions : list of int
+            Positions of the rows.
+        seed : int, default=0
+            Items that draw random numbers get others for another seed, and for other positions.
+        """
+        with private_generators(_own_seed(positions, seed)):
+            rows = self.collate.features(self._items(positions))
+        self._check_shape(row_shape(rows))
+        return rows
+
+    def _items(self, positions: list[int]) -> Any:
         if hasattr(self.dataset, "__getitems__"):
-            return self.collate(self.dataset.__getitems__(positions))
-        return self.collate([self.dataset[i] for i in positions])
+            return self.dataset.__getitems__(positions)
+        return [self.dataset[i] for i in positions]
+
+    def _read_targets(self, positions: list[int], seed: int) -> tuple[Any, Any, Any]:
+        with private_generators(_own_seed(positions, seed)):
+            return self.collate.targets(self._items(positions))
+
+    def _check_shape(self, shape: Any) -> None:
+        """Raise ValueError if the rows of a batch have another shape than the first one."""
+        if self.input_shape in (None, shape) or self.continues(shape):
+            return
+        raise ValueError(
+            f"Features of the Dataset's items must have the same shape; got {shape} and "
+            f"{self.input_shape}."
+        )
+
+    def continues(self, input_shape: Any) -> bool:
+        """Return whether rows may follow rows of another shape: those that a user pads may."""
+        return self.collate.collate_fn is not None and has_form(self.input_shape, input_shape)
 
     def targets(self) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
         """Read the targets and weights of all items, in one pass that keeps no features.
@@ -74,20 +121,10 @@ class DatasetRows:
             If an item is not ``(X, y)`` or ``(X, y, sample_weight)``, or features are not finite or
             differ in shape.
         """
-        loader: DataLoader[Any] = DataLoader(
-            self.dataset,
-            batch_size=_CHUNK,
-            num_workers=self.num_workers,
-            collate_fn=partial(collate_targets, allow_nan=self.allow_nan),
-            generator=torch.Generator(),  # leaves torch's default generator unchanged
-        )
+        load = BatchLoader(self._read_targets, self.num_workers)
         targets, weights = [], []
-        for shape, y, w in loader:
-            if shape != self.input_shape:
-                raise ValueError(
-                    f"Features of the Dataset's items must have the same shape; got {shape} and "
-                    f"{self.input_shape}."
-                )
+        for shape, y, w in load(torch.arange(len(self)).split(_CHUNK), 0):
+            self._check_shape(shape)
             targets.append(y)
             weights.append(w)
         if any(w is None for w in weights):
@@ -97,6 +134,11 @@ class DatasetRows:
                 )
             return np.concatenate(targets), None
         return np.concatenate(targets), np.concatenate(weights)
+
+
+def _own_seed(positions: list[int], seed: int) -> int:
+    """Return a seed for a batch; it is the same in every process that may read the batch."""
+    return (seed + crc32(np.asarray(positions, dtype=np.int64).tobytes())) % 2**63
 
 
 class DatasetStream:
@@ -111,6 +153,8 @@ class DatasetStream:
         Counts of the classes of all rows.
     num_workers : int
         Number of processes that read batches.
+    collate_fn : callable(items) -> batch or None, default=None
+        Function of the user that makes a batch of items.
     n_first : int, default=2
         Number of items that are read once more.
     allow_nan : bool, default=False
@@ -127,17 +171,18 @@ class DatasetStream:
         dataset: Any,
         counts: ClassCounts,
         num_workers: int = 0,
+        collate_fn: Callable[[list[Any]], Any] | None = None,
         *,
         n_first: int = 2,
         allow_nan: bool = False,
     ) -> None:
-        with private_torch_rng(0, torch.device("cpu")):  # items may be random
+        self.collate = Collate(allow_nan, collate_fn).batch
+        with private_generators(0):  # items may be random
             first = list(islice(iter(dataset), n_first))
-        self.collate = partial(collate, allow_nan=allow_nan)
-        if not first or not counts.n_rows:
-            raise ValueError("The Dataset is empty (0 samples); at least one item is needed.")
+            if not first or not counts.n_rows:
+                raise ValueError("The Dataset is empty (0 samples); at least one item is needed.")
+            features, _, self.first_weights = self.collate(first)
         self.dataset, self.counts, self.num_workers = dataset, counts, num_workers
-        features, _, self.first_weights = self.collate(first)
         self._first = features.numpy()
         self.shape: tuple[int, ...] = (counts.n_rows, *self._first.shape[1:])
         self.input_shape, self.ndim = row_shape(features), len(self.shape)
@@ -158,28 +203,31 @@ def as_rows(
     sample_weight: Any,
     num_workers: int,
     class_counts: Any = None,
-    *,
-    allow_nan: bool = False,
+    collate_fn: Callable[[list[Any]], Any] | None = None,
+    allow_nan: bool = False,  # noqa: FBT001, FBT002 - a memo passes arguments by position
 ) -> tuple[Any, Any, Any]:
     """Replace a torch Dataset by its rows, targets and weights; return arrays unchanged.
 
     Parameters
     ----------
-    X : array-like or torch Dataset
+    X : array-like, torch Dataset or DatasetRows
         Features, or a Dataset of items ``(X, y)`` or ``(X, y, sample_weight)``.
     y, sample_weight : array-like or None
-        Targets and weights; None if ``X`` is a Dataset.
+        Targets and weights; None if ``X`` is a Dataset. Those of DatasetRows take the place of
+        None.
     num_workers : int
         Number of processes that read a Dataset.
     class_counts : ClassCounts, mapping or None, default=None
         Counts of the classes of an IterableDataset; None for all other data.
+    collate_fn : callable(items) -> batch or None, default=None
+        Function of the user that makes a batch of items.
     allow_nan : bool, default=False
         Whether NaN stands for a missing value; the first rows of an IterableDataset then serve to
         learn how a table is encoded.
 
     Returns
     -------
-    X : array-like, DatasetRows or DatasetStream
+    X : array-like, DatasetReader or DatasetStream
         Features.
     y, sample_weight : array-like or None
         Targets and weights; None for an IterableDataset.
@@ -196,15 +244,19 @@ def as_rows(
             "class_counts can be given only with an IterableDataset: for arrays and map-style "
             "Datasets imbtorch counts the classes itself. Leave out class_counts."
         )
+    if isinstance(X, DatasetRows):
+        reader = DatasetReader(X.items, num_workers, collate_fn, allow_nan=allow_nan)
+        return reader, *X.told(y, sample_weight)
     if not isinstance(X, Dataset):
         return X, y, sample_weight
     if y is not None or sample_weight is not None:
         raise ValueError(
             "A Dataset holds its own targets and weights: its items are (X, y) or (X, y, "
-            "sample_weight). Leave out y and sample_weight."
+            "sample_weight). Leave out y and sample_weight, or give them with "
+            "imbtorch.DatasetRows(dataset), whose rows a search can divide."
         )
     if not streams:
-        rows = DatasetRows(X, num_workers, allow_nan=allow_nan)
+        rows = DatasetReader(X, num_workers, collate_fn, allow_nan=allow_nan)
         return rows, *rows.targets()
     if class_counts is None:
         raise ValueError(
@@ -214,37 +266,26 @@ def as_rows(
         )
     counts = as_class_counts(class_counts, of_chunks=False)
     n_first = _FIRST if allow_nan else 2
-    stream = DatasetStream(X, counts, num_workers, n_first=n_first, allow_nan=allow_nan)
+    stream = DatasetStream(X, counts, num_workers, collate_fn, n_first=n_first, allow_nan=allow_nan)
     return stream, None, None
 
 
-def refuse_imblearn(X: Any, sampler: Any) -> None:
-    """Raise ValueError if a sampler would have to copy the rows of a Dataset.
-
-    Raises
-    ------
-    ValueError
-        If ``X`` is a Dataset and the sampler is from imbalanced-learn.
-    """
-    if isinstance(X, DatasetRows) and hasattr(sampler, "fit_resample"):
-        raise ValueError(
-            f"{type(sampler).__name__} makes new rows from arrays, and would read the whole "
-            "Dataset into memory. Use one of imbtorch.samplers, which choose rows by position, or "
-            "give arrays."
-        )
-
-
 def refuse_dataset(X: Any, name: str) -> None:
-    """Raise ValueError if a Dataset is given to a method that needs arrays.
+    """Raise ValueError if a Dataset is given to a method that divides its rows, or needs arrays.
 
     Raises
     ------
     ValueError
         If ``X`` is a Dataset.
     """
+    if isinstance(X, IterableDataset):
+        raise ValueError(
+            f"{name} takes no IterableDataset, whose rows come in an order of their own. fit of "
+            "ImbalancedNetClassifier takes it, with class_counts; partial_fit takes chunks of it "
+            "as arrays."
+        )
     if isinstance(X, Dataset):
         raise ValueError(
-            f"{name} takes arrays here, not a {type(X).__name__}. fit of ImbalancedNetClassifier "
-            "and ImbalancedNetRegressor takes a torch Dataset, and their predict methods a "
-            "map-style one; partial_fit takes chunks as arrays."
+            f"{name} divides the rows of X, which a {type(X).__name__} does not allow: give rows = "
+            "imbtorch.DatasetRows(dataset), and rows.y as y."
         )

@@ -21,6 +21,7 @@ from imbtorch._common.sklearn_private import CallbackSupportMixin, fit_context
 from imbtorch._common.training_length import TrainingLength
 from imbtorch._common.versions import VersionStampMixin
 from imbtorch._data.class_counts import ClassCounts
+from imbtorch._data.dataset_rows import DatasetRows
 from imbtorch._data.datasets_as_rows import DatasetStream, as_rows
 from imbtorch._fit.fit import PreparedFit, Stackable, prepare_fit
 from imbtorch._fit.input_checks import check_rows
@@ -181,10 +182,8 @@ class BaseNetEstimator(
             refuse_company()
         if _may_be_inputs(X):
             X = as_inputs(X) if memo is None else memo.once(as_inputs, (X,))
-        if memo is None and (isinstance(X, Dataset) or class_counts is not None):
-            X, y, sample_weight = as_rows(
-                X, y, sample_weight, self.num_workers, class_counts, allow_nan=is_for_tables(self)
-            )
+        if isinstance(X, Dataset | DatasetRows) or class_counts is not None:
+            X, y, sample_weight = self._read_dataset(X, y, sample_weight, class_counts, memo)
         checkpoint = self._checkpoint(resume=resume)
         source: RowSource
         if validation is None and self.validation is not None:
@@ -206,6 +205,14 @@ class BaseNetEstimator(
             source = ArraySource(X, y, sample_weight, rows, memo, validation)
         source.resumed = self.warm_start and hasattr(self, "net_")
         return prepare_fit(self, source, checkpoint=checkpoint)
+
+    def _read_dataset(
+        self, X: Any, y: Any, sample_weight: Any, class_counts: Any, memo: Memo | None
+    ) -> tuple[Any, Any, Any]:
+        """Return the rows of a Dataset, their targets and weights."""
+        given = (X, y, sample_weight, self.num_workers, class_counts, self.collate_fn)
+        arguments = (*given, is_for_tables(self))
+        return as_rows(*arguments) if memo is None else memo.once(as_rows, arguments)
 
     def _fit(
         self,

@@ -48,9 +48,8 @@ def explain_features(X: Any, error: Exception) -> None:
     if rows and all(isinstance(row, tuple) and _is_item(row) for row in rows[:5]):
         raise ValueError(
             "X is a list of items of a torch Dataset, which cross-validation and searches make "
-            "when they take rows out of one. fit takes a Dataset as a whole only. Give arrays to "
-            "cross-validation: X = np.stack([np.asarray(item[0]) for item in dataset]), or "
-            "imbtorch.Inputs of one such array for each input."
+            "when they take rows out of one. Give them rows = imbtorch.DatasetRows(dataset) as X, "
+            "and rows.y as y."
         ) from error
     lengths = {len(row) for row in rows if hasattr(row, "__len__") and not isinstance(row, str)}
     if len(lengths) > 1:

@@ -16,7 +16,8 @@ from torch.utils.data import Dataset
 from imbtorch._common.inputs import Inputs, InputShape, Key, is_one_sequence
 from imbtorch._common.sequences import Sequences
 from imbtorch._common.sklearn_private import _check_sample_weight
-from imbtorch._data.datasets_as_rows import DatasetRows, refuse_dataset
+from imbtorch._data.dataset_rows import DatasetRows
+from imbtorch._data.datasets_as_rows import DatasetReader, refuse_dataset
 from imbtorch._fit.input_advice import explain_features, explain_labels
 from imbtorch._fit.several_inputs import as_fitted, checked_parts, refuse_shape
 from imbtorch.features import FeatureEncoder, TableColumns
@@ -74,6 +75,8 @@ class InputMixin:
     # columns of a table that is encoded, or of each such table among several inputs
     _columns: TableColumns | dict[Key, TableColumns] | None = None
     _part_names: dict[Key, Any] | None = None  # columns of several inputs, where they have names
+    num_workers: int = 0
+    collate_fn: Callable[[list[Any]], Any] | None = None
 
     def _check_X(
         self,
@@ -89,21 +92,22 @@ class InputMixin:
         tables among its inputs: they may have gaps, and columns of categories, which become codes.
         """
         has_y = not (isinstance(y, str) and y == "no_validation")
-        if isinstance(X, Dataset) and not has_y:
-            X = DatasetRows(X, allow_nan=self._columns is not None)
+        if isinstance(X, Dataset | DatasetRows) and not has_y:
+            X = self._read_by_position(X)
         if isinstance(X, Dataset):
             refuse_dataset(X, type(self).__name__)
         several = has_y and y is not None and has_several_columns(y)
-        if not reset and self._part_names is not None and not isinstance(X, Inputs | DatasetRows):
+        if not reset and self._part_names is not None and not isinstance(X, Inputs | DatasetReader):
             X = as_fitted(X, self._input_shape)
         if isinstance(X, Inputs):
             return self._check_inputs(X, y, features, reset=reset, has_y=has_y, several=several)
-        if not reset and self._part_names is not None and not isinstance(X, DatasetRows):
+        if not reset and self._part_names is not None and not isinstance(X, DatasetReader):
             refuse_shape(type(self).__name__, tuple(np.shape(X)[1:]), self._input_shape)
-        if isinstance(X, DatasetRows):  # which has seen that its rows are finite
+        if isinstance(X, DatasetReader):  # which has seen that its rows are finite
             if has_y:
                 y = validate_data(self, y=y, reset=reset, multi_output=several)
-            self._check_shape(X.input_shape, reset=reset)
+            if reset or not X.continues(self._input_shape):
+                self._check_shape(X.input_shape, reset=reset)
             if features is not None:
                 self._columns = TableColumns(X.shape[1])
             return (X, y) if has_y else X
@@ -164,6 +168,13 @@ class InputMixin:
         if isinstance(y, str) and y == "no_validation":
             return rows
         return rows, check_X_y(stand_in(rows), y, multi_output=several, estimator=self)[1]
+
+    def _read_by_position(self, X: Any) -> DatasetReader:
+        """Return the rows of a Dataset, to predict them."""
+        dataset = X.items if isinstance(X, DatasetRows) else X
+        return DatasetReader(
+            dataset, self.num_workers, self.collate_fn, allow_nan=self._columns is not None
+        )
 
     def _check_inputs(
         self, X: Inputs, y: Any, features: Any, *, reset: bool, has_y: bool, several: bool
@@ -273,7 +284,7 @@ def check_integers(X: Any, given: Any, dtype: str, key: Key | None = None) -> No
 
     Parameters
     ----------
-    X : ndarray, CSR matrix or DatasetRows
+    X : ndarray, CSR matrix or DatasetReader
         Checked features.
     given : array-like
         Features as the user gave them: a frame of integers and floats is an array of floats.
@@ -316,7 +327,7 @@ def check_rows(
 
     Parameters
     ----------
-    X : ndarray, CSR matrix, DatasetRows or Inputs
+    X : ndarray, CSR matrix, DatasetReader or Inputs
         Checked features. Rows of a Dataset are checked as they are read.
     given : array-like or Inputs
         Features as the user gave them.
@@ -330,7 +341,7 @@ def check_rows(
     ValueError
         If integers would change, or if an embedding has no row for some identifiers.
     """
-    if isinstance(X, DatasetRows):
+    if isinstance(X, DatasetReader):
         return
     if isinstance(X, Inputs):
         for key in X.parts:

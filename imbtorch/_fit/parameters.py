@@ -65,6 +65,7 @@ class NetParameters(InputMixin, BaseEstimator, ABC):
         "dtype": [StrOptions({"float32", "float64"})],
         "precision": [None, StrOptions({"bfloat16", "float16"})],
         "num_workers": [Interval(Integral, 0, None, closed="left")],
+        "collate_fn": [None, callable],
         "random_state": ["random_state"],
         "warm_start": ["boolean"],
         "callbacks": [None, "array-like"],
@@ -102,7 +103,6 @@ class NetParameters(InputMixin, BaseEstimator, ABC):
     data_parallel: bool | float
     dtype: str
     precision: str | None
-    num_workers: int
     random_state: int | np.random.RandomState | None
     warm_start: bool
     callbacks: Sequence[Any] | None

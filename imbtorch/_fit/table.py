@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from imbtorch._common.inputs import Inputs, Key, is_one_sequence, shapes_by_key
-from imbtorch._common.seed import private_torch_rng
-from imbtorch._data.datasets_as_rows import DatasetRows
+from imbtorch._data.datasets_as_rows import DatasetReader
 from imbtorch._fit.input_tables import features_by_input
 from imbtorch._fit.parameters import NetParameters
 from imbtorch.features import (
@@ -70,7 +69,7 @@ def chosen_features(
             f"features={features!r} encodes the columns of a table, but X holds sequences of "
             "unequal length. Use features=None, and scale the steps before."
         )
-    if isinstance(X, Inputs) or (isinstance(X, DatasetRows) and n_dimensions == 1):
+    if isinstance(X, Inputs) or (isinstance(X, DatasetReader) and n_dimensions == 1):
         raise ValueError(
             f"features={features!r} encodes the columns of one table, but X has several inputs. "
             f"Name the inputs that are tables, as in features={{{_first_key(X)!r}: {features!r}}}, "
@@ -115,7 +114,4 @@ def learned_encoder(
     dtype: torch.dtype,
 ) -> TableEncoder:
     """Learn the encoder from the training rows."""
-    if isinstance(X, DatasetRows):  # whose items may be random
-        with private_torch_rng(0, torch.device("cpu")):
-            return features.learn(columns, X, rows, sample_weight, dtype=dtype)
     return features.learn(columns, X, rows, sample_weight, dtype=dtype)

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 
 from imbtorch._common.inputs import Inputs, as_inputs
 from imbtorch._common.sequences import Sequences
+from imbtorch._data.dataset_rows import DatasetRows, own_targets
 from imbtorch._fit.several_inputs import as_fitted
 
 __all__ = ["ValidationRows", "chosen_rows", "joined", "refuse_validation"]
@@ -157,11 +158,9 @@ def joined(
     X, X_val = as_inputs(X), as_inputs(X_val)
     if isinstance(X, Inputs) or isinstance(X_val, Inputs):
         X, X_val = _in_one_form(X, X_val), _in_one_form(X_val, X)
-    if isinstance(X, Dataset) or isinstance(X_val, Dataset):
-        raise ValueError(
-            "X_val goes with arrays; for a Dataset hold rows out with validation= or "
-            "validation_fraction=."
-        )
+    X, X_val = _as_dataset_rows("X", X, y, w), _as_dataset_rows("X_val", X_val, y_val, w_val)
+    X, y, w = own_targets(X, y, w)
+    X_val, y_val, w_val = own_targets(X_val, y_val, w_val)
     if X_val is None or y_val is None:
         raise ValueError("X_val and y_val go together: give both, or neither.")
     if w_val is not None and w is None:
@@ -181,13 +180,25 @@ def joined(
 
 def _in_one_form(X: Any, other: Any) -> Any:
     """Return arrays of one length as sequences, if they are beside sequences."""
-    if not isinstance(other, Inputs) or X is None or isinstance(X, Dataset):
+    if not isinstance(other, Inputs) or X is None or isinstance(X, Dataset | DatasetRows):
         return X
     if not isinstance(X, Inputs):
         return as_fitted(X, other.input_shape)
     if X.parts.keys() == other.parts.keys():
         return as_fitted(X, other.input_shape)
     return X
+
+
+def _as_dataset_rows(name: str, X: Any, y: Any, sample_weight: Any) -> Any:
+    """Return the rows of a Dataset, which holds its own targets and weights."""
+    if not isinstance(X, Dataset):
+        return X
+    if y is not None or sample_weight is not None:
+        raise ValueError(
+            f"The Dataset {name} holds its own targets and weights: leave them out, or give "
+            f"imbtorch.DatasetRows({name}) beside them."
+        )
+    return DatasetRows(X)
 
 
 def _length(rows: Any) -> int:
@@ -205,6 +216,11 @@ def _stacked(name: str, one: Any, other: Any, key: str = "") -> Any:
         if set(keys) != set(held):
             raise ValueError(f"{first} has the inputs {keys}, but {second} has {held}.")
         return one.map(lambda k, part: _stacked(name, part, other.parts[k], f"[{k!r}]"))
+    if isinstance(one, DatasetRows) or isinstance(other, DatasetRows):
+        if not (isinstance(one, DatasetRows) and isinstance(other, DatasetRows)):
+            kinds = f"a {type(one).__name__}, but {second} a {type(other).__name__}"
+            raise ValueError(f"{first} is {kinds}; give two Datasets, or arrays for both.")
+        return one.joined(other)
     if isinstance(one, Sequences):
         return one.joined(other)
     if hasattr(one, "columns") or hasattr(one, "iloc"):

@@ -11,7 +11,6 @@ from sklearn.utils.validation import check_consistent_length
 
 from imbtorch._common.inputs import SeveralInputs
 from imbtorch._common.sklearn_private import StrOptions
-from imbtorch._data.datasets_as_rows import refuse_dataset
 from imbtorch._fit.input_checks import check_weights
 from imbtorch.ensemble._base import NetEnsemble
 from imbtorch.ensemble._regressing import RegressingMembers, as_matrix, read_targets
@@ -185,7 +184,6 @@ class NetEnsembleRegressor(RegressingMembers, NetEnsemble):
     ) -> list[Any]:
         if self.subset != "bootstrap":
             return super()._weights(members, X, y, sample_weight, rows)
-        refuse_dataset(X, type(self).__name__)
         if y is None:
             return [sample_weight] * len(members)  # a member says what is wrong
         values = read_targets(y)

@@ -86,7 +86,7 @@ class FeatureEncoder(Registered, TransformerMixin, BaseEstimator, ABC):
         ----------
         columns : TableColumns
             Columns of the table.
-        X : ndarray of shape (n, n_columns), CSR matrix or DatasetRows
+        X : ndarray of shape (n, n_columns), CSR matrix or DatasetReader
             The table as :meth:`TableColumns.read` made it.
         rows : ndarray of int or None, default=None
             Positions of the training rows; None for all.

@@ -402,7 +402,7 @@ class EncodedRows:
 
     Parameters
     ----------
-    rows : memory map or DatasetRows of shape (n, n_columns)
+    rows : memory map or DatasetReader of shape (n, n_columns)
         Rows as :meth:`TableColumns.read` makes them.
     encoder : TableEncoder
         Encoder of the rows.
@@ -427,7 +427,7 @@ def encoded(X: Any, encoder: TableEncoder, *, stays: bool) -> Any:
 
     Parameters
     ----------
-    X : ndarray, CSR matrix or DatasetRows of shape (n, n_columns)
+    X : ndarray, CSR matrix or DatasetReader of shape (n, n_columns)
         Rows as :meth:`TableColumns.read` makes them.
     encoder : TableEncoder
         Encoder of the rows.

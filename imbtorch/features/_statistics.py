@@ -80,7 +80,7 @@ def column_statistics(
 
     Parameters
     ----------
-    X : ndarray of shape (n, n_columns) or DatasetRows
+    X : ndarray of shape (n, n_columns) or DatasetReader
         Rows as :meth:`TableColumns.read` returns them.
     columns : TableColumns
         Columns of the table.

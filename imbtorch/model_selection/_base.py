@@ -18,6 +18,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from imbtorch._common.inputs import as_inputs
 from imbtorch._common.sklearn_private import HasMethods, StrOptions, _check_sample_weight
+from imbtorch._data.dataset_rows import own_targets
+from imbtorch._data.datasets_as_rows import refuse_dataset
 from imbtorch._data.folds import as_folds
 from imbtorch._data.targets import encode_label_matrix, split_unknown
 from imbtorch.model_selection._cross_fit import (
@@ -114,6 +116,8 @@ class BaseProbabilityMetaClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEst
 
         A matrix of labels of which some are not known stays one of floats, with NaN there.
         """
+        refuse_dataset(X, type(self).__name__)
+        X, y, sample_weight = own_targets(as_inputs(X), y, sample_weight)
         if y is None:
             raise ValueError(
                 f"This {type(self).__name__} estimator requires y to be passed, but the target y "
@@ -121,7 +125,7 @@ class BaseProbabilityMetaClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEst
             )
         found = split_unknown(y)
         y = y if found is None else found[0]
-        X, y = indexable(as_inputs(X), y.toarray() if issparse(y) else y)
+        X, y = indexable(X, y.toarray() if issparse(y) else y)
         kind = "unknown labels"
         if found is None:
             check_classification_targets(y)

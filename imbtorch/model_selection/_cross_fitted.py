@@ -15,6 +15,8 @@ from sklearn.utils.validation import check_is_fitted
 from imbtorch._common.conformal import ConformalMixin, calibration_scores
 from imbtorch._common.inputs import as_inputs
 from imbtorch._common.sklearn_private import HasMethods, _check_sample_weight, fit_context
+from imbtorch._data.dataset_rows import own_targets
+from imbtorch._data.datasets_as_rows import refuse_dataset
 from imbtorch._data.folds import as_folds
 from imbtorch.model_selection._base import BaseProbabilityMetaClassifier
 from imbtorch.model_selection._cross_fit import (
@@ -430,8 +432,9 @@ class CrossFittedRegressor(_FoldModels, RegressorMixin, MetaEstimatorMixin, Base
             If the data are invalid, or the splitter cannot divide the rows.
         """
         _require_type(self.estimator, "regressor", type(self).__name__)
+        refuse_dataset(X, type(self).__name__)
+        X, y, weights = own_targets(as_inputs(X), y, sample_weight)
         X, targets = self._check_targets(X, y)
-        weights = sample_weight
         if weights is not None:
             weights = _check_sample_weight(weights, X, dtype=np.float64, ensure_non_negative=True)
         refuse_lost_groups(self.cv, groups)
@@ -462,7 +465,7 @@ class CrossFittedRegressor(_FoldModels, RegressorMixin, MetaEstimatorMixin, Base
                 f"This {type(self).__name__} estimator requires y to be passed, but the target y "
                 "is None."
             )
-        X, y = indexable(as_inputs(X), y)
+        X, y = indexable(X, y)
         given = np.asarray(y, dtype=object)
         if any(isinstance(value, str | bytes) for value in given.flat):
             raise ValueError(

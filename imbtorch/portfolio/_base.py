@@ -21,6 +21,7 @@ from tqdm import tqdm
 from imbtorch._common.inputs import as_inputs
 from imbtorch._common.seed import draw_seeds
 from imbtorch._common.sklearn_private import Interval, StrOptions, fit_context
+from imbtorch._data.dataset_rows import own_targets
 from imbtorch._data.datasets_as_rows import refuse_dataset
 from imbtorch._fit.fit import all_or_nothing
 from imbtorch._fit.validation_rows import ValidationRows
@@ -89,7 +90,8 @@ class NetPortfolio(NetMembers):
     def _fit(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> None:
         refuse_dataset(X, type(self).__name__)
         start = time.perf_counter()
-        X, y = indexable(as_inputs(X), y)
+        X, y, sample_weight = own_targets(as_inputs(X), y, sample_weight)
+        X, y = indexable(X, y)
         folds = self._divided(y, None, groups, _FOLDS)
         data, scorer = (X, y, sample_weight), self._scorer(y)
         net_seed, blend_seed, refit_seed = draw_seeds(self.random_state, 3)

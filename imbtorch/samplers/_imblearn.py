@@ -12,7 +12,7 @@ from imbtorch._common.inputs import Inputs, is_one_sequence
 from imbtorch.features import TableEncoder
 from imbtorch.samplers._tables import SampledTable
 
-__all__ = ["resample"]
+__all__ = ["drawn_rows", "refuse_looking", "resample"]
 
 
 def resample(
@@ -75,12 +75,10 @@ def resample(
     [3, 3]
     """
     if isinstance(X, Inputs):
-        _refuse_looking(sampler, one_sequence=is_one_sequence(X.input_shape))
-        drawn = np.arange(len(X)).reshape(-1, 1)
-        drawn, codes, weights = resample(
-            sampler, drawn, codes, weights, classes, seed, n_held_out=n_held_out
-        )
-        return X[drawn.ravel()], codes, weights
+        one_sequence = is_one_sequence(X.input_shape)
+        what = "holds sequences of unequal length" if one_sequence else "has several inputs"
+        drawn = drawn_rows(sampler, codes, classes, seed, what=what, n_held_out=n_held_out)
+        return X[drawn], codes[drawn], None if weights is None else weights[drawn]
     sampler = clone(sampler)
     if encoder is not None:
         table, names = SampledTable(encoder, sampler), None
@@ -123,8 +121,50 @@ def resample(
     return X_new, codes_new.astype(codes.dtype), weights
 
 
-def _refuse_looking(sampler: Any, *, one_sequence: bool) -> None:
-    """Raise ValueError if a sampler does more than draw rows without a look at them."""
+def drawn_rows(
+    sampler: Any,
+    codes: NDArray[Any],
+    classes: NDArray[Any],
+    seed: int,
+    *,
+    what: str,
+    n_held_out: int = 0,
+) -> NDArray[np.intp]:
+    """Let an imbalanced-learn sampler draw rows by their positions.
+
+    Parameters
+    ----------
+    sampler, codes, classes, seed, n_held_out
+        As for :func:`resample`.
+    what : str
+        What is true of ``X``, so that the sampler cannot look at features, for messages.
+
+    Returns
+    -------
+    ndarray of int, shape (m,)
+        Positions of the drawn rows, among those of ``codes``.
+
+    Raises
+    ------
+    ValueError
+        If the sampler looks at features.
+    """
+    refuse_looking(sampler, what)
+    positions = np.arange(len(codes)).reshape(-1, 1)
+    drawn, *_ = resample(sampler, positions, codes, None, classes, seed, n_held_out=n_held_out)
+    return np.asarray(drawn, dtype=np.intp).ravel()
+
+
+def refuse_looking(sampler: Any, what: str) -> None:
+    """Raise ValueError if a sampler does more than draw rows without a look at them.
+
+    Parameters
+    ----------
+    sampler : object with fit_resample
+        Sampler of imbalanced-learn.
+    what : str
+        What is true of ``X``, so that the sampler cannot look at features, for messages.
+    """
     kind = type(sampler)
     draws = kind.__name__ in {"RandomOverSampler", "RandomUnderSampler"}
     if (
@@ -133,7 +173,6 @@ def _refuse_looking(sampler: Any, *, one_sequence: bool) -> None:
         and not getattr(sampler, "shrinkage", None)
     ):
         return
-    what = "holds sequences of unequal length" if one_sequence else "has several inputs"
     raise ValueError(
         f"sampler {sampler!r} computes with the columns of one table, but X {what}. "
         "Use one that only draws rows: RandomOverSampler or RandomUnderSampler of "

@@ -389,7 +389,7 @@ def build_net(
         Prepared loss, held by the net.
     bias : Tensor of shape (n_outputs,) or None
         Output bias at which a module of this package starts.
-    X : array, DatasetRows or DatasetStream
+    X : array, DatasetReader or DatasetStream
         Features with ``shape``, and rows at ``X[:2]``.
     seed : int
         Seed of the initial weights.

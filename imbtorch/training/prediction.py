@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -57,14 +58,25 @@ def predict_chunks(
     module = net.module_.train(False)
     step = max(1, min(CHUNK_ROWS, CHUNK_BYTES // bytes_per_row(features, module)))
     fast = is_made_of_known_layers(module)
-    for first in range(0, stop, step):
-        last = min(first + step, stop)
+    bounds = [(first, min(first + step, stop)) for first in range(0, stop, step)]
+    for (first, last), rows in zip(bounds, _chunks(features, bounds), strict=True):
         with torch.inference_mode(fast), torch.no_grad():  # a generator must not leak it
             with net.autocast():
-                output = without_graph(module, partial(features.slice, first, last))
+                output = without_graph(module, rows)
             net.task.check_outputs(output, last - first, module)
             result = link(net.read(output))
         yield result
+
+
+def _chunks(features: Features, bounds: list[tuple[int, int]]) -> Iterator[Callable[[], Any]]:
+    """Yield functions that return a new copy of the rows of each chunk."""
+    if not getattr(features, "reads_ahead", False):
+        for first, last in bounds:
+            yield partial(features.slice, first, last)
+        return
+    sizes = [last - first for first, last in bounds]
+    for rows in features.gather(torch.arange(len(features))).split(sizes):
+        yield rows.clone
 
 
 def _by_length(

@@ -140,6 +140,10 @@ class Run:
         self.device = torch.device(self.net.device)
         self.rows_per_step: int = self.net.batch_size * self.recipe.accumulate
         features = self.rows.features
+        # of rows that a user's Dataset reads, and may draw random numbers for
+        self.begin_reading = getattr(
+            self.rows if features is None else features, "begin_epoch", None
+        )
         # losses of a whole batch need rows of two classes in each, and lengths may tell the class
         if isinstance(features, InputFeatures) and self.net.criterion_.sums_over_rows:
             self.row_order = bucketed(self.row_order, features.lengths, self.rows_per_step)
@@ -201,6 +205,8 @@ class Run:
         self.net.notify("on_epoch_begin", **self._datasets)  # skorch opens the epoch's record here
         self.set_training(True)
         self.net.criterion_.set_epoch(len(self.net.history) - 1)
+        if self.begin_reading is not None:
+            self.begin_reading(len(self.net.history) - 1)
 
     def close_epoch(self, total: float, weights_are_finite: bool) -> None:
         """Record the epoch, whose losses sum up to ``total``, and ask whether it was the last."""

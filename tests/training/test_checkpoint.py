@@ -23,7 +23,7 @@ from torch.utils.data import TensorDataset
 
 import imbtorch._common.versions
 from imbtorch import FileFormatError, ImbalancedNetRegressor, NetEnsembleClassifier
-from imbtorch._data.datasets_as_rows import DatasetRows
+from imbtorch._data.datasets_as_rows import DatasetReader
 from imbtorch._fit.sources.arrays import TrainingSplit
 from imbtorch._safe_file import read_file, write_file
 from imbtorch.feature_smoothing import FeatureSmoothing
@@ -611,7 +611,7 @@ def test_one_changed_value_in_10_000_rows(row):
     changed = rows.copy()
     changed[row, 1] = 1e-3
     pairs = [(rows, changed), (sparse.csr_array(rows), sparse.csr_array(changed))]
-    pairs.append(tuple(DatasetRows(TensorDataset(torch.tensor(x), torch.tensor(target))) for x in
+    pairs.append(tuple(DatasetReader(TensorDataset(torch.tensor(x), torch.tensor(target))) for x in
                        (rows, changed)))  # fmt: skip
     for one, other in pairs:
         before, after = (TrainingSplit(x, target, None).identity() for x in (one, other))

@@ -14,23 +14,23 @@ import joblib
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import sparse
 
 from imbtorch._common.inputs import Inputs
 from imbtorch._common.memo import Memo, digest
 from imbtorch._common.sklearn_private import _safe_indexing
-from imbtorch._data.datasets_as_rows import DatasetRows, refuse_imblearn
+from imbtorch._data.datasets_as_rows import DatasetReader
 from imbtorch._data.target_scaling import read_values
 from imbtorch._fit.input_checks import check_new_input, check_rows, check_weights
 from imbtorch._fit.parameters import NetParameters
 from imbtorch._fit.sources.base import HasRows, RowSource, Scored, Seeds
+from imbtorch._fit.sources.resampled import UNREAD, resampled_split
 from imbtorch._fit.sources.tables import encoded_inputs, learned_tables, vocabularies
 from imbtorch._fit.table import chosen_features, learned_encoder
 from imbtorch._fit.validation_rows import ValidationRows
 from imbtorch._tasks import Balance, ClassificationTask, RowWeights, Task, Values
-from imbtorch.features import TableEncoder
 from imbtorch.samplers import Plan as SamplerPlan
-from imbtorch.samplers import get_sampler, resample
+from imbtorch.samplers import get_sampler
+from imbtorch.samplers._imblearn import refuse_looking
 from imbtorch.samplers._tables import refuse_mixed_codes
 from imbtorch.training.data.features import ChosenFeatures, as_features, encoded_rows
 from imbtorch.training.data.mixing import Mixing
@@ -52,7 +52,7 @@ class TrainingSplit:
 
     Attributes
     ----------
-    X : ndarray, CSR matrix or DatasetRows of shape (n, ...)
+    X : ndarray, CSR matrix or DatasetReader of shape (n, ...)
         Features of all rows; they are never copied to select some of them.
     targets : ndarray of int, shape (n,), CSR matrix of shape (n, l), or ndarray of float (n, k)
         Class of each row; labels of 0 and 1; or values.
@@ -103,7 +103,7 @@ class TrainingSplit:
         Of a Dataset at most 10 000 items are read, evenly spread.
         """
         n = int(self.targets.shape[0])
-        step = max(n // 10_000, 1) if isinstance(self.X, DatasetRows) else 1
+        step = max(n // 10_000, 1) if isinstance(self.X, DatasetReader) else 1
         starts = range(0, n, 1000 * step)  # in blocks, so that a memory map stays on the disk
         rows = [_hash(self.X[start : min(start + 1000 * step, n) : step]) for start in starts]
         told = {"X": rows, "y": self.targets, "sample_weight": self.sample_weight}
@@ -133,27 +133,6 @@ class TrainingSplit:
             train, valid = self.index[train], self.index[valid]
         self.index = train
         return valid
-
-    def resampled(
-        self,
-        sampler: Any,
-        task: Task,
-        classes: NDArray[Any],
-        seed: int,
-        *,
-        names: NDArray[Any] | None = None,
-        n_held_out: int = 0,
-        encoder: TableEncoder | None = None,
-    ) -> TrainingSplit:
-        """Let an imbalanced-learn sampler make a new split; see :func:`resample`."""
-        if task.n_labels:
-            raise ValueError(
-                f"sampler {sampler!r} works on one label per row, but y has {task.n_labels} "
-                "labels; use RepeatFactorSampler from imbtorch.samplers."
-            )
-        X, codes, weights = self.X[self.chosen], self.targets[self.chosen], self._chosen_weights
-        given: dict[str, Any] = {"names": names, "n_held_out": n_held_out, "encoder": encoder}
-        return TrainingSplit(*resample(sampler, X, codes, weights, classes, seed, **given))
 
     def plan(self, sampler: Any, task: Task, batch_size: int, seed: int) -> SamplerPlan:
         """Let a sampler plan which rows each epoch sees."""
@@ -225,7 +204,7 @@ class ArraySource(RowSource):
     Parameters
     ----------
     X, y, sample_weight
-        As the user gave them to ``fit``; ``X`` may be a map-style Dataset, read as DatasetRows.
+        As the user gave them to ``fit``; ``X`` may be a map-style Dataset, read as DatasetReader.
     rows : ndarray of int or None, default=None
         Positions of the rows to fit on, such as those of a fold; None for all.
     memo : Memo or None, default=None
@@ -251,8 +230,8 @@ class ArraySource(RowSource):
     def read(self, estimator: NetParameters) -> None:
         """Validate arrays and encode the targets."""
         X, y = self.given
-        if isinstance(X, DatasetRows):
-            refuse_imblearn(X, estimator.sampler)
+        if isinstance(X, DatasetReader) and hasattr(estimator.sampler, "fit_resample"):
+            refuse_looking(estimator.sampler, UNREAD)
         has_classes = Values not in estimator._tasks
         if not has_classes:
             y = self._once(read_values, (y,))
@@ -334,18 +313,8 @@ class ArraySource(RowSource):
             self.plan = self._scheduled(plan.order)
             seen = self.split.seen(plan, self.task, int(estimator.max_epochs))
         else:
-            # what stays as the net sees it
-            is_encoded = sparse.issparse(self.X) or isinstance(self.X, Inputs)
-            split = self.split if is_encoded else replace(self.split, X=self.read_X)
-            self.trained = split.resampled(
-                sampler,
-                self.task,
-                self.task.classes,
-                seeds["resampling"],
-                names=getattr(estimator, "feature_names_in_", None),
-                n_held_out=0 if self.valid is None else len(self.valid),
-                encoder=None if is_encoded else self.encoder,
-            )
+            names = getattr(estimator, "feature_names_in_", None)
+            self.trained = resampled_split(self, sampler, seeds["resampling"], names)
             seen = self.trained.counts(self.task)
         return seen
 

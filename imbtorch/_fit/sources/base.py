@@ -92,7 +92,7 @@ class RowSource(ABC):
         Number of rows given, from which the automatic batch size follows; known after ``read``.
     task : Task
         What the targets are; known after ``read``.
-    X : array, DatasetRows or DatasetStream
+    X : array, DatasetReader or DatasetStream
         Checked features, with ``shape``, and rows at ``X[:2]``; known after ``read``.
     at_least : int
         Classes that must have rows of a weight above 0.

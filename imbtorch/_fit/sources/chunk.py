@@ -8,16 +8,17 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.utils.data import IterableDataset
 
 from imbtorch._common.inputs import as_inputs
 from imbtorch._common.sklearn_private import _check_partial_fit_first_call
 from imbtorch._data.class_counts import ClassCounts, as_class_counts
-from imbtorch._data.datasets_as_rows import refuse_dataset
+from imbtorch._data.datasets_as_rows import as_rows, refuse_dataset
 from imbtorch._fit.input_checks import check_weights, has_several_columns
 from imbtorch._fit.parameters import NetParameters, set_parameters
 from imbtorch._fit.sources.arrays import ArraySource, TrainingSplit, ignored_label, labelled_rows
 from imbtorch._fit.sources.base import in_order_given, refuse_ignored_class
-from imbtorch._fit.table import chosen_features
+from imbtorch._fit.table import chosen_features, is_for_tables
 from imbtorch._tasks import Classes, ClassificationTask, Labels, RowWeights
 from imbtorch.weights import depends_on_counts
 
@@ -66,8 +67,17 @@ class ChunkSource(ArraySource):
     def read(self, estimator: NetParameters) -> None:
         """Validate the chunk and encode its targets."""
         self._warn_of_unused(estimator)
-        refuse_dataset(self.given[0], "partial_fit")
+        self._read_dataset(estimator)
         super().read(estimator)
+
+    def _read_dataset(self, estimator: NetParameters) -> None:
+        """Let the items of a Dataset be the rows of the chunk."""
+        X, y = self.given
+        if isinstance(X, IterableDataset):
+            refuse_dataset(X, "partial_fit")
+        settings = estimator.num_workers, None, estimator.collate_fn, is_for_tables(estimator)
+        X, y, self._given_weight = as_rows(X, y, self._given_weight, *settings)
+        self.given = X, y
 
     def _warn_of_unused(self, estimator: NetParameters) -> None:
         """Warn of parameters that a chunk does not use, on the first one."""
@@ -145,8 +155,8 @@ class ClassChunkSource(ChunkSource):
     def read(self, estimator: NetParameters) -> None:
         """Validate the chunk and encode its labels; the first one sets ``classes_``."""
         self._warn_of_unused(estimator)
+        self._read_dataset(estimator)
         X, y = self.given
-        refuse_dataset(X, "partial_fit")
         first = not self.resumed
         former = None if first else estimator.net_.task
         self.stated = self._stated(estimator, first=first)

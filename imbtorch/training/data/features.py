@@ -15,7 +15,7 @@ from torch import Tensor
 
 from imbtorch._common.inputs import Inputs, is_one_sequence
 from imbtorch._common.sequences import Sequences
-from imbtorch._data.datasets_as_rows import DatasetRows
+from imbtorch._data.datasets_as_rows import DatasetReader
 from imbtorch.features._encoder import EncodedRows, TableEncoder, encoded, in_memory
 from imbtorch.training.data.loading import DatasetFeatures, cast_tensor, too_large
 from imbtorch.training.data.sequences import SequenceFeatures
@@ -174,7 +174,7 @@ def as_features(X: Any, dtype: Any, device: torch.device, *, resident: bool = Tr
 
     Parameters
     ----------
-    X : ndarray of shape (n, ...), CSR matrix, DatasetRows, Sequences or Inputs
+    X : ndarray of shape (n, ...), CSR matrix, DatasetReader, Sequences or Inputs
         Validated features. A C-contiguous array of ``dtype`` on the CPU is never copied.
     dtype : torch.dtype, or dict
         Dtype of the rows: the one to compute in, or int64; of several inputs one each.
@@ -194,7 +194,7 @@ def as_features(X: Any, dtype: Any, device: torch.device, *, resident: bool = Tr
     ValueError
         If ``dtype`` cannot hold a value.
     """
-    if isinstance(X, DatasetRows):
+    if isinstance(X, DatasetReader):
         return DatasetFeatures(X, dtype, device)
     if isinstance(X, Inputs) and is_one_sequence(X.input_shape):
         part = as_features(X.parts[0], dtype[0], device, resident=resident)
@@ -236,7 +236,7 @@ def resident_bytes(features: Any) -> int:
 
 def encoded_rows(X: Any, encoder: TableEncoder) -> Any:
     """Encode rows; those on a disk, which may not fit into memory, when they are read."""
-    return encoded(X, encoder, stays=isinstance(X, DatasetRows) or is_on_disk(X))
+    return encoded(X, encoder, stays=isinstance(X, DatasetReader) or is_on_disk(X))
 
 
 class EncodedFeatures:
@@ -244,7 +244,7 @@ class EncodedFeatures:
 
     Parameters
     ----------
-    X : ndarray, CSR matrix or DatasetRows of shape (n, n_columns)
+    X : ndarray, CSR matrix or DatasetReader of shape (n, n_columns)
         Rows as :meth:`imbtorch.features.TableColumns.read` makes them.
     encoder : TableEncoder
         Encoder of the rows.
@@ -261,12 +261,21 @@ class EncodedFeatures:
         self.rows = as_features(X, dtype, torch.device("cpu"), resident=False)
         self.encoder, self.device, self.blocks = encoder, device, self.rows.blocks
         size = torch.empty((), dtype=encoder.dtype).element_size()
-        is_unread = self.rows.row_bytes == 1
-        self.row_bytes = 1 if is_unread else max(self.rows.row_bytes, encoder.n_encoded * size)
+        self.row_bytes = max(self.rows.row_bytes, encoder.n_encoded * size)
 
     def __len__(self) -> int:
         """Count the rows."""
         return len(self.rows)
+
+    @property
+    def reads_ahead(self) -> bool:
+        """Whether other processes read the rows, if they are asked for as a block."""
+        return getattr(self.rows, "reads_ahead", False)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Tell the items of a Dataset which epoch begins."""
+        if isinstance(self.rows, DatasetFeatures):
+            self.rows.begin_epoch(epoch)
 
     def gather(self, index: Tensor) -> _Block:
         """Rows at these positions, encoded, on the device."""
@@ -372,6 +381,11 @@ class ChosenFeatures:
         """Lengths of the chosen rows, where they are sequences."""
         lengths = getattr(self.features, "lengths", None)
         return None if lengths is None else lengths[self.chosen.cpu()]
+
+    @property
+    def reads_ahead(self) -> bool:
+        """Whether other processes read the rows, if they are asked for as a block."""
+        return getattr(self.features, "reads_ahead", False)
 
     def gather(self, index: Tensor) -> _Block:
         """Rows at these positions among the chosen ones, on the device."""

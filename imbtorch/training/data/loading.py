@@ -10,9 +10,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from imbtorch._common.inputs import InputBatch
-from imbtorch._data.datasets_as_rows import DatasetRows
+from imbtorch._common.seed import drawn_apart
+from imbtorch._data.batch_loader import BatchLoader
+from imbtorch._data.datasets_as_rows import DatasetReader
 
-__all__ = ["DatasetFeatures", "cast_batch", "cast_tensor", "inexact", "open_loader", "too_large"]
+__all__ = ["DatasetFeatures", "cast_batch", "cast_tensor", "inexact", "open_stream", "too_large"]
 
 
 def too_large(dtype: str) -> str:
@@ -99,25 +101,22 @@ def _check_whole(x: Tensor, converted: Tensor) -> None:
         )
 
 
-def open_loader(
+def open_stream(
     dataset: Any,
     collate: Any,
     device: torch.device,
     num_workers: int,
-    epoch: int,
-    *,
-    batch_size: int = 1,
-    batches: list[list[int]] | None = None,
-) -> DataLoader[Any]:
-    """Build a loader for one pass over a dataset.
+    seed: int,
+    batch_size: int,
+) -> Iterator[Any]:
+    """Yield the batches of one pass over an IterableDataset.
 
-    The loader has a random generator of its own: if it drew numbers from torch's default
-    generator, dropout would get other numbers and the model would change. The seed of the training
-    and ``epoch`` determine the seeds of the workers.
+    The loader has random generators of its own: if it drew numbers from torch's default generator,
+    dropout would get other numbers and the model would change.
 
     Parameters
     ----------
-    dataset : torch Dataset
+    dataset : torch IterableDataset
         Dataset to read.
     collate : callable(items)
         Function that makes a batch of items.
@@ -125,23 +124,20 @@ def open_loader(
         Device that the batches will be moved to.
     num_workers : int
         Number of processes that read; 0 reads in this process.
-    epoch : int
-        Number of the pass.
-    batch_size : int, default=1
+    seed : int
+        Seed of the pass, from which torch seeds the workers.
+    batch_size : int
         Number of items of a batch, in the order of the dataset.
-    batches : list of list of int or None, default=None
-        Positions of the items of each batch, instead of ``batch_size``.
     """
-    seed = (torch.initial_seed() + epoch) % 2**63
-    return DataLoader(
+    loader: DataLoader[Any] = DataLoader(
         dataset,
         collate_fn=collate,
         num_workers=num_workers,
         pin_memory=device.type == "cuda",
         generator=torch.Generator().manual_seed(seed),
         batch_size=batch_size,
-        batch_sampler=batches,
     )
+    return iter(loader) if num_workers else drawn_apart(loader, seed)
 
 
 class DatasetFeatures:
@@ -149,7 +145,7 @@ class DatasetFeatures:
 
     Parameters
     ----------
-    rows : DatasetRows
+    rows : DatasetReader
         Rows of the Dataset.
     dtype : torch.dtype, or dict
         Dtype of the rows: the one to compute in, or int64; of several inputs one each.
@@ -157,25 +153,33 @@ class DatasetFeatures:
         Device to compute on.
     """
 
-    row_bytes = 1  # a block holds only positions: the rows are read batch by batch
-    blocks = 1
+    blocks = 2**40  # a block holds only positions: the rows are read batch by batch
 
-    def __init__(self, rows: DatasetRows, dtype: Any, device: torch.device) -> None:
+    def __init__(self, rows: DatasetReader, dtype: Any, device: torch.device) -> None:
         self.rows, self.dtype, self.device = rows, dtype, device
-        self.passes = 0
+        self.row_bytes, self.seed = rows.row_bytes, 0
+        self.load = BatchLoader(rows.read, rows.num_workers, pin_memory=device.type == "cuda")
 
     def __len__(self) -> int:
         """Count the rows."""
         return len(self.rows)
 
+    @property
+    def reads_ahead(self) -> bool:
+        """Whether other processes read the rows, if they are asked for as a block."""
+        return self.rows.num_workers > 0
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Let items that draw random numbers draw others than in the epochs before."""
+        self.seed = (torch.initial_seed() + epoch) % 2**62
+
     def gather(self, index: Tensor) -> _Unread:
         """Return the rows at these positions, which are read when they are split into batches."""
-        self.passes += 1
-        return _Unread(self, index, self.passes)
+        return _Unread(self, index)
 
     def slice(self, start: int, stop: int) -> Any:
         """Read neighbouring rows and move them to the device."""
-        return self.send(self.rows.read(list(range(start, stop))))
+        return self.send(self.rows.read(list(range(start, stop)), self.seed))
 
     def same_as(self, other: Any) -> bool:
         """Return whether these are known to be the same rows."""
@@ -189,21 +193,13 @@ class DatasetFeatures:
 class _Unread:
     """Rows that are read when they are split into batches."""
 
-    def __init__(self, features: DatasetFeatures, index: Tensor, number: int) -> None:
-        self.features, self.index, self.number = features, index, number
+    def __init__(self, features: DatasetFeatures, index: Tensor) -> None:
+        self.features, self.index = features, index
 
-    def split(self, sizes: list[int]) -> Iterator[Any]:
-        features, rows = self.features, self.features.rows
-        if len(sizes) == 1:  # starting workers for a single batch would take longer
-            yield features.send(rows.read(self.index.tolist()))
+    def split(self, sizes: Any) -> Iterator[Any]:
+        features = self.features
+        batches = self.index.cpu().split(sizes)
+        if len(batches) == 1:  # starting workers for a single batch would take longer
+            yield features.send(features.rows.read(batches[0].tolist(), features.seed))
             return
-        batches = [batch.tolist() for batch in self.index.cpu().split(sizes)]
-        loader = open_loader(
-            rows.dataset,
-            rows.collate,
-            features.device,
-            rows.num_workers,
-            self.number,
-            batches=batches,
-        )
-        yield from map(features.send, loader)
+        yield from map(features.send, features.load(batches, features.seed))

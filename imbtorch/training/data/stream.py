@@ -16,7 +16,7 @@ from imbtorch._data.datasets_as_rows import DatasetStream
 from imbtorch._tasks.base import ClassificationTask, RowWeights
 from imbtorch.features import TableEncoder
 from imbtorch.training.data.features import Features
-from imbtorch.training.data.loading import cast_batch, open_loader
+from imbtorch.training.data.loading import cast_batch, open_stream
 from imbtorch.training.data.mixing import Mixing
 from imbtorch.training.data.rows import RowOrder, WeightedRows, batch_sizes
 
@@ -84,7 +84,7 @@ class StreamRows(WeightedRows):
         self.has_unknown = stream.counts.unknown is not None
         self.features: Features | None = None
         self.mixing: Mixing | None = None
-        self.passes = 0
+        self.seed = 0
 
     def __len__(self) -> int:
         """Count the rows."""
@@ -94,6 +94,10 @@ class StreamRows(WeightedRows):
     def can_stay_sparse(self) -> bool:
         """Whether batches of sparse rows are available, and faster than dense ones."""
         return False
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Let items that draw random numbers draw others than in the epochs before."""
+        self.seed = (torch.initial_seed() + epoch) % 2**62
 
     def batches(
         self, order: Tensor, batch_size: int, *, sparse: bool = False
@@ -106,15 +110,9 @@ class StreamRows(WeightedRows):
             If the Dataset yields more or fewer rows than were counted, another label, or labels
             that are not known though all of them were counted.
         """
-        self.passes += 1
-        loader = open_loader(
-            self.stream.dataset,
-            self.stream.collate,
-            self.device,
-            self.stream.num_workers,
-            self.passes,
-            batch_size=batch_size,
-        )
+        stream = self.stream
+        parts = stream.dataset, stream.collate, self.device, stream.num_workers
+        loader = open_stream(*parts, self.seed, batch_size)
         n_labels = self.task.n_labels
         n_terms = max(n_labels, 1)
         for x, target, weight in _of_size(self._read(loader), batch_size):
