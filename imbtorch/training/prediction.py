@@ -51,8 +51,8 @@ def predict_chunks(
     step = rows_at_a_time(features, module)
     for first in range(0, stop, step):
         last = min(first + step, stop)
-        # the module may differentiate, which the inference mode of a caller would not let it do; and
-        # a generator must not leak the modes
+        # a module may differentiate, which it cannot do in the inference mode of a caller; and a
+        # generator must not leave modes behind for its caller
         with torch.inference_mode(False), torch.no_grad():
             with net.autocast():
                 output = without_graph(module, partial(features.slice, first, last))
