@@ -19,6 +19,9 @@ from imbtorch import (
     NetEnsembleRegressor,
 )
 from imbtorch._fit.input_checks import InputMixin
+from imbtorch._tasks import Classes, Labels
+from imbtorch._tasks.target_shift import target_shift
+from imbtorch.losses import CrossEntropyLoss, LDAMLoss
 from imbtorch.training.stack import prediction as stacked
 
 RNG = np.random.default_rng(0)
@@ -87,6 +90,8 @@ INPUTS = {
     "None": None,
 }
 FRAME = pd.DataFrame(X, columns=list("abc"))
+CELLS = X.astype(object)
+CELLS[:, 0] = np.where(Y > 0, "x", "y")
 MODELS = {
     "net": net().fit(X, Y),
     "float64": net(dtype="float64").fit(X, Y),
@@ -95,6 +100,7 @@ MODELS = {
     "names": net().fit(FRAME, Y),
     "table of names": net("table").fit(FRAME, Y),
     "categories": net("table").fit(FRAME.assign(a=np.where(Y > 0, "x", "y")), Y),
+    "categories in an array": net("table").fit(CELLS, Y),
     "ensemble": NetEnsembleClassifier(net(), 2, random_state=0).fit(X, Y),
     "regressor": ImbalancedNetRegressor(
         MLP((4,)), features=None, max_epochs=1, device="cpu", random_state=0
@@ -139,7 +145,9 @@ def test_short_check_is_for_plain_finite_floats_of_the_right_width(model):
     assert quick == plain | ({"NaN"} if model == "table" else set())
 
 
-@pytest.mark.parametrize("model", ["names", "table of names", "categories"])
+@pytest.mark.parametrize(
+    "model", ["names", "table of names", "categories", "categories in an array"]
+)
 def test_columns_with_names_or_categories_get_all_checks(model):
     assert not any(MODELS[model]._needs_no_check(given) for given in INPUTS.values())
 
@@ -172,6 +180,8 @@ def test_a_module_that_writes_into_its_rows_leaves_those_of_the_user_alone():
         first = model.fit(X, Y).predict_proba(row)
         np.testing.assert_array_equal(row, ROW)
         np.testing.assert_array_equal(model.predict_proba(read_only(row)), first)
+    members = [member.predict_proba(row) for member in model.estimators_]
+    np.testing.assert_allclose(first, np.mean(members, axis=0), rtol=1e-6)
 
 
 # -- ensembles -------------------------------------------------------------------------------------
@@ -303,12 +313,19 @@ def test_a_wrong_target_prior_is_refused_in_each_call(prior):
     assert str(messages[0].value) == str(messages[1].value)
 
 
-def test_a_loss_without_a_posterior_is_refused_after_another_loss_was_not():
-    prior = [0.25, 0.75]
-    net(target_prior=prior).fit(X, Y).predict_proba(ROW)
-    without = net(loss="ldam").fit(X, Y).set_params(target_prior=prior)
-    with pytest.raises(ValueError, match="target_prior"):
-        without.predict_proba(ROW)
+def test_shifts_differ_between_tasks_and_losses_of_the_same_numbers():
+    prior = np.array([0.4, 0.6])
+    cross_entropy, hinge = CrossEntropyLoss(), LDAMLoss()
+    given = ([0.25, 0.75], prior, prior, "cpu", torch.float64)
+    for _ in range(2):
+        of_classes = target_shift(Classes(np.array([0, 1])), cross_entropy, *given)
+        torch.testing.assert_close(
+            of_classes.exp(), torch.tensor([0.25 / 0.4, 0.75 / 0.6]).double()
+        )
+        of_labels = target_shift(Labels(2), cross_entropy, *given)
+        assert of_labels[0] == pytest.approx(np.log(0.25 / 0.75) - np.log(0.4 / 0.6))
+        with pytest.raises(ValueError, match="target_prior"):
+            target_shift(Classes(np.array([0, 1])), hinge, *given)
 
 
 def test_more_priors_than_are_remembered_are_computed_alike():
@@ -320,15 +337,6 @@ def test_more_priors_than_are_remembered_are_computed_alike():
     ]
     assert rounds[0] == rounds[1]
     assert (np.diff(rounds[0]) > 0).all()
-
-
-def test_labels_and_classes_of_the_same_priors_are_not_mixed_up():
-    prior = [0.25, 0.75]
-    labels = np.stack([Y, X[:, 1] > 1], axis=1).astype(int)
-    for _ in range(2):
-        assert net(target_prior=prior).fit(X, Y).predict_proba(ROW).sum() == pytest.approx(1)
-        found = net(target_prior=prior).fit(X, labels).predict_proba(X).mean(axis=0)
-        np.testing.assert_allclose(found, prior, atol=0.2)
 
 
 # -- threads, and models that are not fitted -------------------------------------------------------
