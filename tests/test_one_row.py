@@ -85,7 +85,7 @@ INPUTS = {
     "list": ROW.tolist(),
     "tensor": torch.from_numpy(ROW.copy()),
     "frame": pd.DataFrame(ROW, columns=list("abc")),
-    "frame of other names": pd.DataFrame(ROW, columns=list("abd")),
+    "frame of other names": pd.DataFrame(ROW, columns=list("abz")),
     "frame of numbered columns": pd.DataFrame(ROW),
     "None": None,
 }

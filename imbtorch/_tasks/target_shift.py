@@ -71,8 +71,9 @@ def target_shift(
             device,
             dtype,
         )
-        if key in _remembered:
-            return _remembered[key]
+        known = _remembered.get(key)
+        if known is not None:
+            return known
     shift = task.log_target_shift(loss, target_prior, effective_prior, class_prior)
     with torch.inference_mode(False):  # a later caller may need a tensor that autograd takes
         moved = torch.from_numpy(shift).to(device, dtype)
