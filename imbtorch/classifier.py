@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -23,11 +22,13 @@ from imbtorch._data.dataset_rows import DatasetRows
 from imbtorch._data.targets import split_unknown
 from imbtorch._fit.estimator import BaseNetEstimator
 from imbtorch._fit.input_advice import explain_labels
+from imbtorch._fit.input_checks import check_fitted
 from imbtorch._fit.sources import ClassChunkSource
 from imbtorch._publish.model_card import ModelCardMixin
 from imbtorch._publish.model_file import SaveMixin
 from imbtorch._publish.onnx import ExportMixin, Served, portable
 from imbtorch._tasks import Balance, Classes, ClassificationTask, Labels, Task
+from imbtorch._tasks.target_shift import target_shift
 from imbtorch._tasks.unlabelled import prior_of_unlabelled
 from imbtorch.features import FeatureEncoder
 from imbtorch.training.net import Net
@@ -565,21 +566,23 @@ class ImbalancedNetClassifier(
 
     @property
     def _task(self) -> ClassificationTask:
-        check_is_fitted(self)
+        check_fitted(self, "net_")
         task: Any = self.net_.task
         return cast(ClassificationTask, task)
 
     def _link(self) -> Callable[[Tensor], Tensor]:
-        """Return what makes log-probabilities, or log-odds of labels, of the outputs.
+        """Return what makes log-probabilities, or log-odds of labels, of the outputs."""
+        return self._link_to(self.target_prior)
+
+    def _link_to(self, target_prior: Any) -> Callable[[Tensor], Tensor]:
+        """Return the same for a population that is not that of the parameter ``target_prior``.
 
         The outputs of several members are restated one by one, and then averaged.
         """
-        net, loss = self.net_, self.loss_
-        shift = self._task.log_target_shift(
-            loss, self.target_prior, self.effective_prior_, self.class_prior_
-        )
-        moved = None if shift is None else torch.from_numpy(shift).to(net.device, net.dtype)
-        return self._task.over_members(self._task.link(loss, moved))
+        task, net, loss = self._task, self.net_, self.loss_
+        priors = self.effective_prior_, self.class_prior_
+        shift = target_shift(task, loss, target_prior, *priors, net.device, net.dtype)
+        return task.over_members(task.link(loss, shift))
 
     def _serving(self) -> Served:
         """Return what makes probabilities of rows, for an export."""
@@ -702,7 +705,7 @@ class ImbalancedNetClassifier(
         >>> clf.estimate_prior(X_new).round(1)
         array([0.6, 0.4])
         """
-        check_is_fitted(self)
+        check_fitted(self, "net_")
         view = copy.copy(self)
         view.target_prior = "train"
         proba = view.predict_proba(X)

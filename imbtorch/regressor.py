@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import RegressorMixin
-from sklearn.utils.validation import check_is_fitted
 from torch import nn
 from torch.utils.data import Dataset, IterableDataset
 
@@ -20,6 +19,7 @@ from imbtorch._common.sklearn_private import fit_context
 from imbtorch._data.dataset_rows import DatasetRows
 from imbtorch._data.target_scaling import TargetScale
 from imbtorch._fit.estimator import BaseNetEstimator
+from imbtorch._fit.input_checks import check_fitted
 from imbtorch._fit.sources import ChunkSource
 from imbtorch._publish.model_card import ModelCardMixin
 from imbtorch._publish.model_file import SaveMixin
@@ -485,7 +485,7 @@ class ImbalancedNetRegressor(
 
     def _outputs(self, X: Any) -> NDArray[Any]:
         """Predict the standardised targets, ``(n, n_targets)``."""
-        check_is_fitted(self)
+        check_fitted(self, "net_")
         return self._linked_outputs(X, self.net_.task.over_members(lambda output: output))
 
     def _serving(self) -> Served:
@@ -513,7 +513,7 @@ class ImbalancedNetRegressor(
         ndarray of float64, shape (n_samples,) or (n_samples, n_targets)
             In the units of ``y``, and of its number of dimensions.
         """
-        check_is_fitted(self)
+        check_fitted(self, "net_")
         values = self._scale_.restore(self._outputs(X))
         return values.ravel() if self._is_vector_ else values
 

@@ -221,7 +221,7 @@ def test_scores_do_not_saturate(module):
 
 
 def test_many_rows_are_predicted_in_chunks(monkeypatch):
-    from imbtorch.training.stack import prediction
+    from imbtorch.training import prediction
 
     clf, normalised = fitted(), fitted(module=MLP((8,), normalization="batch"))
     expected = clf.predict_proba(X), normalised.predict_proba(X)

@@ -370,7 +370,8 @@ class BaseNetEstimator(
         """Validate rows to predict, and return them as the module gets them."""
         if _may_be_inputs(X):
             X = as_inputs(X)
-        net, checked = self.net_, self._check_X(X, reset=False)
+        net = self.net_
+        checked = X if self._needs_no_check(X) else self._check_X(X, reset=False)
         kind = getattr(checked, "dtype", np.dtype(float)).kind
         dtype = net.dtype if net.encoder_ else net.dtype_of(checked)
         if hasattr(X, "columns") or kind in "iu" or net.lookups or isinstance(checked, Inputs):

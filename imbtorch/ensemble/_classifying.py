@@ -12,7 +12,6 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from imbtorch._common.conformal import ConformalMixin, calibration_scores
@@ -20,6 +19,7 @@ from imbtorch._common.inputs import SeveralInputs
 from imbtorch._common.sklearn_private import _safe_indexing
 from imbtorch._data.folds import as_folds
 from imbtorch._data.targets import split_unknown
+from imbtorch._fit.input_checks import check_fitted
 from imbtorch._publish.onnx import MeanOf, portable
 from imbtorch._tasks import ClassificationTask
 from imbtorch._tasks.base import log_mean
@@ -98,7 +98,7 @@ class ClassifyingMembers(ClassifierMixin, NetMembers, ConformalMixin):
         )
 
     def _calibrated(self, X: Any) -> Iterator[tuple[Floats, Sequence[Any]]]:
-        check_is_fitted(self)
+        check_fitted(self, "estimators_")
         if not self._has_fold_models:
             raise ValueError(
                 f"predict_set needs nets of folds: fit the ensemble with {self._sets_need}."
@@ -119,7 +119,7 @@ class ClassifyingMembers(ClassifierMixin, NetMembers, ConformalMixin):
 
     @property
     def _task(self) -> ClassificationTask:
-        check_is_fitted(self)
+        check_fitted(self, "estimators_")
         return self.estimators_[0]._task
 
     def _links(self) -> list[Callable[[Tensor], Tensor]]:
@@ -130,14 +130,20 @@ class ClassifyingMembers(ClassifierMixin, NetMembers, ConformalMixin):
             population = self.effective_prior_ if known else None
         else:
             population = self._task.resolve_prior(target, self.class_prior_)
-        links = []
+        if target is not None or population is None:
+            return [member._link_to(population) for member in self.estimators_]
+        # a loss that predicts on raw logits goes on to do so where no population is named
+        return [member._link_to(prior) for member, prior in self._unless_own(population)]
+
+    def _unless_own(self, population: Floats) -> Iterator[tuple[ImbalancedNetClassifier, Any]]:
+        """Yield each member, and the population, or None if the member describes it already."""
+        known: dict[bytes, bool] = {}  # most members have the same priors, and comparing takes time
         for member in self.estimators_:
-            view = copy.copy(member)
-            # a loss that predicts on raw logits goes on to do so where no population is named
-            same = population is not None and np.allclose(population, member.effective_prior_)
-            view.target_prior = None if target is None and same else population
-            links.append(view._link())
-        return links
+            own = member.effective_prior_
+            key = own.tobytes()
+            if key not in known:
+                known[key] = np.array_equal(population, own) or np.allclose(population, own)
+            yield member, None if known[key] else population
 
     def _serving(self) -> MeanOf:
         """Return what makes mean probabilities of rows, for an export."""
@@ -148,7 +154,6 @@ class ClassifyingMembers(ClassifierMixin, NetMembers, ConformalMixin):
 
     def _linked(self, X: Any, reduce: Callable[[Tensor], Tensor]) -> NDArray[Any]:
         """Reduce linked outputs of shape (n_members, n, n_outputs) over the members."""
-        check_is_fitted(self)
         links = self._links()
 
         def linked(outputs: Sequence[Tensor]) -> Tensor:
@@ -287,7 +292,7 @@ class ClassifyingMembers(ClassifierMixin, NetMembers, ConformalMixin):
         >>> clf.estimate_prior(X).round(1)
         array([0.9, 0.1])
         """
-        check_is_fitted(self)
+        check_fitted(self, "estimators_")
         view = copy.copy(self)
         view.estimator = copy.copy(self._base)
         view.estimator.target_prior = "train"

@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, MetaEstimatorMixin
 from sklearn.utils import get_tags
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from imbtorch._common.seed import draw_seeds
@@ -116,7 +115,6 @@ class NetMembers(SaveMixin, ExportMixin, ModelCardMixin, MetaEstimatorMixin, Bas
         ValueError
             If an output of a member is NaN or infinite; the message names the rows.
         """
-        check_is_fitted(self)
         first, nets = self.estimators_[0], [member.net_ for member in self.estimators_]
         every: Iterator[Sequence[Tensor]]
         shared = first.net_.encoder_, first.net_.tables

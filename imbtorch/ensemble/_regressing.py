@@ -10,12 +10,13 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import RegressorMixin
 from sklearn.model_selection import KFold
-from sklearn.utils.validation import check_array, check_is_fitted
+from sklearn.utils.validation import check_array
 from torch import Tensor
 
 from imbtorch._common.inputs import SeveralInputs
 from imbtorch._common.sklearn_private import _safe_indexing
 from imbtorch._data.target_scaling import read_values
+from imbtorch._fit.input_checks import check_fitted
 from imbtorch._publish.onnx import MeanOf, portable
 from imbtorch.ensemble._members import NetMembers, spread
 from imbtorch.model_selection._cross_fit import mean_over_folds
@@ -104,7 +105,7 @@ class RegressingMembers(RegressorMixin, NetMembers):
         ndarray of float64, shape (n_samples,) or (n_samples, n_targets)
             In the units of ``y``, and of its number of dimensions.
         """
-        check_is_fitted(self)
+        check_fitted(self, "estimators_")
         restored, shares = self._restored(), self._shares()
 
         def mean(outputs: Sequence[Tensor]) -> Tensor:
@@ -129,7 +130,7 @@ class RegressingMembers(RegressorMixin, NetMembers):
         ndarray of float64, shape (n_samples,) or (n_samples, n_targets)
             In the units of ``y``; 0 where all members agree.
         """
-        check_is_fitted(self)
+        check_fitted(self, "estimators_")
         restored = self._restored()
         unit = torch.from_numpy(self.estimators_[0].target_scale_)  # squares of it could overflow
 

@@ -447,12 +447,18 @@ def encoded(X: Any, encoder: TableEncoder, *, stays: bool) -> Any:
 def in_memory(X: NDArray[Any], encoder: TableEncoder) -> NDArray[Any]:
     """Encode an array, block by block."""
     n, kind = len(X), np.float64 if encoder.dtype == torch.float64 else np.float32
-    rows = np.empty((n, encoder.n_encoded), dtype=kind)
     step = max(1, _BLOCK // max(encoder.n_encoded, X.shape[1]))
+    if n <= step:
+        return _block(X, encoder)
+    rows = np.empty((n, encoder.n_encoded), dtype=kind)
     for start in range(0, n, step):
-        block = np.array(X[start : start + step], dtype=np.float64)
-        rows[start : start + step] = encoder(torch.from_numpy(block)).numpy()
+        rows[start : start + step] = _block(X[start : start + step], encoder)
     return rows
+
+
+def _block(X: NDArray[Any], encoder: TableEncoder) -> NDArray[Any]:
+    encoded_rows: Tensor = encoder(torch.from_numpy(np.array(X, dtype=np.float64)))
+    return encoded_rows.numpy()
 
 
 def _scaled_sparse(X: Any, encoder: TableEncoder) -> Any:

@@ -264,8 +264,7 @@ def test_wide_rows_are_predicted_in_short_chunks(monkeypatch):
     monkeypatch.setattr(
         PeriodicEmbeddings, "forward", lambda self, x: n_rows.append(len(x)) or forward(self, x)
     )
-    for file in ("imbtorch.training.prediction", "imbtorch.training.stack.prediction"):
-        monkeypatch.setattr(f"{file}.CHUNK_BYTES", 2**21)
+    monkeypatch.setattr("imbtorch.training.prediction.CHUNK_BYTES", 2**21)
     found = clf.estimators_[0].predict_proba(X), clf.predict_proba(X)
     assert max(n_rows) == 2**21 // (200 * 4 * (1 + 4 * 16))
     np.testing.assert_allclose(found[0], expected[0], atol=1e-6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -75,7 +76,7 @@ class _TensorFeatures:
 
     def __init__(self, tensor: Tensor) -> None:
         self.tensor = tensor
-        self.row_bytes = tensor[0].numel() * tensor.element_size()
+        self.row_bytes = math.prod(tensor.shape[1:]) * tensor.element_size()
 
     def __len__(self) -> int:
         return len(self.tensor)
@@ -260,8 +261,7 @@ class EncodedFeatures:
         dtype = torch.float32 if kind == np.float32 else torch.float64
         self.rows = as_features(X, dtype, torch.device("cpu"), resident=False)
         self.encoder, self.device, self.blocks = encoder, device, self.rows.blocks
-        size = torch.empty((), dtype=encoder.dtype).element_size()
-        self.row_bytes = max(self.rows.row_bytes, encoder.n_encoded * size)
+        self.row_bytes = max(self.rows.row_bytes, encoder.n_encoded * encoder.dtype.itemsize)
 
     def __len__(self) -> int:
         """Count the rows."""
@@ -417,6 +417,8 @@ def is_on_disk(array: Any) -> bool:
 
 def wrap(array: NDArray[Any]) -> Tensor:
     """Tensor that shares the memory of an array."""
+    if array.flags.writeable:
+        return torch.from_numpy(array)
     with warnings.catch_warnings():  # read-only input is fine: nothing here writes to X
         warnings.filterwarnings("ignore", message=".*not writable.*")
         return torch.from_numpy(array)

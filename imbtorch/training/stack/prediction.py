@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,20 +14,16 @@ from imbtorch.modules import CategoryEmbeddings, PeriodicEmbeddings
 from imbtorch.modules._build import without_graph
 from imbtorch.training.data.features import Features
 from imbtorch.training.net import Net
-from imbtorch.training.prediction import (
-    CHUNK_BYTES,
-    CHUNK_ROWS,
-    bytes_per_row,
-    is_made_of_known_layers,
-)
+from imbtorch.training.prediction import in_evaluation, rows_at_a_time
 from imbtorch.training.single.chain import Embeddings, has_hooks, plain_layers
 from imbtorch.training.single.periodic import PERIODIC_PARAMETERS, Periodic
 from imbtorch.training.stack.attributes import IncomparableError
 from imbtorch.training.stack.compatibility import module_kind
 from imbtorch.training.stack.modules import mappable_copy
 
-__all__ = ["Siblings", "predict_chunks_stacked"]
+__all__ = ["FEW_ROWS", "Siblings", "predict_chunks_stacked"]
 
+FEW_ROWS = 256  # for so few rows the choice of a way and the stack of the weights cost too much
 _REMEMBERED = 4  # how many sets of rows to remember: test rows, training rows, and two more
 
 Forward = Callable[[Tensor], Any]  # (b, ...) -> n_nets outputs of shape (b, n_outputs)
@@ -48,25 +45,23 @@ def predict_chunks_stacked(nets: Sequence[Net], features: Features) -> Iterator[
         Outputs of each net for the chunk, in the form that losses expect: two columns for two
         classes.
     """
-    forward = _forward(nets)
     stop = len(features)
-    per_row = bytes_per_row(features, nets[0].module_)
-    step = max(1, min(CHUNK_ROWS, CHUNK_BYTES // per_row) // 4)
-    fast = all(is_made_of_known_layers(net.module_) for net in nets)
+    modules = [in_evaluation(net.module_) for net in nets]
+    one_by_one = partial(_one_by_one, nets)
+    forward = one_by_one if stop <= FEW_ROWS else _forward(nets, modules, one_by_one)
+    step = max(1, rows_at_a_time(features, modules[0]) // 4)
     for first in range(0, stop, step):
-        with torch.inference_mode(fast), torch.no_grad():  # a generator must not leak it
+        with torch.inference_mode(False), torch.no_grad():  # as in predict_chunks
             outputs = forward(features.slice(first, min(first + step, stop)))
             read = [net.read(output) for net, output in zip(nets, outputs, strict=True)]
         yield read
 
 
-def _forward(nets: Sequence[Net]) -> Forward:
-    """Choose how to compute the outputs of all modules for the same rows."""
-    modules = [net.module_.train(False) for net in nets]
+def _forward(nets: Sequence[Net], modules: Sequence[nn.Module], one_by_one: Forward) -> Forward:
+    """Choose how to compute the outputs of all modules for the same rows.
 
-    def one_by_one(x: Tensor) -> list[Tensor]:
-        return [_outputs(net, x) for net in nets]
-
+    Nothing is kept for later calls: weights may be changed in place, which leaves no trace.
+    """
     try:
         alike = len({module_kind(module) for module in modules}) == 1
     except IncomparableError:
@@ -80,6 +75,10 @@ def _forward(nets: Sequence[Net]) -> Forward:
         stacked = {n: torch.stack([own[n].detach() for own in tensors]) for n in tensors[0]}
         return _chain(layers, stacked)
     return _mapped(modules, tensors, one_by_one)
+
+
+def _one_by_one(nets: Sequence[Net], x: Tensor) -> list[Tensor]:
+    return [_outputs(net, x) for net in nets]
 
 
 def _outputs(net: Net, x: Tensor) -> Tensor:
