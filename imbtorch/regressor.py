@@ -18,10 +18,11 @@ from torch.utils.data import Dataset, IterableDataset
 from imbtorch._common.inputs import SeveralInputs
 from imbtorch._common.sklearn_private import fit_context
 from imbtorch._data.target_scaling import TargetScale
-from imbtorch._fit.estimator import BaseNetEstimator
+from imbtorch._fit.estimator import BaseNetEstimator, explains_arguments
 from imbtorch._fit.sources import ChunkSource
 from imbtorch._publish.model_card import ModelCardMixin
 from imbtorch._publish.model_file import SaveMixin
+from imbtorch._publish.notebook import NotebookMixin
 from imbtorch._publish.onnx import ExportMixin, Served, portable
 from imbtorch._tasks import Balance, FormerScale, Task, ValueBalance, Values
 from imbtorch.features import FeatureEncoder, get_features
@@ -35,7 +36,7 @@ Floats = NDArray[np.float64]
 
 
 class ImbalancedNetRegressor(
-    SaveMixin, ExportMixin, ModelCardMixin, RegressorMixin, BaseNetEstimator
+    SaveMixin, ExportMixin, ModelCardMixin, NotebookMixin, RegressorMixin, BaseNetEstimator
 ):
     """Neural network regressor for targets of which some ranges are rare.
 
@@ -245,6 +246,7 @@ class ImbalancedNetRegressor(
     _is_vector_: bool
     _seen_: Floats
 
+    @explains_arguments
     def __init__(
         self,
         module: Any = "tabm",
@@ -320,6 +322,7 @@ class ImbalancedNetRegressor(
         self.checkpoint_interval = checkpoint_interval
         self.verbose = verbose
 
+    @explains_arguments
     def fit(
         self,
         X: ArrayLike | SeveralInputs | Dataset[Any],

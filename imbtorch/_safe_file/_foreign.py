@@ -81,9 +81,7 @@ def _kind(start: bytes, end: bytes) -> str:
             return kind
     if start[0] == 8 and start[2:3] and start[2] in _ONNX_FIELDS:
         return _ONNX
-    return (
-        "a text. pandas.read_csv reads a table, json.load a JSON file" if _is_text(start) else ""
-    )
+    return "a text. pandas.read_csv reads a table, json.load a JSON file" if _is_text(start) else ""
 
 
 def _is_text(start: bytes) -> bool:

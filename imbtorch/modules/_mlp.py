@@ -162,7 +162,7 @@ def layer_sizes(hidden_sizes: int | Sequence[int]) -> list[int]:
     >>> layer_sizes(64), layer_sizes((128, 64))
     ([64], [128, 64])
     """
-    sizes = [hidden_sizes] if isinstance(hidden_sizes, Integral) else hidden_sizes
+    sizes: Any = [hidden_sizes] if isinstance(hidden_sizes, Integral) else hidden_sizes
     is_list = hasattr(sizes, "__iter__") and not isinstance(sizes, str)
     if not is_list or any(not isinstance(size, Integral) or size < 1 for size in sizes):
         raise ValueError(

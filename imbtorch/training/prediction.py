@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from imbtorch.modules import PeriodicEmbeddings
@@ -20,6 +23,7 @@ __all__ = [
     "bytes_per_row",
     "is_made_of_known_layers",
     "predict_chunks",
+    "refuse_outputs",
 ]
 
 CHUNK_BYTES = 8 * 2**20  # of rows and waves per forward pass: the activations stay in the cache
@@ -101,3 +105,37 @@ def is_made_of_known_layers(module: nn.Module) -> bool:
         and not has_hooks(layer)
         for layer in module.modules()
     )
+
+
+def refuse_outputs(net: Net, name: str, features: Features, linked: NDArray[Any]) -> None:
+    """Raise ValueError if the module itself returned NaN or infinity.
+
+    A ``target_prior`` of 0 makes infinite log-probabilities of finite outputs, which are right.
+
+    Parameters
+    ----------
+    net : Net
+        Trained.
+    name : str
+        Name of the class of the module, for the message.
+    features : Features
+        Rows that were predicted.
+    linked : ndarray of shape (n, n_outputs)
+        Predictions, some of which are not finite.
+
+    Raises
+    ------
+    ValueError
+        If an output is not finite; the message names the rows.
+    """
+    raw = [chunk.cpu().numpy() for chunk in predict_chunks(net, features, lambda z: z)]
+    outputs = np.concatenate(raw).reshape(len(linked), -1)
+    is_wrong = ~np.isfinite(outputs).all(axis=1) | np.isnan(linked).any(axis=1)
+    rows = np.flatnonzero(is_wrong)
+    if len(rows):
+        shown = ", ".join(map(str, rows[:5].tolist())) + (", ..." if len(rows) > 5 else "")
+        raise ValueError(
+            f"The outputs of {name} are NaN or infinite for {len(rows)} of {len(linked)} rows of "
+            f"X: {shown}. Look for a logarithm, a square root or a division in forward that does "
+            "not take these rows, and for values far from those of the training data."
+        )
