@@ -67,7 +67,8 @@ def explain_features(X: Any, error: Exception) -> None:
         raise ValueError(
             f"The rows of X have different lengths, {min(lengths)} to {max(lengths)}. A table "
             "needs all of its columns in each row. If the rows are sequences, for a module of your "
-            "own, give each one as an array: X = [np.asarray(row) for row in X]."
+            "own, give each one as an array: X = [np.asarray(row) for row in X]. Batches are then "
+            "padded to one length."
         ) from error
     if isinstance(X, list) and rows and all(len(getattr(row, "shape", ())) for row in rows):
         raise ValueError(

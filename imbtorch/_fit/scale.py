@@ -53,10 +53,10 @@ def warn_of_scale(X: Any, net: Net, names: Any = None) -> None:
         shown = [str(j if names is None else names[j]) for j in large[:5].tolist()]
         more = f" and {len(large) - 5} more" if len(large) > 5 else ""
         warnings.warn(
-            f"The columns {shown}{more} of X hold large numbers (root mean square "
-            f"{sizes[large[0]]:.3g} in the first of them), and no feature encoder scales them. A "
-            "net learns badly from such columns: use features='table', or scale X before, for "
-            "example by make_pipeline(StandardScaler(), estimator).",
+            f"The columns {shown}{more} of X hold large numbers (root mean square above "
+            f"{_LARGE:.0f}), and no feature encoder scales them. A net learns badly from such "
+            "columns: use features='table', or scale X before, for example by "
+            "make_pipeline(StandardScaler(), estimator).",
             UserWarning,
             stacklevel=2,
         )
