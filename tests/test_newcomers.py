@@ -98,6 +98,10 @@ MISTAKES = {
         lambda: fit(eval_set=[(X, Y)]),
         *says(TypeError, "an argument of fit", "X_val=X_val, y_val=y_val"),
     ),
+    "eval_set of a portfolio": (
+        lambda: NetPortfolioClassifier().fit(X, Y, eval_set=[(X, Y)]),
+        *says(TypeError, "NetPortfolioClassifier(cv=...)"),
+    ),
     "criterion": (lambda: fit(criterion="gini"), *says(TypeError, "loss=")),
     "batch": (lambda: fit(batch=32), *says(TypeError, "batch_size=")),
     "hidden_layer_sizes": (

@@ -126,6 +126,8 @@ def advice_on_argument(cls: type, name: str, method: str = "__init__") -> str:
     if here in of_fit:
         return f"It is an argument of fit: fit(X, y, {_shown(here)})."
     nets = type(cls()._base) if hasattr(cls, "_base") else None
+    if nets is not None and here in ("X_val", "y_val"):
+        return f"Rows are held out by folds of X and y: {cls.__name__}(cv=...)."
     if nets is not None and here in signature(nets).parameters:
         of_nets = f"{cls.__name__}({nets.__name__}({_shown(here)}))"
         return f"It is a parameter of the nets, which are the first argument: {of_nets}."
