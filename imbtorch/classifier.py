@@ -20,12 +20,13 @@ from imbtorch._common.sklearn_private import StrOptions, fit_context
 from imbtorch._data.class_counts import ClassCounts
 from imbtorch._data.dataset_rows import DatasetRows
 from imbtorch._data.targets import split_unknown
-from imbtorch._fit.estimator import BaseNetEstimator
-from imbtorch._fit.input_advice import explain_labels
+from imbtorch._fit.estimator import BaseNetEstimator, explains_arguments
+from imbtorch._fit.input_advice import explain_labels, warn_of_spellings
 from imbtorch._fit.input_checks import check_fitted
 from imbtorch._fit.sources import ClassChunkSource
 from imbtorch._publish.model_card import ModelCardMixin
 from imbtorch._publish.model_file import SaveMixin
+from imbtorch._publish.notebook import NotebookMixin
 from imbtorch._publish.onnx import ExportMixin, Served, portable
 from imbtorch._tasks import Balance, Classes, ClassificationTask, Labels, Task
 from imbtorch._tasks.target_shift import target_shift
@@ -40,7 +41,7 @@ Floats = NDArray[np.float64]
 
 
 class ImbalancedNetClassifier(
-    SaveMixin, ExportMixin, ModelCardMixin, ClassifierMixin, BaseNetEstimator
+    SaveMixin, ExportMixin, ModelCardMixin, NotebookMixin, ClassifierMixin, BaseNetEstimator
 ):
     """Neural network classifier for imbalanced data: binary, multiclass or multi-label.
 
@@ -286,6 +287,7 @@ class ImbalancedNetClassifier(
     _seed_names = ("hold_out", "resampling", "net", "training", "order", "plan")
     _tasks = (Classes, Labels)
 
+    @explains_arguments
     def __init__(
         self,
         module: Any = "tabm",
@@ -375,6 +377,7 @@ class ImbalancedNetClassifier(
 
     # -- training --------------------------------------------------------------------------
 
+    @explains_arguments
     def fit(
         self,
         X: ArrayLike | SeveralInputs | Dataset[Any] | DatasetRows,
@@ -522,10 +525,15 @@ class ImbalancedNetClassifier(
     @staticmethod
     def _encode(y: Any, given: Any, rows: NDArray[Any] | None) -> tuple[Task, Any]:
         try:
-            return Labels.encode(y) if y.ndim > 1 else Classes.encode(y, rows)
+            if y.ndim > 1:
+                return Labels.encode(y)
+            task, codes = Classes.encode(y, rows)
         except ValueError as error:
             explain_labels(y, error)
             raise
+        if task.classes.dtype.kind in "OUT":  # words
+            warn_of_spellings(task.classes)
+        return task, codes
 
     def _balance(self, source: Any, counts: Floats, seen: Floats) -> Balance:
         task: ClassificationTask = source.task

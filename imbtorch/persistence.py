@@ -205,6 +205,12 @@ def load(
 def _model_of(document: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     """Split the document into the model and the versions that made it."""
     kind, made_with = document.pop("kind", None), document.pop("versions", None)
+    if kind == "checkpoint":
+        raise FileFormatError(
+            "the file is the checkpoint of a training, not a model. fit continues the training in "
+            "its folder: ImbalancedNetClassifier(checkpoint=folder).fit(X, y, resume=True), with "
+            "the parameters and data of that training; then save the fitted estimator."
+        )
     if kind != "model":
         raise FileFormatError(f"the file must hold a model, but its kind is {str(kind)[:80]!r}.")
     known = isinstance(made_with, dict) and len(made_with) < 20

@@ -18,11 +18,12 @@ from imbtorch._common.inputs import SeveralInputs
 from imbtorch._common.sklearn_private import fit_context
 from imbtorch._data.dataset_rows import DatasetRows
 from imbtorch._data.target_scaling import TargetScale
-from imbtorch._fit.estimator import BaseNetEstimator
+from imbtorch._fit.estimator import BaseNetEstimator, explains_arguments
 from imbtorch._fit.input_checks import check_fitted
 from imbtorch._fit.sources import ChunkSource
 from imbtorch._publish.model_card import ModelCardMixin
 from imbtorch._publish.model_file import SaveMixin
+from imbtorch._publish.notebook import NotebookMixin
 from imbtorch._publish.onnx import ExportMixin, Served, portable
 from imbtorch._tasks import Balance, FormerScale, Task, ValueBalance, Values
 from imbtorch.features import FeatureEncoder, get_features
@@ -36,7 +37,7 @@ Floats = NDArray[np.float64]
 
 
 class ImbalancedNetRegressor(
-    SaveMixin, ExportMixin, ModelCardMixin, RegressorMixin, BaseNetEstimator
+    SaveMixin, ExportMixin, ModelCardMixin, NotebookMixin, RegressorMixin, BaseNetEstimator
 ):
     """Neural network regressor for targets of which some ranges are rare.
 
@@ -252,6 +253,7 @@ class ImbalancedNetRegressor(
     _is_vector_: bool
     _seen_: Floats
 
+    @explains_arguments
     def __init__(
         self,
         module: Any = "tabm",
@@ -329,6 +331,7 @@ class ImbalancedNetRegressor(
         self.checkpoint_interval = checkpoint_interval
         self.verbose = verbose
 
+    @explains_arguments
     def fit(
         self,
         X: ArrayLike | SeveralInputs | Dataset[Any] | DatasetRows,

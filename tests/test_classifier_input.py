@@ -460,5 +460,5 @@ def test_prior_of_zero_is_no_wrong_output():
 def test_missing_labels_are_named():
     words = np.array(["no", "yes"], dtype=object)[Y]
     words[3] = None
-    with pytest.raises(ValueError, match="missing labels"):
+    with pytest.raises(ValueError, match="missing values"):
         small().fit(X, words)

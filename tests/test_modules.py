@@ -112,7 +112,7 @@ def test_mlp_of_sequences_or_images_says_how_to_flatten(shape):
         MLP().build(shape, 2)
 
 
-@pytest.mark.parametrize("sizes", [(0,), (-3,), (8, 2.5), ("8",), (8, None), [[8], [4]], 8, "88"])
+@pytest.mark.parametrize("sizes", [(0,), (-3,), (8, 2.5), ("8",), (8, None), [[8], [4]], 0, "88"])
 def test_mlp_hidden_sizes_must_be_positive_integers(sizes):
     with pytest.raises(ValueError, match="hidden_sizes"):
         MLP(sizes).build((5,), 2)

@@ -217,10 +217,25 @@ def test_a_class_and_an_object_need_no_name():
 
 
 @pytest.mark.parametrize(
+    ("get", "name", "meant"),
+    [
+        (get_loss, "Focal", "focal"),
+        (get_loss, "Cross-Entropy", "cross_entropy"),
+        (get_regression_loss, "MSE", "mse"),
+        (get_sampler, "ClassBalanced", "class_balanced"),
+        (get_module, "TabM", "tabm"),
+    ],
+)
+def test_the_spelling_of_a_name_makes_no_difference(get, name, meant):
+    assert type(get(name)) is type(get(meant))
+
+
+@pytest.mark.parametrize(
     ("parameter", "name", "meant"),
     [
         ("loss", "focl", "focal"),
-        ("loss", "Cross Entropy", "cross_entropy"),
+        ("loss", "Cross Entropi", "cross_entropy"),
+        ("loss", "log_loss", "cross_entropy"),
         ("sampler", "class_balance", "class_balanced"),
         ("class_weight", "balance", "balanced"),
         ("module", "mpl", "mlp"),

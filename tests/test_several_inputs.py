@@ -416,7 +416,7 @@ def test_encoders_say_what_to_do(features):
 
 
 def test_targets_are_explained():
-    assert "missing labels" in message(
+    assert "missing values" in message(
         lambda: ImbalancedNetClassifier(Parts, **QUICK).fit(
             MAPPING, pd.Series(np.where(Y, "a", "b"), dtype="string").where(TABLE[:, 0] > 0, pd.NA)
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -11,7 +11,13 @@ __all__ = ["Registered", "Registry", "unknown_name"]
 T = TypeVar("T")
 
 
-def unknown_name(noun: str, name: str, known: Iterable[str], otherwise: str = "") -> str:
+def unknown_name(
+    noun: str,
+    name: str,
+    known: Iterable[str],
+    otherwise: str = "",
+    elsewhere: Mapping[str, str] | None = None,
+) -> str:
     """Write the message about a name that is not known; it suggests the nearest known name.
 
     Parameters
@@ -24,6 +30,9 @@ def unknown_name(noun: str, name: str, known: Iterable[str], otherwise: str = ""
         All known names.
     otherwise : str, default=""
         What may be given instead of a name, as an imperative: ``"give a module of torch"``.
+    elsewhere : mapping of str to str, optional
+        Names that other libraries use, as :func:`_spelling` writes them, and the known names that
+        mean the same.
 
     Returns
     -------
@@ -36,7 +45,8 @@ def unknown_name(noun: str, name: str, known: Iterable[str], otherwise: str = ""
     "Unknown loss 'focl'. Did you mean 'focal'? Known are 'bce', 'focal'; or give a module."
     """
     names = list(known)
-    near = get_close_matches(name.lower().replace(" ", "_"), names, n=1)
+    meant = (elsewhere or {}).get(_spelling(name))
+    near = [meant] if meant else get_close_matches(name.lower().replace(" ", "_"), names, n=1)
     guess = f" Did you mean {near[0]!r}?" if near else ""
     listed = ", ".join(map(repr, names)) + (f"; or {otherwise}" if otherwise else "")
     return f"Unknown {noun} {name!r}.{guess} Known are {listed}."
@@ -44,6 +54,9 @@ def unknown_name(noun: str, name: str, known: Iterable[str], otherwise: str = ""
 
 class Registry(dict[str, type[T]], Generic[T]):
     """Classes by name: a dict, so that looking up a known name runs no code of this package.
+
+    A name in another spelling, such as ``"Focal"`` or ``"cross-entropy"``, is the same name: upper
+    case, hyphens, blanks and underscores make no difference.
 
     A name belongs to the first class that is registered under it. Only a class of the same module
     and qualified name replaces that class: it is the same class, defined once more by a notebook
@@ -55,6 +68,9 @@ class Registry(dict[str, type[T]], Generic[T]):
         What the classes are, for messages: ``"loss"``.
     otherwise : str, default=""
         What may be given instead of a name, as an imperative: ``"give a module of torch"``.
+    elsewhere : mapping of str to str, optional
+        Names that other libraries use, in lower case and without separators, and the names here.
+        They are suggested, but not accepted.
 
     Examples
     --------
@@ -63,7 +79,7 @@ class Registry(dict[str, type[T]], Generic[T]):
     ...     name = "circle"
     >>> shapes = Registry("shape")
     >>> shapes.register(Circle)
-    >>> shapes["circle"] is Circle
+    >>> shapes["circle"] is Circle and shapes["Circle"] is Circle
     True
     >>> shapes["circel"]
     Traceback (most recent call last):
@@ -71,14 +87,27 @@ class Registry(dict[str, type[T]], Generic[T]):
     ValueError: Unknown shape 'circel'. Did you mean 'circle'? Known are 'circle'.
     """
 
-    def __init__(self, noun: str, otherwise: str = "") -> None:
+    def __init__(
+        self, noun: str, otherwise: str = "", elsewhere: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__()
         self.noun = noun
         self.otherwise = otherwise
+        self.elsewhere = dict(elsewhere or {})
 
     def __missing__(self, name: str) -> type[T]:
-        """Raise ValueError with the known names, the nearest one first."""
-        raise ValueError(unknown_name(self.noun, name, sorted(self), self.otherwise))
+        """Return the class whose name is spelled in another way.
+
+        Raises
+        ------
+        ValueError
+            If there is none; the message lists the known names, the nearest one first.
+        """
+        same = [known for known in self if _spelling(known) == _spelling(name)]
+        if len(same) == 1:
+            return self[same[0]]
+        known = sorted(self)
+        raise ValueError(unknown_name(self.noun, name, known, self.otherwise, self.elsewhere))
 
     def register(self, cls: type[T]) -> None:
         """Register a class under its attribute ``name``.
@@ -128,6 +157,11 @@ class Registered:
         super().__init_subclass__(**kwargs)
         if vars(cls).get("name"):
             cls._registry.register(cls)
+
+
+def _spelling(name: str) -> str:
+    """Write a name in lower case and without hyphens, blanks and underscores."""
+    return "".join(character for character in name.lower() if character.isalnum())
 
 
 def _full_name(cls: type) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from functools import wraps
+from inspect import signature
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -17,12 +19,17 @@ from torch.utils.data import Dataset
 from imbtorch._common.inputs import Inputs, Key, as_inputs
 from imbtorch._common.memo import Memo
 from imbtorch._common.sequences import Sequences
-from imbtorch._common.sklearn_private import CallbackSupportMixin, fit_context
+from imbtorch._common.sklearn_private import (
+    CallbackSupportMixin,
+    InvalidParameterError,
+    fit_context,
+)
 from imbtorch._common.training_length import TrainingLength
 from imbtorch._common.versions import VersionStampMixin
 from imbtorch._data.class_counts import ClassCounts
 from imbtorch._data.dataset_rows import DatasetRows
 from imbtorch._data.datasets_as_rows import DatasetStream, as_rows
+from imbtorch._fit.argument_advice import advice_on_argument, refuse_arguments
 from imbtorch._fit.fit import PreparedFit, Stackable, prepare_fit
 from imbtorch._fit.input_checks import check_rows
 from imbtorch._fit.input_tables import (
@@ -36,6 +43,7 @@ from imbtorch._fit.parameters import NetParameters
 from imbtorch._fit.sources import ArraySource, ChunkSource, RowSource, StreamSource
 from imbtorch._fit.table import is_for_tables
 from imbtorch._fit.validation_rows import ValidationRows, chosen_rows, joined, refuse_validation
+from imbtorch._fit.value_advice import advice_on_values
 from imbtorch.features import FeatureEncoder, get_features
 from imbtorch.features._display import diagram
 from imbtorch.features._encoder import behind_encoder
@@ -53,10 +61,30 @@ from imbtorch.training.data.features import (
 from imbtorch.training.distributed import refuse_company
 from imbtorch.training.loop import train_one_by_one
 from imbtorch.training.parameter_groups import check_groups
-from imbtorch.training.prediction import predict_chunks
+from imbtorch.training.prediction import predict_chunks, refuse_outputs
 from imbtorch.training.single.auxiliary import check_aux_loss
+from imbtorch.training.skorch_callbacks import check_callbacks
 
-__all__ = ["BaseNetEstimator"]
+__all__ = ["BaseNetEstimator", "explains_arguments"]
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def explains_arguments(method: Method) -> Method:
+    """Let a constructor or ``fit`` say what an argument of another library is called here.
+
+    The signature stays the one that is written: scikit-learn, editors and the documentation read
+    it through ``functools.wraps``.
+    """
+    known = signature(method).parameters.keys()
+
+    @wraps(method)
+    def explained(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if not kwargs.keys() <= known:
+            refuse_arguments(type(self), method.__name__, kwargs.keys() - known)
+        return method(self, *args, **kwargs)
+
+    return explained  # type: ignore[return-value]
 
 
 class NamedComponentsMixin:
@@ -119,6 +147,12 @@ class NamedComponentsMixin:
         ValueError
             If a name is unknown, or a value has no such parameters.
         """
+        own = signature(type(self)).parameters.keys()
+        for name in {name.partition("__")[0] for name in params} - own:
+            if advice := advice_on_argument(type(self), name):
+                raise ValueError(
+                    f"Invalid parameter {name!r} for estimator {type(self).__name__}. {advice}"
+                )
         features = params.get("features", getattr(self, "features", None))
         if isinstance(features, dict):
             params = with_nested_parameters(features, params)
@@ -247,7 +281,17 @@ class BaseNetEstimator(
 
     def _validate_params(self) -> None:
         """Validate the parameters, before the data are looked at."""
-        super()._validate_params()
+        try:
+            super()._validate_params()
+        except InvalidParameterError as error:
+            given, allowed = self.get_params(deep=False), self._parameter_constraints
+            advice = advice_on_values(given, allowed, str(error))
+            raise InvalidParameterError(f"{error} {advice}".rstrip()) from None
+        if isinstance(self.sampler, type):
+            name = self.sampler.__name__
+            raise ValueError(f"sampler={name} is a class: give an object of it, {name}().")
+        if self.callbacks is not None:
+            check_callbacks(self.callbacks)
         if self.param_groups:
             check_groups(self.param_groups)
         if self.aux_loss is not None:
@@ -269,7 +313,7 @@ class BaseNetEstimator(
         warnings.warn(
             f"Training was interrupted in epoch {self.n_iter_}; the model of that moment is kept.",
             UserWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
 
     def _checkpoint(self, *, resume: bool) -> Checkpoint | None:
@@ -363,7 +407,7 @@ class BaseNetEstimator(
             start += len(chunk)
             is_finite = is_finite and bool(np.isfinite(values).all())
         if is_checked and not is_finite:
-            self._refuse_outputs(features, result)
+            refuse_outputs(net, type(self.module_).__name__, features, result)
         return result
 
     def _features(self, X: Any) -> Features:
@@ -384,24 +428,6 @@ class BaseNetEstimator(
         elif net.encoder_ is not None:
             return EncodedFeatures(checked, net.encoder_, device)
         return as_features(checked, dtype, device, resident=False)
-
-    def _refuse_outputs(self, features: Features, linked: NDArray[Any]) -> None:
-        """Raise ValueError if the module itself returned NaN or infinity.
-
-        A ``target_prior`` of 0 makes infinite log-probabilities of finite outputs, which are right.
-        """
-        raw = [chunk.cpu().numpy() for chunk in predict_chunks(self.net_, features, lambda z: z)]
-        outputs = np.concatenate(raw).reshape(len(linked), -1)
-        is_wrong = ~np.isfinite(outputs).all(axis=1) | np.isnan(linked).any(axis=1)
-        rows = np.flatnonzero(is_wrong)
-        if len(rows):
-            shown = ", ".join(map(str, rows[:5].tolist())) + (", ..." if len(rows) > 5 else "")
-            raise ValueError(
-                f"The outputs of {type(self.module_).__name__} are NaN or infinite for {len(rows)} "
-                f"of {len(linked)} rows of X: {shown}. Look for a logarithm, a square root or a "
-                "division in forward that does not take these rows, and for values far from those "
-                "of the training data."
-            )
 
     def _sk_visual_block_(self) -> Any:
         """Show the columns of an encoded table by kind, where scikit-learn draws it in HTML.

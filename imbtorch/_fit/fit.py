@@ -25,6 +25,7 @@ from imbtorch._common.sklearn_private import callback_management_context
 from imbtorch._fit.epoch_callbacks import EpochCallbacks
 from imbtorch._fit.pairs import PairWatch
 from imbtorch._fit.parameters import PATIENCE, NetParameters, check_settings
+from imbtorch._fit.scale import warn_of_scale
 from imbtorch._fit.scoring import validation_score
 from imbtorch._fit.sources import RowSource
 from imbtorch._tasks import Balance, RowWeights, Task
@@ -220,14 +221,12 @@ def _prepare(
     else:
         net = _new_net(estimator, source, balance, batch_size, processes, seeds["net"])
     estimator._check_fit(source, balance, net)
+    if source.encoder is None and not source.resumed:
+        warn_of_scale(source.X, net, getattr(source.given[0], "columns", None))
 
     # say how it is trained, and what is published after that
-    attributes = {
-        **source.task.attributes(),
-        **balance.attributes(),
-        **source.attributes(),
-        "net_": net,
-    }
+    attributes = {**source.task.attributes(), **balance.attributes(), **source.attributes()}
+    attributes["net_"] = net
     run = _new_run(
         estimator, source, balance, weights, net, attributes, seeds, checkpoint, processes
     )

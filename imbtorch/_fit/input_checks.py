@@ -105,7 +105,10 @@ class InputMixin:
             return False
         if self._columns is None:
             return bool(np.isfinite(X).all())
-        return not self._columns.vocabulary and not np.isinf(X).any()
+        columns = self._columns
+        if not isinstance(columns, TableColumns) or columns.vocabulary:
+            return False
+        return not np.isinf(X).any()
 
     def _check_X(
         self,

@@ -176,7 +176,7 @@ def check_settings(estimator: NetParameters, *, has_validation: bool) -> None:
             f"{', '.join(unused)} is not used: scoring needs validation rows (early_stopping=True "
             "or a validation_fraction), and patience needs early_stopping=True.",
             UserWarning,
-            stacklevel=8,
+            stacklevel=9,
         )
 
 

@@ -17,7 +17,7 @@ from imbtorch._tasks import ClassificationTask
 from imbtorch.losses import BaseLoss
 from imbtorch.modules import is_builder
 
-__all__ = ["ModelCardMixin"]
+__all__ = ["ModelCardMixin", "best_epoch", "described_population"]
 
 _MOST_CLASSES, _LONGEST = 20, 80  # most rows of a table of classes; most characters of a name
 _PUNCTUATION = re.compile(r"([\\`*_{}\[\]<>#|~!&$])")
@@ -131,25 +131,46 @@ def _classes(estimator: Any, member: Any) -> list[str]:
     return _table(titles, _abbreviated(columns, present))
 
 
-def _probabilities(estimator: Any, member: Any) -> list[str]:
+def described_population(estimator: Any, member: Any) -> tuple[NDArray[Any], str] | None:
+    """Return the shares of the classes that probabilities describe, and what has decided them.
+
+    Parameters
+    ----------
+    estimator : estimator instance
+        A fitted classifier, or a mean of several.
+    member : estimator instance
+        One of its members; itself if it is a single net.
+
+    Returns
+    -------
+    tuple of ndarray and str, or None
+        Share of each class (of each label, the share of the rows that have it), and its source;
+        None if the outputs are scores and not probabilities.
+    """
     loss, task = member.loss_, member.net_.task
+    target = (getattr(estimator, "estimator", None) or member).target_prior
+    raw = type(loss).log_scores is not BaseLoss.log_scores and target is None
+    if not loss.has_posterior_for(task) or raw:
+        return None
+    if target is None:
+        return estimator.effective_prior_, "the effective prior of the training"
+    return task.resolve_prior(target, estimator.class_prior_), f"target_prior: {target}"
+
+
+def _probabilities(estimator: Any, member: Any) -> list[str]:
+    task = member.net_.task
     if not isinstance(task, ClassificationTask):
         return []
-    known = loss.has_posterior_for(task)
-    target = getattr(estimator, "estimator", None) or member
-    raw = type(loss).log_scores is not BaseLoss.log_scores and target.target_prior is None
-    if not known or raw:
+    found = described_population(estimator, member)
+    if found is None:
         return [
-            f"`predict_proba` returns normalised scores of `{type(loss).__name__}`, which are not "
-            "probabilities: calibrate them before you use them as probabilities."
+            f"`predict_proba` returns normalised scores of `{type(member.loss_).__name__}`, which "
+            "are not probabilities: calibrate them before you use them as probabilities."
         ]
-    effective = estimator.effective_prior_
-    if target.target_prior is None:
-        prior, source = effective, "the effective prior of the training"
-    else:
-        prior = task.resolve_prior(target.target_prior, estimator.class_prior_)
-        source = f"`target_prior`: {_inline(target.target_prior)}"
-    columns = (estimator.classes_.tolist(), effective, prior)
+    prior, source = found
+    parameter, _, value = source.partition(": ")
+    source = f"`{parameter}`: {_inline(value)}" if value else source
+    columns: Any = (estimator.classes_.tolist(), estimator.effective_prior_, prior)
     return [
         "`predict_proba` describes a population with these shares of the "
         f"{task.noun} ({source}). The effective prior is what the raw "
@@ -199,9 +220,9 @@ def _training(estimator: Any, members: Sequence[Any]) -> list[str]:
         facts["validation score of the last epoch"] = _spread(
             [_last(m, "valid_score") for m in members]
         )
-        facts["best validation score"] = _spread([_best(m)[0] for m in members])
+        facts["best validation score"] = _spread([best_epoch(m)[0] for m in members])
         kept = "kept" if first.early_stopping else "not kept"
-        facts[f"its epoch ({kept})"] = _spread([_best(m)[1] for m in members])
+        facts[f"its epoch ({kept})"] = _spread([best_epoch(m)[1] for m in members])
     facts |= {"device": first.device_, "dtype": first.dtype, "random_state": estimator.random_state}
     if any(member.interrupted_ for member in members):
         facts["interrupted"] = "yes, by Ctrl-C"
@@ -224,7 +245,7 @@ def _last(member: Any, key: str) -> float:
     return next((value for value in reversed(values) if not np.isnan(value)), values[-1])
 
 
-def _best(member: Any) -> tuple[float, int]:
+def best_epoch(member: Any) -> tuple[float, int]:
     """Return the best validation score and the last epoch that reached it, counted from 1."""
     scores = np.array([record["valid_score"] for record in member.history_], dtype=float)
     if np.isnan(scores).all():

@@ -156,7 +156,11 @@ def _split_header(header: dict[str, Any]) -> tuple[str, str, Entries]:
     """Split a header into the checksum, the text of the document and the entries of tensors."""
     metadata = header.pop("__metadata__", None)
     if not isinstance(metadata, dict) or "imbtorch" not in metadata:
-        raise FileFormatError("this is a safetensors file, but imbtorch did not write it.")
+        raise FileFormatError(
+            "this is a safetensors file, but imbtorch did not write it. It holds tensors only, "
+            "which safetensors.torch.load_file reads: give them to load_state_dict of a module, "
+            "and this module to an estimator."
+        )
     if set(metadata) != {"sha256", "imbtorch"}:
         raise FileFormatError(f"__metadata__ has unexpected keys: {_shown(set(metadata))}.")
     digest, text = metadata["sha256"], metadata["imbtorch"]

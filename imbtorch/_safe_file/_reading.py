@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from imbtorch._safe_file._digest import CHUNK, Digest
+from imbtorch._safe_file._foreign import BEGINNING, advice_on_foreign
 from imbtorch._safe_file._header import MAX_HEADER, Header, Layout
 from imbtorch.exceptions import FileFormatError
 
@@ -130,14 +131,32 @@ def read_file(path: str | os.PathLike[str]) -> SafeFile:
         _check_stored(status)
         return SafeFile(file, status.st_size)
     except FileFormatError as error:
-        file.close()
-        raise FileFormatError(f"{name!r}: {error}") from error
+        with file:
+            advice = _advice(file)
+        raise FileFormatError(f"{name!r}: {advice or error}") from error
     except BaseException:
         file.close()
         raise
 
 
+def _advice(file: io.FileIO) -> str:
+    """Say what reads a file that could not be read; empty where nothing is known."""
+    try:
+        file.seek(0)
+        start = file.read(BEGINNING)
+        file.seek(max(file.seek(0, os.SEEK_END) - BEGINNING, 0))
+        return advice_on_foreign(start or b"", file.read(BEGINNING) or b"")
+    except OSError:
+        return ""
+
+
 def _check_regular(status: os.stat_result, name: Any) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise FileFormatError(
+            f"{name!r} is a folder, not a regular file: a model is one file. A "
+            "folder of checkpoints is read by fit: ImbalancedNetClassifier(checkpoint=folder)"
+            ".fit(X, y, resume=True), with the parameters and data of the training."
+        )
     if not stat.S_ISREG(status.st_mode):
         raise FileFormatError(f"{name!r} is not a regular file.")
 

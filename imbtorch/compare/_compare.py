@@ -12,7 +12,6 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, check_cv
 from sklearn.utils import check_consistent_length, column_or_1d
-from tqdm import tqdm
 
 from imbtorch._common.seed import draw_seeds
 from imbtorch._common.sequences import are_sequences
@@ -277,6 +276,8 @@ def _run(
     """Run the strategies one after the other; keep finished ones if others fail."""
     done: dict[str, list[Outcome]] = {}
     status = dict.fromkeys(strategies, "not run")
+    from tqdm.auto import tqdm  # which chooses the bar of notebooks, and warns if it lacks one
+
     bar = tqdm(strategies.items(), unit="strategy", disable=not verbose)
     try:
         for name, estimator in bar:

@@ -13,7 +13,7 @@ from imbtorch.compare._figures import draw
 from imbtorch.compare._findings import Findings
 from imbtorch.compare._words import NOTES, cell, columns_of, epochs_cell, finished, metric_of
 
-__all__ = ["html"]
+__all__ = ["html", "html_table"]
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 76em; margin: 2em auto; padding: 0 1em;
@@ -64,7 +64,7 @@ def html(comparison: Findings) -> str:
 <p>{escape(comparison.data)} Reference: {escape(comparison.reference)}.</p>
 {cut if comparison.interrupted else ""}
 <p class="advice">{escape(comparison.recommendation)}</p>
-<div class="wide">{_table(comparison)}</div>
+<div class="wide">{html_table(comparison)}</div>
 <p class="notes">{escape(NOTES.replace("* marks the best mean", "bold is the best mean"))}</p>
 {figures}
 </body>
@@ -78,7 +78,8 @@ def _png(figure: Any) -> str:
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def _table(comparison: Findings) -> str:
+def html_table(comparison: Findings) -> str:
+    """Return the table of strategies and metrics as HTML."""
     table, done = comparison.table, finished(comparison.table)
     names = columns_of(table, comparison.scoring)
     names = [names[0], "difference", "p_value", *names[1:], "epochs", "seconds"]

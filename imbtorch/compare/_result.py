@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
+from imbtorch._common.html import fragment, paragraph
 from imbtorch.compare._findings import Findings
-from imbtorch.compare._report import html
+from imbtorch.compare._report import html, html_table
 from imbtorch.compare._words import format_table
 
 __all__ = ["StrategyComparison"]
@@ -67,6 +68,17 @@ class StrategyComparison(Findings):
         if self.interrupted:
             parts.insert(1, "Interrupted: the table shows the strategies that were finished.")
         return "\n\n".join(parts)
+
+    def _repr_html_(self) -> str:
+        """Show the same in a notebook, as HTML without figures."""
+        cut = "Interrupted: the table shows the strategies that were finished."
+        parts = [
+            paragraph(f"{self.data} Reference: {self.reference}."),
+            paragraph(cut) if self.interrupted else "",
+            f'<div class="wide">{html_table(self)}</div>',
+            paragraph(self.recommendation),
+        ]
+        return fragment(parts)
 
     def to_html(self, path: str | PathLike[str]) -> None:
         """Write a report with the table and the figures to one HTML file without scripts.

@@ -207,5 +207,5 @@ class NetEnsemble(NetMembers, Stackable):
             warnings.warn(
                 f"cv={self.cv!r} is not used: subset={self.subset!r} has no folds.",
                 UserWarning,
-                stacklevel=7,
+                stacklevel=8,
             )

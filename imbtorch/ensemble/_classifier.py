@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from imbtorch._common.inputs import SeveralInputs
 from imbtorch._common.sklearn_private import StrOptions
+from imbtorch._fit.estimator import explains_arguments
 from imbtorch.classifier import ImbalancedNetClassifier
 from imbtorch.ensemble._base import NetEnsemble
 from imbtorch.ensemble._classifying import ClassifyingMembers
@@ -124,6 +125,7 @@ class NetEnsembleClassifier(ClassifyingMembers, NetEnsemble):
     estimator: ImbalancedNetClassifier | None
     estimators_: list[ImbalancedNetClassifier]
 
+    @explains_arguments
     def __init__(
         self,
         estimator: ImbalancedNetClassifier | None = None,
@@ -143,6 +145,7 @@ class NetEnsembleClassifier(ClassifyingMembers, NetEnsemble):
 
     # -- training --------------------------------------------------------------------------
 
+    @explains_arguments
     def fit(
         self,
         X: ArrayLike | SeveralInputs,

@@ -18,6 +18,7 @@ from imbtorch._fit.estimator import BaseNetEstimator
 from imbtorch._fit.validation_rows import ValidationRows
 from imbtorch._publish.model_card import ModelCardMixin
 from imbtorch._publish.model_file import SaveMixin
+from imbtorch._publish.notebook import NotebookMixin
 from imbtorch._publish.onnx import ExportMixin
 from imbtorch.ensemble._folds import member_folds
 from imbtorch.model_selection._cross_fit import refuse_lost_groups
@@ -30,7 +31,9 @@ Floats = NDArray[np.float64]
 Reduction = Callable[[Sequence[Tensor]], Tensor]
 
 
-class NetMembers(SaveMixin, ExportMixin, ModelCardMixin, MetaEstimatorMixin, BaseEstimator):
+class NetMembers(
+    SaveMixin, ExportMixin, ModelCardMixin, NotebookMixin, MetaEstimatorMixin, BaseEstimator
+):
     """Base of the estimators that predict by the mean of several nets."""
 
     _blends: ClassVar[bool] = False  # whether members have different shares in the mean

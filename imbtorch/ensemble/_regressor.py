@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_consistent_length
 
 from imbtorch._common.inputs import SeveralInputs
 from imbtorch._common.sklearn_private import StrOptions
+from imbtorch._fit.estimator import explains_arguments
 from imbtorch._fit.input_checks import check_weights
 from imbtorch.ensemble._base import NetEnsemble
 from imbtorch.ensemble._regressing import RegressingMembers, as_matrix, read_targets
@@ -118,6 +119,7 @@ class NetEnsembleRegressor(RegressingMembers, NetEnsemble):
     estimator: ImbalancedNetRegressor | None
     estimators_: list[ImbalancedNetRegressor]
 
+    @explains_arguments
     def __init__(
         self,
         estimator: ImbalancedNetRegressor | None = None,
@@ -137,6 +139,7 @@ class NetEnsembleRegressor(RegressingMembers, NetEnsemble):
 
     # -- training --------------------------------------------------------------------------
 
+    @explains_arguments
     def fit(
         self,
         X: ArrayLike | SeveralInputs,

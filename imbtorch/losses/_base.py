@@ -26,7 +26,26 @@ __all__ = ["LOSSES", "BaseLoss", "LossModule"]
 
 Loss = TypeVar("Loss", bound="LossModule")
 
-LOSSES: Registry[BaseLoss] = Registry("loss", "give a module of torch")
+LOSSES: Registry[BaseLoss] = Registry(
+    "loss",
+    "give a module of torch",
+    elsewhere={
+        "binarycrossentropy": "bce",
+        "binarycrossentropywithlogits": "bce",
+        "bcewithlogits": "bce",
+        "brier": "mse",
+        "categoricalcrossentropy": "cross_entropy",
+        "ce": "cross_entropy",
+        "crossentropyloss": "cross_entropy",
+        "deviance": "cross_entropy",
+        "logloss": "cross_entropy",
+        "mae": "l1",
+        "nll": "cross_entropy",
+        "softmax": "cross_entropy",
+        "sparsecategoricalcrossentropy": "cross_entropy",
+        "squarederror": "mse",
+    },
+)
 
 
 class _HasForm(Protocol):

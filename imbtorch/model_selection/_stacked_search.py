@@ -10,9 +10,12 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV, RandomizedSearchCV
+from sklearn.utils.validation import check_is_fitted
 
+from imbtorch._common.html import table
 from imbtorch._common.inputs import as_inputs
 from imbtorch._common.sklearn_private import Interval
+from imbtorch._publish.notebook import NotebookMixin
 from imbtorch.model_selection._stack_backend import StackBackend
 from imbtorch.model_selection._stacked_tasks import can_be_stacked, final_step
 
@@ -24,12 +27,16 @@ _MAX_MEMORY: dict[str, list[Any]] = {
 }
 
 
-class _StackedSearchMixin:
+_SHOWN = 5  # candidates, in a notebook
+
+
+class _StackedSearchMixin(NotebookMixin):
     """Run a search of scikit-learn in a joblib backend that trains stacks."""
 
     estimator: BaseEstimator
     max_memory: int | None
     n_jobs: int | None
+    refit: bool | str
 
     def fit(self, X: Any, y: Any = None, **params: Any) -> Any:
         """Search, and refit the best candidate.
@@ -67,6 +74,26 @@ class _StackedSearchMixin:
             )
         with joblib.parallel_config(backend=StackBackend(self.max_memory, self.n_jobs)):
             return super().fit(as_inputs(X), y, **params)  # type: ignore[misc]
+
+    def _notebook_parts(self) -> list[str]:
+        """Return pieces of HTML about the fitted search: the best candidates."""
+        check_is_fitted(self)
+        found: dict[str, Any] = vars(self)["cv_results_"]
+        metric = self.refit if isinstance(self.refit, str) else "score"
+        if f"rank_test_{metric}" not in found:  # several metrics, none of which decides
+            return []
+        names = list(dict.fromkeys(name for params in found["params"] for name in params))
+        rank, mean, deviation = (
+            found[f"{kind}_test_{metric}"].tolist() for kind in ("rank", "mean", "std")
+        )
+        rows = [
+            (rank[i], *(str(found["params"][i].get(n, "")) for n in names), mean[i], deviation[i])
+            for i in np.argsort(rank, kind="stable")[:_SHOWN].tolist()
+        ]
+        titles = ["rank", *names, f"mean {metric}", "standard deviation"]
+        n_candidates = len(found["params"])
+        caption = f"The best {len(rows)} of {n_candidates} candidates, by mean score on the folds."
+        return [table(titles, rows, caption)]
 
 
 class StackedGridSearchCV(_StackedSearchMixin, GridSearchCV):

@@ -13,7 +13,7 @@ from imbtorch._common.sklearn_private import Interval, StrOptions
 from imbtorch.modules._build import ModuleBuilder
 from imbtorch.modules._cosine import CosineLinear
 
-__all__ = ["MLP", "check_table"]
+__all__ = ["MLP", "check_table", "layer_sizes"]
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {
     "elu": nn.ELU,
@@ -33,8 +33,8 @@ class MLP(ModuleBuilder):
 
     Parameters
     ----------
-    hidden_sizes : sequence of int, default=(128, 64)
-        Width of each hidden layer. ``()`` is a linear model.
+    hidden_sizes : int or sequence of int, default=(128, 64)
+        Width of each hidden layer; a number is one layer. ``()`` is a linear model.
     activation : {"silu", "relu", "gelu", "elu", "selu", "leaky_relu", "tanh"}, default="silu"
         Non-linearity after each hidden layer.
     dropout : float in [0, 1), default=0.0
@@ -57,7 +57,7 @@ class MLP(ModuleBuilder):
 
     name = "mlp"
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "hidden_sizes": ["array-like"],
+        "hidden_sizes": ["array-like", Integral],
         "activation": [StrOptions(set(_ACTIVATIONS))],
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "normalization": [StrOptions(set(_NORMALIZATIONS)), None],
@@ -67,12 +67,12 @@ class MLP(ModuleBuilder):
         {},
         {"hidden_sizes": ()},
         {"hidden_sizes": (8, 4), "activation": "relu", "dropout": 0.2, "normalization": "batch"},
-        {"hidden_sizes": [8], "normalization": "layer", "head": "cosine"},
+        {"hidden_sizes": 8, "normalization": "layer", "head": "cosine"},
     )
 
     def __init__(
         self,
-        hidden_sizes: Sequence[int] = (128, 64),
+        hidden_sizes: int | Sequence[int] = (128, 64),
         *,
         activation: str = "silu",
         dropout: float = 0.0,
@@ -106,10 +106,11 @@ class MLP(ModuleBuilder):
             If a parameter is out of range, or a row has more than one dimension.
         """
         check_table(self, input_shape)
+        sizes = layer_sizes(self.hidden_sizes)
         self._validate_parameters()
         layers: list[nn.Module] = []
         width = input_shape[0]
-        for size in self.hidden_sizes:
+        for size in sizes:
             layers.append(nn.Linear(width, size))
             if self.normalization is not None:
                 layers.append(_NORMALIZATIONS[self.normalization](size))
@@ -133,17 +134,8 @@ class MLP(ModuleBuilder):
         n_tensors, n_numbers : int
             At least so many tensors, and so many numbers in all of them, are in ``state_dict``.
         """
-        sizes = [int(size) for size in self.hidden_sizes]
+        sizes = layer_sizes(self.hidden_sizes)
         return 2 * len(sizes), sum(sizes) + n_outputs
-
-    def _validate_parameters(self) -> None:
-        super()._validate_parameters()
-        for size in self.hidden_sizes:
-            if not isinstance(size, Integral) or size < 1:
-                raise ValueError(
-                    f"hidden_sizes must be positive integers, one per layer; got "
-                    f"{self.hidden_sizes!r}."
-                )
 
 
 def check_table(builder: Any, input_shape: Sequence[int]) -> None:
@@ -154,3 +146,27 @@ def check_table(builder: Any, input_shape: Sequence[int]) -> None:
             f"shape {tuple(input_shape)}. Flatten X with X.reshape(len(X), {prod(input_shape)}), "
             "or give a module for sequences or images."
         )
+
+
+def layer_sizes(hidden_sizes: int | Sequence[int]) -> list[int]:
+    """Return the width of each hidden layer; a number is one layer.
+
+    Raises
+    ------
+    ValueError
+        If a width is no positive integer.
+
+    Examples
+    --------
+    >>> from imbtorch.modules._mlp import layer_sizes
+    >>> layer_sizes(64), layer_sizes((128, 64))
+    ([64], [128, 64])
+    """
+    sizes: Any = [hidden_sizes] if isinstance(hidden_sizes, Integral) else hidden_sizes
+    is_list = hasattr(sizes, "__iter__") and not isinstance(sizes, str)
+    if not is_list or any(not isinstance(size, Integral) or size < 1 for size in sizes):
+        raise ValueError(
+            f"hidden_sizes must be positive integers, one per layer, such as (128, 64); got "
+            f"{hidden_sizes!r}."
+        )
+    return [int(size) for size in sizes]

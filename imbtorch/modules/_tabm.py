@@ -11,7 +11,7 @@ from torch import nn
 from imbtorch._common.sklearn_private import Interval, StrOptions
 from imbtorch.modules._build import ModuleBuilder
 from imbtorch.modules._member_layers import BatchEnsembleLinear, MemberHeads
-from imbtorch.modules._mlp import check_table
+from imbtorch.modules._mlp import check_table, layer_sizes
 
 __all__ = ["TabM"]
 
@@ -24,8 +24,8 @@ class TabM(ModuleBuilder):
 
     Parameters
     ----------
-    hidden_sizes : sequence of int, default=(64, 64)
-        Width of each hidden layer. ``()`` leaves the heads alone.
+    hidden_sizes : int or sequence of int, default=(64, 64)
+        Width of each hidden layer; a number is one layer. ``()`` leaves the heads alone.
     k : int, default=8
         Number of members. A step takes time in proportion to it.
     dropout : float in [0, 1), default=0.0
@@ -60,7 +60,7 @@ class TabM(ModuleBuilder):
 
     name = "tabm"
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "hidden_sizes": ["array-like"],
+        "hidden_sizes": ["array-like", Integral],
         "k": [Interval(Integral, 1, None, closed="left")],
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "normalization": [StrOptions({"layer"}), None],
@@ -69,12 +69,12 @@ class TabM(ModuleBuilder):
         {},
         {"hidden_sizes": (), "k": 3},
         {"hidden_sizes": (8, 4), "k": 2, "dropout": 0.2, "normalization": None},
-        {"hidden_sizes": [8], "k": 1},
+        {"hidden_sizes": 8, "k": 1},
     )
 
     def __init__(
         self,
-        hidden_sizes: Sequence[int] = (64, 64),
+        hidden_sizes: int | Sequence[int] = (64, 64),
         k: int = 8,
         *,
         dropout: float = 0.0,
@@ -106,17 +106,18 @@ class TabM(ModuleBuilder):
             If a parameter is out of range, or a row has more than one dimension.
         """
         check_table(self, input_shape)
+        sizes = layer_sizes(self.hidden_sizes)
         self._validate_parameters()
         n_members, width = int(self.k), input_shape[0]
         layers: list[nn.Module] = []
-        for size in self.hidden_sizes:
-            layers.append(BatchEnsembleLinear(width, int(size), n_members, random_signs=not layers))
+        for size in sizes:
+            layers.append(BatchEnsembleLinear(width, size, n_members, random_signs=not layers))
             if self.normalization == "layer":
-                layers.append(nn.LayerNorm(int(size)))
+                layers.append(nn.LayerNorm(size))
             layers.append(nn.ReLU(inplace=True))
             if self.dropout > 0:
                 layers.append(nn.Dropout(self.dropout))
-            width = int(size)
+            width = size
         return nn.Sequential(*layers, MemberHeads(width, n_outputs, n_members))
 
     def smallest_size(self, n_outputs: int) -> tuple[int, int]:
@@ -132,15 +133,6 @@ class TabM(ModuleBuilder):
         n_tensors, n_numbers : int
             At least so many tensors, and so many numbers in all of them, are in ``state_dict``.
         """
-        sizes = [int(size) for size in self.hidden_sizes]
+        sizes = layer_sizes(self.hidden_sizes)
         n_of_layer = 4 if self.normalization is None else 6
         return n_of_layer * len(sizes) + 2, int(self.k) * (2 * sum(sizes) + n_outputs)
-
-    def _validate_parameters(self) -> None:
-        super()._validate_parameters()
-        for size in self.hidden_sizes:
-            if not isinstance(size, Integral) or size < 1:
-                raise ValueError(
-                    f"hidden_sizes must be positive integers, one per layer; got "
-                    f"{self.hidden_sizes!r}."
-                )

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.metrics import get_scorer_names
 from sklearn.utils import indexable
-from tqdm import tqdm
+from sklearn.utils.validation import check_is_fitted
 
+from imbtorch._common.html import table
 from imbtorch._common.inputs import as_inputs
 from imbtorch._common.seed import draw_seeds
 from imbtorch._common.sklearn_private import Interval, StrOptions, fit_context
@@ -83,6 +84,14 @@ class NetPortfolio(NetMembers):
         scorer: Scorer | None,
     ) -> OutOfFold:
         """Return the out-of-fold predictions of all recipes; ``data`` are X, y and the weights."""
+
+    def _notebook_parts(self) -> list[str]:
+        """Return pieces of HTML about the fitted portfolio: first what became of each recipe."""
+        check_is_fitted(self)
+        board = self.leaderboard_
+        rows = zip(*board.values(), strict=True)
+        caption = "Recipes: a score of out-of-fold rows, and the share in the predictions."
+        return [table(list(board), rows, caption), *super()._notebook_parts()]
 
     # -- training ------------------------------------------------------------------------------
 
@@ -220,6 +229,8 @@ class _Progress:
         self.seen: set[str] = set()
 
     def __enter__(self) -> Callable[[Candidate], None]:
+        from tqdm.auto import tqdm  # which chooses the bar of notebooks, and warns if it lacks one
+
         self.bar = tqdm(total=self.total, unit="recipe", disable=self.total is None)
         return self._show
 
@@ -246,7 +257,7 @@ def _check_failures(candidates: Sequence[Candidate], trained: Sequence[Candidate
         warnings.warn(
             f"The recipe {candidate.name!r} is left out. It {candidate.status}",
             UserWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
 
 

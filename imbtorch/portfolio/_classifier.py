@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from imbtorch._data.targets import split_unknown
+from imbtorch._fit.estimator import explains_arguments
 from imbtorch.classifier import ImbalancedNetClassifier
 from imbtorch.ensemble import NetEnsembleClassifier
 from imbtorch.ensemble._classifying import ClassifyingMembers, fold_targets
@@ -154,6 +155,7 @@ class NetPortfolioClassifier(ClassifyingMembers, NetPortfolio):
 
     estimator: ImbalancedNetClassifier | None
 
+    @explains_arguments
     def __init__(
         self,
         estimator: ImbalancedNetClassifier | None = None,
@@ -177,6 +179,7 @@ class NetPortfolioClassifier(ClassifyingMembers, NetPortfolio):
         self.verbose = verbose
         self.random_state = random_state
 
+    @explains_arguments
     def fit(
         self,
         X: ArrayLike,

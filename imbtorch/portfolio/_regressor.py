@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
+from imbtorch._fit.estimator import explains_arguments
 from imbtorch.ensemble import NetEnsembleRegressor
 from imbtorch.ensemble._regressing import RegressingMembers, as_matrix
 from imbtorch.portfolio._base import NetPortfolio
@@ -123,6 +124,7 @@ class NetPortfolioRegressor(RegressingMembers, NetPortfolio):
 
     estimator: ImbalancedNetRegressor | None
 
+    @explains_arguments
     def __init__(
         self,
         estimator: ImbalancedNetRegressor | None = None,
@@ -146,6 +148,7 @@ class NetPortfolioRegressor(RegressingMembers, NetPortfolio):
         self.verbose = verbose
         self.random_state = random_state
 
+    @explains_arguments
     def fit(
         self,
         X: ArrayLike,

@@ -17,7 +17,17 @@ from imbtorch.samplers._rows import Positions, count_classes, permutation
 __all__ = ["SAMPLERS", "BaseSampler", "Plan", "ShufflePlan"]
 
 SAMPLERS: Registry[BaseSampler] = Registry(
-    "sampler", "give a sampler of imbalanced-learn, such as imblearn.over_sampling.SMOTE()"
+    "sampler",
+    "give a sampler of imbalanced-learn, such as imblearn.over_sampling.SMOTE()",
+    elsewhere={
+        "balanced": "class_balanced",
+        "oversample": "class_balanced",
+        "oversampling": "class_balanced",
+        "randomoversampler": "class_balanced",
+        "randomundersampler": "under_sampling",
+        "undersample": "under_sampling",
+        "weightedrandomsampler": "class_balanced",
+    },
 )
 
 

@@ -9,8 +9,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from tqdm import tqdm
-
 from imbtorch.exceptions import DivergenceError
 from imbtorch.modules._state import full_state, restore_full_state
 
@@ -198,6 +196,8 @@ class ProgressBar(Monitor):
 
     def begin(self, net: Any, epochs: int, n_rows: int) -> None:
         """Show the bar."""
+        from tqdm.auto import tqdm  # which chooses the bar of notebooks, and warns if it lacks one
+
         self.n_rows = n_rows
         self.bar = tqdm(total=epochs, unit="epoch", leave=True)
 

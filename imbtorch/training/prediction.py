@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from imbtorch.modules import PeriodicEmbeddings
@@ -14,7 +16,14 @@ from imbtorch.modules._build import without_graph
 from imbtorch.training.data.features import ChosenFeatures, Features
 from imbtorch.training.net import Net
 
-__all__ = ["CHUNK_BYTES", "CHUNK_ROWS", "in_evaluation", "predict_chunks", "rows_at_a_time"]
+__all__ = [
+    "CHUNK_BYTES",
+    "CHUNK_ROWS",
+    "in_evaluation",
+    "predict_chunks",
+    "refuse_outputs",
+    "rows_at_a_time",
+]
 
 CHUNK_BYTES = 8 * 2**20  # of rows and waves per forward pass: the activations stay in the cache
 CHUNK_ROWS = 4_096
@@ -113,3 +122,37 @@ def rows_at_a_time(features: Features, module: nn.Module) -> int:
     layers = [layer for layer in module.modules() if isinstance(layer, PeriodicEmbeddings)]
     waves = 4 * sum(layer.frequency.nbytes for layer in layers)
     return max(1, min(CHUNK_ROWS, CHUNK_BYTES // max(1, features.row_bytes + waves)))
+
+
+def refuse_outputs(net: Net, name: str, features: Features, linked: NDArray[Any]) -> None:
+    """Raise ValueError if the module itself returned NaN or infinity.
+
+    A ``target_prior`` of 0 makes infinite log-probabilities of finite outputs, which are right.
+
+    Parameters
+    ----------
+    net : Net
+        Trained.
+    name : str
+        Name of the class of the module, for the message.
+    features : Features
+        Rows that were predicted.
+    linked : ndarray of shape (n, n_outputs)
+        Predictions, some of which are not finite.
+
+    Raises
+    ------
+    ValueError
+        If an output is not finite; the message names the rows.
+    """
+    raw = [chunk.cpu().numpy() for chunk in predict_chunks(net, features, lambda z: z)]
+    outputs = np.concatenate(raw).reshape(len(linked), -1)
+    is_wrong = ~np.isfinite(outputs).all(axis=1) | np.isnan(linked).any(axis=1)
+    rows = np.flatnonzero(is_wrong)
+    if len(rows):
+        shown = ", ".join(map(str, rows[:5].tolist())) + (", ..." if len(rows) > 5 else "")
+        raise ValueError(
+            f"The outputs of {name} are NaN or infinite for {len(rows)} of {len(linked)} rows of "
+            f"X: {shown}. Look for a logarithm, a square root or a division in forward that does "
+            "not take these rows, and for values far from those of the training data."
+        )

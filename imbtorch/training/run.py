@@ -23,6 +23,7 @@ from imbtorch.training.data.validation import Validation
 from imbtorch.training.distributed import ONE, Processes
 from imbtorch.training.net import Net
 from imbtorch.training.single.accumulation import check_accumulable
+from imbtorch.training.skorch_callbacks import check_monitored
 
 __all__ = ["Plan", "Recipe", "Run"]
 
@@ -177,6 +178,8 @@ class Run:
     def begin(self) -> None:
         """Tell monitors and callbacks that the training is about to start."""
         self.hooks = self.net.requested_hooks()
+        if self.validation is not None and self.validation.rows is None:
+            check_monitored(self.net.callbacks_)
         if self.recipe.accumulate > 1:
             check_accumulable(self.net, self.recipe.accumulate, hooked=bool(self.hooks))
         for watcher in (self.guard, *self.monitors):

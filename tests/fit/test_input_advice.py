@@ -19,8 +19,8 @@ FEATURES = {
     "bfloat16": (torch.tensor(X).bfloat16(), "float32"),
 }
 LABELS = {
-    "pd.NA": (pd.Series(["a", pd.NA, "b"], dtype="string"), "1 missing labels"),
-    "None": (["a", None, "b", None], "2 missing labels"),
+    "pd.NA": (pd.Series(["a", pd.NA, "b"], dtype="string"), "1 missing values"),
+    "None": (["a", None, "b", None], "2 missing values"),
     "pd.cut": (pd.Series(pd.cut(X[:, 0], 3)), r"type Interval.*labels=False"),
     "periods": (pd.Series(pd.period_range("2020", periods=3, freq="D")), "type Period"),
     "bfloat16": (torch.tensor(Y).bfloat16(), "float32"),
@@ -42,15 +42,13 @@ def test_unreadable_labels_are_explained(name):
         explain_labels(given, ERROR)
 
 
-@pytest.mark.parametrize(
-    "given", [X, X.tolist(), torch.tensor(X), pd.DataFrame(X), "text", None, [], [1.0, "a"], 3]
-)
+@pytest.mark.parametrize("given", [X, X.tolist(), torch.tensor(X), pd.DataFrame(X), [], 3])
 def test_other_features_are_left_to_the_first_error(given):
     explain_features(given, ERROR)
 
 
 @pytest.mark.parametrize(
-    "given", [Y, Y.tolist(), list("ab"), torch.tensor(Y), None, "text", [True, False], 3.0]
+    "given", [Y, Y.tolist(), list("ab"), torch.tensor(Y), None, [True, False], 3.0]
 )
 def test_other_labels_are_left_to_the_first_error(given):
     explain_labels(given, ERROR)

@@ -52,7 +52,7 @@ def test_features(features, message):
 
 
 def test_missing_labels():
-    with pytest.raises(ValueError, match="1 missing labels"):
+    with pytest.raises(ValueError, match="1 missing values"):
         small().fit(X, WORDS.where(np.arange(60) > 0, pd.NA))
 
 

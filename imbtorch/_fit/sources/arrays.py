@@ -343,12 +343,12 @@ class ArraySource(RowSource):
         if hasattr(given, "columns") or kind in "iu" or net.lookups or isinstance(X, Inputs):
             check_rows(X, given, net, self._once)
         features = self._once(as_features, (split.X, dtype, device))
+        order: RowOrder = self._once(ShuffledOrder, (split.index, split.n_rows, seed, device))
         rows = ArrayRows(features, split.targets, weights.rows, net.dtype, device, weights.labels)
         if hasattr(self.sampler, "mix"):
             refuse_mixed_codes(self.sampler, self.encoder)
             counts = split.counts(self.task)
             rows.mixing = Mixing(self.sampler, counts, self._seeds["plan"])
-        order: RowOrder = self._once(ShuffledOrder, (split.index, split.n_rows, seed, device))
         return rows, order
 
     def validation(self, estimator: NetParameters, net: Net, balance: Balance) -> Scored:

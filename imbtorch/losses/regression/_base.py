@@ -17,7 +17,19 @@ __all__ = ["REGRESSION_LOSSES", "BaseRegressionLoss", "Floats", "check_pair"]
 
 Floats = NDArray[np.float64]
 REGRESSION_LOSSES: Registry[BaseRegressionLoss] = Registry(
-    "regression loss", "give an elementwise module of torch"
+    "regression loss",
+    "give an elementwise module of torch",
+    elsewhere={
+        "absoluteerror": "l1",
+        "l2": "mse",
+        "mae": "l1",
+        "meanabsoluteerror": "l1",
+        "meansquarederror": "mse",
+        "pinball": "quantile",
+        "rmse": "mse",
+        "smoothl1": "huber",
+        "squarederror": "mse",
+    },
 )
 
 
