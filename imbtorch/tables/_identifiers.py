@@ -1,0 +1,110 @@
+"""Columns that name rows instead of describing them: counters and identifiers."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+
+from imbtorch.tables._kinds import is_text
+
+__all__ = ["is_counter", "is_identifier", "may_be_identifier", "repeats_identifiers"]
+
+_ENOUGH = 10  # rows from which counting on is no coincidence
+_NAME = re.compile(r"(^|[\W_])(id|ids|uid|uuid|guid|key|index|idx|nr|no)$", re.IGNORECASE)
+_CAMEL_NAME = re.compile(r".*[a-z](Id|ID|Key|Index|Nr|No)")
+_MEASURED = re.compile(r"[-+]?\d+([.,]\d+)?\s?[A-Za-z%°/µ²³\"']{1,6}")  # a number with its unit
+
+
+def is_counter(column: Any, is_blank: bool) -> bool:
+    """Return whether a column counts the rows: each integer is the one before it, plus 1.
+
+    Parameters
+    ----------
+    column : Series of shape (n,)
+        Values of the column.
+    is_blank : bool
+        Whether the column has no name, as the index of another table. Then different integers in
+        any order will do: the rows may have been shuffled.
+    """
+    values = _integers(column)
+    if values is None or len(values) < (2 if is_blank else _ENOUGH):
+        return False
+    if bool((np.diff(values) == 1).all()):
+        return is_blank or int(values[0]) in (0, 1)
+    return is_blank and len(np.unique(values)) == len(values)
+
+
+def is_identifier(name: str, column: Any) -> bool:
+    """Return whether a column names the rows.
+
+    Parameters
+    ----------
+    name : str
+        Name of the column.
+    column : Series of shape (n,)
+        Values: text without blanks that differs in nearly every row; integers that do, with a name
+        of identifiers; or consecutive integers in any order.
+    """
+    if is_text(column):
+        words = column.dropna()
+        if len(words) < _ENOUGH or words.nunique() < 0.95 * len(words):
+            return False
+        blanks = sum(map(_has_blanks, words)) + sum(map(_is_measured, words))
+        return blanks < 0.05 * len(words)
+    values = _integers(column)
+    if values is None or len(values) < _ENOUGH:
+        return False
+    different = len(np.unique(values))
+    counts_on = different == len(values) == int(values.max() - values.min()) + 1
+    return counts_on or (_is_named(name) and different >= 0.95 * len(values))
+
+
+def repeats_identifiers(name: str, column: Any) -> bool:
+    """Return whether a column has a name of identifiers, and many of them, some repeated.
+
+    Parameters
+    ----------
+    name : str
+        Name of the column.
+    column : Series of shape (n,)
+        Its values.
+    """
+    values = _integers(column)
+    return values is not None and _is_named(name) and len(np.unique(values)) > _ENOUGH
+
+
+def may_be_identifier(name: str, column: Any) -> bool:
+    """Return whether a column has all different integers of equally many digits.
+
+    Parameters
+    ----------
+    name : str
+        Name of the column.
+    column : Series of shape (n,)
+        Its values.
+    """
+    values = _integers(column)
+    if values is None or len(values) < 5 * _ENOUGH or len(np.unique(values)) < len(values):
+        return False
+    return int(values.min()) > 999 and len(str(values.min())) == len(str(values.max()))
+
+
+def _integers(column: Any) -> Any:
+    """Return the integers of a column without gaps, or None."""
+    if column.dtype.kind not in "iu" or column.isna().any():
+        return None
+    return column.to_numpy(dtype=np.float64 if column.dtype.kind == "u" else np.int64)
+
+
+def _is_named(name: str) -> bool:
+    return _NAME.search(name) is not None or _CAMEL_NAME.fullmatch(name) is not None
+
+
+def _has_blanks(word: str) -> bool:
+    return re.search(r"\s", word.strip()) is not None
+
+
+def _is_measured(word: str) -> bool:
+    return _MEASURED.fullmatch(word.strip()) is not None
