@@ -15,7 +15,7 @@ from imbtorch.persistence import load
 from imbtorch.tables import TableError
 from imbtorch.tables._columns import Statements, as_numbers
 from imbtorch.tables._header import check_names, position_of
-from imbtorch.tables._kinds import is_text, stripped
+from imbtorch.tables._kinds import is_text, stripped, text_if_mixed
 from imbtorch.tables._options import Options
 from imbtorch.tables._raw import RawTable
 from imbtorch.tables._table import read_file
@@ -180,8 +180,8 @@ def _as_in_training(
             X[name] = stripped(text)
             n_new = int((~X[name].isin(words.tolist()) & X[name].notna()).sum())
             unknown += [f"{name} ({counted(n_new, 'row')})"] if n_new else []
-        elif is_text(frame[name]):
-            X[name] = as_numbers(name, frame[name], said, notes)
+        elif is_text(column := text_if_mixed(frame[name])):
+            X[name] = as_numbers(name, column, said, notes)
     if unknown:
         notes.append(f"categories that training did not have: {some(unknown)}")
     return X

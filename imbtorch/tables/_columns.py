@@ -11,10 +11,19 @@ from imbtorch.tables._header import is_blank
 from imbtorch.tables._identifiers import (
     is_counter,
     is_identifier,
+    is_measured,
+    may_be_dates,
     may_be_identifier,
     repeats_identifiers,
 )
-from imbtorch.tables._kinds import holds_dates, is_declared, is_text, stripped, word_counts
+from imbtorch.tables._kinds import (
+    holds_dates,
+    is_declared,
+    is_text,
+    stripped,
+    text_if_mixed,
+    word_counts,
+)
 from imbtorch.tables._numbers import Numbers, are_codes, is_gap, read_numbers
 from imbtorch.tables._words import IN_COMMANDS, TableError, counted, some
 
@@ -91,7 +100,7 @@ def tidy(frame: pd.DataFrame, said: Statements) -> Tidied:
     """
     found, dates = Tidied(frame.copy(deep=False)), []
     for name in frame.columns:
-        column = frame[name]
+        column = text_if_mixed(frame[name])
         if name in said.categorical or is_declared(column):
             found.frame[name] = column.astype("category")
         elif column.isna().all():
@@ -129,6 +138,11 @@ def _decide_numbers(found: Tidied, name: Any, column: Any, said: Statements) -> 
             f"{name!r} has the name of an identifier and is read as numbers. Rows with the same "
             f"value may be in both parts of a fold, unless {said.way('groups', name)}; else "
             f"{said.way('categorical', name)} or {said.way('drop', name)}"
+        )
+    elif may_be_dates(column):
+        found.notes.append(
+            f"{name!r} may hold dates, such as {column.iloc[0]}, and is read as numbers. If so, "
+            f"make the month or the like of it, or {said.way('drop', name)}"
         )
     elif may_be_identifier(str(name), column):
         found.notes.append(
@@ -176,6 +190,12 @@ def _decide_text(found: Tidied, name: Any, column: Any, said: Statements) -> Non
             "says something needs a column of its own",
         )
         return
+    if 2 * len(words) > sum(words.values()) and all(map(is_measured, words)):
+        raise TableError(
+            f"column {name!r} holds numbers with a unit, such as {next(iter(words))!r}. Write the "
+            f"numbers alone; if they are categories: {said.way('categorical', name)}; else "
+            f"{said.way('drop', name)}"
+        )
     found.frame[name] = text
     _note_case(found, name, words)
 

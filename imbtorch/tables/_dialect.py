@@ -102,11 +102,20 @@ def _title(sep: str) -> str:
     return {";": "a semicolon", "\t": "a tab", "|": "a bar"}.get(sep, repr(sep))
 
 
+def _cells(lines: Sequence[str], sep: str) -> list[list[str]]:
+    try:
+        return [row for row in csv.reader(lines, delimiter=sep, skipinitialspace=True) if row]
+    except csv.Error as error:
+        raise TableError(
+            f"the file cannot be read as CSV: {error}. Perhaps a quote is opened and not closed."
+        ) from error
+
+
 def _best(lines: Sequence[str]) -> str:
     """Return the separator that cuts the lines into the same number of cells, as the first one."""
     rated = []
     for sep in _CANDIDATES:
-        rows = [row for row in csv.reader(lines, delimiter=sep, skipinitialspace=True) if row]
+        rows = _cells(lines, sep)
         width, count = Counter(map(len, rows)).most_common(1)[0]
         if max(width, len(rows[0])) > 1:
             cells = [cell for row in rows[1:] for cell in row if cell]

@@ -8,8 +8,16 @@ from typing import Any
 import numpy as np
 
 from imbtorch.tables._kinds import is_text
+from imbtorch.tables._numbers import looks_like_a_number
 
-__all__ = ["is_counter", "is_identifier", "may_be_identifier", "repeats_identifiers"]
+__all__ = [
+    "is_counter",
+    "is_identifier",
+    "is_measured",
+    "may_be_dates",
+    "may_be_identifier",
+    "repeats_identifiers",
+]
 
 _ENOUGH = 10  # rows from which counting on is no coincidence
 _NAME = re.compile(r"(^|[\W_])(id|ids|uid|uuid|guid|key|index|idx|nr|no)$", re.IGNORECASE)
@@ -51,8 +59,7 @@ def is_identifier(name: str, column: Any) -> bool:
         words = column.dropna()
         if len(words) < _ENOUGH or words.nunique() < 0.95 * len(words):
             return False
-        blanks = sum(map(_has_blanks, words)) + sum(map(_is_measured, words))
-        return blanks < 0.05 * len(words)
+        return sum(map(_says_something, words)) < 0.05 * len(words)
     values = _integers(column)
     if values is None or len(values) < _ENOUGH:
         return False
@@ -102,9 +109,22 @@ def _is_named(name: str) -> bool:
     return _NAME.search(name) is not None or _CAMEL_NAME.fullmatch(name) is not None
 
 
-def _has_blanks(word: str) -> bool:
-    return re.search(r"\s", word.strip()) is not None
+def _says_something(word: str) -> bool:
+    """Return whether a word is several words, or a number, perhaps with a unit."""
+    body = word.strip()
+    several = re.search(r"\s", body) is not None
+    return several or looks_like_a_number(body.strip("()")) or is_measured(body)
 
 
-def _is_measured(word: str) -> bool:
+def is_measured(word: str) -> bool:
+    """Return whether a word is a number with its unit, such as "12 kg"."""
     return _MEASURED.fullmatch(word.strip()) is not None
+
+
+def may_be_dates(column: Any) -> bool:
+    """Return whether all values of a column are integers such as 20260131."""
+    values = _integers(column)
+    if values is None or not len(values) or values.min() < 19000101 or values.max() > 21001231:
+        return False
+    months, days = values // 100 % 100, values % 100
+    return bool(((months >= 1) & (months <= 12) & (days >= 1) & (days <= 31)).all())

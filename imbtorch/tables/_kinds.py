@@ -8,7 +8,15 @@ from typing import Any
 
 from imbtorch.tables._pandas import import_pandas
 
-__all__ = ["are_dates", "holds_dates", "is_declared", "is_text", "stripped", "word_counts"]
+__all__ = [
+    "are_dates",
+    "holds_dates",
+    "is_declared",
+    "is_text",
+    "stripped",
+    "text_if_mixed",
+    "word_counts",
+]
 
 _DATES = re.compile(
     r"""\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([T\ ]\d.*)?     # 2026-01-31, also with a time
@@ -32,6 +40,16 @@ def is_text(column: Any) -> bool:
         return False
     values = column.dropna()
     return bool(len(values)) and all(isinstance(value, str) for value in values)
+
+
+def text_if_mixed(column: Any) -> Any:
+    """Return a column of text and numbers as text; return any other column as it is."""
+    if is_declared(column) or column.dtype.kind != "O":
+        return column
+    kinds = set(map(type, column.dropna().tolist()))
+    if str not in kinds or len(kinds) == 1:
+        return column
+    return column.map(str, na_action="ignore")
 
 
 def word_counts(column: Any) -> dict[str, int]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.utils.multiclass import type_of_target
 
 from imbtorch.tables._columns import Statements
-from imbtorch.tables._kinds import holds_dates, is_text, stripped, word_counts
+from imbtorch.tables._kinds import holds_dates, is_text, stripped, text_if_mixed, word_counts
 from imbtorch.tables._numbers import MISSING_WORDS, read_numbers
 from imbtorch.tables._words import TableError, counted, some
 
@@ -84,6 +84,7 @@ def read_labels(
         raise TableError(f"the target {name!r} holds dates; classes are needed.")
     if str(column.dtype) == "category":
         column = column.astype(column.cat.categories.dtype)
+    column = text_if_mixed(column)
     if is_text(column):
         column = _text(column, name, said, notes, case)
     labels = Labels(column, notes)

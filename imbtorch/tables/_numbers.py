@@ -55,8 +55,8 @@ class Numbers:
         if self.decimal != ".":
             said.append("a decimal comma")
         if self.thousands:
-            mark = "blank" if self.thousands in _SPACES else self.thousands
-            said.append(f"thousands separated by {mark!r}")
+            mark = "a blank" if self.thousands in _SPACES else repr(self.thousands)
+            said.append(f"thousands separated by {mark}")
         if self.unit:
             said.append("percent as shares" if self.unit == "%" else f"the unit {self.unit}")
         return " and ".join(said)
@@ -146,7 +146,9 @@ def _pattern(decimal: str, thousands: str) -> re.Pattern[str]:
     whole = r"(?:0|[1-9]\d*)"
     if thousands:
         group = re.escape(thousands)
-        whole = rf"(?:0|[1-9]\d{{0,2}}(?:{group}\d{{3}})+|[1-9]\d{{0,2}})"
+        grouped = rf"[1-9]\d{{0,2}}(?:{group}\d{{3}})+"
+        in_india = rf"[1-9]\d?(?:{group}\d{{2}})+{group}\d{{3}}"
+        whole = rf"(?:0|{grouped}|{in_india}|[1-9]\d{{0,2}})"
     return re.compile(rf"[-+]?(?:{whole}(?:{mark}\d*)?|{mark}\d+){_EXPONENT}")
 
 

@@ -55,8 +55,8 @@ def read_excel(source: Source, options: Options, expected: Collection[str]) -> R
     try:
         with pandas.ExcelFile(io.BytesIO(source.data), engine="openpyxl") as book:
             sheets = book.sheet_names
-            cells = book.parse(
-                sheets[0],
+            cells = pandas.read_excel(
+                book,
                 header=None,
                 dtype=object,
                 skiprows=options.skip_lines,

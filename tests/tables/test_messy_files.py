@@ -126,6 +126,7 @@ NUMBERS = {
     "blanks in thousands": ([e.replace(",", "\u00a0") for e in ENGLISH], {},
                             (1e4 * AMOUNT).round(1)),
     "percent": ([f"{100 * v:.2f} %" for v in AMOUNT], {}, AMOUNT),
+    "thousands as in India": (["1,23,456", "12,34,567.5"] * 30, {}, [123456, 1234567.5] * 30),
     "a currency": ([f"${v}" for v in AMOUNT], {}, AMOUNT),
     "three digits and a comma": ([f"{n},{n + 100}" for n in range(1, N + 1)], {"decimal": ","},
                                  [float(f"{n}.{n + 100}") for n in range(1, N + 1)]),
@@ -168,6 +169,9 @@ REFUSED = {
                          y=[f"{n},5" for n in range(N)])), "'y'", "--decimal"),
     "dates": (with_column([f"2026-01-{n % 28 + 1:02}" for n in range(N)]), "['x']", "--drop x"),
     "times": (with_column([f"{n % 24:02}:30" for n in range(N)]), "--drop x"),
+    "numbers with units": (with_column([f"{abs(v)} kg" for v in AMOUNT]), "unit", "--drop x"),
+    "negative numbers in brackets": (
+        with_column([f"({-v})" if v < 0 else v for v in AMOUNT]), "--drop"),
     "free text": (with_column([f"parcel {n} is late" for n in range(N)]), "--drop"),
     "labels in several cases": (CLEAN.replace("fraud", "Fraud", 1), "--case merge"),
     "rows without a label": (CLEAN + "1,Ulm,\n", "--drop-unlabelled"),
@@ -217,6 +221,21 @@ def test_a_column_of_text_keeps_words_such_as_none(tmp_path):
     table = read(tmp_path, with_column(words, "alley"))
     assert set(table.X["alley"].dropna()) == {"None", "gravel"}
     assert table.X["alley"].isna().sum() == words.count("")
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "words"),
+    [
+        ("day", [20260100 + n % 28 + 1 for n in range(N)], "may hold dates"),
+        ("account", RNG.permutation(10**6)[:N] + 10**6, "may be an identifier"),
+        ("patient_id", [n // 2 for n in range(N)], "--groups patient_id"),
+        ("town", [("Ulm", "ulm")[n % 2] for n in range(N)], "upper and lower case"),
+    ],
+)
+def test_columns_that_are_kept_with_a_note(tmp_path, name, values, words):
+    table = read(tmp_path, with_column(values, name))
+    assert name in table.X
+    assert any(words in note for note in table.notes), table.notes
 
 
 def test_codes_keep_their_zeros(tmp_path):
@@ -308,11 +327,12 @@ def has_openpyxl():
 def test_excel(tmp_path):
     path = tmp_path / "book.xlsx"
     with pd.ExcelWriter(path) as book:
-        FRAME.assign(n=range(N)).to_excel(book, sheet_name="data")
+        FRAME.assign(n=range(N), m=["?", *AMOUNT[1:]]).to_excel(book, sheet_name="data")
         FRAME.to_excel(book, sheet_name="more")
     table = read_table(path, "label")
-    assert table.X.columns.tolist() == ["amount", "city"]
+    assert table.X.columns.tolist() == ["amount", "city", "m"]
     assert table.X["amount"].to_numpy() == pytest.approx(AMOUNT)
+    assert table.X["m"].isna().sum() == 1
     assert "the first sheet, 'data'" in table.notes[0]
 
 
