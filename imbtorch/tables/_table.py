@@ -31,7 +31,7 @@ __all__ = ["Table", "read_file", "read_table"]
 
 @dataclass(frozen=True)
 class Table:
-    """A table that was read from a file.
+    r"""A table that was read from a file.
 
     Parameters
     ----------
@@ -49,6 +49,18 @@ class Table:
         Whether the rows are sorted by a column of times.
     target : str
         Name of the column of the labels.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from imbtorch.tables import read_table
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "data.csv"
+    ...     _ = path.write_text("a,b,class\n1.5,x,yes\n2.5,y,no\n0.5,x,no\n")
+    ...     table = read_table(path, "class")
+    >>> table.X.columns.tolist(), table.y.tolist()
+    (['a', 'b'], ['yes', 'no', 'no'])
     """
 
     X: pd.DataFrame

@@ -31,7 +31,17 @@ IN_PYTHON: Mapping[str, str] = {
 
 
 class TableError(ValueError):
-    """A table cannot be used as it is; the message says why, and what settles it."""
+    """A table cannot be used as it is; the message says why, and what settles it.
+
+    Examples
+    --------
+    >>> from imbtorch.tables import TableError, read_table
+    >>> try:
+    ...     read_table("no.csv", "label")
+    ... except TableError as error:
+    ...     print(error)
+    there is no file no.csv.
+    """
 
 
 def counted(number: int, noun: str) -> str:
