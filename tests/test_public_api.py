@@ -306,6 +306,7 @@ def test_names_of_the_weights():
     [
         imbtorch,
         imbtorch.compare,
+        imbtorch.tables,
         imbtorch.datasets,
         imbtorch.features,
         imbtorch.losses,
