@@ -26,22 +26,22 @@ _MEASURED = re.compile(r"[-+]?\d+([.,]\d+)?\s?[A-Za-z%°/µ²³\"']{1,6}")  # a 
 
 
 def is_counter(column: Any, is_blank: bool) -> bool:
-    """Return whether a column counts the rows: each integer is the one before it, plus 1.
+    """Return whether a column counts the rows: all integers of a range, in any order.
 
     Parameters
     ----------
     column : Series of shape (n,)
         Values of the column.
     is_blank : bool
-        Whether the column has no name, as the index of another table. Then different integers in
-        any order will do: the rows may have been shuffled.
+        Whether the column has no name, as the index of another table. Then different integers will
+        do: the rows may be a part of that table.
     """
     values = _integers(column)
     if values is None or len(values) < (2 if is_blank else _ENOUGH):
         return False
-    if bool((np.diff(values) == 1).all()):
-        return is_blank or int(values[0]) in (0, 1)
-    return is_blank and len(np.unique(values)) == len(values)
+    if len(np.unique(values)) < len(values):
+        return False
+    return is_blank or int(values.max() - values.min()) == len(values) - 1
 
 
 def is_identifier(name: str, column: Any) -> bool:
@@ -52,8 +52,8 @@ def is_identifier(name: str, column: Any) -> bool:
     name : str
         Name of the column.
     column : Series of shape (n,)
-        Values: text without blanks that differs in nearly every row; integers that do, with a name
-        of identifiers; or consecutive integers in any order.
+        Values: text without blanks that differs in nearly every row; or integers that do, with a
+        name of identifiers.
     """
     if is_text(column):
         words = column.dropna()
@@ -63,9 +63,7 @@ def is_identifier(name: str, column: Any) -> bool:
     values = _integers(column)
     if values is None or len(values) < _ENOUGH:
         return False
-    different = len(np.unique(values))
-    counts_on = different == len(values) == int(values.max() - values.min()) + 1
-    return counts_on or (_is_named(name) and different >= 0.95 * len(values))
+    return _is_named(name) and len(np.unique(values)) >= 0.95 * len(values)
 
 
 def repeats_identifiers(name: str, column: Any) -> bool:

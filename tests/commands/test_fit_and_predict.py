@@ -26,6 +26,7 @@ FRAME = pd.DataFrame(
         "amount": (100 * RNG.normal(size=N) + 300 * (LABEL == "fraud")).round(2),
         "zip": [f"0{n % 6}" for n in range(N)],
         "shop": RNG.integers(10, 14, N),
+        "grade": [("1.50", "2", "X")[n % 3] for n in range(N)],
         "town": RNG.choice(["Ulm", "Pau", "None"], N),
     }
 )
@@ -61,7 +62,7 @@ def test_fit_says_what_it_did(folder, tmp_path, capsys):
     options = ["--target", -1, "--out", tmp_path / "m", *QUICK]
     code, output, errors = run(capsys, "fit", folder / "data.csv", *options)
     assert code == 0, errors
-    assert "200 rows (fine 175, fraud 25), 4 columns. Epochs: 2." in output
+    assert "200 rows (fine 175, fraud 25), 5 columns. Epochs: 2." in output
     assert "'column_1' is left out: it counts the rows" in output
     assert "'zip' holds digits that begin with 0" in output
     assert imbtorch.load(tmp_path / "m").target_prior == "train"
@@ -73,7 +74,7 @@ def test_fit_as_json_has_nothing_else_on_stdout(folder, tmp_path, capsys):
     values = json.loads(output)
     assert code == 0
     assert values["classes"] == {"fine": 175, "fraud": 25}
-    assert values["columns"] == ["amount", "zip", "shop", "town"]
+    assert values["columns"] == ["amount", "zip", "shop", "grade", "town"]
     assert errors.count("note: ") == len(values["notes"]) > 3
 
 
@@ -150,11 +151,11 @@ def test_new_files_may_be_written_in_another_way(folder, by_hand, tmp_path, caps
 def test_one_row_is_read_as_in_training(folder, by_hand, tmp_path, capsys):
     """Nothing is decided anew about a column: its kind is that of the model."""
     path = tmp_path / "new.csv"
-    FRAME.iloc[[5]].to_csv(path, index=False)
+    FRAME.iloc[[3]].to_csv(path, index=False)
     code, output, errors = run(capsys, "predict", folder / "m.imbtorch", path, "--json")
     values = json.loads(output)
     assert code == 0, errors
-    assert values["scores"][0]["probability_fraud"] == pytest.approx(by_hand[5, 1])
+    assert values["scores"][0]["probability_fraud"] == pytest.approx(by_hand[3, 1])
     FRAME.iloc[[5]].assign(amount="?", town="Rom").to_csv(path, index=False)
     code, output, errors = run(capsys, "predict", folder / "m.imbtorch", path, "--json")
     assert "'?' in 1 row is a missing one" in errors
