@@ -12,7 +12,7 @@ variable ``IMBTORCH_DATA`` names, or in ``../shared/data`` beside the checkout.
 
 To compare the remedies on a table of your own, no script is needed::
 
-    python -m imbtorch compare table.csv --target label --out report.html
+    imbtorch compare table.csv --target label --out report.html
 """
 
 from __future__ import annotations

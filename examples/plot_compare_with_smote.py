@@ -5,7 +5,7 @@ Losses for imbalanced data, and SMOTE
 Plain cross-entropy, class weights, the focal loss with its gamma searched, logit adjustment and
 SMOTE: the same net with the same budget, on the same folds of two bundled data sets with rare
 classes. ``make demo`` runs the same comparison on more data, card fraud among them;
-``python -m imbtorch compare my.csv --target label`` runs one on a table of yours.
+``imbtorch compare my.csv --target label`` runs one on a table of yours.
 """
 
 import matplotlib.pyplot as plt

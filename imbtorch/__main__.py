@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from imbtorch.compare._command import main
+from imbtorch._commands import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -16,6 +16,7 @@ import imbtorch.model_selection
 import imbtorch.modules
 import imbtorch.plotting
 import imbtorch.priors
+import imbtorch.tables
 import imbtorch.testing
 import imbtorch.weights
 from tests.limits import PROCESS_SECONDS
@@ -127,6 +128,7 @@ PUBLIC_PRIORS = {
     "shift_prior",
     "undersampling_correction",
 }
+PUBLIC_TABLES = {"Table", "TableError", "read_table"}
 PUBLIC_TESTING = {
     "check_loss",
     "check_module",
@@ -262,6 +264,10 @@ def test_names_of_model_selection():
     assert set(imbtorch.model_selection.__all__) == PUBLIC_MODEL_SELECTION
 
 
+def test_names_of_tables():
+    assert set(imbtorch.tables.__all__) == PUBLIC_TABLES
+
+
 def test_names_of_compare():
     assert set(imbtorch.compare.__all__) == PUBLIC_COMPARE
 
@@ -303,6 +309,7 @@ def test_names_of_the_weights():
     [
         imbtorch,
         imbtorch.compare,
+        imbtorch.tables,
         imbtorch.datasets,
         imbtorch.features,
         imbtorch.losses,

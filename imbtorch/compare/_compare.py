@@ -21,6 +21,7 @@ from imbtorch.compare._metrics import METRICS, as_scorer, by_frequency
 from imbtorch.compare._result import StrategyComparison
 from imbtorch.compare._statistics import holm, paired_difference, standard_error
 from imbtorch.compare._strategies import default_strategies
+from imbtorch.tables._frame import checked_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,6 +45,7 @@ def compare_strategies(
     max_epochs: int | str = "auto",
     random_state: int | np.random.RandomState | None = None,
     verbose: int = 0,
+    check_columns: bool = True,
 ) -> StrategyComparison:
     """Compare remedies for imbalance on one data set, by nested cross-validation.
 
@@ -95,6 +97,11 @@ def compare_strategies(
         Seed of folds, nets and samplers.
     verbose : int, default=0
         Whether to show a progress bar over the strategies: 1 shows it.
+    check_columns : bool, default=True
+        Whether the columns of a pandas frame are decided upon as those of a file are, see
+        :func:`imbtorch.tables.read_table`: an index or an identifier is left out, numbers that are
+        written as text become numbers; the notes of the result, and a warning, name them. False
+        takes ``X`` as it is. So do ``preprocessing`` and strategies of your own.
 
     Returns
     -------
@@ -110,10 +117,15 @@ def compare_strategies(
     ValueError
         If ``y`` has one class, a class is too rare for the folds, a name is unknown, ``max_epochs``
         is invalid, or the scorer does not fit the labels: ``"f1"``, for example, needs a label 1.
-        Also if a column of ``X`` holds dates, identifiers or free text, and the default strategies
-        get no ``preprocessing``.
+        Also if a column of ``X`` holds dates or free text, or numbers and words, and the default
+        strategies get no ``preprocessing``.
     KeyboardInterrupt
         If Ctrl-C is pressed before the first strategy is finished.
+
+    Warns
+    -----
+    UserWarning
+        If columns of ``X`` were left out, or made numbers.
 
     See Also
     --------
@@ -148,6 +160,9 @@ def compare_strategies(
     grouped = None if groups is None else column_or_1d(groups)
     classes, counts = by_frequency(labels)
     seeds = draw_seeds(random_state, 2)
+    notes: list[str] = []
+    if check_columns and preprocessing is None and not isinstance(strategies, Mapping):
+        X, notes = checked_frame(X)
     folds = _folds(X, labels, cv, grouped, classes, seeds[0])
     if isinstance(strategies, Mapping):
         chosen = dict(strategies)
@@ -184,7 +199,7 @@ def compare_strategies(
     data = f"{len(labels):,} rows, {len(classes)} classes, {rare}; {len(folds)} folds."
     table = _table(done, status, folds, name, first)
     said = {strategy: [outcome.said for outcome in outcomes] for strategy, outcomes in done.items()}
-    return StrategyComparison(table, _by_fold(done), name, first, data, interrupted, said)
+    return StrategyComparison(table, _by_fold(done), name, first, data, interrupted, said, notes)
 
 
 @contextmanager

@@ -25,6 +25,7 @@ class Findings:
     data: str
     interrupted: bool = False
     predictions: dict[str, list[Predictions]] = field(default_factory=dict, repr=False)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def recommendation(self) -> str:

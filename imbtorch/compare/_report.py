@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from html import escape
-from typing import Any
 
 import numpy as np
 
 from imbtorch.compare._figures import draw
 from imbtorch.compare._findings import Findings
+from imbtorch.compare._page import listed, page, picture
 from imbtorch.compare._words import NOTES, cell, columns_of, epochs_cell, finished, metric_of
 
 __all__ = ["html", "html_table"]
-
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 76em; margin: 2em auto; padding: 0 1em;
-  color: #1a1a1a; background: #fff; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }
-th, td { padding: .35em .7em; border-bottom: 1px solid #ddd; text-align: right;
-  white-space: nowrap; }
-thead th { vertical-align: bottom; white-space: normal; }
-th:first-child { text-align: left; }
-td.best { font-weight: 700; }
-td.failed { text-align: left; color: #8a3300; white-space: normal; }
-figure { margin: 2em 0; }
-img { max-width: 100%; }
-figcaption, .notes { color: #555; font-size: 13px; }
-.advice { border-left: 4px solid #0072b2; padding: .2em 1em; }
-"""
 
 
 def html(comparison: Findings) -> str:
@@ -50,32 +31,19 @@ def html(comparison: Findings) -> str:
     if not len(finished(table)):
         reasons = "; ".join(f"{name}: {status}" for name, status in table["status"].items())
         raise ValueError(f"no strategy was finished, so there is nothing to report ({reasons}).")
-    figures = "".join(
-        f'<figure><img alt="{escape(caption)}" src="data:image/png;base64,{_png(figure)}">'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-        for caption, figure in draw(comparison).items()
-    )
+    figures = [picture(figure, caption) for caption, figure in draw(comparison).items()]
     cut = "<p><strong>Interrupted: not all strategies ran.</strong></p>"
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head><meta charset="utf-8"><title>Remedies for imbalance</title><style>{_STYLE}</style></head>
-<body>
-<h1>Remedies for imbalance, compared</h1>
-<p>{escape(comparison.data)} Reference: {escape(comparison.reference)}.</p>
-{cut if comparison.interrupted else ""}
-<p class="advice">{escape(comparison.recommendation)}</p>
-<div class="wide">{html_table(comparison)}</div>
-<p class="notes">{escape(NOTES.replace("* marks the best mean", "bold is the best mean"))}</p>
-{figures}
-</body>
-</html>
-"""
-
-
-def _png(figure: Any) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
+    notes = NOTES.replace("* marks the best mean", "bold is the best mean")
+    body = [
+        f"<p>{escape(comparison.data)} Reference: {escape(comparison.reference)}.</p>",
+        cut if comparison.interrupted else "",
+        f'<p class="advice">{escape(comparison.recommendation)}</p>',
+        f'<div class="wide">{html_table(comparison)}</div>',
+        f'<p class="notes">{escape(notes)}</p>',
+        *figures,
+        listed(comparison.notes),
+    ]
+    return page("Remedies for imbalance, compared", body)
 
 
 def html_table(comparison: Findings) -> str:

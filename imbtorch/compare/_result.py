@@ -41,6 +41,8 @@ class StrategyComparison(Findings):
         Whether Ctrl-C ended the comparison early.
     predictions : dict of list of Predictions
         Predictions of each strategy for the test rows of each fold.
+    notes : list of str
+        What was decided about the columns of the table, such as an index that was left out.
 
     Attributes
     ----------

@@ -124,6 +124,52 @@ def test_columns_that_no_strategy_can_read_are_an_error_at_once(table, column, w
     assert "when" in str(caught.value)
 
 
+def compared(X, y, **options):
+    return compare_strategies(
+        X, y, strategies=["cross"], cv=2, max_epochs=1, module="mlp", random_state=0, **options
+    )
+
+
+def test_an_index_and_identifiers_in_a_frame_are_left_out(table):
+    X, y = table
+    others = {"Unnamed: 0": range(N), "customer": [f"c{i}" for i in range(N)]}
+    with pytest.warns(UserWarning, match="check_columns=False") as caught:
+        found = compared(X.assign(**others), y)
+    assert "'Unnamed: 0' is left out" in found.notes[0]
+    assert "'customer' is left out" in found.notes[1]
+    assert "--" not in str(caught[0].message)
+    without = compared(X, y)
+    assert without.notes == []
+    assert found.folds.drop(columns="seconds").equals(without.folds.drop(columns="seconds"))
+
+
+def test_numbers_in_text_in_a_frame_become_numbers(table):
+    X, y = table
+    words = X["amount"].map(str).where(np.arange(N) != 3, "?")
+    with pytest.warns(UserWarning, match="'amount' holds numbers"):
+        found = compared(X.assign(amount=words), y)
+    numbers = X["amount"].where(np.arange(N) != 3)
+    expected = compared(X.assign(amount=numbers), y)
+    assert found.folds.drop(columns="seconds").equals(expected.folds.drop(columns="seconds"))
+
+
+def test_a_frame_can_be_taken_as_it_is(table):
+    X, y = table
+    found = compared(X.assign(row=range(N)), y, check_columns=False)
+    assert found.notes == []
+
+
+def test_numbers_and_words_in_a_frame_are_an_error_for_python(table):
+    X, y = table
+    words = ["high", *map(str, range(N - 1))]
+    with pytest.raises(ValueError, match="astype") as caught:
+        compared(X.assign(mixed=words), y)
+    assert "--" not in str(caught.value)
+    twice = pd.concat([X, X[["age"]]], axis=1)
+    with pytest.raises(ValueError, match="same name: 'age'"):
+        compared(twice, y)
+
+
 def test_own_strategies_get_the_table_unchecked(table):
     X, y = table
     net = ImbalancedNetClassifier(max_epochs=1, random_state=0)

@@ -1,0 +1,150 @@
+"""Options that several commands share: how a file is read, and what is printed."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from imbtorch.tables import Table, read_table
+from imbtorch.tables._options import Options
+
+__all__ = [
+    "check_writable",
+    "columns_parser",
+    "file_options",
+    "file_parser",
+    "output_parser",
+    "positive",
+    "read",
+]
+
+
+def output_parser() -> argparse.ArgumentParser:
+    """Return the options of what is printed."""
+    parser = argparse.ArgumentParser(add_help=False)
+    group = parser.add_argument_group("output")
+    group.add_argument("--json", action="store_true", help="print the result as JSON")
+    group.add_argument("--quiet", action="store_true", help="print nothing but results and errors")
+    group.add_argument("--debug", action="store_true", help="show where in the code an error arose")
+    return parser
+
+
+def file_parser() -> argparse.ArgumentParser:
+    """Return the options of how a file is read."""
+    parser = argparse.ArgumentParser(add_help=False)
+    group = parser.add_argument_group("reading the file", "What is not stated is found out.")
+    add = group.add_argument
+    add("--sep", metavar="CHARACTER", help="separator of the cells; also: tab, comma, semicolon")
+    add("--encoding", metavar="NAME", help="encoding of the text, such as utf-8 or cp1252")
+    add(
+        "--header",
+        action=argparse.BooleanOptionalAction,
+        help="whether the first row holds the names of the columns",
+    )
+    add("--names", nargs="+", metavar="NAME", help="names of all columns, replacing the header")
+    add("--skip-lines", type=int, default=0, metavar="N", help="lines before the table")
+    add("--skip-bad-rows", action="store_true", help="leave out rows that are too long or short")
+    add("--missing", nargs="+", default=[], metavar="WORD", help="words for a missing value")
+    add("--decimal", metavar="MARK", help="decimal mark of numbers: . or ,")
+    add("--thousands", metavar="MARK", help="separator of thousands in numbers")
+    add("--drop", nargs="+", default=[], metavar="COLUMN", help="columns to leave out")
+    return parser
+
+
+def columns_parser() -> argparse.ArgumentParser:
+    """Return the options of what the columns of a file with labels are."""
+    parser = argparse.ArgumentParser(add_help=False)
+    add = parser.add_argument_group(
+        "columns", "By name, or by place: 1 is the first one, -1 the last one."
+    ).add_argument
+    add("--target", required=True, metavar="COLUMN", help="column of the classes")
+    add(
+        "--categorical",
+        nargs="+",
+        default=[],
+        metavar="COLUMN",
+        help="columns of numbers that are categories, such as codes; text always is (auto)",
+    )
+    add(
+        "--numeric",
+        nargs="+",
+        default=[],
+        metavar="COLUMN",
+        help="columns that are numbers, though they look like an index or like codes",
+    )
+    add("--drop-unlabelled", action="store_true", help="leave out rows without a class")
+    add(
+        "--case",
+        choices=["merge", "keep"],
+        help="what to do with classes that differ only by upper and lower case",
+    )
+    return parser
+
+
+def file_options(arguments: argparse.Namespace) -> Options:
+    """Return what the user states about the file."""
+    return Options(
+        arguments.sep,
+        arguments.encoding,
+        arguments.header,
+        arguments.names,
+        arguments.skip_lines,
+        arguments.skip_bad_rows,
+        arguments.missing,
+        arguments.decimal,
+        arguments.thousands,
+    )
+
+
+def read(
+    arguments: argparse.Namespace,
+    *,
+    weight: str | None = None,
+    groups: str | None = None,
+    time: str | None = None,
+) -> Table:
+    """Read the file of a command as features and labels.
+
+    Raises
+    ------
+    TableError
+        If the file cannot be read without a guess.
+    """
+    return read_table(
+        arguments.file,
+        arguments.target,
+        sep=arguments.sep,
+        encoding=arguments.encoding,
+        header=arguments.header,
+        names=arguments.names,
+        skip_lines=arguments.skip_lines,
+        skip_bad_rows=arguments.skip_bad_rows,
+        missing=arguments.missing,
+        decimal=arguments.decimal,
+        thousands=arguments.thousands,
+        drop=arguments.drop,
+        numeric=arguments.numeric,
+        categorical=arguments.categorical,
+        weight=weight,
+        groups=groups,
+        time=time,
+        drop_unlabelled=arguments.drop_unlabelled,
+        case=arguments.case,
+    )
+
+
+def check_writable(option: str, out: Path | None) -> None:
+    """Raise ValueError if a file cannot be written, before minutes of work are lost."""
+    if out is None:
+        return
+    if out.is_dir() or not out.resolve().parent.is_dir():
+        raise ValueError(f"{option} must be a file in a folder that exists; got {out}.")
+    if not os.access(out if out.exists() else out.resolve().parent, os.W_OK):
+        raise ValueError(f"{option} cannot be written: {out}.")
+
+
+def positive(option: str, value: int | None, least: int = 1) -> None:
+    """Raise ValueError if a number is smaller than it must be."""
+    if value is not None and value < least:
+        raise ValueError(f"{option} must be at least {least}; got {value}.")

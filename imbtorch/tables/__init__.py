@@ -1,0 +1,8 @@
+"""Read tables from files, and decide what their columns are."""
+
+from __future__ import annotations
+
+from imbtorch.tables._table import Table, read_table
+from imbtorch.tables._words import TableError
+
+__all__ = ["Table", "TableError", "read_table"]

@@ -1,0 +1,116 @@
+"""Names of columns: whether the first row holds them, and whether they are all different."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Collection, Iterable, Sequence
+
+from imbtorch.tables._numbers import looks_like_a_number
+from imbtorch.tables._words import TableError, some
+
+__all__ = ["check_names", "holds_data", "is_blank", "position_of", "tidy_names"]
+
+_DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}.*")
+
+
+def holds_data(first: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the cells of the first row that look like data rather than names.
+
+    Parameters
+    ----------
+    first : sequence of str
+        Cells of the first row.
+    rows : sequence of sequence of str
+        The rows that follow it.
+    """
+    found = []
+    for place, cell in enumerate(first):
+        name = cell.strip()
+        column = {row[place].strip() for row in rows if place < len(row)}
+        is_value = looks_like_a_number(name) or _DATE.fullmatch(name) or name in column
+        if name and is_value:
+            found.append(name)
+    return found
+
+
+def tidy_names(names: Iterable[object]) -> list[str]:
+    """Return the names without blanks around them; a column without a name is called by its place.
+
+    Examples
+    --------
+    >>> from imbtorch.tables._header import tidy_names
+    >>> tidy_names([" a ", "", "Unnamed: 2"])
+    ['a', 'column_2', 'column_3']
+    """
+    tidied = []
+    for place, name in enumerate(names, start=1):
+        text = "" if name is None or name != name else str(name).strip()
+        tidied.append(f"column_{place}" if is_blank(text) else text)
+    return tidied
+
+
+def is_blank(name: str) -> bool:
+    """Return whether a name says nothing: it is empty, or what pandas writes for an empty one."""
+    return not name or re.fullmatch(r"Unnamed: \d+(\.\d+|_level_\d+)?", name) is not None
+
+
+def check_names(names: Sequence[str], left_out: Iterable[int]) -> None:
+    """Raise TableError if a name stands above several of the columns that are not left out."""
+    places: dict[str, list[int]] = {}
+    dropped = set(left_out)
+    for place, name in enumerate(names):
+        if place not in dropped:
+            places.setdefault(name, []).append(place + 1)
+    for name, found in places.items():
+        if len(found) > 1:
+            raise TableError(
+                f"the name {name!r} stands above {len(found)} columns, those at "
+                f"{some(found)}. Leave out all but one by their places: --drop {found[-1]}; or "
+                "rename them in the file."
+            )
+
+
+def position_of(wanted: str, names: Sequence[str], left_out: Collection[int] = ()) -> int:
+    """Return the position of a column, from 0, by its name or else by its place.
+
+    Parameters
+    ----------
+    wanted : str
+        A name; or a place, counted from 1, or from -1 at the end.
+    names : sequence of str
+        Names of all columns.
+    left_out : collection of int, default=()
+        Positions of columns that are left out, and do not count where a name stands twice.
+
+    Raises
+    ------
+    TableError
+        If there is no such column, or several ones have the name.
+
+    Examples
+    --------
+    >>> from imbtorch.tables._header import position_of
+    >>> position_of("b", ["a", "b"]), position_of("1", ["a", "b"]), position_of("-1", ["a", "b"])
+    (1, 0, 1)
+    """
+    wanted = wanted.strip()
+    found = [place for place, name in enumerate(names) if name == wanted]
+    found = [place for place in found if place not in left_out] or found
+    if len(found) == 1:
+        return found[0]
+    if found:
+        places = some(place + 1 for place in found)
+        raise TableError(
+            f"{wanted!r} stands above several columns; name one by its place: {places}."
+        )
+    if re.fullmatch(r"-?\d+", wanted):
+        place = int(wanted)
+        if 0 < abs(place) <= len(names):
+            return place - 1 if place > 0 else len(names) + place
+    close = difflib.get_close_matches(wanted.lower(), [name.lower() for name in names], n=3)
+    alike = [name for name in names if name.lower() in close]
+    hint = f" Did you mean {' or '.join(map(repr, alike))}?" if alike else ""
+    raise TableError(
+        f"there is no column {wanted!r}.{hint} Columns: {some(names)}. Places count from 1."
+    )

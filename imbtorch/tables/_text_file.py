@@ -1,0 +1,142 @@
+"""A text file as a table: dialect, header, rows; pandas reads the cells."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Collection
+from itertools import islice
+
+from imbtorch.tables._dialect import Dialect, find_dialect
+from imbtorch.tables._encoding import find_encoding
+from imbtorch.tables._header import holds_data, tidy_names
+from imbtorch.tables._numbers import are_codes
+from imbtorch.tables._options import Options
+from imbtorch.tables._pandas import import_pandas
+from imbtorch.tables._raw import RawTable
+from imbtorch.tables._rows import Rows, scan
+from imbtorch.tables._source import Source
+from imbtorch.tables._words import TableError, counted, some
+
+__all__ = ["read_text"]
+
+_SNIFFED = 300  # lines in which the separator is looked for
+
+
+def read_text(
+    source: Source, options: Options, expected: Collection[str], as_text: Collection[str]
+) -> RawTable:
+    """Read a text file.
+
+    Parameters
+    ----------
+    source : Source
+        The file.
+    options : Options
+        What the user states about it.
+    expected : collection of str
+        Names that the header should have; if it has one of them, it is a header.
+    as_text : collection of str
+        Names of columns whose cells are not turned into numbers.
+
+    Raises
+    ------
+    TableError
+        If the file cannot be read without a guess.
+    """
+    encoding, notes = find_encoding(source, options.encoding)
+
+    def lines(skip: int) -> io.TextIOWrapper:
+        handle = io.TextIOWrapper(io.BytesIO(source.data), encoding, newline="")
+        for _ in range(skip):
+            handle.readline()
+        return handle
+
+    first = list(islice(lines(0), options.skip_lines + _SNIFFED))
+    dialect = find_dialect(first, options.sep, options.skip_lines)
+    notes += dialect.notes
+    rows = scan(lines(dialect.skip), dialect.sep, dialect.skip)
+    header, has_names = _header(rows, dialect, options, expected)
+    skipped = {rows.first_place} if has_names else set()
+    if options.skip_bad_rows and rows.odd:
+        notes.append(f"left out, because of another length: lines {rows.lines}")
+        skipped |= set(rows.odd)
+        rows.widths = type(rows.widths)({len(rows.first): 1})
+    if has_names and rows.repeated:
+        notes.append(
+            f"left out, because the header is repeated: {counted(len(rows.repeated), 'row')}"
+        )
+        skipped |= set(rows.repeated)
+    if options.names is not None and has_names:
+        rows.first, rows.odd = list(header), _others(rows, len(header))
+    width = rows.check_widths(has_names)
+    header = [*header, *[""] * (width - len(header))]
+    names = tidy_names(header)
+    if sum(rows.widths.values()) + (not has_names) <= len(rows.repeated) * has_names:
+        raise TableError(f"{source.path} has no rows.")
+    kept = [n for n, name in enumerate(names) if name in as_text or options.decimal]
+    kept += [n for n in range(width) if options.thousands or are_codes(_column(rows, n))]
+    pandas = import_pandas()
+    try:
+        frame = pandas.read_csv(
+            lines(dialect.skip),
+            sep=dialect.sep,
+            header=None,
+            names=list(range(width)),
+            index_col=False,
+            skiprows=sorted(skipped),
+            skipinitialspace=True,
+            keep_default_na=False,
+            na_values=["", *options.missing],
+            dtype=dict.fromkeys(kept, object),
+            low_memory=False,
+        )
+    except (ValueError, OverflowError) as error:  # pandas' own errors are ValueErrors
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise TableError(f"{source.path} cannot be read as CSV: {reason}") from error
+    blank = [n for n, name in enumerate(header) if not name.strip()]
+    return RawTable(names, frame, notes, blank, rows.sample)
+
+
+def _column(rows: Rows, place: int) -> list[str]:
+    return [row[place].strip() for row in rows.sample if place < len(row)]
+
+
+def _others(rows: Rows, width: int) -> dict[int, tuple[int, int]]:
+    return {place: found for place, found in rows.odd.items() if found[0] != width}
+
+
+def _header(
+    rows: Rows, dialect: Dialect, options: Options, expected: Collection[str]
+) -> tuple[list[str], bool]:
+    """Return the names of the columns, and whether the first row held names."""
+    first, width = rows.first, len(rows.first)
+    if options.names is not None:
+        names = [name.strip() for name in options.names]
+        n_cells = max(rows.widths, key=rows.widths.__getitem__, default=width)
+        if len(names) != n_cells:
+            raise TableError(f"--names gives {len(names)} names, but rows have {n_cells} cells.")
+        return names, options.header is not False
+    if options.header is False:
+        return [""] * width, False
+    if options.header or set(expected) & {name.strip() for name in first}:
+        return first, True
+    data = holds_data(first, [row for row in rows.sample if row != first])
+    commented = _commented_names(dialect, width)
+    if commented and (data or set(expected) & set(commented)):
+        return commented, False
+    if data:
+        raise TableError(
+            f"the first row looks like data and not like names: {some(data)}. If the file has no "
+            "header: --no-header, and name columns by their places, such as --target -1; if these "
+            "are names: --header."
+        )
+    return first, True
+
+
+def _commented_names(dialect: Dialect, width: int) -> list[str]:
+    """Return the names in the last comment before the table, if it has as many cells."""
+    if not dialect.comments:
+        return []
+    names = next(csv.reader([dialect.comments[-1]], delimiter=dialect.sep, skipinitialspace=True))
+    return names if len(names) == width > 1 else []
