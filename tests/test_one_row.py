@@ -18,7 +18,8 @@ from imbtorch import (
     NetEnsembleClassifier,
     NetEnsembleRegressor,
 )
-from imbtorch._fit.input_checks import InputMixin
+from imbtorch._fit import new_rows
+from imbtorch._fit.new_rows import needs_no_check
 from imbtorch._tasks import Classes, Labels
 from imbtorch._tasks.target_shift import target_shift
 from imbtorch.losses import CrossEntropyLoss, LDAMLoss
@@ -125,7 +126,7 @@ def test_short_check_changes_no_result_no_error_and_no_warning(model, name, monk
     fitted = MODELS[model]
     before = dict(vars(fitted))
     found, told = outcome(fitted, INPUTS[name])
-    monkeypatch.setattr(InputMixin, "_needs_no_check", lambda self, X: False)
+    monkeypatch.setattr(new_rows, "needs_no_check", lambda estimator, X: False)
     expected, expected_told = outcome(fitted, INPUTS[name])
     assert told == expected_told
     assert vars(fitted) == before
@@ -139,7 +140,7 @@ def test_short_check_changes_no_result_no_error_and_no_warning(model, name, monk
 
 @pytest.mark.parametrize("model", ["net", "float64", "table", "regressor"])
 def test_short_check_is_for_plain_finite_floats_of_the_right_width(model):
-    quick = {name for name, given in INPUTS.items() if MODELS[model]._needs_no_check(given)}
+    quick = {name for name, given in INPUTS.items() if needs_no_check(MODELS[model], given)}
     plain = {"float32", "float64", "largest float32", "too large for float32", "read-only"}
     plain |= {"Fortran order", "every second row", "broadcast"}
     assert quick == plain | ({"NaN"} if model == "table" else set())
@@ -149,12 +150,12 @@ def test_short_check_is_for_plain_finite_floats_of_the_right_width(model):
     "model", ["names", "table of names", "categories", "categories in an array"]
 )
 def test_columns_with_names_or_categories_get_all_checks(model):
-    assert not any(MODELS[model]._needs_no_check(given) for given in INPUTS.values())
+    assert not any(needs_no_check(MODELS[model], given) for given in INPUTS.values())
 
 
 def test_many_rows_get_all_checks():
-    assert MODELS["net"]._needs_no_check(np.zeros((20_000, 3)))
-    assert not MODELS["net"]._needs_no_check(np.zeros((30_000, 3)))
+    assert needs_no_check(MODELS["net"], np.zeros((20_000, 3)))
+    assert not needs_no_check(MODELS["net"], np.zeros((30_000, 3)))
 
 
 def test_memory_map_is_predicted_as_the_array(tmp_path):

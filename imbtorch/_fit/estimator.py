@@ -11,12 +11,11 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import sparse
 from sklearn.base import clone
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from imbtorch._common.inputs import Inputs, Key, as_inputs
+from imbtorch._common.inputs import Key, as_inputs
 from imbtorch._common.memo import Memo
 from imbtorch._common.sequences import Sequences
 from imbtorch._common.sklearn_private import (
@@ -29,16 +28,16 @@ from imbtorch._common.versions import VersionStampMixin
 from imbtorch._data.class_counts import ClassCounts
 from imbtorch._data.dataset_rows import DatasetRows
 from imbtorch._data.datasets_as_rows import DatasetStream, as_rows
-from imbtorch._fit.argument_advice import advice_on_argument, refuse_arguments
+from imbtorch._fit.argument_advice import refuse_arguments
 from imbtorch._fit.fit import PreparedFit, Stackable, prepare_fit
-from imbtorch._fit.input_checks import check_rows
 from imbtorch._fit.input_tables import (
     fitted_by_input,
     nested_parameters,
     with_nested_parameters,
 )
 from imbtorch._fit.length import groups_of_folds, prepare_with_length
-from imbtorch._fit.parameter_names import check_have_parameters
+from imbtorch._fit.new_rows import features_to_predict
+from imbtorch._fit.parameter_names import check_names
 from imbtorch._fit.parameters import NetParameters
 from imbtorch._fit.sources import ArraySource, ChunkSource, RowSource, StreamSource
 from imbtorch._fit.table import is_for_tables
@@ -53,10 +52,7 @@ from imbtorch.samplers import get_sampler
 from imbtorch.training.checkpoint import Checkpoint
 from imbtorch.training.data.features import (
     ChosenFeatures,
-    EncodedFeatures,
     Features,
-    as_features,
-    encoded_rows,
 )
 from imbtorch.training.distributed import refuse_company
 from imbtorch.training.loop import train_one_by_one
@@ -147,16 +143,10 @@ class NamedComponentsMixin:
         ValueError
             If a name is unknown, or a value has no such parameters.
         """
-        own = signature(type(self)).parameters.keys()
-        for name in {name.partition("__")[0] for name in params} - own:
-            if advice := advice_on_argument(type(self), name):
-                raise ValueError(
-                    f"Invalid parameter {name!r} for estimator {type(self).__name__}. {advice}"
-                )
         features = params.get("features", getattr(self, "features", None))
         if isinstance(features, dict):
             params = with_nested_parameters(features, params)
-        check_have_parameters(self, params)
+        check_names(self, params)
         for key, resolve in self._components.items():
             component = params.get(key, getattr(self, key))
             if not any(name.startswith(f"{key}__") for name in params):
@@ -412,22 +402,7 @@ class BaseNetEstimator(
 
     def _features(self, X: Any) -> Features:
         """Validate rows to predict, and return them as the module gets them."""
-        if _may_be_inputs(X):
-            X = as_inputs(X)
-        net = self.net_
-        checked = X if self._needs_no_check(X) else self._check_X(X, reset=False)
-        kind = getattr(checked, "dtype", np.dtype(float)).kind
-        dtype = net.dtype if net.encoder_ else net.dtype_of(checked)
-        if hasattr(X, "columns") or kind in "iu" or net.lookups or isinstance(checked, Inputs):
-            check_rows(checked, X, net)
-        if net.tables is not None:
-            checked = net.tables.encoded(checked, late=True)
-        device = torch.device(net.device)
-        if sparse.issparse(checked) and net.encoder_ is not None and net.encoder_.keeps_zeros:
-            checked = encoded_rows(checked, net.encoder_)
-        elif net.encoder_ is not None:
-            return EncodedFeatures(checked, net.encoder_, device)
-        return as_features(checked, dtype, device, resident=False)
+        return features_to_predict(self, as_inputs(X) if _may_be_inputs(X) else X)
 
     def _sk_visual_block_(self) -> Any:
         """Show the columns of an encoded table by kind, where scikit-learn draws it in HTML.

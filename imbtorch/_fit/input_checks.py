@@ -40,8 +40,6 @@ __all__ = [
 
 
 _TEMPORAL = (np.datetime64, np.timedelta64, datetime.date, datetime.time, datetime.timedelta)
-_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
-_QUICKLY_CHECKED = 2**16  # numbers; scikit-learn looks at more of them in less memory
 _LEARNED = ("n_features_in_", "feature_names_in_", "_input_shape", "_columns", "_part_names")
 
 
@@ -89,26 +87,6 @@ class InputMixin:
     _part_names: dict[Key, Any] | None = None  # columns of several inputs, where they have names
     num_workers: int = 0
     collate_fn: Callable[[list[Any]], Any] | None = None
-
-    def _needs_no_check(self, X: Any) -> bool:
-        """Return whether :meth:`_check_X` would return these rows to predict as they are.
-
-        For a single row scikit-learn's checks take longer than the net itself. They find nothing
-        in a plain array of finite floats whose rows have the shape of the fit, if there were no
-        names of columns; everything else gets all checks, and their errors and warnings.
-        """
-        if type(X) is not np.ndarray or X.dtype not in _FLOATS:
-            return False
-        if X.shape[1:] != self._input_shape or not 0 < X.size <= _QUICKLY_CHECKED:
-            return False
-        if getattr(self, "feature_names_in_", None) is not None:
-            return False
-        if self._columns is None:
-            return bool(np.isfinite(X).all())
-        columns = self._columns
-        if not isinstance(columns, TableColumns) or columns.vocabulary:
-            return False
-        return not np.isinf(X).any()
 
     def _check_X(
         self,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["check_have_parameters"]
+from imbtorch._fit.argument_advice import advice_on_argument
+
+__all__ = ["check_names"]
 
 _INSTEAD = {  # what skorch sets by such names
     "optimizer": "Give a callable, such as functools.partial(torch.optim.SGD, momentum=0.9); rates "
@@ -13,8 +15,8 @@ _INSTEAD = {  # what skorch sets by such names
 }
 
 
-def check_have_parameters(estimator: Any, params: dict[str, Any]) -> None:
-    """Raise ValueError for ``name__parameter`` where the value of ``name`` has no parameters.
+def check_names(estimator: Any, params: dict[str, Any]) -> None:
+    """Raise ValueError for names of other libraries, and for parameters of what has none.
 
     Parameters
     ----------
@@ -24,6 +26,11 @@ def check_have_parameters(estimator: Any, params: dict[str, Any]) -> None:
         What is given to ``set_params``.
     """
     named = estimator.get_params(deep=False)
+    for name in {name.partition("__")[0] for name in params} - named.keys():
+        if advice := advice_on_argument(type(estimator), name):
+            raise ValueError(
+                f"Invalid parameter {name!r} for estimator {type(estimator).__name__}. {advice}"
+            )
     for name in params:
         key, is_nested, _ = name.partition("__")
         value = params.get(key, named.get(key))
