@@ -129,8 +129,9 @@ def caravan_table() -> Table:
             "'pip install --no-deps ISLP'."
         )
     cells = pd.read_csv(path)
-    codes = dict.fromkeys(("MOSTYPE", "MOSHOOFD"), "category")
-    X = cells.drop(columns="Purchase").astype(np.float64).astype(codes)
+    X = cells.drop(columns="Purchase").astype(np.float64)
+    for code in ("MOSTYPE", "MOSHOOFD"):
+        X[code] = cells[code].astype(str).astype("category")
     return X, rare(cells["Purchase"])
 
 
