@@ -128,7 +128,7 @@ def as_text(found: Measures) -> str:
             f"{row.budget:>8,}{row.alarms:>8,}{row.caught:>8,}{row.precision:>11.3f}"
             f"{row.recall:>8.3f}"
         )
-    lines += ["", f"Probability of {found.classes[-1]}, and how often it is right:"]
+    lines += ["", f"Probability of class {found.classes[-1]}, and its frequency among these rows:"]
     lines += [f"{'rows':>8}{'probability':>13}{'frequency':>11}"]
     lines += [f"{b.rows:>8,}{b.probability:>13.4f}{b.frequency:>11.4f}" for b in found.bins]
     return "\n".join(lines)

@@ -87,10 +87,10 @@ def _pictures(found: Measures) -> list[str]:
     axes.set(xlabel="mean probability", ylabel="share of rows with the class")
     axes.grid(color="0.9")
     return [
-        picture(curve, f"Precision against recall of {name}."),
+        picture(curve, f"Precision against recall of class {name}."),
         picture(
             calibration,
-            f"Calibration of {name}: rows in ten bins by their probability. On the dotted line the "
-            "class is as frequent as the probability says.",
+            f"Calibration of class {name}: rows in ten bins by their probability. On the dotted "
+            "line the class is as frequent as the probability says.",
         ),
     ]

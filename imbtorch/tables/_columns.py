@@ -153,51 +153,60 @@ def _decide_numbers(found: Tidied, name: Any, column: Any, said: Statements) -> 
 
 def _decide_text(found: Tidied, name: Any, column: Any, said: Statements) -> None:
     words = word_counts(column)
-    if is_codes := are_codes(words) and name not in said.numeric:
-        found.notes.append(
-            f"{name!r} holds digits that begin with 0, as postal codes do, and is read as "
-            f"categories. If these are numbers: {said.way('numeric', name)}"
-        )
-    elif name in said.numeric and are_codes(words):
-        found.frame[name] = column.astype(float)
+    if are_codes(words):
+        _decide_codes(found, name, column, said)
         return
-    numbers = None if is_codes else _numbers(name, words, said)
+    numbers = _numbers(name, words, said)
     if numbers is not None:
         values = found.frame[name] = _mapped(column, numbers)
         _note_numbers(found, name, numbers, words)
         if name not in said.numeric:
             _decide_numbers(found, name, values, said)
         return
+    example = repr(next(iter(words)))
     if name in said.numeric:
         raise TableError(
-            f"--numeric names {name!r}, whose values are no numbers, such as "
-            f"{next(iter(words))!r}. If they have a mark of their own: --decimal, --thousands or "
-            "--missing."
+            f"--numeric names {name!r}, whose values are no numbers, such as {example}. If they "
+            "have a mark of their own: --decimal, --thousands or --missing."
         )
     if said.decimal == "," and read_numbers(words) is not None:
         raise TableError(
-            f"the numbers of {name!r} have no decimal comma, such as {next(iter(words))!r}. Write "
-            "all columns alike, or leave --decimal out."
+            f"the numbers of {name!r} have no decimal comma, such as {example}. Write all columns "
+            "alike, or leave --decimal out."
         )
-    text = stripped(column)
-    if is_codes:  # the type says that categories are meant, although they look like numbers
-        text = text.astype("category")
-    if is_identifier(str(name), text):
-        _leave_out(
-            found,
-            name,
-            f"it holds an identifier in each row, such as {next(iter(words))!r}. A part of it that "
-            "says something needs a column of its own",
-        )
+    if _left_out_as_identifier(found, name, column):
         return
     if 2 * len(words) > sum(words.values()) and all(map(is_measured, words)):
         raise TableError(
-            f"column {name!r} holds numbers with a unit, such as {next(iter(words))!r}. Write the "
-            f"numbers alone; if they are categories: {said.way('categorical', name)}; else "
+            f"column {name!r} holds numbers with a unit, such as {example}. Write the numbers "
+            f"alone; if they are categories: {said.way('categorical', name)}; else "
             f"{said.way('drop', name)}"
         )
-    found.frame[name] = text
+    found.frame[name] = stripped(column)
     _note_case(found, name, words)
+
+
+def _decide_codes(found: Tidied, name: Any, column: Any, said: Statements) -> None:
+    """Read digits that begin with 0 as categories, unless the user says that they are numbers."""
+    if name in said.numeric:
+        found.frame[name] = column.astype(float)
+    elif not _left_out_as_identifier(found, name, column):
+        # the type says that categories are meant, although they look like numbers
+        found.frame[name] = stripped(column).astype("category")
+        found.notes.append(
+            f"{name!r} holds digits that begin with 0, as postal codes do, and is read as "
+            f"categories. If these are numbers: {said.way('numeric', name)}"
+        )
+
+
+def _left_out_as_identifier(found: Tidied, name: Any, column: Any) -> bool:
+    text = stripped(column)
+    if not is_identifier(str(name), text):
+        return False
+    example = text.dropna().iloc[0]
+    why = f"it holds an identifier in each row, such as {example!r}. A part of it that says "
+    _leave_out(found, name, f"{why}something needs a column of its own")
+    return True
 
 
 def as_numbers(name: str, column: Any, said: Statements, notes: list[str]) -> Any:

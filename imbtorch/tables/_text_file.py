@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Collection
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from imbtorch.tables._dialect import Dialect, find_dialect
 from imbtorch.tables._encoding import find_encoding
@@ -17,6 +19,9 @@ from imbtorch.tables._raw import RawTable
 from imbtorch.tables._rows import Rows, scan
 from imbtorch.tables._source import Source
 from imbtorch.tables._words import TableError, counted, some
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["read_text"]
 
@@ -57,45 +62,64 @@ def read_text(
     notes += dialect.notes
     rows = scan(lines(dialect.skip), dialect.sep, dialect.skip)
     header, has_names = _header(rows, dialect, options, expected)
-    skipped = {rows.first_place} if has_names else set()
-    if options.skip_bad_rows and rows.odd:
-        notes.append(f"left out, because of another length: lines {rows.lines}")
-        skipped |= set(rows.odd)
-        rows.widths = type(rows.widths)({len(rows.first): 1})
-    if has_names and rows.repeated:
-        notes.append(
-            f"left out, because the header is repeated: {counted(len(rows.repeated), 'row')}"
-        )
-        skipped |= set(rows.repeated)
     if options.names is not None and has_names:
         rows.first, rows.odd = list(header), _others(rows, len(header))
+    skipped = _left_out(rows, options, has_names, notes)
     width = rows.check_widths(has_names)
     header = [*header, *[""] * (width - len(header))]
     names = tidy_names(header)
-    if sum(rows.widths.values()) + (not has_names) <= len(rows.repeated) * has_names:
+    if not rows.widths and has_names:
         raise TableError(f"{source.path} has no rows.")
-    kept = [n for n, name in enumerate(names) if name in as_text or options.decimal]
-    kept += [n for n in range(width) if options.thousands or are_codes(_column(rows, n))]
+    raw = [n for n, name in enumerate(names) if name in as_text or are_codes(_column(rows, n))]
+    if options.decimal or options.thousands:  # pandas would take 1.234 for a number with a point
+        raw = list(range(width))
+    frame = _cells(lines(dialect.skip), source, dialect, options, width, skipped, raw)
+    blank = [n for n, name in enumerate(header) if not name.strip()]
+    return RawTable(names, frame, notes, blank, rows.sample)
+
+
+def _left_out(rows: Rows, options: Options, has_names: bool, notes: list[str]) -> set[int]:
+    """Return the rows that are left out, with a note unless it is the header."""
+    left_out = {rows.first_place} if has_names else set()
+    if options.skip_bad_rows and rows.odd:
+        notes.append(f"left out, because of another length: lines {rows.lines}")
+        left_out |= set(rows.odd)
+        rows.widths = Counter({len(rows.first): rows.widths[len(rows.first)]})
+    if has_names and rows.repeated:
+        times = counted(len(rows.repeated), "row")
+        notes.append(f"left out, because the header is repeated: {times}")
+        left_out |= set(rows.repeated)
+    return left_out
+
+
+def _cells(
+    handle: io.TextIOWrapper,
+    source: Source,
+    dialect: Dialect,
+    options: Options,
+    width: int,
+    left_out: set[int],
+    raw: list[int],
+) -> pd.DataFrame:
+    """Let pandas read the cells; those of the columns ``raw`` stay text."""
     pandas = import_pandas()
     try:
-        frame = pandas.read_csv(
-            lines(dialect.skip),
+        return pandas.read_csv(
+            handle,
             sep=dialect.sep,
             header=None,
             names=list(range(width)),
             index_col=False,
-            skiprows=sorted(skipped),
+            skiprows=sorted(left_out),
             skipinitialspace=True,
             keep_default_na=False,
             na_values=["", *options.missing],
-            dtype=dict.fromkeys(kept, object),
+            dtype=dict.fromkeys(raw, object),
             low_memory=False,
         )
     except (ValueError, OverflowError) as error:  # pandas' own errors are ValueErrors
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise TableError(f"{source.path} cannot be read as CSV: {reason}") from error
-    blank = [n for n, name in enumerate(header) if not name.strip()]
-    return RawTable(names, frame, notes, blank, rows.sample)
 
 
 def _column(rows: Rows, place: int) -> list[str]:

@@ -89,6 +89,10 @@ SAME = {
     "a name twice, one left out": (CLEAN.replace("label", "label,label", 1).replace(
         "fraud", "fraud,1").replace("fine", "fine,2"), {"drop": ["4"]}),
     "a row that is too long, left out": (CLEAN + "1,Ulm,fine,fine,fine\n", {"skip_bad_rows": True}),
+    "names that replace a short header, without a row that is too long": (
+        "\n".join(["amount,city", *LINES[1:], "1,Ulm,fine,fine"]),
+        {"names": list(FRAME), "skip_bad_rows": True}),
+    "identifiers with zeros": (with_column([f"{n:05}" for n in range(N)], "key"), {}),
     "a footer, left out": (CLEAN + "60 rows\n", {"skip_bad_rows": True}),
     "rows without a label, left out": (CLEAN + "1,Ulm,\n", {"drop_unlabelled": True}),
     "blanks around labels": (CLEAN.replace("fraud", "fraud "), {}),
