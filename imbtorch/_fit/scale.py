@@ -46,8 +46,9 @@ def warn_of_scale(X: Any, net: Net, names: Any = None) -> None:
     if not is_table or net.lookups or _normalizes(net.module_):
         return
     rows = np.asarray(X[:: max(len(X) // _ROWS, 1)], dtype=np.float64)
-    with np.errstate(over="ignore"):  # numbers that float32 does not hold are refused elsewhere
-        sizes = np.sqrt(np.mean(np.square(rows), axis=0))
+    if np.abs(rows).max(initial=0.0) > np.finfo(np.float32).max:
+        return  # numbers that float32 does not hold are refused when the rows are read
+    sizes = np.sqrt(np.mean(np.square(rows), axis=0))
     large = np.flatnonzero(sizes > _LARGE)
     if len(large):
         shown = [str(j if names is None else names[j]) for j in large[:5].tolist()]

@@ -61,18 +61,22 @@ class EstimatorReader:
         Raises
         ------
         FileFormatError
-            If a file may not name the class, or cannot hold a parameter.
+            If a file may not name the class, or cannot hold a parameter, or names an unknown one.
         TypeError, ValueError
-            If a parameter is unknown or out of range.
+            If a parameter is out of range.
         """
         cls = self.classes.get(document["estimator"])
         if cls is None:
             raise FileFormatError(f"{document['estimator'][:80]!r} is not an imbtorch estimator.")
+        known = signature(cls).parameters
+        for name in document["params"]:
+            if name not in known:
+                raise FileFormatError(f"{cls.__name__} has no parameter {name[:80]!r}.")
         params = {
             name: self._parameter(name, value, cls, inside)
             for name, value in document["params"].items()
         }
-        if "features" in signature(cls).parameters:
+        if "features" in known:
             params.setdefault("features", None)  # files of version 0.1.0 do not have it
         estimator: Any = cls(**params)
         if cls not in self.decisions or not self.decisions[cls].is_frozen:
