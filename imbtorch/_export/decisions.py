@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imbtorch._publish.onnx import MEDIANS
+from imbtorch._publish.onnx_columns import check_names
 from imbtorch._publish.onnx_graph import Nodes, rename_inputs, with_prefix
 from imbtorch.model_selection import ScaledClassifierCV, TunedDecisionClassifierCV
 
@@ -15,6 +16,7 @@ __all__ = ["with_scaling", "with_threshold", "with_tuned_decision"]
 
 _INNER = "inner/"
 _PROBABILITIES = "probabilities"
+_LABEL = "label"
 _TINY = float(np.finfo(np.float64).tiny)  # the smallest probability of tuned decisions
 _EPS = float(np.finfo(np.float64).eps)  # the smallest probability that is calibrated
 
@@ -175,6 +177,7 @@ def _first_reached(
 def _behind(model: Any) -> tuple[Nodes, Any, str]:
     """Return new nodes, the model with other names, and its probabilities in float64."""
     inputs = [value.name for value in model.graph.input]
+    check_names(inputs, [_PROBABILITIES, _LABEL])
     inner = with_prefix(model, _INNER)
     rename_inputs(inner, inputs)
     nodes = Nodes("decision/")
@@ -208,14 +211,14 @@ def _finished(
     (former,) = (v for v in inner.graph.output if v.name == f"{_INNER}{_PROBABILITIES}")
     shape = [d.dim_param or d.dim_value for d in former.type.tensor_type.shape.dim]
     nodes.add("Cast", [proba], {"to": TensorProto.FLOAT}, output=_PROBABILITIES)
-    nodes.add("Identity", [label], output="label")
+    nodes.add("Identity", [label], output=_LABEL)
     nodes.put_behind(inner)
     del inner.graph.output[:]
     kind = TensorProto.INT64 if classes is None else _onnx_type(classes)
     inner.graph.output.extend(
         [
             helper.make_tensor_value_info(_PROBABILITIES, TensorProto.FLOAT, shape),
-            helper.make_tensor_value_info("label", kind, shape if classes is None else shape[:1]),
+            helper.make_tensor_value_info(_LABEL, kind, shape if classes is None else shape[:1]),
         ]
     )
     return inner

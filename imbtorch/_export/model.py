@@ -45,9 +45,10 @@ def to_onnx(model: Any, path: str | os.PathLike[str]) -> None:
         If the model is another one.
     ValueError
         If a step of a pipeline, or a threshold on ``decision_function``, cannot be written, if the
-        weights take more than 2 GB, or if columns cannot name the inputs.
+        weights take more than 2 GB, or if inputs or columns have equal
+        names, or the name of an output.
     RuntimeError
-        If torch cannot export the module.
+        If torch cannot export the module, or the graph is not a valid one.
 
     See Also
     --------

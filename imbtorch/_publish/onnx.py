@@ -196,10 +196,11 @@ class ExportMixin:
         ImportError
             If onnx or onnxscript is not installed.
         ValueError
-            If the weights take more than the 2 GB that one ONNX file can hold, or columns of a
-            table have equal names, or the name of the output.
+            If the weights take more than the 2 GB that one ONNX file can hold, or inputs or
+            columns of a table have equal names, or the name of the output.
         RuntimeError
-            If torch cannot export the module; its ``__cause__`` is torch's own error.
+            If torch cannot export the module, or its graph is not a valid one; its ``__cause__``
+            is the error of torch or onnx.
 
         Notes
         -----
@@ -290,14 +291,16 @@ class ExportMixin:
         batch = example_batch(serving, self._input_shape, serving.dtype_of(None), exact)
         names, moving = name_inputs(batch, self._input_shape)
         separate, rows = separate_inputs(serving, list(batch.parts)), tuple(batch.parts.values())
-        graph = _exported(separate, rows, names, tuple(moving), outputs).model_proto
+        # torch does not see whether a name of the user is that of a tensor inside the graph
+        neutral = [f"given/{place}" for place in range(len(names))]
+        graph = _exported(separate, rows, neutral, tuple(moving), outputs).model_proto
         columns = self._columns if isinstance(self._columns, dict) else {}
         tables = {
             input_name(key): (table, exact[key])
             for key, table in columns.items()
             if table.vocabulary
         }
-        return with_columns(graph, tables) if tables else graph
+        return with_columns(graph, tables, names)
 
 
 def write(model: Any, estimator: Any, path: str | os.PathLike[str]) -> None:
@@ -311,8 +314,13 @@ def write(model: Any, estimator: Any, path: str | os.PathLike[str]) -> None:
         Fitted estimator that it predicts for.
     path : str or path-like
         File to write.
+
+    Raises
+    ------
+    RuntimeError
+        If the model is not valid; nothing is written.
     """
-    from onnx import helper
+    from onnx import checker, helper
 
     known = {"version": __version__, "estimator": type(estimator).__name__}
     arrays = {"classes": "classes_", "features": "feature_names_in_"}
@@ -320,6 +328,14 @@ def write(model: Any, estimator: Any, path: str | os.PathLike[str]) -> None:
     found = {key: np.asarray(value).tolist() for key, value in named.items() if value is not None}
     helper.set_model_props(model, {"imbtorch": json.dumps(known | found, default=str)})
     content = model.SerializeToString()
+    try:
+        checker.check_model(content)
+    except checker.ValidationError as error:
+        raise RuntimeError(
+            f"The export of {type(estimator).__name__} is not a valid graph of ONNX, so that no "
+            "file was written; onnx's own error is shown above. If it speaks of a name that is "
+            "defined twice, rename the input or the column of this name and fit again."
+        ) from error
     with replacing(path) as file:
         file.write(content)
 

@@ -71,8 +71,12 @@ def encoder_for(encoder: TableEncoder, in_float64: frozenset[int]) -> TableEncod
     return encoder
 
 
-def with_columns(model: Any, tables: Mapping[str, tuple[TableColumns, frozenset[int]]]) -> Any:
-    """Replace inputs of a model that are matrices by one input per column.
+def with_columns(
+    model: Any,
+    tables: Mapping[str, tuple[TableColumns, frozenset[int]]],
+    names: list[str] | None = None,
+) -> Any:
+    """Name the inputs of a model, and replace those that are tables by one input per column.
 
     Parameters
     ----------
@@ -81,6 +85,9 @@ def with_columns(model: Any, tables: Mapping[str, tuple[TableColumns, frozenset[
         float64 if a column comes in float64, else in float32. Other inputs stay.
     tables : dict of str to (TableColumns, frozenset of int)
         Columns of each of these inputs, with the categories, and which of them come in float64.
+    names : list of str or None, default=None
+        Names of the inputs, those of tables included; they may be names of other tensors of the
+        model. None if the inputs already have them.
 
     Returns
     -------
@@ -92,17 +99,17 @@ def with_columns(model: Any, tables: Mapping[str, tuple[TableColumns, frozenset[
     Raises
     ------
     ValueError
-        If the columns cannot name the inputs of a file.
+        If the names or the columns cannot name the inputs of a file.
     """
     outputs = [output.name for output in model.graph.output]
-    given = [value.name for value in model.graph.input]
+    given = [value.name for value in model.graph.input] if names is None else names
     prefixes = {name: "" if given == ["X"] else f"{name}." for name in tables}
-    names = [
+    all_names = [
         name
         for own in given
         for name in (_names(tables[own][0], prefixes[own]) if own in tables else [own])
     ]
-    check_names(names, outputs)
+    check_names(all_names, outputs)
     inner = with_prefix(model, _NET)
     nodes, inputs = Nodes("columns/"), []
     for own, value in zip(given, inner.graph.input, strict=True):
@@ -118,7 +125,8 @@ def with_columns(model: Any, tables: Mapping[str, tuple[TableColumns, frozenset[
     del inner.graph.input[:]
     inner.graph.input.extend(inputs)
     rename_outputs(inner, outputs)
-    allow_operators(inner, ML, 4)
+    if tables:
+        allow_operators(inner, ML, 4)
     return inner
 
 
@@ -151,14 +159,14 @@ def _columns_of(
 
 
 def check_names(names: list[str], outputs: list[str]) -> None:
-    """Raise ValueError if the columns of a table cannot name the inputs of a file."""
+    """Raise ValueError if inputs, or columns of a table, cannot name the inputs of a file."""
     for name in names:
         if name and names.count(name) == 1 and name not in outputs:
             continue
         reason = "is the name of an output" if name in outputs else "is not a name of its own"
         raise ValueError(
-            f"Each column names an input of the ONNX file, but {name!r} {reason}. Rename the "
-            f"column and fit again. The columns are {names}."
+            f"Inputs and columns name the inputs of the ONNX file, but {name!r} {reason}. Rename "
+            f"the input or the column and fit again. The names are {names}."
         )
 
 
