@@ -23,6 +23,7 @@ from imbtorch._data.targets import split_unknown
 from imbtorch._fit.estimator import BaseNetEstimator, explains_arguments
 from imbtorch._fit.input_advice import explain_labels, warn_of_spellings
 from imbtorch._fit.input_checks import check_fitted
+from imbtorch._fit.parameters import ARRAY_LIKE
 from imbtorch._fit.sources import ClassChunkSource
 from imbtorch._publish.model_card import ModelCardMixin
 from imbtorch._publish.model_file import SaveMixin
@@ -281,8 +282,8 @@ class ImbalancedNetClassifier(
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseNetEstimator._parameter_constraints,
-        "class_weight": [None, str, dict, "array-like", callable],
-        "target_prior": [None, StrOptions({"train", "uniform"}), dict, "array-like"],
+        "class_weight": [None, str, Mapping, *ARRAY_LIKE, callable],
+        "target_prior": [None, StrOptions({"train", "uniform"}), Mapping, *ARRAY_LIKE],
     }
     _seed_names = ("hold_out", "resampling", "net", "training", "order", "plan")
     _tasks = (Classes, Labels)

@@ -20,6 +20,7 @@ from imbtorch._data.dataset_rows import DatasetRows
 from imbtorch._data.target_scaling import TargetScale
 from imbtorch._fit.estimator import BaseNetEstimator, explains_arguments
 from imbtorch._fit.input_checks import check_fitted
+from imbtorch._fit.parameters import ARRAY_LIKE
 from imbtorch._fit.sources import ChunkSource
 from imbtorch._publish.model_card import ModelCardMixin
 from imbtorch._publish.model_file import SaveMixin
@@ -242,7 +243,7 @@ class ImbalancedNetRegressor(
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseNetEstimator._parameter_constraints,
         "loss": [str, nn.Module, callable],
-        "density_weight": [None, str, tuple, "array-like", callable],
+        "density_weight": [None, str, *ARRAY_LIKE, callable],
     }
     _seed_names = ("hold_out", "net", "training", "order")
     _tasks = (Values,)

@@ -26,11 +26,13 @@ from imbtorch.training.net import Net
 from imbtorch.training.optimizers import LR_SCHEDULES, OPTIMIZERS
 from imbtorch.training.schedules import SCHEDULE_CONSTRAINTS
 
-__all__ = ["PATIENCE", "NetParameters", "check_settings", "set_parameters"]
+__all__ = ["ARRAY_LIKE", "PATIENCE", "NetParameters", "check_settings", "set_parameters"]
 
 Floats = NDArray[np.float64]
 
 PATIENCE = 5  # the default
+# for numbers in their order; "array-like" of scikit-learn allows sets and dicts, too
+ARRAY_LIKE = (list, tuple, HasMethods("__array__"))
 
 
 class NetParameters(InputMixin, BaseEstimator, ABC):
@@ -68,7 +70,7 @@ class NetParameters(InputMixin, BaseEstimator, ABC):
         "collate_fn": [None, callable],
         "random_state": ["random_state"],
         "warm_start": ["boolean"],
-        "callbacks": [None, "array-like"],
+        "callbacks": [None, list, tuple],
         "on_divergence": [StrOptions({"raise", "restore", "warn"})],
         "on_oom": [StrOptions({"raise", "split"})],
         "checkpoint": [None, str, PathLike],

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.utils import indexable
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from imbtorch._common.inputs import Inputs, as_inputs
@@ -114,7 +115,7 @@ def chosen_rows(validation: Any, groups: Any, y: Any) -> ValidationRows | None:
                 "validation=GroupShuffleSplit(1, test_size=0.2, random_state=0)."
             )
         return None
-    if isinstance(validation, str):  # which has a method split of its own
+    if isinstance(validation, str | Tensor):  # which have a method split of their own
         raise ValueError(
             f"The parameter validation must be a splitter of scikit-learn, such as "
             f"GroupShuffleSplit(1); got {validation!r}."

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from imbtorch._common.sklearn_private import StrOptions
-from imbtorch.training.optimizers import LR_SCHEDULES
 from imbtorch.training.skorch_callbacks import advice_on_callback
 
 __all__ = ["advice_on_values"]
@@ -54,7 +53,7 @@ def _lr_schedule(value: Any) -> str:
         return "A rate that does not change is lr_schedule='constant'."
     if isinstance(value, torch.optim.lr_scheduler.LRScheduler):
         return "Give a function of the share of the training that is done, in [0, 1]."
-    return "" if value in LR_SCHEDULES else "A callable gets the share of the training, in [0, 1]."
+    return "A callable gets the share of the training, in [0, 1]."
 
 
 def _features(value: Any) -> str:
@@ -76,8 +75,10 @@ def _validation(value: Any) -> str:
 
 
 def _callbacks(value: Any) -> str:
-    listed = f"Give a list of objects: callbacks=[{type(value).__name__}(...)]."
-    return advice_on_callback(value) if isinstance(value, str) else listed
+    if isinstance(value, str):
+        return advice_on_callback(value)
+    one = "..." if hasattr(value, "__len__") else f"{type(value).__name__}(...)"
+    return f"Give a list of objects: callbacks=[{one}]."
 
 
 def _dtype(value: Any) -> str:
