@@ -9,7 +9,7 @@ import pytest
 import torch
 from skorch.callbacks import Callback
 from torch import nn
-from torch.utils.data import Dataset, IterableDataset, default_collate, get_worker_info
+from torch.utils.data import Dataset, IterableDataset, Subset, default_collate, get_worker_info
 
 from imbtorch import DatasetRows, ImbalancedNetClassifier
 from imbtorch._data.batch_loader import BatchLoader
@@ -152,17 +152,57 @@ def test_samplers_over_workers_and_random_items(sampler):
 # -- workers ---------------------------------------------------------------------------------------
 
 
-def test_workers_stay_from_epoch_to_epoch_and_end_with_the_fit():
-    class Processes(Items):
-        def __getitem__(self, i):
-            return np.array([i, os.getpid()], dtype=np.float64), Y[i]
+class Processes(Items):
+    """Notes which processes read it."""
 
-    clf = net(max_epochs=3, num_workers=2, callbacks=[Seen()], dtype="float64").fit(Processes())
-    (calls,) = [c for _, c in clf.net_.callbacks_ if isinstance(c, Seen)]
-    processes = torch.cat(calls.batches)[:, 1].unique().tolist()
-    assert len(processes) == 2
-    assert os.getpid() not in processes
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __getitem__(self, i):
+        (self.folder / str(os.getpid())).touch()
+        return X[i], Y[i]
+
+
+@pytest.mark.parametrize("callbacks", [None, [Seen()]], ids=["alone", "with callbacks"])
+def test_workers_stay_from_epoch_to_epoch_and_end_with_the_fit(callbacks, tmp_path):
+    rows = DatasetRows(Processes(tmp_path), Y)
+    net(max_epochs=3, num_workers=2, callbacks=callbacks).fit(rows, Y)
+    workers = {int(path.name) for path in tmp_path.iterdir()} - {os.getpid()}
+    assert len(workers) == (2 if callbacks is None else 2 * 3)
     assert not multiprocessing.active_children()
+
+
+class Blurred(Items):
+    """Items that a curriculum changes."""
+
+    strength = 0.0
+
+    def __getitem__(self, i):
+        return X[i] * np.float32(1 - self.strength) + np.float32(self.strength), Y[i]
+
+
+class Curriculum(Callback):
+    def __init__(self, data):
+        self.data = data
+
+    def on_epoch_begin(self, net, **kwargs):
+        self.data.strength = len(net.history) / 4
+
+
+@pytest.mark.parametrize("scored", [False, True], ids=["plain", "scored"])
+@pytest.mark.parametrize("inner", ["items", "subset", "encoded"])
+def test_workers_see_a_dataset_that_a_callback_changes(inner, scored):
+    def fitted(workers):
+        base = Blurred()
+        data = Subset(base, range(len(Y))) if inner == "subset" else base
+        params = {"num_workers": workers, "callbacks": [Curriculum(base)], "max_epochs": 3}
+        clf = small(features="auto" if inner == "encoded" else None, batch_size=50, **params)
+        return clf.set_params(early_stopping=scored).fit(data)
+
+    clf, alone = fitted(2), fitted(0)
+    assert_same(clf, alone)
+    for name in ("train_loss", "valid_loss", "valid_score")[: 3 if scored else 1]:
+        assert clf.history_[:, name] == alone.history_[:, name]
 
 
 def read(positions, seed):
@@ -171,9 +211,10 @@ def read(positions, seed):
     return positions, seed
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_passes_that_are_left_or_nested(workers):
+@pytest.mark.parametrize(("workers", "keeps"), [(0, True), (1, True), (1, False)])
+def test_passes_that_are_left_or_nested(workers, keeps):
     load = BatchLoader(read, workers)
+    load.keeps_workers = keeps
     batches = torch.arange(5).split(2)
     expected = [(batch.tolist(), 5) for batch in batches]
     with pytest.raises(OSError, match="no such file"):

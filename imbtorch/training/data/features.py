@@ -272,10 +272,10 @@ class EncodedFeatures:
         """Whether other processes read the rows, if they are asked for as a block."""
         return getattr(self.rows, "reads_ahead", False)
 
-    def begin_epoch(self, epoch: int) -> None:
-        """Tell the items of a Dataset which epoch begins."""
+    def begin_epoch(self, epoch: int, *, may_have_changed: bool) -> None:
+        """Tell the items of a Dataset which epoch begins, and whether the Dataset may differ."""
         if isinstance(self.rows, DatasetFeatures):
-            self.rows.begin_epoch(epoch)
+            self.rows.begin_epoch(epoch, may_have_changed=may_have_changed)
 
     def gather(self, index: Tensor) -> _Block:
         """Rows at these positions, encoded, on the device."""
