@@ -341,6 +341,71 @@ def test_a_collate_fn_may_pad_each_batch():
         clf.set_params(collate_fn=lambda items: padded(items)[0]["steps"]).predict(data)
 
 
+class Overwriting(nn.Module):
+    """Writes into its input, as ``nn.ReLU(inplace=True)`` does."""
+
+    def __init__(self):
+        super().__init__()
+        self.out = nn.Linear(5, 2)
+
+    def forward(self, x):
+        return self.out(x.relu_())
+
+
+class Blocks(Dataset):
+    """Neighbouring rows of a table, which its ``view`` returns without a copy."""
+
+    def __init__(self):
+        self.table = X.copy()
+
+    def __len__(self):
+        return len(Y)
+
+    def __getitem__(self, i):
+        return i
+
+    def view(self, items):
+        return self.table[items[0] : items[-1] + 1], Y[items[0] : items[-1] + 1]
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        return iter(range(len(Y)))
+
+
+FORMS = {
+    "array": lambda x: x,
+    "tensor": torch.from_numpy,
+    "mapping": lambda x: {"x": torch.from_numpy(x)},
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_module_cannot_write_into_what_collate_fn_returns(form):
+    data = Blocks()
+
+    def view(items):
+        x, y = data.view(items)
+        return FORMS[form](x), y
+
+    clf = ImbalancedNetClassifier(Overwriting, collate_fn=view, batch_size=50, features=None)
+    clf.set_params(max_epochs=1, random_state=0)
+    clf.partial_fit(data, classes=[0, 1], shuffle=False).predict_proba(data)
+    clf.predict_proba(DatasetRows(data, Y)[7:8])
+    clf.fit(Stream(), class_counts=class_counts(Y))
+    np.testing.assert_array_equal(data.table, X)
+
+
+def test_an_array_of_collate_fn_may_be_read_only_or_reversed():
+    def reversed_twice(items):
+        x, y = default_collate(items)
+        x = x.flip(1).numpy()[:, ::-1]
+        x.flags.writeable = False
+        return x, y
+
+    assert_same(net(collate_fn=reversed_twice).fit(Items()), net().fit(Items()))
+
+
 BAD = {
     "nothing": (lambda items: None, "got a NoneType as X"),
     "a list": (lambda items: ([[1.0]] * len(items), [0] * len(items)), "got a list as X"),
