@@ -123,13 +123,14 @@ def test_random_streams_repeat(workers):
     assert generators() == before
 
 
+class Failing(Callback):
+    def on_epoch_end(self, net, **kwargs):
+        if len(net.history) == 2:
+            raise OSError("the disk is gone")
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_resumed_training_draws_the_same_numbers(stream, tmp_path):
-    class Failing(Callback):
-        def on_epoch_end(self, net, **kwargs):
-            if len(net.history) == 2:
-                raise OSError("the disk is gone")
-
     data = NoisyStream() if stream else Noisy()
     counts = {"class_counts": class_counts(Y)} if stream else {}
     params = {"max_epochs": 4, "checkpoint_interval": 1}
@@ -138,6 +139,21 @@ def test_a_resumed_training_draws_the_same_numbers(stream, tmp_path):
     clf = net(**params, checkpoint=tmp_path).fit(data, resume=True, **counts)
     assert clf.n_iter_ == 4
     assert_same(clf, net(**params).fit(data, **counts))
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["by position", "stream"])
+def test_a_resumed_training_may_have_other_workers(stream, tmp_path):
+    data = NoisyStream() if stream else Noisy()
+    counts = {"class_counts": class_counts(Y)} if stream else {}
+    params = {"max_epochs": 3, "checkpoint_interval": 1}
+    with pytest.raises(OSError, match="disk is gone"):
+        net(**params, checkpoint=tmp_path, callbacks=[Failing()]).fit(data, **counts)
+    clf = net(**params, checkpoint=tmp_path, num_workers=2)
+    if stream:  # the workers of a stream decide the order of its rows
+        with pytest.raises(ValueError, match="num_workers was 0, is 2"):
+            clf.fit(data, resume=True, **counts)
+    else:
+        assert_same(clf.fit(data, resume=True), net(**params).fit(data))
 
 
 @pytest.mark.parametrize("sampler", ["class_balanced", "mixup"])
