@@ -160,7 +160,8 @@ class ImbalancedNetRegressor(
         computes in ``dtype``. See ``docs/devices.md``.
         Predictions are always float64.
     num_workers : int, default=0
-        Processes that read a torch Dataset while the net trains; 0 reads it in this one.
+        Processes that read a torch Dataset while the net trains; 0 reads it in this one. They have
+        copies of the Dataset, which only callbacks may change during a fit.
     collate_fn : callable(items) -> batch or None, default=None
         Function that makes a batch of a list of items of a torch Dataset, as in a ``DataLoader``.
         It returns ``(X, y)`` or ``(X, y, sample_weight)``, and for predictions it may return ``X``

@@ -9,7 +9,7 @@ import pytest
 import torch
 from skorch.callbacks import Callback
 from torch import nn
-from torch.utils.data import Dataset, IterableDataset, default_collate, get_worker_info
+from torch.utils.data import Dataset, IterableDataset, Subset, default_collate, get_worker_info
 
 from imbtorch import DatasetRows, ImbalancedNetClassifier
 from imbtorch._data.batch_loader import BatchLoader
@@ -123,13 +123,14 @@ def test_random_streams_repeat(workers):
     assert generators() == before
 
 
+class Failing(Callback):
+    def on_epoch_end(self, net, **kwargs):
+        if len(net.history) == 2:
+            raise OSError("the disk is gone")
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_resumed_training_draws_the_same_numbers(stream, tmp_path):
-    class Failing(Callback):
-        def on_epoch_end(self, net, **kwargs):
-            if len(net.history) == 2:
-                raise OSError("the disk is gone")
-
     data = NoisyStream() if stream else Noisy()
     counts = {"class_counts": class_counts(Y)} if stream else {}
     params = {"max_epochs": 4, "checkpoint_interval": 1}
@@ -138,6 +139,21 @@ def test_a_resumed_training_draws_the_same_numbers(stream, tmp_path):
     clf = net(**params, checkpoint=tmp_path).fit(data, resume=True, **counts)
     assert clf.n_iter_ == 4
     assert_same(clf, net(**params).fit(data, **counts))
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["by position", "stream"])
+def test_a_resumed_training_may_have_other_workers(stream, tmp_path):
+    data = NoisyStream() if stream else Noisy()
+    counts = {"class_counts": class_counts(Y)} if stream else {}
+    params = {"max_epochs": 3, "checkpoint_interval": 1}
+    with pytest.raises(OSError, match="disk is gone"):
+        net(**params, checkpoint=tmp_path, callbacks=[Failing()]).fit(data, **counts)
+    clf = net(**params, checkpoint=tmp_path, num_workers=2)
+    if stream:  # the workers of a stream decide the order of its rows
+        with pytest.raises(ValueError, match="num_workers was 0, is 2"):
+            clf.fit(data, resume=True, **counts)
+    else:
+        assert_same(clf.fit(data, resume=True), net(**params).fit(data))
 
 
 @pytest.mark.parametrize("sampler", ["class_balanced", "mixup"])
@@ -152,17 +168,57 @@ def test_samplers_over_workers_and_random_items(sampler):
 # -- workers ---------------------------------------------------------------------------------------
 
 
-def test_workers_stay_from_epoch_to_epoch_and_end_with_the_fit():
-    class Processes(Items):
-        def __getitem__(self, i):
-            return np.array([i, os.getpid()], dtype=np.float64), Y[i]
+class Processes(Items):
+    """Notes which processes read it."""
 
-    clf = net(max_epochs=3, num_workers=2, callbacks=[Seen()], dtype="float64").fit(Processes())
-    (calls,) = [c for _, c in clf.net_.callbacks_ if isinstance(c, Seen)]
-    processes = torch.cat(calls.batches)[:, 1].unique().tolist()
-    assert len(processes) == 2
-    assert os.getpid() not in processes
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __getitem__(self, i):
+        (self.folder / str(os.getpid())).touch()
+        return X[i], Y[i]
+
+
+@pytest.mark.parametrize("callbacks", [None, [Seen()]], ids=["alone", "with callbacks"])
+def test_workers_stay_from_epoch_to_epoch_and_end_with_the_fit(callbacks, tmp_path):
+    rows = DatasetRows(Processes(tmp_path), Y)
+    net(max_epochs=3, num_workers=2, callbacks=callbacks).fit(rows, Y)
+    workers = {int(path.name) for path in tmp_path.iterdir()} - {os.getpid()}
+    assert len(workers) == (2 if callbacks is None else 2 * 3)
     assert not multiprocessing.active_children()
+
+
+class Blurred(Items):
+    """Items that a curriculum changes."""
+
+    strength = 0.0
+
+    def __getitem__(self, i):
+        return X[i] * np.float32(1 - self.strength) + np.float32(self.strength), Y[i]
+
+
+class Curriculum(Callback):
+    def __init__(self, data):
+        self.data = data
+
+    def on_epoch_begin(self, net, **kwargs):
+        self.data.strength = len(net.history) / 4
+
+
+@pytest.mark.parametrize("scored", [False, True], ids=["plain", "scored"])
+@pytest.mark.parametrize("inner", ["items", "subset", "encoded"])
+def test_workers_see_a_dataset_that_a_callback_changes(inner, scored):
+    def fitted(workers):
+        base = Blurred()
+        data = Subset(base, range(len(Y))) if inner == "subset" else base
+        params = {"num_workers": workers, "callbacks": [Curriculum(base)], "max_epochs": 3}
+        clf = small(features="auto" if inner == "encoded" else None, batch_size=50, **params)
+        return clf.set_params(early_stopping=scored).fit(data)
+
+    clf, alone = fitted(2), fitted(0)
+    assert_same(clf, alone)
+    for name in ("train_loss", "valid_loss", "valid_score")[: 3 if scored else 1]:
+        assert clf.history_[:, name] == alone.history_[:, name]
 
 
 def read(positions, seed):
@@ -171,9 +227,10 @@ def read(positions, seed):
     return positions, seed
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_passes_that_are_left_or_nested(workers):
+@pytest.mark.parametrize(("workers", "keeps"), [(0, True), (1, True), (1, False)])
+def test_passes_that_are_left_or_nested(workers, keeps):
     load = BatchLoader(read, workers)
+    load.keeps_workers = keeps
     batches = torch.arange(5).split(2)
     expected = [(batch.tolist(), 5) for batch in batches]
     with pytest.raises(OSError, match="no such file"):
@@ -298,6 +355,71 @@ def test_a_collate_fn_may_pad_each_batch():
     assert proba[Y == 1, 1].mean() > proba[Y == 0, 1].mean()
     with pytest.raises(ValueError, match="'length'"):
         clf.set_params(collate_fn=lambda items: padded(items)[0]["steps"]).predict(data)
+
+
+class Overwriting(nn.Module):
+    """Writes into its input, as ``nn.ReLU(inplace=True)`` does."""
+
+    def __init__(self):
+        super().__init__()
+        self.out = nn.Linear(5, 2)
+
+    def forward(self, x):
+        return self.out(x.relu_())
+
+
+class Blocks(Dataset):
+    """Neighbouring rows of a table, which its ``view`` returns without a copy."""
+
+    def __init__(self):
+        self.table = X.copy()
+
+    def __len__(self):
+        return len(Y)
+
+    def __getitem__(self, i):
+        return i
+
+    def view(self, items):
+        return self.table[items[0] : items[-1] + 1], Y[items[0] : items[-1] + 1]
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        return iter(range(len(Y)))
+
+
+FORMS = {
+    "array": lambda x: x,
+    "tensor": torch.from_numpy,
+    "mapping": lambda x: {"x": torch.from_numpy(x)},
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_module_cannot_write_into_what_collate_fn_returns(form):
+    data = Blocks()
+
+    def view(items):
+        x, y = data.view(items)
+        return FORMS[form](x), y
+
+    clf = ImbalancedNetClassifier(Overwriting, collate_fn=view, batch_size=50, features=None)
+    clf.set_params(max_epochs=1, random_state=0)
+    clf.partial_fit(data, classes=[0, 1], shuffle=False).predict_proba(data)
+    clf.predict_proba(DatasetRows(data, Y)[7:8])
+    clf.fit(Stream(), class_counts=class_counts(Y))
+    np.testing.assert_array_equal(data.table, X)
+
+
+def test_an_array_of_collate_fn_may_be_read_only_or_reversed():
+    def reversed_twice(items):
+        x, y = default_collate(items)
+        x = x.flip(1).numpy()[:, ::-1]
+        x.flags.writeable = False
+        return x, y
+
+    assert_same(net(collate_fn=reversed_twice).fit(Items()), net().fit(Items()))
 
 
 BAD = {

@@ -57,6 +57,8 @@ INPUTS = {
     "float64": ROW.astype(np.float64),
     "float16": ROW.astype(np.float16),
     "other byte order": ROW.astype(ROW.dtype.newbyteorder()),
+    "reversed": ROW[::-1],
+    "reversed columns": ROW[:, ::-1],
     "int64": np.array([[1, 2, 3]]),
     "large int64": np.array([[1, 2, 2**25 + 1]]),
     "bool": np.array([[True, False, True]]),
@@ -142,7 +144,7 @@ def test_short_check_changes_no_result_no_error_and_no_warning(model, name, monk
 def test_short_check_is_for_plain_finite_floats_of_the_right_width(model):
     quick = {name for name, given in INPUTS.items() if needs_no_check(MODELS[model], given)}
     plain = {"float32", "float64", "largest float32", "too large for float32", "read-only"}
-    plain |= {"Fortran order", "every second row", "broadcast"}
+    plain |= {"reversed", "reversed columns", "Fortran order", "every second row", "broadcast"}
     assert quick == plain | ({"NaN"} if model == "table" else set())
 
 
@@ -151,6 +153,17 @@ def test_short_check_is_for_plain_finite_floats_of_the_right_width(model):
 )
 def test_columns_with_names_or_categories_get_all_checks(model):
     assert not any(needs_no_check(MODELS[model], given) for given in INPUTS.values())
+
+
+@pytest.mark.parametrize("model", ["net", "float64", "table", "ensemble", "regressor"])
+@pytest.mark.parametrize("kind", [np.float32, np.float64, np.int64])
+def test_a_single_row_may_have_a_negative_stride(model, kind):
+    row = np.array([[1, 0, 2]], dtype=kind)
+    assert row[::-1].flags.c_contiguous
+    assert min(row[::-1].strides) < 0
+    for given in (row[::-1], row[:, ::-1]):
+        expected = MODELS[model].predict(given.copy())
+        np.testing.assert_array_equal(MODELS[model].predict(given), expected)
 
 
 def test_many_rows_get_all_checks():

@@ -1,4 +1,4 @@
-"""Private random numbers: ``fit`` leaves the global random generators as they were.
+"""Private random numbers and precision: neither passes between ``fit`` and the caller's torch.
 
 The order of the rows, hold-outs, samplers and mixtures draw from generators of their own. Initial
 weights and layers such as dropout draw from torch's default generator, because torch gives its own
@@ -7,6 +7,8 @@ other (:func:`private_torch_rng`). But a thread that calls ``torch.rand`` itself
 fits takes numbers of the fit, which then has other initial weights and dropout masks, and later
 draws the same numbers again. Give such a thread a ``torch.Generator`` of its own
 (``torch.rand(3, generator=generator)``), or fit in another process.
+
+A block with its own numbers is also outside of the caller's ``torch.autocast``.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import os
 import random
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -105,6 +107,7 @@ def set_rng_states(states: list[torch.Tensor], device: torch.device) -> None:
 def private_torch_rng(seed: int, device: torch.device) -> Iterator[None]:
     """Run a block with its own seed, then restore the states of torch's generators.
 
+    An autocast of the caller has no effect on the block (:func:`outside_autocast`).
     Only one thread at a time is inside such a block. Threads that draw from torch's default
     generator outside of it are not kept away, because torch offers no generator per thread.
     """
@@ -118,9 +121,43 @@ def private_torch_rng(seed: int, device: torch.device) -> Iterator[None]:
                     torch.cuda.manual_seed(seed)
             elif accelerator:
                 accelerator.manual_seed(seed)
-            yield
+            with outside_autocast(device):
+                yield
         finally:
             set_rng_states(before, device)
+
+
+def outside_autocast(device: str | torch.device) -> AbstractContextManager[Any]:
+    """Return a context in which an autocast of the caller has no effect.
+
+    The precision of a net is one of its parameters: ``torch.autocast`` around a fit or a prediction
+    would round in silence. It would also keep what autocasts inside of it have cast until the
+    caller leaves it, even if it is not enabled, and a module would compute with weights of
+    former steps. Without an autocast of the caller this costs less than a microsecond.
+
+    Parameters
+    ----------
+    device : str or torch.device
+        Device of the net.
+
+    Returns
+    -------
+    context manager
+        Context for a fit or a prediction; a module may use autocast in it.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from imbtorch._common.seed import outside_autocast
+    >>> with torch.autocast("cpu", dtype=torch.bfloat16), outside_autocast("cpu"):
+    ...     torch.nn.Linear(3, 2)(torch.zeros(1, 3)).dtype
+    torch.float32
+    """
+    depth = torch.autocast_increment_nesting()  # the only way to look at it
+    torch.autocast_decrement_nesting()
+    if depth == 1:
+        return nullcontext()
+    return torch.autocast(torch.device(device).type, enabled=False, cache_enabled=False)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Batches of a map-style Dataset, read by processes that stay from one epoch to the next."""
+"""Batches of a map-style Dataset, read by processes that may stay from one epoch to the next."""
 
 from __future__ import annotations
 
@@ -24,14 +24,22 @@ class BatchLoader:
         Function that reads a batch. It draws from generators that it seeds itself, so that a batch
         does not depend on the process that reads it. Workers get a copy of it.
     num_workers : int
-        Number of processes that read ahead; 0 reads in this process. They are started by the first
-        pass, and end with this object.
+        Number of processes that read ahead; 0 reads in this process.
     pin_memory : bool, default=False
         Whether batches are put into memory from which a GPU copies faster.
+
+    Attributes
+    ----------
+    keeps_workers : bool
+        Whether the workers of a pass stay for the passes that follow, and end with this object.
+        They keep their copy of ``read`` and of the Dataset behind it, so this may be True only
+        where nobody changes the Dataset between two passes. False, at first, starts new workers
+        in each pass.
     """
 
     def __init__(self, read: Read, num_workers: int, *, pin_memory: bool = False) -> None:
         self.read, self.num_workers, self.pin_memory = read, num_workers, pin_memory
+        self.keeps_workers = False
         self._calls = _Calls()
         self._loader: DataLoader[Any] | None = None
         self._is_busy = False
@@ -51,7 +59,7 @@ class BatchLoader:
             yield from other(batches, seed)
             return
         self._calls.batches, self._calls.seed = batches, seed
-        if self._loader is None:
+        if self._loader is None or not self.keeps_workers:
             self._loader = self._open()
         self._is_busy = True
         try:
@@ -69,7 +77,7 @@ class BatchLoader:
             sampler=self._calls,
             collate_fn=_as_it_is,
             num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
+            persistent_workers=self.keeps_workers and self.num_workers > 0,
             pin_memory=self.pin_memory,
             generator=torch.Generator(),  # leaves torch's default generator unchanged
         )

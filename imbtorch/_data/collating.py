@@ -102,7 +102,11 @@ _ARRAYS = (Tensor, np.ndarray)
 
 
 def _as_rows(x: Any, n_items: int, name: str) -> Tensor:
-    """Return an array of a batch as a tensor; it must have one row for each item."""
+    """Return a copy of an array of a batch as a tensor; it must have one row for each item.
+
+    What a user's function returns may be a view of the user's data, and a module may write into
+    its input.
+    """
     numbers = isinstance(x, Tensor) or (isinstance(x, np.ndarray) and x.dtype.kind in "fiub")
     if not numbers:
         what = f"an array of {x.dtype}" if isinstance(x, np.ndarray) else f"a {type(x).__name__}"
@@ -110,13 +114,13 @@ def _as_rows(x: Any, n_items: int, name: str) -> Tensor:
             "collate_fn must return (X, y), (X, y, sample_weight) or X, where X is a tensor or an "
             f"array of numbers, or a mapping or a tuple of these; got {what} as {name}."
         )
-    rows = x if isinstance(x, Tensor) else torch.from_numpy(x)
+    rows = x.detach() if isinstance(x, Tensor) else torch.from_numpy(np.array(x, order="C"))
     if rows.shape[:1] != (n_items,):
         raise ValueError(
             f"collate_fn returned {name} of shape {tuple(rows.shape)} for {n_items} items; it must "
             "hold one row for each item, in their order."
         )
-    return rows
+    return rows.clone() if isinstance(x, Tensor) else rows
 
 
 def has_form(shape: Any, known: Any) -> bool:

@@ -29,6 +29,7 @@ class EpochCallbacks(Monitor):
     """
 
     single_net_because = "scikit-learn callbacks look at a single fit"
+    runs_callbacks = True
 
     def __init__(
         self, estimator: Any, attributes: Callable[[], Record], X: Any, y: Any, metadata: Any

@@ -57,7 +57,8 @@ Floats = NDArray[np.float64]
 # Parameters that may differ when a training is continued from its checkpoint.
 _INCIDENTAL = {
     "callbacks", "checkpoint", "checkpoint_interval", "data_parallel", "device", "on_divergence",
-    "on_interrupt", "on_oom", "random_state", "target_prior", "verbose", "warm_start",
+    "num_workers", "on_interrupt", "on_oom", "random_state", "target_prior", "verbose",
+    "warm_start",
 }  # fmt: skip
 _PRIVATE_STATE = {"_columns", "_input_shape", "_n_rows_seen", "_part_names"}
 

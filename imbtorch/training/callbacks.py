@@ -25,9 +25,12 @@ class Monitor:
     ----------
     single_net_because : str or None
         Why a net with this monitor cannot be trained in a stack; None if it can.
+    runs_callbacks : bool
+        Whether it calls callbacks of the user, which may change the user's Dataset.
     """
 
     single_net_because: str | None = None
+    runs_callbacks = False
 
     def begin(self, net: Any, epochs: int, n_rows: int) -> None:
         """Run before the first epoch of a training of ``epochs`` epochs on ``n_rows`` rows."""

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from imbtorch._common.seed import outside_autocast
 from imbtorch.modules import PeriodicEmbeddings
 from imbtorch.modules._build import without_graph
 from imbtorch.training.data.features import ChosenFeatures, Features
@@ -63,7 +64,7 @@ def predict_chunks(
     for (first, last), rows in zip(bounds, _chunks(features, bounds), strict=True):
         # a module may differentiate, which it cannot do in the inference mode of a caller; and a
         # generator must not leave modes behind for its caller
-        with torch.inference_mode(False), torch.no_grad():
+        with torch.inference_mode(False), torch.no_grad(), outside_autocast(net.device):
             with net.autocast():
                 output = without_graph(module, rows)
             net.task.check_outputs(output, last - first, module)

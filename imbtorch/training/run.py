@@ -209,7 +209,9 @@ class Run:
         self.set_training(True)
         self.net.criterion_.set_epoch(len(self.net.history) - 1)
         if self.begin_reading is not None:
-            self.begin_reading(len(self.net.history) - 1)
+            epoch, called = len(self.net.history) - 1, bool(self.net.callbacks_)
+            called = called or any(monitor.runs_callbacks for monitor in self.monitors)
+            self.begin_reading(epoch, may_have_changed=called)
 
     def close_epoch(self, total: float, weights_are_finite: bool) -> None:
         """Record the epoch, whose losses sum up to ``total``, and ask whether it was the last."""

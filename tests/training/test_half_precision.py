@@ -323,3 +323,39 @@ def test_a_net_whose_step_was_interrupted_can_be_copied_and_trained_on():
     again = pickle.loads(pickle.dumps(copy.deepcopy(clf)))
     np.testing.assert_array_equal(again.predict_proba(X), clf.predict_proba(X))
     assert not clf.fit(X, y).interrupted_
+
+
+class Own(nn.Linear):
+    """Computes in half precision by itself."""
+
+    def forward(self, x):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return super().forward(x)
+
+
+WITHIN_AUTOCAST = {
+    "chain": lambda: small(),
+    "any module": lambda: small(Seen),
+    "own autocast": lambda: small(lambda shape, n: Own(shape[0], n)),
+    "bfloat16": lambda: small(Seen, precision="bfloat16"),
+    "stopped early": lambda: small(early_stopping=True, callbacks=[Callback()]),
+    "ensemble": lambda: NetEnsembleClassifier(
+        small(random_state=None), n_estimators=2, random_state=0
+    ),
+    "search": lambda: StackedGridSearchCV(small(), {"lr": [0.003, 0.03]}, cv=2),
+    "regressor": lambda: ImbalancedNetRegressor("mlp", max_epochs=1, random_state=0),
+}
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+@pytest.mark.parametrize("name", WITHIN_AUTOCAST)
+def test_autocast_of_the_caller_has_no_effect(name, enabled):
+    alone = WITHIN_AUTOCAST[name]().fit(X, Y)
+    predict = "predict_proba" if hasattr(alone, "predict_proba") else "predict"
+    expected, one_row = getattr(alone, predict)(X), getattr(alone, predict)(X[:1])
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+        np.testing.assert_array_equal(getattr(alone, predict)(X), expected)
+        np.testing.assert_array_equal(getattr(alone, predict)(X[:1]), one_row)
+        clf = WITHIN_AUTOCAST[name]().fit(X, Y)
+        assert torch.is_autocast_enabled("cpu") == enabled
+    np.testing.assert_array_equal(getattr(clf, predict)(X), expected)

@@ -81,8 +81,8 @@ class StreamSource(RowSource):
         return labels
 
     def identity(self) -> dict[str, str]:
-        """Describe the stream by its first rows and its counts."""
-        return self.stream.identity()
+        """Describe the stream by its first rows, its counts, and how many workers order it."""
+        return {"num_workers": str(self.stream.num_workers), **self.stream.identity()}
 
     def hold_out(self, fraction: float, seed: int) -> None:
         """Hold out nothing: ``read`` has refused it."""

@@ -176,7 +176,8 @@ def as_features(X: Any, dtype: Any, device: torch.device, *, resident: bool = Tr
     Parameters
     ----------
     X : ndarray of shape (n, ...), CSR matrix, DatasetReader, Sequences or Inputs
-        Validated features. A C-contiguous array of ``dtype`` on the CPU is never copied.
+        Validated features. A C-contiguous array of ``dtype`` on the CPU is never copied, unless
+        a stride is negative.
     dtype : torch.dtype, or dict
         Dtype of the rows: the one to compute in, or int64; of several inputs one each.
     device : torch.device
@@ -272,10 +273,10 @@ class EncodedFeatures:
         """Whether other processes read the rows, if they are asked for as a block."""
         return getattr(self.rows, "reads_ahead", False)
 
-    def begin_epoch(self, epoch: int) -> None:
-        """Tell the items of a Dataset which epoch begins."""
+    def begin_epoch(self, epoch: int, *, may_have_changed: bool) -> None:
+        """Tell the items of a Dataset which epoch begins, and whether the Dataset may differ."""
         if isinstance(self.rows, DatasetFeatures):
-            self.rows.begin_epoch(epoch)
+            self.rows.begin_epoch(epoch, may_have_changed=may_have_changed)
 
     def gather(self, index: Tensor) -> _Block:
         """Rows at these positions, encoded, on the device."""
@@ -416,7 +417,9 @@ def is_on_disk(array: Any) -> bool:
 
 
 def wrap(array: NDArray[Any]) -> Tensor:
-    """Tensor that shares the memory of an array."""
+    """Tensor that shares the memory of an array, where torch can express its strides."""
+    if min(array.strides, default=0) < 0:  # numpy calls ``X[:1][::-1]`` contiguous
+        array = array.copy()
     if array.flags.writeable:
         return torch.from_numpy(array)
     with warnings.catch_warnings():  # read-only input is fine: nothing here writes to X

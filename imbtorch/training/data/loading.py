@@ -169,9 +169,19 @@ class DatasetFeatures:
         """Whether other processes read the rows, if they are asked for as a block."""
         return self.rows.num_workers > 0
 
-    def begin_epoch(self, epoch: int) -> None:
-        """Let items that draw random numbers draw others than in the epochs before."""
+    def begin_epoch(self, epoch: int, *, may_have_changed: bool) -> None:
+        """Let items that draw random numbers draw others than in the epochs before.
+
+        Parameters
+        ----------
+        epoch : int
+            Number of the epoch.
+        may_have_changed : bool
+            Whether code of the user runs between the epochs, which may change the Dataset: workers
+            then start anew, because they hold copies of it.
+        """
         self.seed = (torch.initial_seed() + epoch) % 2**62
+        self.load.keeps_workers = not may_have_changed
 
     def gather(self, index: Tensor) -> _Unread:
         """Return the rows at these positions, which are read when they are split into batches."""

@@ -95,8 +95,11 @@ class StreamRows(WeightedRows):
         """Whether batches of sparse rows are available, and faster than dense ones."""
         return False
 
-    def begin_epoch(self, epoch: int) -> None:
-        """Let items that draw random numbers draw others than in the epochs before."""
+    def begin_epoch(self, epoch: int, *, may_have_changed: bool) -> None:
+        """Let items that draw random numbers draw others than in the epochs before.
+
+        Workers start anew in each epoch, whether or not the Dataset may have changed.
+        """
         self.seed = (torch.initial_seed() + epoch) % 2**62
 
     def batches(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from imbtorch._common.seed import outside_autocast
 from imbtorch.modules import CategoryEmbeddings, PeriodicEmbeddings
 from imbtorch.modules._build import without_graph
 from imbtorch.training.data.features import Features
@@ -51,7 +52,8 @@ def predict_chunks_stacked(nets: Sequence[Net], features: Features) -> Iterator[
     forward = one_by_one if stop <= FEW_ROWS else _forward(nets, modules, one_by_one)
     step = max(1, rows_at_a_time(features, modules[0]) // 4)
     for first in range(0, stop, step):
-        with torch.inference_mode(False), torch.no_grad():  # as in predict_chunks
+        # as in predict_chunks
+        with torch.inference_mode(False), torch.no_grad(), outside_autocast(nets[0].device):
             outputs = forward(features.slice(first, min(first + step, stop)))
             read = [net.read(output) for net, output in zip(nets, outputs, strict=True)]
         yield read
