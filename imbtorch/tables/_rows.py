@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from imbtorch.tables._words import TableError, counted, some
@@ -22,6 +22,8 @@ class Rows:
     ----------
     first : list of str
         The cells of the first row.
+    count : int
+        Number of rows, with the first one and without blank lines.
     sample : list of list of str
         The rows that follow it, at most 1000.
     widths : Counter
@@ -37,6 +39,7 @@ class Rows:
 
     first: list[str] = field(default_factory=list)
     first_place: int = 0
+    count: int = 0
     sample: list[list[str]] = field(default_factory=list)
     widths: Counter[int] = field(default_factory=Counter)
     odd: dict[int, tuple[int, int]] = field(default_factory=dict)
@@ -95,14 +98,22 @@ def scan(handle: Iterable[str], sep: str, skipped: int) -> Rows:
     Raises
     ------
     TableError
-        If a quote is not closed.
+        If a quote is not closed, or more follows after a closed one than the separator.
     """
-    found, place = Rows(), -1
-    reader = csv.reader(handle, delimiter=sep, skipinitialspace=True)
+    found, place, line = Rows(), -1, ""
+
+    def remembered() -> Iterator[str]:
+        nonlocal line
+        for line in handle:  # noqa: UP028 (the line is looked at below)
+            yield line
+
+    # strict: otherwise two stray quotes make one cell of all the rows between them
+    reader = csv.reader(remembered(), delimiter=sep, skipinitialspace=True, strict=True)
     try:
         for place, row in enumerate(reader):
-            if not row or (len(row) == 1 and not row[0].strip()):
+            if not row or (len(row) == 1 and not row[0].strip() and '"' not in line):
                 continue
+            found.count += 1
             if not found.first:
                 found.first, found.first_place = row, place
                 continue
@@ -118,6 +129,6 @@ def scan(handle: Iterable[str], sep: str, skipped: int) -> Rows:
     except csv.Error as error:
         raise TableError(
             f"the file cannot be read as CSV: in line {reader.line_num + skipped} {error}. Perhaps "
-            "a quote is opened and not closed before it."
+            "a quote is opened and not closed before it; a quote within a quoted cell is doubled."
         ) from error
     return found

@@ -74,8 +74,18 @@ def read_text(
     if options.decimal or options.thousands:  # pandas would take 1.234 for a number with a point
         raw = list(range(width))
     frame = _cells(lines(dialect.skip), source, dialect, options, width, skipped, raw)
+    _check_count(len(frame), rows.count - len(skipped))
     blank = [n for n, name in enumerate(header) if not name.strip()]
     return RawTable(names, frame, notes, blank, rows.sample)
+
+
+def _check_count(read: int, expected: int) -> None:
+    """Raise TableError if pandas has read other rows than the first pass."""
+    if read != expected:
+        raise TableError(
+            f"{counted(expected, 'row')} were counted, but {read:,} were read. Perhaps quotes or "
+            "ends of lines are written in several ways: write the file anew, in one of them."
+        )
 
 
 def _left_out(rows: Rows, options: Options, has_names: bool, notes: list[str]) -> set[int]:

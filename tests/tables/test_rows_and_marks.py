@@ -1,0 +1,89 @@
+"""No row is lost and no number changes in silence: quotes, headers, marks of numbers."""
+
+import io
+
+import numpy as np
+import pytest
+
+from imbtorch.tables import TableError, read_table
+
+pd = pytest.importorskip("pandas")
+
+N = 60
+
+
+def read(tmp_path, content, target="y", **options):
+    path = tmp_path / "data.csv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return read_table(path, target, **options)
+
+
+def lines(row, header="a,b,y", n=N):
+    return "\n".join([header, *map(row, range(n))])
+
+
+# Quotes ------------------------------------------------------------------------------------
+
+
+def test_stray_quotes_swallow_no_rows(tmp_path):
+    words = {10: '"word1', 20: '"word2'}
+    content = lines(lambda n: f"{words.get(n, f'w{n % 3}')},{n % 7}.5,{n % 2}")
+    with pytest.raises(TableError, match="in line 22 .*a quote is opened and not closed"):
+        read(tmp_path, content)
+
+
+def test_quotes_that_are_closed_hold_separators_quotes_and_ends_of_lines(tmp_path):
+    words = ['"one, two"', '"a ""b"" c"', '"two\nlines"']
+    table = read(tmp_path, lines(lambda n: f"{words[n % 3]},{n % 7}.5,{n % 2}"))
+    assert len(table.y) == N
+    assert set(table.X["a"]) == {"one, two", 'a "b" c', "two\nlines"}
+
+
+def test_a_row_that_pandas_does_not_read_is_an_error(tmp_path, monkeypatch):
+    real = pd.read_csv
+    monkeypatch.setattr(pd, "read_csv", lambda *args, **options: real(*args, **options)[1:])
+    with pytest.raises(TableError, match="60 rows were counted, but 59 were read"):
+        read(tmp_path, lines(lambda n: f"{n % 7}.5,{n % 5}.5,{n % 2}"))
+
+
+def test_a_gap_in_quotes_is_a_row_of_a_file_with_one_column(tmp_path):
+    with pytest.raises(TableError, match="no column is left"):
+        read(tmp_path, 'y\n1\n""\n\n0\n1\n', sep=",", drop_unlabelled=True)
+
+
+# Names -------------------------------------------------------------------------------------
+
+NAMES = {"names": ["a", "b", "y"]}
+NO_HEADER = "\n".join(f"{n}.5,{n % 7}.5,{n % 2}" for n in range(N))
+
+
+def test_names_do_not_replace_a_row_of_data(tmp_path):
+    with pytest.raises(TableError, match="--names.*looks like data.*0.5.*--header or --no-header"):
+        read(tmp_path, NO_HEADER, **NAMES)
+    assert len(read(tmp_path, NO_HEADER, header=False, **NAMES).y) == N
+    assert len(read(tmp_path, NO_HEADER, header=True, **NAMES).y) == N - 1
+
+
+def test_names_that_replace_a_header_are_noted(tmp_path):
+    table = read(tmp_path, f"amount,rate,class\n{NO_HEADER}", **NAMES)
+    assert len(table.y) == N
+    assert "the header amount, rate, class is replaced by --names" in table.notes
+
+
+def test_a_place_is_no_name_in_a_row_of_data(tmp_path):
+    with pytest.raises(TableError, match="looks like data"):
+        read(tmp_path, "\n".join(f"{n % 7}.5,{n}.5,{3 - n % 2}" for n in range(N)), target="3")
+
+
+@pytest.mark.parametrize("header", [None, True, False])
+def test_names_in_excel(tmp_path, header):
+    pytest.importorskip("openpyxl")
+    path = tmp_path / "data.xlsx"
+    rows = pd.DataFrame([[n + 0.5, n % 7 + 0.5, n % 2] for n in range(N)])
+    rows.to_excel(path, index=False, header=False)
+    if header is None:
+        with pytest.raises(TableError, match="--header or --no-header"):
+            read_table(path, "y", **NAMES)
+        return
+    table = read_table(path, "y", header=header, **NAMES)
+    assert len(table.y) == N - header
