@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from imbtorch.tables._dialect import Dialect, find_dialect
 from imbtorch.tables._encoding import find_encoding
-from imbtorch.tables._header import holds_data, tidy_names
+from imbtorch.tables._header import check_replaced, has_expected, holds_data, tidy_names
 from imbtorch.tables._numbers import are_codes
 from imbtorch.tables._options import Options
 from imbtorch.tables._pandas import import_pandas
@@ -63,6 +63,7 @@ def read_text(
     rows = scan(lines(dialect.skip), dialect.sep, dialect.skip)
     header, has_names = _header(rows, dialect, options, expected)
     if options.names is not None and has_names:
+        notes += check_replaced(rows.first, _others_than(rows.first, rows), options.header)
         rows.first, rows.odd = list(header), _others(rows, len(header))
     skipped = _left_out(rows, options, has_names, notes)
     width = rows.check_widths(has_names)
@@ -136,6 +137,10 @@ def _column(rows: Rows, place: int) -> list[str]:
     return [row[place].strip() for row in rows.sample if place < len(row)]
 
 
+def _others_than(first: list[str], rows: Rows) -> list[list[str]]:
+    return [row for row in rows.sample if row != first]
+
+
 def _others(rows: Rows, width: int) -> dict[int, tuple[int, int]]:
     return {place: found for place, found in rows.odd.items() if found[0] != width}
 
@@ -153,9 +158,9 @@ def _header(
         return names, options.header is not False
     if options.header is False:
         return [""] * width, False
-    if options.header or set(expected) & {name.strip() for name in first}:
+    if options.header or has_expected(first, expected):
         return first, True
-    data = holds_data(first, [row for row in rows.sample if row != first])
+    data = holds_data(first, _others_than(first, rows))
     commented = _commented_names(dialect, width)
     if commented and (data or set(expected) & set(commented)):
         return commented, False
