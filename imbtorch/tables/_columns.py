@@ -209,7 +209,7 @@ def _left_out_as_identifier(found: Tidied, name: Any, column: Any) -> bool:
     return True
 
 
-def as_numbers(name: str, column: Any, said: Statements, notes: list[str]) -> Any:
+def as_numbers(name: str, column: Any, said: Statements, found: Tidied) -> Any:
     """Return a column of text as numbers, because it held numbers in training.
 
     Parameters
@@ -220,7 +220,7 @@ def as_numbers(name: str, column: Any, said: Statements, notes: list[str]) -> An
         Its values.
     said : Statements
         What the user says about columns.
-    notes : list of str
+    found : Tidied
         Is extended by what was decided.
 
     Raises
@@ -238,7 +238,6 @@ def as_numbers(name: str, column: Any, said: Statements, notes: list[str]) -> An
             f"{name!r} held numbers in training, but holds {next(iter(words))!r} now. Give it the "
             f"values that it had, or say what is missing: {said.way('missing', 'WORD')}"
         )
-    found = Tidied(column.to_frame(name), notes)
     _note_numbers(found, name, numbers, words)
     return _mapped(column, numbers)
 

@@ -8,7 +8,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
-__all__ = ["MISSING_WORDS", "Numbers", "are_codes", "is_gap", "looks_like_a_number", "read_numbers"]
+__all__ = [
+    "MISSING_WORDS",
+    "Numbers",
+    "are_codes",
+    "is_digits",
+    "is_gap",
+    "looks_like_a_number",
+    "read_numbers",
+]
 
 _MISSING = """
 ? - -- . * na n/a n.a. nan null none nil missing unknown #n/a #na <na> (null)
@@ -77,7 +85,12 @@ def is_gap(word: str, missing: Sequence[str] = ()) -> bool:
 def are_codes(words: Iterable[str]) -> bool:
     """Return whether all words are digits and some of them begin with 0, as postal codes do."""
     cells = [word for word in words if word]
-    return all(word.isdigit() for word in cells) and any(map(_CODE.fullmatch, cells))
+    return is_digits(cells) and any(map(_CODE.fullmatch, cells))
+
+
+def is_digits(words: Iterable[str]) -> bool:
+    """Return whether all words are digits only."""
+    return all(map(str.isdigit, words))
 
 
 def read_numbers(

@@ -25,12 +25,12 @@ class RawTable:
         What was decided.
     blank : list of int
         Columns without a name.
-    sample : list of list of str
-        The first rows of a text file, as text.
+    in_doubt : list of int
+        Columns of a text file whose points could all separate thousands.
     """
 
     names: list[str]
     frame: pd.DataFrame
     notes: list[str] = field(default_factory=list)
     blank: list[int] = field(default_factory=list)
-    sample: list[list[str]] = field(default_factory=list)
+    in_doubt: list[int] = field(default_factory=list)

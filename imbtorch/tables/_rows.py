@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
+from imbtorch.tables._marks import TableMarks
 from imbtorch.tables._words import TableError, counted, some
 
 __all__ = ["Rows", "scan"]
@@ -35,6 +36,8 @@ class Rows:
         Rows that equal the first one.
     all_end_empty : bool
         Whether all rows but the first one end with an empty cell.
+    marks : TableMarks
+        How cells are written, in rows that differ from the first one.
     """
 
     first: list[str] = field(default_factory=list)
@@ -45,6 +48,7 @@ class Rows:
     odd: dict[int, tuple[int, int]] = field(default_factory=dict)
     repeated: list[int] = field(default_factory=list)
     all_end_empty: bool = True
+    marks: TableMarks = field(default_factory=lambda: TableMarks(()))
 
     @property
     def lines(self) -> str:
@@ -83,7 +87,7 @@ class Rows:
         )
 
 
-def scan(handle: Iterable[str], sep: str, skipped: int) -> Rows:
+def scan(handle: Iterable[str], sep: str, skipped: int, missing: Collection[str] = ()) -> Rows:
     """Read all rows once.
 
     Parameters
@@ -94,13 +98,15 @@ def scan(handle: Iterable[str], sep: str, skipped: int) -> Rows:
         Separator of the cells.
     skipped : int
         Lines before these.
+    missing : collection of str, default=()
+        Words that stand for a gap.
 
     Raises
     ------
     TableError
         If a quote is not closed, or more follows after a closed one than the separator.
     """
-    found, place, line = Rows(), -1, ""
+    found, place, line = Rows(marks=TableMarks(missing)), -1, ""
 
     def remembered() -> Iterator[str]:
         nonlocal line
@@ -123,6 +129,8 @@ def scan(handle: Iterable[str], sep: str, skipped: int) -> Rows:
                 found.odd[place] = (width, reader.line_num + skipped)
             elif row == found.first:
                 found.repeated.append(place)
+            if row != found.first:
+                found.marks.add(row)
             found.all_end_empty &= not row[-1].strip()
             if len(found.sample) < _SAMPLE:
                 found.sample.append(row)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from imbtorch.tables._dialect import Dialect, find_dialect
 from imbtorch.tables._encoding import find_encoding
 from imbtorch.tables._header import check_replaced, has_expected, holds_data, tidy_names
-from imbtorch.tables._numbers import are_codes
 from imbtorch.tables._options import Options
 from imbtorch.tables._pandas import import_pandas
 from imbtorch.tables._raw import RawTable
@@ -60,7 +59,7 @@ def read_text(
     first = list(islice(lines(0), options.skip_lines + _SNIFFED))
     dialect = find_dialect(first, options.sep, options.skip_lines)
     notes += dialect.notes
-    rows = scan(lines(dialect.skip), dialect.sep, dialect.skip)
+    rows = scan(lines(dialect.skip), dialect.sep, dialect.skip, options.missing)
     header, has_names = _header(rows, dialect, options, expected)
     if options.names is not None and has_names:
         notes += check_replaced(rows.first, _others_than(rows.first, rows), options.header)
@@ -71,13 +70,17 @@ def read_text(
     names = tidy_names(header)
     if not rows.widths and has_names:
         raise TableError(f"{source.path} has no rows.")
-    raw = [n for n, name in enumerate(names) if name in as_text or are_codes(_column(rows, n))]
+    if not has_names:
+        rows.marks.add([*rows.first, *[""] * (width - len(rows.first))])
+    marks = rows.marks.columns(width)
+    raw = [n for n, name in enumerate(names) if name in as_text or marks[n].holds_codes]
     if options.decimal or options.thousands:  # pandas would take 1.234 for a number with a point
         raw = list(range(width))
     frame = _cells(lines(dialect.skip), source, dialect, options, width, skipped, raw)
     _check_count(len(frame), rows.count - len(skipped))
     blank = [n for n, name in enumerate(header) if not name.strip()]
-    return RawTable(names, frame, notes, blank, rows.sample)
+    in_doubt = [n for n, column in enumerate(marks) if column.may_have_thousands]
+    return RawTable(names, frame, notes, blank, in_doubt)
 
 
 def _check_count(read: int, expected: int) -> None:
@@ -131,10 +134,6 @@ def _cells(
     except (ValueError, OverflowError) as error:  # pandas' own errors are ValueErrors
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise TableError(f"{source.path} cannot be read as CSV: {reason}") from error
-
-
-def _column(rows: Rows, place: int) -> list[str]:
-    return [row[place].strip() for row in rows.sample if place < len(row)]
 
 
 def _others_than(first: list[str], rows: Rows) -> list[list[str]]:

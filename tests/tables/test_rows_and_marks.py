@@ -82,3 +82,49 @@ def test_names_in_excel():
     assert _excel_names(cells, Options(**NAMES, header=True), ["y"], notes) == NAMES["names"]
     assert notes == ["the header 0.5, 0.5, 0.0 is replaced by --names"]
     assert _excel_names(cells, Options(**NAMES, header=False), ["y"], []) == NAMES["names"]
+
+
+# Marks of numbers --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("first", [0, 1200])
+def test_points_that_may_separate_thousands_are_found_in_all_rows(tmp_path, first):
+    def row(n):
+        return f"{n % 900 if n < first else f'1.{100 + n % 800}'};{n % 7},5;{n % 2}"
+
+    with pytest.raises(TableError, match="a point in 'a' may separate thousands"):
+        read(tmp_path, lines(row, "a;b;y", 1400))
+
+
+def test_whole_numbers_with_a_gap_may_be_thousands_too(tmp_path):
+    content = lines(lambda n: f"{'?' if n == 5 else f'{1 + n}.000'};{n % 7},5;{n % 2}", "a;b;y")
+    with pytest.raises(TableError, match="a point in 'a' may separate thousands"):
+        read(tmp_path, content)
+
+
+def test_weights_with_points_are_in_doubt_too(tmp_path):
+    content = lines(lambda n: f"1.{100 + n};{n % 7},5;{n % 2}", "w;b;y")
+    with pytest.raises(TableError, match="a point in 'w' may separate thousands"):
+        read(tmp_path, content, weight="w")
+
+
+@pytest.mark.parametrize("cell", ["0.500", "1.25", "1234.500"])
+def test_points_that_cannot_separate_thousands(tmp_path, cell):
+    content = lines(lambda n: f"{cell if n == 1100 else '1.500'};{n % 7},5;{n % 2}", "a;b;y", 1200)
+    assert read(tmp_path, content).X["a"].iloc[1100] == float(cell)
+
+
+@pytest.mark.parametrize("options", [{}, {"header": False, "target": "-1"}])
+def test_codes_are_found_in_all_rows(tmp_path, options):
+    def row(n):
+        return f"{'01234' if n == place else 2000 + n % 9},{n % 7}.5,{n % 2}"
+
+    place = 0 if options else 1300
+    body = "\n".join(map(row, range(1400)))
+    table = read(tmp_path, body if options else f"a,b,y\n{body}", **options)
+    assert "01234" in set(table.X.iloc[:, 0])
+
+
+def test_codes_with_a_word_for_a_gap_stay_codes(tmp_path):
+    content = lines(lambda n: f"{'-999' if n % 9 == 1 else f'0{n % 4}'},{n % 7}.5,{n % 2}")
+    assert set(read(tmp_path, content, missing=["-999"]).X["a"].dropna()) == {"00", "01", "02", "03"}
