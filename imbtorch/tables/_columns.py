@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Statements", "Tidied", "as_numbers", "tidy"]
 
+_TRUTH = {"true": True, "false": False}
+
 
 @dataclass(frozen=True)
 class Statements:
@@ -229,8 +231,11 @@ def as_numbers(name: str, column: Any, said: Statements, found: Tidied) -> Any:
         If some values are no numbers.
     """
     words = word_counts(column)
-    if all(is_gap(word, said.missing) for word in words):
-        numbers: Numbers | None = Numbers(dict.fromkeys(words, float("nan")), list(words))
+    gaps = [word for word in words if is_gap(word, said.missing)]
+    truths = {word: _TRUTH.get(word.strip().lower()) for word in words if word not in set(gaps)}
+    if None not in truths.values():  # truth values, or none at all
+        values = {word: float(bool(value)) for word, value in truths.items()}
+        numbers: Numbers | None = Numbers(values | dict.fromkeys(gaps, float("nan")), gaps)
     else:
         numbers = _numbers(name, words, said)
     if numbers is None:

@@ -47,7 +47,7 @@ class ColumnMarks:
             self._has_code |= self._are_digits and are_codes(words)
         if self._are_grouped:
             points = [word for word in words if "." in word]
-            self.has_point |= bool(points)
+            self.has_point |= bool(points)  # stays true when no more are looked for
             self._are_grouped = all(map(_GROUPED.fullmatch, points))
 
 

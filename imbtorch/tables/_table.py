@@ -209,7 +209,7 @@ def _assembled(
     in_order = "time" in places
     if in_order:
         name = raw.names[places["time"]]
-        order = as_times(raw.frame[places["time"]].iloc[rows], name).argsort(kind="stable")
+        order = as_times(raw.frame[places["time"]].iloc[rows], name, said).argsort(kind="stable")
         rows, y = rows[order], y[order]
         notes.append(f"the rows are sorted by {name!r}")
     target = raw.names[places["target"]]
@@ -219,9 +219,11 @@ def _assembled(
     marked = [raw.names[places[role]] for role in ("weight", "time") if role in places]
     X, decided = _features(raw, rows, left, said, marked)
 
-    def other(role: str, read: Callable[[Any, str], NDArray[Any]]) -> NDArray[Any] | None:
+    def other(
+        role: str, read: Callable[[Any, str, Statements], NDArray[Any]]
+    ) -> NDArray[Any] | None:
         place = places.get(role)
-        return None if place is None else read(raw.frame[place].iloc[rows], raw.names[place])
+        return None if place is None else read(raw.frame[place].iloc[rows], raw.names[place], said)
 
     weights, groups = other("weight", as_weights), other("groups", as_groups)
     return Table(X, y, [*notes, *decided], weights, groups, in_order, target)

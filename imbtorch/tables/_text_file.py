@@ -73,9 +73,13 @@ def read_text(
     if not has_names:
         rows.marks.add([*rows.first, *[""] * (width - len(rows.first))])
     marks = rows.marks.columns(width)
-    raw = [n for n, name in enumerate(names) if name in as_text or marks[n].holds_codes]
-    if options.decimal or options.thousands:  # pandas would take 1.234 for a number with a point
-        raw = list(range(width))
+    # pandas would take 1.234 for a number with a point
+    points = options.decimal == "," or options.thousands == "."
+    raw = [
+        n
+        for n, (name, column) in enumerate(zip(names, marks, strict=True))
+        if name in as_text or column.holds_codes or (points and column.has_point)
+    ]
     frame = _cells(lines(dialect.skip), source, dialect, options, width, skipped, raw)
     _check_count(len(frame), rows.count - len(skipped))
     blank = [n for n, name in enumerate(header) if not name.strip()]

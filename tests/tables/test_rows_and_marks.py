@@ -128,3 +128,57 @@ def test_codes_are_found_in_all_rows(tmp_path, options):
 def test_codes_with_a_word_for_a_gap_stay_codes(tmp_path):
     content = lines(lambda n: f"{'-999' if n % 9 == 1 else f'0{n % 4}'},{n % 7}.5,{n % 2}")
     assert set(read(tmp_path, content, missing=["-999"]).X["a"].dropna()) == {"00", "01", "02", "03"}
+
+
+# Marks that are stated ---------------------------------------------------------------------
+
+STATED = [{"decimal": ","}, {"thousands": "."}, {"decimal": ",", "thousands": "."}]
+
+
+def test_weights_follow_the_marks(tmp_path):
+    content = lines(lambda n: f"1.{100 + n};{n % 7},5;{n % 2}", "w;b;y")
+    for marks in STATED:
+        weights = read(tmp_path, content, weight="w", **marks).sample_weight
+        assert weights[:2].tolist() == [1100, 1101]
+    with pytest.raises(TableError, match="the weights in 'w' are not all numbers"):
+        read(tmp_path, content.replace(".", ",0"), weight="w", decimal=".")
+
+
+@pytest.mark.parametrize(
+    "times", [lambda n: 9000 + 100 * n, lambda n: f"1.{100 + n}", lambda n: f"{n},5"]
+)
+def test_times_follow_the_marks(tmp_path, times):
+    content = lines(lambda n: f"{times(N - n)};{n},25;{n % 2}", "t;b;y")
+    for marks in STATED:
+        assert read(tmp_path, content, time="t", **marks).X["b"].tolist() == [
+            n + 0.25 for n in range(N - 1, -1, -1)
+        ]
+
+
+@pytest.mark.parametrize(
+    ("labels", "kind"),
+    [(["0", "1"], "i"), (["True", "False"], "b"), (["0,5", "1,5"], "f"), (["1.000", "2.000"], "i"),
+     (["01", "02"], "U"), (["1.a", "2.a"], "U"), (["1,0 %", "2,0 %"], "U")],
+)  # fmt: skip
+def test_labels_follow_the_marks(tmp_path, labels, kind):
+    content = lines(lambda n: f"{n},25;x;{labels[n % 2]}", "a;b;y")
+    if kind == "f":  # which are no classes, except where they are known
+        with pytest.raises(TableError, match="continuous"):
+            read(tmp_path, content, decimal=",")
+        return
+    y = read(tmp_path, content, decimal=",").y
+    assert (y.dtype.kind, len(set(y.tolist()))) == (kind, 2)
+    if labels[0] == "1.000":
+        assert set(y.tolist()) == {1000, 2000}
+
+
+def test_columns_are_what_they_are_without_the_marks(tmp_path):
+    content = lines(lambda n: f"{n % 7};{n},5;{n % 2 == 0};{n % 2}", "i;b;t;y")
+    for marks in STATED:
+        X = read(tmp_path, content, **marks).X
+        assert [dtype.kind for dtype in X.dtypes] == ["i", "f", "b"]
+
+
+def test_groups_do_not_differ_by_blanks(tmp_path):
+    content = lines(lambda n: f"g{n // 2}{' ' * (n % 2)},{n % 7}.5,{n % 2}", "g,b,y")
+    assert len(set(read(tmp_path, content, groups="g").groups.tolist())) == N // 2
