@@ -154,19 +154,19 @@ def _decide_numbers(found: Tidied, name: Any, column: Any, said: Statements) -> 
 
 
 def _decide_text(found: Tidied, name: Any, column: Any, said: Statements) -> None:
-    words = word_counts(column)
-    if are_codes(words):
+    words, is_stated = word_counts(column), name in said.numeric
+    if are_codes(words) and not is_stated:
         _decide_codes(found, name, column, said)
         return
-    numbers = _numbers(name, words, said)
+    numbers = _numbers(name, words, said, may_begin_with_0=is_stated)
     if numbers is not None:
         values = found.frame[name] = _mapped(column, numbers)
         _note_numbers(found, name, numbers, words)
-        if name not in said.numeric:
+        if not is_stated:
             _decide_numbers(found, name, values, said)
         return
     example = repr(next(iter(words)))
-    if name in said.numeric:
+    if is_stated:
         raise TableError(
             f"--numeric names {name!r}, whose values are no numbers, such as {example}. If they "
             "have a mark of their own: --decimal, --thousands or --missing."
@@ -189,10 +189,8 @@ def _decide_text(found: Tidied, name: Any, column: Any, said: Statements) -> Non
 
 
 def _decide_codes(found: Tidied, name: Any, column: Any, said: Statements) -> None:
-    """Read digits that begin with 0 as categories, unless the user says that they are numbers."""
-    if name in said.numeric:
-        found.frame[name] = column.astype(float)
-    elif not _left_out_as_identifier(found, name, column):
+    """Read digits that begin with 0 as categories."""
+    if not _left_out_as_identifier(found, name, column):
         # the type says that categories are meant, although they look like numbers
         found.frame[name] = stripped(column).astype("category")
         found.notes.append(
@@ -237,7 +235,7 @@ def as_numbers(name: str, column: Any, said: Statements, found: Tidied) -> Any:
         values = {word: float(bool(value)) for word, value in truths.items()}
         numbers: Numbers | None = Numbers(values | dict.fromkeys(gaps, float("nan")), gaps)
     else:
-        numbers = _numbers(name, words, said)
+        numbers = _numbers(name, words, said, may_begin_with_0=True)
     if numbers is None:
         raise TableError(
             f"{name!r} held numbers in training, but holds {next(iter(words))!r} now. Give it the "
@@ -254,8 +252,12 @@ def _mapped(column: Any, numbers: Numbers) -> Any:
     return values.astype("int64") if whole else values
 
 
-def _numbers(name: Any, words: dict[str, int], said: Statements) -> Numbers | None:
-    numbers = read_numbers(words, said.missing, said.decimal, said.thousands)
+def _numbers(
+    name: Any, words: dict[str, int], said: Statements, *, may_begin_with_0: bool
+) -> Numbers | None:
+    numbers = read_numbers(
+        words, said.missing, said.decimal, said.thousands, may_begin_with_0=may_begin_with_0
+    )
     if numbers is not None:
         _check_numbers(name, numbers, words, said)
     return numbers

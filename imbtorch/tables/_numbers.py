@@ -26,6 +26,7 @@ MISSING_WORDS = frozenset(_MISSING.split())
 _CURRENCIES = "$€£¥"
 _SPACES = " \u00a0\u202f\u2009"  # between groups of digits, in several languages
 _CODE = re.compile(r"0\d+")
+_ZEROS = re.compile(r"^([-+]?)0+(?=\d)")
 _EXPONENT = r"(?:[eE][-+]?\d+)?"
 _MOSTLY = 0.9  # share of cells that are numbers, from which other words need a decision
 
@@ -98,6 +99,8 @@ def read_numbers(
     missing: Sequence[str] = (),
     decimal: str | None = None,
     thousands: str | None = None,
+    *,
+    may_begin_with_0: bool = False,
 ) -> Numbers | None:
     """Read the words of a column as numbers.
 
@@ -109,6 +112,8 @@ def read_numbers(
         Further words that stand for a gap.
     decimal, thousands : str or None
         Marks that the user states; None finds them.
+    may_begin_with_0 : bool, default=False
+        Whether digits that begin with 0 are numbers, not codes.
 
     Returns
     -------
@@ -121,6 +126,8 @@ def read_numbers(
     if not words:
         return None
     bodies = {word: _without_unit(word) for word in words}
+    if may_begin_with_0:
+        bodies = {w: (_ZEROS.sub(r"\1", body), unit) for w, (body, unit) in bodies.items()}
     readings = [
         (marks, {w: body for w, (body, _) in bodies.items() if _pattern(*marks).fullmatch(body)})
         for marks in _notations(decimal, thousands)

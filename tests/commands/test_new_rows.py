@@ -74,3 +74,10 @@ def test_truth_values_with_gaps(folder, capsys, gap):
 def test_classes_of_fit_do_not_depend_on_marks(folder):
     fit(lambda n: f"{n % 4};{n % 7},5;{int(n % 5 == 0)}", "a;b;y", "--decimal", ",")
     assert load_model(Path("m")).classes_.tolist() == [0, 1]
+
+
+def test_digits_that_begin_with_0_are_numbers_if_they_were_in_training(folder):
+    fit(lambda n: f"{n * 331 % 9000:05},{n % 7}.5,{int(n % 5 == 0)}", "zip,b,y", "--numeric", "zip")
+    new = "zip;b\n00123;1,5\n{};2,5\n+07;3,5\n"
+    assert read(new.format("04567")).X["zip"].tolist() == [123, 4567, 7]
+    assert read(new.format("?")).X["zip"].fillna(-1).tolist() == [123, -1, 7]

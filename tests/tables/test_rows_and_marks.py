@@ -182,3 +182,11 @@ def test_columns_are_what_they_are_without_the_marks(tmp_path):
 def test_groups_do_not_differ_by_blanks(tmp_path):
     content = lines(lambda n: f"g{n // 2}{' ' * (n % 2)},{n % 7}.5,{n % 2}", "g,b,y")
     assert len(set(read(tmp_path, content, groups="g").groups.tolist())) == N // 2
+
+
+@pytest.mark.parametrize("other", ["04711", "?", "", "12.5"])
+def test_digits_that_begin_with_0_are_numbers_if_the_user_says_so(tmp_path, other):
+    content = lines(lambda n: f"{other if n == 5 else f'0{n % 9}'},{n % 7}.5,{n % 2}")
+    a = read(tmp_path, content, numeric=["a"]).X["a"]
+    assert a.dtype.kind in "if"
+    assert a[:5].tolist() == [0, 1, 2, 3, 4]
