@@ -83,7 +83,13 @@ class NewRows:
 
 
 def read_for(
-    model: Any, path: Path, options: Options, drop: list[str], others: dict[str, str]
+    model: Any,
+    path: Path,
+    options: Options,
+    drop: list[str],
+    others: dict[str, str],
+    *,
+    verbatim: bool = False,
 ) -> NewRows:
     """Read new rows for a model: its columns by name, each of the kind that it had in training.
 
@@ -99,6 +105,8 @@ def read_for(
         Columns to leave out.
     others : dict of str to str
         Columns with a role of their own, by role.
+    verbatim : bool, default=False
+        Whether these stay text as it is written.
 
     Raises
     ------
@@ -112,7 +120,8 @@ def read_for(
             "checked; use it in Python: imbtorch.load."
         )
     text = [columns.name_of(j) for j, words in columns.vocabulary.items() if _are_words(words)]
-    raw = read_file(path, options, columns.names, text)
+    as_text = [*text, *(others.values() if verbatim else ())]
+    raw = read_file(path, options, columns.names, as_text)
     dropped = {position_of(name, raw.names) for name in drop}
     check_names(raw.names, dropped)
     roles = {role: position_of(name, raw.names, dropped) for role, name in others.items()}
@@ -179,12 +188,14 @@ def _as_in_training(frame: pd.DataFrame, columns: TableColumns, said: Statements
     for position, name in enumerate(columns.names or ()):
         words = columns.vocabulary.get(position)
         if words is not None and _are_words(words):
-            text = frame[name].map(str, na_action="ignore")
-            X[name] = stripped(text)
+            text = stripped(frame[name].map(str, na_action="ignore"))
+            X[name] = text.mask(text.isin(list(said.missing)))
             n_new = int((~X[name].isin(words.tolist()) & X[name].notna()).sum())
             unknown += [f"{name} ({counted(n_new, 'row')})"] if n_new else []
         elif is_text(column := text_if_mixed(frame[name])):
             X[name] = as_numbers(name, column, said, found)
+        elif words is None and column.isna().all():
+            X[name] = column.astype(float)
     if unknown:
         found.notes.append(f"categories that training did not have: {some(unknown)}")
     return found

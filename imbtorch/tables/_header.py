@@ -16,6 +16,7 @@ __all__ = [
     "holds_data",
     "is_blank",
     "position_of",
+    "positions_among",
     "tidy_names",
 ]
 
@@ -121,6 +122,18 @@ def check_names(names: Sequence[str], left_out: Iterable[int]) -> None:
                 f"{some(found)}. Leave out all but one by their places: --drop {found[-1]}; or "
                 "rename them in the file."
             )
+
+
+def positions_among(wanted: Iterable[str], names: Sequence[str]) -> set[int]:
+    """Return the positions of those columns that are there, by their names or else by places."""
+    found = set()
+    for name in wanted:
+        same = [place for place, other in enumerate(names) if other == name.strip()]
+        place = int(name) if re.fullmatch(r"-?\d+", name.strip()) else 0
+        if not same and 0 < abs(place) <= len(names):
+            same = [place - 1 if place > 0 else len(names) + place]
+        found.update(same)
+    return found
 
 
 def position_of(wanted: str, names: Sequence[str], left_out: Collection[int] = ()) -> int:

@@ -246,7 +246,8 @@ def read_file(
     expected : sequence of str, default=()
         Names that the header should have.
     as_text : sequence of str, default=()
-        Columns of a text file whose cells stay as they are written.
+        Columns of a text file whose cells stay as they are written, by name or by place; those that
+        the file does not have do not matter.
 
     Raises
     ------

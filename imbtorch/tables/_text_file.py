@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING
 
 from imbtorch.tables._dialect import Dialect, find_dialect
 from imbtorch.tables._encoding import find_encoding
-from imbtorch.tables._header import check_replaced, has_expected, holds_data, tidy_names
+from imbtorch.tables._header import (
+    check_replaced,
+    has_expected,
+    holds_data,
+    positions_among,
+    tidy_names,
+)
 from imbtorch.tables._options import Options
 from imbtorch.tables._pandas import import_pandas
 from imbtorch.tables._raw import RawTable
@@ -41,7 +47,7 @@ def read_text(
     expected : collection of str
         Names that the header should have; if it has one of them, it is a header.
     as_text : collection of str
-        Names of columns whose cells are not turned into numbers.
+        Names or places of columns whose cells stay as they are written.
 
     Raises
     ------
@@ -73,6 +79,7 @@ def read_text(
     if not has_names:
         rows.marks.add([*rows.first, *[""] * (width - len(rows.first))])
     marks = rows.marks.columns(width)
+    as_text = {names[n] for n in positions_among(as_text, names)}
     # pandas would take 1.234 for a number with a point
     points = options.decimal == "," or options.thousands == "."
     raw = [
@@ -80,7 +87,8 @@ def read_text(
         for n, (name, column) in enumerate(zip(names, marks, strict=True))
         if name in as_text or column.holds_codes or (points and column.has_point)
     ]
-    frame = _cells(lines(dialect.skip), source, dialect, options, width, skipped, raw)
+    gaps = {n: [""] if name in as_text else ["", *options.missing] for n, name in enumerate(names)}
+    frame = _cells(lines(dialect.skip), source, dialect, gaps, skipped, raw)
     _check_count(len(frame), rows.count - len(skipped))
     blank = [n for n, name in enumerate(header) if not name.strip()]
     in_doubt = [n for n, column in enumerate(marks) if column.may_have_thousands]
@@ -114,24 +122,23 @@ def _cells(
     handle: io.TextIOWrapper,
     source: Source,
     dialect: Dialect,
-    options: Options,
-    width: int,
+    gaps: dict[int, list[str]],
     left_out: set[int],
     raw: list[int],
 ) -> pd.DataFrame:
-    """Let pandas read the cells; those of the columns ``raw`` stay text."""
+    """Let pandas read the cells: ``gaps`` by column; those of the columns ``raw`` stay text."""
     pandas = import_pandas()
     try:
         return pandas.read_csv(
             handle,
             sep=dialect.sep,
             header=None,
-            names=list(range(width)),
+            names=list(gaps),
             index_col=False,
             skiprows=sorted(left_out),
             skipinitialspace=True,
             keep_default_na=False,
-            na_values=["", *options.missing],
+            na_values=gaps,
             dtype=dict.fromkeys(raw, object),
             low_memory=False,
         )

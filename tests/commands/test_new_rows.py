@@ -27,9 +27,10 @@ def fit(row, header, *options):
     assert main(["fit", "past.csv", "--target", "y", "--out", "m", *quick, *options]) == 0
 
 
-def read(content, others=None, **options):
+def read(content, others=None, *, verbatim=False, **options):
     Path("new.csv").write_text(content)
-    return read_for(load_model(Path("m")), Path("new.csv"), Options(**options), [], others or {})
+    model, path = load_model(Path("m")), Path("new.csv")
+    return read_for(model, path, Options(**options), [], others or {}, verbatim=verbatim)
 
 
 def run(capsys, *arguments):
@@ -81,3 +82,44 @@ def test_digits_that_begin_with_0_are_numbers_if_they_were_in_training(folder):
     new = "zip;b\n00123;1,5\n{};2,5\n+07;3,5\n"
     assert read(new.format("04567")).X["zip"].tolist() == [123, 4567, 7]
     assert read(new.format("?")).X["zip"].fillna(-1).tolist() == [123, -1, 7]
+
+
+IDS = ["9007199254740993", "", "1E5", "007", "True", "1.50 ", "-999", "?"]
+
+
+@pytest.mark.parametrize("named", ["id", "1"])
+def test_columns_are_copied_as_they_are_written(folder, capsys, named):
+    fit(lambda n: f"{n % 4},{n % 7}.5,{int(n % 5 == 0)}", "a,b,y")
+    rows = [f"{key},{n},{n}.5" for n, key in enumerate(IDS)]
+    Path("new.csv").write_text("\n".join(["id,a,b", *rows]))
+    options = ["--missing", "-999", "--quiet"]
+    code, output, errors = run(capsys, "predict", "m", "new.csv", "--copy", named, *options)
+    assert code == 0, errors
+    assert [line.split(",")[0] for line in output.splitlines()[1:]] == IDS
+
+
+def test_features_are_copied_as_they_are_written_and_read_as_in_training(folder, capsys):
+    fit(lambda n: f"{n % 4},{'xyz'[n % 3]},{n % 2 == 0},{int(n % 5 == 0)}", "a,b,c,y")
+    content = "a,b,c\n1E0,x,True\n-999,-999,\n02,z ,False\n"
+    plain = read(content, missing=["-999"]).X
+    copied = read(content, {name: name for name in "abc"}, missing=["-999"], verbatim=True)
+    assert [copied.others[name].tolist()[0] for name in "abc"] == ["1E0", "x", "True"]
+    assert copied.others["a"].tolist() == ["1E0", "-999", "02"]
+    for name in "abc":
+        assert copied.X[name].isna().tolist() == plain[name].isna().tolist()
+    assert copied.X["a"].fillna(-1).tolist() == [1, -1, 2]
+    assert copied.X["c"].fillna(-1).tolist() == [1, -1, 0]
+    Path("new.csv").write_text(content)
+    written = {}
+    for options in [[], ["--copy", "a", "b", "c"]]:
+        code, output, errors = run(capsys, "predict", "m", "new.csv", "--missing", "-999", *options)
+        assert code == 0, errors
+        written[len(options)] = [line.split(",")[-2:] for line in output.splitlines()]
+    assert written[0] == written[4]
+
+
+def test_a_copied_feature_without_a_value(folder, capsys):
+    fit(lambda n: f"{n % 4 if n % 9 else ''},{n % 7}.5,{int(n % 5 == 0)}", "a,b,y")
+    Path("new.csv").write_text("a,b\n,1.5\n,2.5\n")
+    code, _, errors = run(capsys, "predict", "m", "new.csv", "--copy", "a")
+    assert code == 0, errors
