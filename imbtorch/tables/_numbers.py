@@ -15,6 +15,7 @@ __all__ = [
     "is_digits",
     "is_gap",
     "looks_like_a_number",
+    "numbers_among",
     "read_numbers",
 ]
 
@@ -83,6 +84,17 @@ def is_gap(word: str, missing: Sequence[str] = ()) -> bool:
     return not plain or plain.lower() in MISSING_WORDS or plain in missing
 
 
+def numbers_among(words: Iterable[str]) -> list[float]:
+    """Return the numbers that some of these words say."""
+    found = []
+    for word in words:
+        try:
+            found.append(float(word))
+        except ValueError:
+            continue
+    return found
+
+
 def are_codes(words: Iterable[str]) -> bool:
     """Return whether all words are digits and some of them begin with 0, as postal codes do."""
     cells = [word for word in words if word]
@@ -146,6 +158,9 @@ def read_numbers(
         units[bodies[word][1]] += counts[word] * (values[word] != 0)  # 0 needs no unit
     unit = units.most_common(1)[0][0]
     others = [w for w in found if bodies[w][1] != unit and values[w] != 0] + others
+    # a gap may be written as a number with other marks, such as -999,0 for -999
+    numbers = set(numbers_among(missing))
+    gaps += [word for word, value in values.items() if value in numbers]
     if unit == "%":
         values = {word: value / 100 for word, value in values.items()}
     values.update(dict.fromkeys(gaps, float("nan")))

@@ -20,7 +20,7 @@ from imbtorch.tables._header import (
 )
 from imbtorch.tables._options import Options
 from imbtorch.tables._pandas import import_pandas
-from imbtorch.tables._raw import RawTable
+from imbtorch.tables._raw import RawTable, without
 from imbtorch.tables._rows import Rows, scan
 from imbtorch.tables._source import Source
 from imbtorch.tables._words import TableError, counted, some
@@ -90,6 +90,8 @@ def read_text(
     gaps = {n: [""] if name in as_text else ["", *options.missing] for n, name in enumerate(names)}
     frame = _cells(lines(dialect.skip), source, dialect, gaps, skipped, raw)
     _check_count(len(frame), rows.count - len(skipped))
+    stated = [n for n, name in enumerate(names) if name not in as_text]
+    frame[stated] = without(options.missing, frame[stated])
     blank = [n for n, name in enumerate(header) if not name.strip()]
     in_doubt = [n for n, column in enumerate(marks) if column.may_have_thousands]
     return RawTable(names, frame, notes, blank, in_doubt)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from imbtorch.tables._header import check_replaced, has_expected, holds_data, is_blank, tidy_names
 from imbtorch.tables._options import Options
 from imbtorch.tables._pandas import import_pandas
-from imbtorch.tables._raw import RawTable
+from imbtorch.tables._raw import RawTable, without
 from imbtorch.tables._source import Source
 from imbtorch.tables._words import TableError, some
 
@@ -110,21 +110,9 @@ def _excel_names(
 def _raw(frame: pd.DataFrame, options: Options, notes: list[str]) -> RawTable:
     given = ["" if name is None else str(name).strip() for name in frame.columns]
     frame = frame.set_axis(range(len(given)), axis=1)
-    if options.missing:
-        frame = frame.mask(frame.apply(lambda column: _among(column, options.missing)))
+    frame = without(options.missing, frame)
     blank = [place for place, name in enumerate(given) if is_blank(name)]
     return RawTable(tidy_names(given), frame, notes, blank)
-
-
-def _among(column: Any, words: Collection[str]) -> Any:
-    """Return which cells are one of these words, or the number that it says."""
-    numbers = []
-    for word in words:
-        try:
-            numbers.append(float(word))
-        except ValueError:
-            continue
-    return column.isin([*words, *numbers])
 
 
 def _first(error: Exception) -> str:

@@ -127,7 +127,8 @@ def test_codes_are_found_in_all_rows(tmp_path, options):
 
 def test_codes_with_a_word_for_a_gap_stay_codes(tmp_path):
     content = lines(lambda n: f"{'-999' if n % 9 == 1 else f'0{n % 4}'},{n % 7}.5,{n % 2}")
-    assert set(read(tmp_path, content, missing=["-999"]).X["a"].dropna()) == {"00", "01", "02", "03"}
+    found = read(tmp_path, content, missing=["-999"]).X["a"].dropna()
+    assert set(found) == {"00", "01", "02", "03"}
 
 
 # Marks that are stated ---------------------------------------------------------------------
@@ -190,3 +191,50 @@ def test_digits_that_begin_with_0_are_numbers_if_the_user_says_so(tmp_path, othe
     a = read(tmp_path, content, numeric=["a"]).X["a"]
     assert a.dtype.kind in "if"
     assert a[:5].tolist() == [0, 1, 2, 3, 4]
+
+
+# Words for a gap ---------------------------------------------------------------------------
+
+GAPS = {
+    "a blank": ("-999 ", "{}", ","),
+    "a decimal comma": ("-999,0", "{},5", ","),
+    "a point": ("-999.0", "{}", "."),
+    "an exponent": ("-9.99e2", "{}.5", "."),
+    "a minus sign": ("\u2212999,0", "{},5", ","),
+}
+
+
+@pytest.mark.parametrize("other", ["5", "?"])
+@pytest.mark.parametrize("kind", GAPS)
+def test_gaps_are_found_however_the_number_is_written(tmp_path, kind, other):
+    gap, usual, mark = GAPS[kind]
+
+    def row(n):
+        cell = gap if n % 9 == 0 else other if n == 1 else usual.format(n % 7)
+        return f"{cell};{n % 7}{mark}5;{n % 2}"
+
+    a = read(tmp_path, lines(row, "a;b;y"), missing=["-999"]).X["a"]
+    assert a.isna().sum() == 7 + (other == "?")
+    assert a.min() >= 0
+
+
+@pytest.mark.parametrize("gap", ["none", "none "])
+@pytest.mark.parametrize("options", [{}, {"categorical": ["a"]}])
+def test_gaps_are_found_in_categories(tmp_path, gap, options):
+    content = lines(lambda n: f"{gap if n % 9 == 0 else 'xyz'[n % 3]},{n % 7}.5,{n % 2}")
+    assert read(tmp_path, content, missing=["none"], **options).X["a"].isna().sum() == 7
+
+
+@pytest.mark.parametrize("gap", ["-9", "-9 ", "-9.0"])
+def test_gaps_are_found_in_labels(tmp_path, gap):
+    content = lines(lambda n: f"{n}.25,{n % 7}.5,{gap if n % 9 == 0 else n % 2}")
+    y = read(tmp_path, content, missing=["-9"], drop_unlabelled=True).y
+    assert (len(y), set(y.tolist())) == (N - 7, {0, 1})
+
+
+def test_words_for_a_gap_leave_other_columns_as_they_are(tmp_path):
+    content = lines(lambda n: f"{n % 7},{n % 2 == 0},{n % 2 + 3}")
+    X = read(tmp_path, content, missing=["1", "-999"]).X
+    assert [dtype.kind for dtype in X.dtypes] == ["f", "b"]
+    X = read(tmp_path, content, missing=["-999"]).X
+    assert [dtype.kind for dtype in X.dtypes] == ["i", "b"]
