@@ -103,8 +103,11 @@ def tidy(frame: pd.DataFrame, said: Statements) -> Tidied:
     found, dates = Tidied(frame.copy(deep=False)), []
     for name in frame.columns:
         column = text_if_mixed(frame[name])
-        if name in said.categorical or is_declared(column):
-            found.frame[name] = column.astype("category")
+        if is_declared(column):
+            found.frame[name] = column
+        elif name in said.categorical:
+            text = stripped(column) if is_text(column) else column
+            found.frame[name] = text.astype("category")
         elif column.isna().all():
             _leave_out(found, name, "it has no value in any row")
         elif holds_dates(column):

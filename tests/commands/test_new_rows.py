@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from imbtorch._commands import main
@@ -123,3 +122,28 @@ def test_a_copied_feature_without_a_value(folder, capsys):
     Path("new.csv").write_text("a,b\n,1.5\n,2.5\n")
     code, _, errors = run(capsys, "predict", "m", "new.csv", "--copy", "a")
     assert code == 0, errors
+
+
+def test_gaps_are_found_however_the_number_is_written(folder):
+    fit(lambda n: f"{n % 4}.5,{'xyz'[n % 3]},{int(n % 5 == 0)}", "a,b,y")
+    X = read("a;b\n-999 ;x\n-999,0;-999 \n1,5;-999\n", missing=["-999"]).X
+    assert X["a"].isna().tolist() == [True, True, False]
+    assert X["b"].isna().tolist() == [False, True, True]
+
+
+def test_a_model_of_categories_only(folder):
+    fit(lambda n: f"{'xyz'[n % 3]},{'uv'[n % 2]},{int(n % 5 == 0)}", "a,b,y")
+    assert read("a,b\nx ,-9\n-9,v\n", missing=["-9"]).X.fillna("").to_numpy().tolist() == [
+        ["x", ""],
+        ["", "v"],
+    ]
+
+
+def test_blanks_around_categories_that_are_stated_do_not_matter(folder):
+    fit(
+        lambda n: f"{'AB'[n % 2]}{' ' * (1 + n % 2)},{n % 7}.5,{int(n % 5 == 0)}",
+        "a,b,y", "--categorical", "a",
+    )  # fmt: skip
+    rows = read("a,b\nA  ,1.5\nB,2.5\n")
+    assert rows.X["a"].tolist() == ["A", "B"]
+    assert not any("categories that training did not have" in note for note in rows.notes)
