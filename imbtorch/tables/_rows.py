@@ -25,6 +25,8 @@ class Rows:
         The cells of the first row.
     count : int
         Number of rows, with the first one and without blank lines.
+    blank_lines : int
+        Number of blank lines.
     sample : list of list of str
         The rows that follow it, at most 1000.
     widths : Counter
@@ -43,6 +45,7 @@ class Rows:
     first: list[str] = field(default_factory=list)
     first_place: int = 0
     count: int = 0
+    blank_lines: int = 0
     sample: list[list[str]] = field(default_factory=list)
     widths: Counter[int] = field(default_factory=Counter)
     odd: dict[int, tuple[int, int]] = field(default_factory=dict)
@@ -118,6 +121,7 @@ def scan(handle: Iterable[str], sep: str, skipped: int, missing: Collection[str]
     try:
         for place, row in enumerate(reader):
             if not row or (len(row) == 1 and not row[0].strip() and '"' not in line):
+                found.blank_lines += 1
                 continue
             found.count += 1
             if not found.first:

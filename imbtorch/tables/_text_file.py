@@ -63,7 +63,7 @@ def read_text(
         return handle
 
     first = list(islice(lines(0), options.skip_lines + _SNIFFED))
-    dialect = find_dialect(first, options.sep, options.skip_lines)
+    dialect = find_dialect(first, options.sep, options.skip_lines, expected)
     notes += dialect.notes
     rows = scan(lines(dialect.skip), dialect.sep, dialect.skip, options.missing)
     header, has_names = _header(rows, dialect, options, expected)
@@ -90,6 +90,11 @@ def read_text(
     gaps = {n: [""] if name in as_text else ["", *options.missing] for n, name in enumerate(names)}
     frame = _cells(lines(dialect.skip), source, dialect, gaps, skipped, raw)
     _check_count(len(frame), rows.count - len(skipped))
+    if width == 1 and rows.blank_lines:  # which may be meant as gaps
+        lines_are = "line is" if rows.blank_lines == 1 else "lines are"
+        notes.append(
+            f'{rows.blank_lines:,} blank {lines_are} left out; write a missing value as "" (in quotes)'
+        )
     stated = [n for n, name in enumerate(names) if name not in as_text]
     frame[stated] = without(options.missing, frame[stated])
     blank = [n for n, name in enumerate(header) if not name.strip()]

@@ -147,3 +147,22 @@ def test_blanks_around_categories_that_are_stated_do_not_matter(folder):
     rows = read("a,b\nA  ,1.5\nB,2.5\n")
     assert rows.X["a"].tolist() == ["A", "B"]
     assert not any("categories that training did not have" in note for note in rows.notes)
+
+
+@pytest.mark.parametrize("content", ["a\n1.5\n2.5\n", '\n"a"\n1,5\n2,5\n', "# new\na\n1.5\n2.5\n"])
+def test_a_file_with_the_only_column_of_the_model(folder, capsys, content):
+    fit(lambda n: f"{n % 7}.5,{int(n % 5 == 0)}", "a,y")
+    assert read(content).X["a"].tolist() == [1.5, 2.5]
+
+
+def test_a_file_with_another_only_column(folder):
+    fit(lambda n: f"{n % 7}.5,{int(n % 5 == 0)}", "a,y")
+    with pytest.raises(TableError, match="one column only"):
+        read("b\n1.5\n2.5\n")
+
+
+def test_blank_lines_of_one_column_are_noted(folder):
+    fit(lambda n: f"{n % 7}.5,{int(n % 5 == 0)}", "a,y")
+    rows = read('a\n1.5\n\n""\n2.5\n')
+    assert len(rows.X) == 3
+    assert any("1 blank line is left out" in note for note in rows.notes)
