@@ -120,7 +120,8 @@ def tidy(frame: pd.DataFrame, said: Statements) -> Tidied:
         raise TableError(
             f"columns of dates or times: {dates}. A net would read them as nanoseconds. Make "
             "numbers of them, such as the month or the hour, or leave them out: "
-            f"{said.way('drop', dates[0])}"
+            f"{said.way('drop', dates[0])}; if they are categories: "
+            f"{said.way('categorical', dates[0])}"
         )
     return found
 
