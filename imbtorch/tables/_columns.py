@@ -296,7 +296,7 @@ def _note_numbers(found: Tidied, name: Any, numbers: Numbers, words: Mapping[str
             f"{name!r} holds numbers; {marks} in {counted(count, 'row')} is a missing one"
         )
     if numbers.format:
-        example = max(numbers.values, key=len)
+        example = max((word for word in numbers.values if word not in numbers.gaps), key=len)
         value = f"{numbers.values[example]:.12g}"
         found.notes.append(f"{name!r} has {numbers.format}: {example!r} is read as {value}")
 

@@ -41,6 +41,8 @@ class ColumnMarks:
 
     def add(self, cells: Iterable[str]) -> None:
         """Take note of further cells."""
+        if not (self._are_digits or self._are_grouped):
+            return
         words = {cell.strip() for cell in cells} - self._ignored
         if self._are_digits:
             self._are_digits = is_digits(words)

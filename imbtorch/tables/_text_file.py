@@ -91,10 +91,8 @@ def read_text(
     frame = _cells(lines(dialect.skip), source, dialect, gaps, skipped, raw)
     _check_count(len(frame), rows.count - len(skipped))
     if width == 1 and rows.blank_lines:  # which may be meant as gaps
-        lines_are = "line is" if rows.blank_lines == 1 else "lines are"
-        notes.append(
-            f'{rows.blank_lines:,} blank {lines_are} left out; write a missing value as "" (in quotes)'
-        )
+        left_out = f"{counted(rows.blank_lines, 'blank line')} left out"
+        notes.append(f"{left_out}; a missing value is written as two quotes")
     stated = [n for n, name in enumerate(names) if name not in as_text]
     frame[stated] = without(options.missing, frame[stated])
     blank = [n for n, name in enumerate(header) if not name.strip()]

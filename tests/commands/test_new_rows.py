@@ -165,4 +165,4 @@ def test_blank_lines_of_one_column_are_noted(folder):
     fit(lambda n: f"{n % 7}.5,{int(n % 5 == 0)}", "a,y")
     rows = read('a\n1.5\n\n""\n2.5\n')
     assert len(rows.X) == 3
-    assert any("1 blank line is left out" in note for note in rows.notes)
+    assert any("1 blank line left out" in note for note in rows.notes)

@@ -213,9 +213,10 @@ def test_gaps_are_found_however_the_number_is_written(tmp_path, kind, other):
         cell = gap if n % 9 == 0 else other if n == 1 else usual.format(n % 7)
         return f"{cell};{n % 7}{mark}5;{n % 2}"
 
-    a = read(tmp_path, lines(row, "a;b;y"), missing=["-999"]).X["a"]
-    assert a.isna().sum() == 7 + (other == "?")
-    assert a.min() >= 0
+    table = read(tmp_path, lines(row, "a;b;y"), missing=["-999"])
+    assert table.X["a"].isna().sum() == 7 + (other == "?")
+    assert table.X["a"].min() >= 0
+    assert not any("read as nan" in note for note in table.notes)
 
 
 @pytest.mark.parametrize("gap", ["none", "none "])
