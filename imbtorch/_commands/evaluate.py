@@ -105,15 +105,15 @@ def _labelled(
     labels = read_labels(
         rows.others["target"],
         arguments.target,
-        Statements(missing=arguments.missing),
+        Statements(
+            missing=arguments.missing, decimal=arguments.decimal, thousands=arguments.thousands
+        ),
         drop_unlabelled=arguments.drop_unlabelled,
         case=arguments.case,
         any_number=True,
     )
     rows.notes.extend(labels.notes)
-    y = labels.values()
-    if y.dtype.kind != classes.dtype.kind and "U" in (y.dtype.kind, classes.dtype.kind):
-        y = y.astype(str)
+    y = _as_classes(labels.values(), classes)
     unknown = sorted(set(y.tolist()) - set(classes.tolist()), key=str)
     if unknown:
         raise TableError(
@@ -126,3 +126,16 @@ def _labelled(
             "needed to measure it. Take more rows."
         )
     return rows.X[labels.known], y
+
+
+def _as_classes(y: NDArray[Any], classes: NDArray[Any]) -> NDArray[Any]:
+    """Return labels as the classes of the model that are written alike; others as they are."""
+    if y.dtype.kind == classes.dtype.kind or "U" not in (y.dtype.kind, classes.dtype.kind):
+        return y
+    written = {str(label): label for label in classes.tolist()}
+    if classes.dtype.kind == "b":  # TRUE and true mean True, as in a column without a gap
+        written |= {word.lower(): label for word, label in written.items()}
+        y = np.char.lower(y.astype(str))
+    same = [written.get(str(label), label) for label in y.tolist()]
+    kind = classes.dtype if all(str(label) in written for label in y.tolist()) else object
+    return np.asarray(same, dtype=kind)

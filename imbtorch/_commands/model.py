@@ -13,9 +13,10 @@ from imbtorch.exceptions import FileFormatError
 from imbtorch.features import TableColumns
 from imbtorch.persistence import load
 from imbtorch.tables import TableError
-from imbtorch.tables._columns import Statements, as_numbers
+from imbtorch.tables._columns import Statements, Tidied, as_numbers
 from imbtorch.tables._header import check_names, position_of
 from imbtorch.tables._kinds import is_text, stripped, text_if_mixed
+from imbtorch.tables._marks import check_points
 from imbtorch.tables._options import Options
 from imbtorch.tables._raw import RawTable
 from imbtorch.tables._table import read_file
@@ -82,7 +83,13 @@ class NewRows:
 
 
 def read_for(
-    model: Any, path: Path, options: Options, drop: list[str], others: dict[str, str]
+    model: Any,
+    path: Path,
+    options: Options,
+    drop: list[str],
+    others: dict[str, str],
+    *,
+    verbatim: bool = False,
 ) -> NewRows:
     """Read new rows for a model: its columns by name, each of the kind that it had in training.
 
@@ -98,6 +105,8 @@ def read_for(
         Columns to leave out.
     others : dict of str to str
         Columns with a role of their own, by role.
+    verbatim : bool, default=False
+        Whether these stay text as it is written.
 
     Raises
     ------
@@ -111,7 +120,8 @@ def read_for(
             "checked; use it in Python: imbtorch.load."
         )
     text = [columns.name_of(j) for j, words in columns.vocabulary.items() if _are_words(words)]
-    raw = read_file(path, options, columns.names, text)
+    as_text = [*text, *(others.values() if verbatim else ())]
+    raw = read_file(path, options, columns.names, as_text)
     dropped = {position_of(name, raw.names) for name in drop}
     check_names(raw.names, dropped)
     roles = {role: position_of(name, raw.names, dropped) for role, name in others.items()}
@@ -119,8 +129,12 @@ def read_for(
     notes = [*raw.notes, *_checked_names(raw, columns.names, place_of, set(roles.values()))]
     frame = raw.frame[[place_of[name] for name in columns.names]]
     said = Statements(missing=options.missing, decimal=options.decimal, thousands=options.thousands)
-    X = _as_in_training(frame.set_axis(list(columns.names), axis=1), columns, said, notes)
-    return NewRows(X, {role: raw.frame[n] for role, n in roles.items()}, notes)
+    found = _as_in_training(frame.set_axis(list(columns.names), axis=1), columns, said)
+    if found.with_comma and not (options.decimal or options.thousands):
+        numbers = set(columns.names).difference(text)
+        check_points(raw.names, raw.in_doubt, numbers, found.with_comma[0])
+    others_of = {role: raw.frame[n] for role, n in roles.items()}
+    return NewRows(found.frame, others_of, [*notes, *found.notes])
 
 
 def _checked_names(
@@ -167,21 +181,21 @@ def _columns_of(model: Any) -> TableColumns:
     )
 
 
-def _as_in_training(
-    frame: pd.DataFrame, columns: TableColumns, said: Statements, notes: list[str]
-) -> pd.DataFrame:
+def _as_in_training(frame: pd.DataFrame, columns: TableColumns, said: Statements) -> Tidied:
     """Give each column the kind that it had in training."""
-    X = frame.copy(deep=False)
-    unknown = []
+    found = Tidied(frame.copy(deep=False))
+    X, unknown = found.frame, []
     for position, name in enumerate(columns.names or ()):
         words = columns.vocabulary.get(position)
         if words is not None and _are_words(words):
-            text = frame[name].map(str, na_action="ignore")
-            X[name] = stripped(text)
+            text = stripped(frame[name].map(str, na_action="ignore"))
+            X[name] = text.mask(text.isin(list(said.missing)))
             n_new = int((~X[name].isin(words.tolist()) & X[name].notna()).sum())
             unknown += [f"{name} ({counted(n_new, 'row')})"] if n_new else []
         elif is_text(column := text_if_mixed(frame[name])):
-            X[name] = as_numbers(name, column, said, notes)
+            X[name] = as_numbers(name, column, said, found)
+        elif words is None and column.isna().all():
+            X[name] = column.astype(float)
     if unknown:
-        notes.append(f"categories that training did not have: {some(unknown)}")
-    return X
+        found.notes.append(f"categories that training did not have: {some(unknown)}")
+    return found

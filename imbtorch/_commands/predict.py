@@ -45,7 +45,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     check_writable("--out", arguments.out)
     model = load_model(arguments.model)
     copied = {name: name for name in arguments.copy}
-    rows = read_for(model, arguments.file, file_options(arguments), arguments.drop, copied)
+    options = file_options(arguments)
+    rows = read_for(model, arguments.file, options, arguments.drop, copied, verbatim=True)
     scores = _scores(model, rows)
     if arguments.out is None and not arguments.json:
         for note in rows.notes if not console.quiet else ():

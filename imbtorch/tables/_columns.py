@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Statements", "Tidied", "as_numbers", "tidy"]
 
+_TRUTH = {"true": True, "false": False}
+
 
 @dataclass(frozen=True)
 class Statements:
@@ -101,8 +103,11 @@ def tidy(frame: pd.DataFrame, said: Statements) -> Tidied:
     found, dates = Tidied(frame.copy(deep=False)), []
     for name in frame.columns:
         column = text_if_mixed(frame[name])
-        if name in said.categorical or is_declared(column):
-            found.frame[name] = column.astype("category")
+        if is_declared(column):
+            found.frame[name] = column
+        elif name in said.categorical:
+            text = stripped(column) if is_text(column) else column
+            found.frame[name] = text.astype("category")
         elif column.isna().all():
             _leave_out(found, name, "it has no value in any row")
         elif holds_dates(column):
@@ -115,7 +120,8 @@ def tidy(frame: pd.DataFrame, said: Statements) -> Tidied:
         raise TableError(
             f"columns of dates or times: {dates}. A net would read them as nanoseconds. Make "
             "numbers of them, such as the month or the hour, or leave them out: "
-            f"{said.way('drop', dates[0])}"
+            f"{said.way('drop', dates[0])}; if they are categories: "
+            f"{said.way('categorical', dates[0])}"
         )
     return found
 
@@ -152,19 +158,19 @@ def _decide_numbers(found: Tidied, name: Any, column: Any, said: Statements) -> 
 
 
 def _decide_text(found: Tidied, name: Any, column: Any, said: Statements) -> None:
-    words = word_counts(column)
-    if are_codes(words):
+    words, is_stated = word_counts(column), name in said.numeric
+    if are_codes(words) and not is_stated:
         _decide_codes(found, name, column, said)
         return
-    numbers = _numbers(name, words, said)
+    numbers = _numbers(name, words, said, may_begin_with_0=is_stated)
     if numbers is not None:
         values = found.frame[name] = _mapped(column, numbers)
         _note_numbers(found, name, numbers, words)
-        if name not in said.numeric:
+        if not is_stated:
             _decide_numbers(found, name, values, said)
         return
     example = repr(next(iter(words)))
-    if name in said.numeric:
+    if is_stated:
         raise TableError(
             f"--numeric names {name!r}, whose values are no numbers, such as {example}. If they "
             "have a mark of their own: --decimal, --thousands or --missing."
@@ -187,10 +193,8 @@ def _decide_text(found: Tidied, name: Any, column: Any, said: Statements) -> Non
 
 
 def _decide_codes(found: Tidied, name: Any, column: Any, said: Statements) -> None:
-    """Read digits that begin with 0 as categories, unless the user says that they are numbers."""
-    if name in said.numeric:
-        found.frame[name] = column.astype(float)
-    elif not _left_out_as_identifier(found, name, column):
+    """Read digits that begin with 0 as categories."""
+    if not _left_out_as_identifier(found, name, column):
         # the type says that categories are meant, although they look like numbers
         found.frame[name] = stripped(column).astype("category")
         found.notes.append(
@@ -209,7 +213,7 @@ def _left_out_as_identifier(found: Tidied, name: Any, column: Any) -> bool:
     return True
 
 
-def as_numbers(name: str, column: Any, said: Statements, notes: list[str]) -> Any:
+def as_numbers(name: str, column: Any, said: Statements, found: Tidied) -> Any:
     """Return a column of text as numbers, because it held numbers in training.
 
     Parameters
@@ -220,7 +224,7 @@ def as_numbers(name: str, column: Any, said: Statements, notes: list[str]) -> An
         Its values.
     said : Statements
         What the user says about columns.
-    notes : list of str
+    found : Tidied
         Is extended by what was decided.
 
     Raises
@@ -229,16 +233,18 @@ def as_numbers(name: str, column: Any, said: Statements, notes: list[str]) -> An
         If some values are no numbers.
     """
     words = word_counts(column)
-    if all(is_gap(word, said.missing) for word in words):
-        numbers: Numbers | None = Numbers(dict.fromkeys(words, float("nan")), list(words))
+    gaps = [word for word in words if is_gap(word, said.missing)]
+    truths = {word: _TRUTH.get(word.strip().lower()) for word in words if word not in set(gaps)}
+    if None not in truths.values():  # truth values, or none at all
+        values = {word: float(bool(value)) for word, value in truths.items()}
+        numbers: Numbers | None = Numbers(values | dict.fromkeys(gaps, float("nan")), gaps)
     else:
-        numbers = _numbers(name, words, said)
+        numbers = _numbers(name, words, said, may_begin_with_0=True)
     if numbers is None:
         raise TableError(
             f"{name!r} held numbers in training, but holds {next(iter(words))!r} now. Give it the "
             f"values that it had, or say what is missing: {said.way('missing', 'WORD')}"
         )
-    found = Tidied(column.to_frame(name), notes)
     _note_numbers(found, name, numbers, words)
     return _mapped(column, numbers)
 
@@ -250,8 +256,12 @@ def _mapped(column: Any, numbers: Numbers) -> Any:
     return values.astype("int64") if whole else values
 
 
-def _numbers(name: Any, words: dict[str, int], said: Statements) -> Numbers | None:
-    numbers = read_numbers(words, said.missing, said.decimal, said.thousands)
+def _numbers(
+    name: Any, words: dict[str, int], said: Statements, *, may_begin_with_0: bool
+) -> Numbers | None:
+    numbers = read_numbers(
+        words, said.missing, said.decimal, said.thousands, may_begin_with_0=may_begin_with_0
+    )
     if numbers is not None:
         _check_numbers(name, numbers, words, said)
     return numbers
@@ -286,7 +296,7 @@ def _note_numbers(found: Tidied, name: Any, numbers: Numbers, words: Mapping[str
             f"{name!r} holds numbers; {marks} in {counted(count, 'row')} is a missing one"
         )
     if numbers.format:
-        example = max(numbers.values, key=len)
+        example = max((word for word in numbers.values if word not in numbers.gaps), key=len)
         value = f"{numbers.values[example]:.12g}"
         found.notes.append(f"{name!r} has {numbers.format}: {example!r} is read as {value}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from imbtorch.tables._numbers import looks_like_a_number
@@ -55,7 +55,9 @@ def separator_named(sep: str) -> str:
     return found
 
 
-def find_dialect(lines: Sequence[str], sep: str | None, skip_lines: int) -> Dialect:
+def find_dialect(
+    lines: Sequence[str], sep: str | None, skip_lines: int, expected: Collection[str] = ()
+) -> Dialect:
     """Find the separator of a text file, and the lines before its table.
 
     Parameters
@@ -66,6 +68,9 @@ def find_dialect(lines: Sequence[str], sep: str | None, skip_lines: int) -> Dial
         Separator; None looks for it.
     skip_lines : int
         Lines that the user wants to be skipped.
+    expected : collection of str, default=()
+        Names that the header should have. If there is one only, and it is the first line, the file
+        has one column.
 
     Raises
     ------
@@ -88,6 +93,10 @@ def find_dialect(lines: Sequence[str], sep: str | None, skip_lines: int) -> Dial
         raise TableError("the file has no lines besides comments.")
     if comments:
         notes.append(f"comments before the table are left out: {counted(len(comments), 'line')}")
+    header = lines[skip].strip().strip('"').strip()
+    if sep is None and [header] == list(expected):  # any separator that is in no cell
+        text = "".join(lines[skip:])
+        sep = next((mark for mark in _CANDIDATES if mark not in text), ",")
     given, sep = sep, separator_named(sep) if sep is not None else _best(lines[skip:])
     if given is None and sep != ",":
         notes.append(f"the separator is {_title(sep)}")

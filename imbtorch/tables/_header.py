@@ -9,7 +9,16 @@ from collections.abc import Collection, Iterable, Sequence
 from imbtorch.tables._numbers import looks_like_a_number
 from imbtorch.tables._words import TableError, some
 
-__all__ = ["check_names", "holds_data", "is_blank", "position_of", "tidy_names"]
+__all__ = [
+    "check_names",
+    "check_replaced",
+    "has_expected",
+    "holds_data",
+    "is_blank",
+    "position_of",
+    "positions_among",
+    "tidy_names",
+]
 
 _DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}.*")
 
@@ -32,6 +41,50 @@ def holds_data(first: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]
         if name and is_value:
             found.append(name)
     return found
+
+
+def has_expected(first: Iterable[str], expected: Collection[str]) -> bool:
+    """Return whether the first row has a name that a header should have.
+
+    Parameters
+    ----------
+    first : iterable of str
+        Cells of the first row.
+    expected : collection of str
+        Names; one that is a number may be the place of a column, and a value of a first row that
+        holds data. Numbers count only if there are several names, all of them in the row.
+    """
+    cells = {cell.strip() for cell in first}
+    if any(name in cells and not looks_like_a_number(name) for name in expected):
+        return True
+    return len(expected) > 1 and cells.issuperset(expected)
+
+
+def check_replaced(
+    first: Sequence[str], rows: Sequence[Sequence[str]], header: bool | None
+) -> list[str]:
+    """Return a note that names replace the first row.
+
+    Parameters
+    ----------
+    first : sequence of str
+        Cells of the first row.
+    rows : sequence of sequence of str
+        The rows that follow it.
+    header : bool or None
+        Whether the user says that the first row is a header.
+
+    Raises
+    ------
+    TableError
+        If the user does not say it, and the row looks like data.
+    """
+    if header is None and (data := holds_data(first, rows)):
+        raise TableError(
+            "--names would replace the first row, which looks like data and not like names: "
+            f"{some(data)}. Say whether it holds names: --header or --no-header."
+        )
+    return [f"the header {some(cell.strip() for cell in first)} is replaced by --names"]
 
 
 def tidy_names(names: Iterable[object]) -> list[str]:
@@ -69,6 +122,18 @@ def check_names(names: Sequence[str], left_out: Iterable[int]) -> None:
                 f"{some(found)}. Leave out all but one by their places: --drop {found[-1]}; or "
                 "rename them in the file."
             )
+
+
+def positions_among(wanted: Iterable[str], names: Sequence[str]) -> set[int]:
+    """Return the positions of those columns that are there, by their names or else by places."""
+    found = set()
+    for name in wanted:
+        same = [place for place, other in enumerate(names) if other == name.strip()]
+        place = int(name) if re.fullmatch(r"-?\d+", name.strip()) else 0
+        if not same and 0 < abs(place) <= len(names):
+            same = [place - 1 if place > 0 else len(names) + place]
+        found.update(same)
+    return found
 
 
 def position_of(wanted: str, names: Sequence[str], left_out: Collection[int] = ()) -> int:

@@ -18,12 +18,15 @@ __all__ = [
     "word_counts",
 ]
 
+_MONTH, _DAY = r"(0?[1-9]|1[0-2])", r"(0?[1-9]|[12]\d|3[01])"
+_MARK = r"(?P<mark{0}>[-/.])"  # the same one in both places
 _DATES = re.compile(
-    r"""\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([T\ ]\d.*)?     # 2026-01-31, also with a time
-    | \d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2})(\ \d.*)?  # 31.01.2026, 1/31/26
-    | \d{1,2}:\d{2}(:\d{2}(\.\d+)?)?(\ ?[apAP][mM])?  # 23:59
-    | \d{1,2}[-\ ][A-Za-z]{3,9}[-\ ,]*\d{2,4}(\ \d.*)?   # 31 Jan 2026
-    | [A-Za-z]{3,9}\ \d{1,2},?\ \d{4}(\ \d.*)?        # Jan 31, 2026""",
+    rf"""\d{{4}}{_MARK.format(1)}{_MONTH}(?P=mark1){_DAY}([T\ ]\d.*)?  # 2026-01-31, or with a time
+    | ({_DAY}{_MARK.format(2)}{_MONTH}(?P=mark2)|{_MONTH}{_MARK.format(3)}{_DAY}(?P=mark3))
+      (\d{{4}}|\d{{2}})(\ \d.*)?                                     # 31.01.2026, 1/31/26
+    | \d{{1,2}}:\d{{2}}(:\d{{2}}(\.\d+)?)?(\ ?[apAP][mM])?  # 23:59
+    | \d{{1,2}}[-\ ][A-Za-z]{{3,9}}[-\ ,]*\d{{2,4}}(\ \d.*)?   # 31 Jan 2026
+    | [A-Za-z]{{3,9}}\ \d{{1,2}},?\ \d{{4}}(\ \d.*)?        # Jan 31, 2026""",
     re.VERBOSE,
 )
 _TEMPORAL = (datetime.date, datetime.time, datetime.timedelta)

@@ -103,9 +103,12 @@ def read_labels(
 def _text(column: Any, name: str, said: Statements, notes: list[str], case: str | None) -> Any:
     words = word_counts(column)
     numbers = read_numbers(words, said.missing, said.decimal, said.thousands)
-    if numbers is not None and not numbers.others and not numbers.is_ambiguous and numbers.gaps:
-        notes.append(f"{some(map(repr, numbers.gaps))} in the target is a missing value")
-        return column.map(numbers.values).astype(float)
+    if numbers is not None and not numbers.others and not numbers.is_ambiguous:
+        has_marks = bool(said.decimal or said.thousands) and not numbers.unit
+        if numbers.gaps:
+            notes.append(f"{some(map(repr, numbers.gaps))} in the target is a missing value")
+        if numbers.gaps or has_marks:
+            return column.map(numbers.values).astype(float)
     text = stripped(column)
     changed = {word for word in words if word != word.strip()}
     if changed:

@@ -8,7 +8,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
-__all__ = ["MISSING_WORDS", "Numbers", "are_codes", "is_gap", "looks_like_a_number", "read_numbers"]
+__all__ = [
+    "MISSING_WORDS",
+    "Numbers",
+    "are_codes",
+    "is_digits",
+    "is_gap",
+    "looks_like_a_number",
+    "numbers_among",
+    "read_numbers",
+]
 
 _MISSING = """
 ? - -- . * na n/a n.a. nan null none nil missing unknown #n/a #na <na> (null)
@@ -18,6 +27,7 @@ MISSING_WORDS = frozenset(_MISSING.split())
 _CURRENCIES = "$€£¥"
 _SPACES = " \u00a0\u202f\u2009"  # between groups of digits, in several languages
 _CODE = re.compile(r"0\d+")
+_ZEROS = re.compile(r"^([-+]?)0+(?=\d)")
 _EXPONENT = r"(?:[eE][-+]?\d+)?"
 _MOSTLY = 0.9  # share of cells that are numbers, from which other words need a decision
 
@@ -74,10 +84,26 @@ def is_gap(word: str, missing: Sequence[str] = ()) -> bool:
     return not plain or plain.lower() in MISSING_WORDS or plain in missing
 
 
+def numbers_among(words: Iterable[str]) -> list[float]:
+    """Return the numbers that some of these words say."""
+    found = []
+    for word in words:
+        try:
+            found.append(float(word))
+        except ValueError:
+            continue
+    return found
+
+
 def are_codes(words: Iterable[str]) -> bool:
     """Return whether all words are digits and some of them begin with 0, as postal codes do."""
     cells = [word for word in words if word]
-    return all(word.isdigit() for word in cells) and any(map(_CODE.fullmatch, cells))
+    return is_digits(cells) and any(map(_CODE.fullmatch, cells))
+
+
+def is_digits(words: Iterable[str]) -> bool:
+    """Return whether all words are digits only."""
+    return all(map(str.isdigit, words))
 
 
 def read_numbers(
@@ -85,6 +111,8 @@ def read_numbers(
     missing: Sequence[str] = (),
     decimal: str | None = None,
     thousands: str | None = None,
+    *,
+    may_begin_with_0: bool = False,
 ) -> Numbers | None:
     """Read the words of a column as numbers.
 
@@ -96,6 +124,8 @@ def read_numbers(
         Further words that stand for a gap.
     decimal, thousands : str or None
         Marks that the user states; None finds them.
+    may_begin_with_0 : bool, default=False
+        Whether digits that begin with 0 are numbers, not codes.
 
     Returns
     -------
@@ -108,6 +138,8 @@ def read_numbers(
     if not words:
         return None
     bodies = {word: _without_unit(word) for word in words}
+    if may_begin_with_0:
+        bodies = {w: (_ZEROS.sub(r"\1", body), unit) for w, (body, unit) in bodies.items()}
     readings = [
         (marks, {w: body for w, (body, _) in bodies.items() if _pattern(*marks).fullmatch(body)})
         for marks in _notations(decimal, thousands)
@@ -126,6 +158,9 @@ def read_numbers(
         units[bodies[word][1]] += counts[word] * (values[word] != 0)  # 0 needs no unit
     unit = units.most_common(1)[0][0]
     others = [w for w in found if bodies[w][1] != unit and values[w] != 0] + others
+    # a gap may be written as a number with other marks, such as -999,0 for -999
+    numbers = set(numbers_among(missing))
+    gaps += [word for word, value in values.items() if value in numbers]
     if unit == "%":
         values = {word: value / 100 for word, value in values.items()}
     values.update(dict.fromkeys(gaps, float("nan")))

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imbtorch.tables._kinds import is_text, word_counts
+from imbtorch.tables._columns import Statements
+from imbtorch.tables._kinds import is_text, stripped, word_counts
 from imbtorch.tables._numbers import read_numbers
 from imbtorch.tables._pandas import import_pandas
 from imbtorch.tables._words import TableError, counted
@@ -15,7 +16,7 @@ from imbtorch.tables._words import TableError, counted
 __all__ = ["as_groups", "as_times", "as_weights"]
 
 
-def as_weights(column: Any, name: str) -> NDArray[np.float64]:
+def as_weights(column: Any, name: str, said: Statements) -> NDArray[np.float64]:
     """Return the weights of the rows, ``(n,)``.
 
     Raises
@@ -25,10 +26,13 @@ def as_weights(column: Any, name: str) -> NDArray[np.float64]:
     """
     _check_complete(column, name, "weight")
     if is_text(column):
-        numbers = read_numbers(word_counts(column))
-        if numbers is None or numbers.others or numbers.gaps or numbers.is_ambiguous:
-            raise TableError(f"the weights in {name!r} are not all numbers.")
-        column = column.map(numbers.values)
+        numbers = _all_numbers(column, said)
+        if numbers is None:
+            raise TableError(
+                f"the weights in {name!r} are not all numbers, or can be read in two ways; got "
+                f"{column.iloc[0]!r}. Their marks can be stated: --decimal and --thousands."
+            )
+        column = numbers
     values = np.asarray(column.to_numpy(), dtype=np.float64)
     if not (np.isfinite(values).all() and (values >= 0).all() and values.any()):
         raise TableError(
@@ -38,7 +42,7 @@ def as_weights(column: Any, name: str) -> NDArray[np.float64]:
     return values
 
 
-def as_groups(column: Any, name: str) -> NDArray[Any]:
+def as_groups(column: Any, name: str, said: Statements) -> NDArray[Any]:
     """Return the groups of the rows, ``(n,)``.
 
     Raises
@@ -46,11 +50,13 @@ def as_groups(column: Any, name: str) -> NDArray[Any]:
     TableError
         If some are missing.
     """
+    if is_text(column):
+        column = stripped(column)
     _check_complete(column, name, "group")
     return np.asarray(import_pandas().factorize(column)[0])
 
 
-def as_times(column: Any, name: str) -> NDArray[Any]:
+def as_times(column: Any, name: str, said: Statements) -> NDArray[Any]:
     """Return what the rows are sorted by, ``(n,)``: numbers or dates.
 
     Raises
@@ -61,6 +67,8 @@ def as_times(column: Any, name: str) -> NDArray[Any]:
     _check_complete(column, name, "time")
     pandas = import_pandas()
     if is_text(column):
+        if (numbers := _all_numbers(column, said)) is not None:
+            return np.asarray(numbers.to_numpy())
         try:
             return np.asarray(pandas.to_datetime(column, format="ISO8601", utc=True).to_numpy())
         except ValueError as error:
@@ -72,6 +80,14 @@ def as_times(column: Any, name: str) -> NDArray[Any]:
     if column.dtype.kind not in "biufM" and not str(column.dtype).startswith("date"):
         raise TableError(f"the times in {name!r} must be numbers or dates; got {column.dtype}.")
     return np.asarray(column.to_numpy())
+
+
+def _all_numbers(column: Any, said: Statements) -> Any:
+    """Return a column of text as numbers; None if some are none, or can be read in two ways."""
+    numbers = read_numbers(word_counts(column), said.missing, said.decimal, said.thousands)
+    if numbers is None or numbers.others or numbers.gaps or numbers.is_ambiguous:
+        return None
+    return column.map(numbers.values).astype(float)
 
 
 def _check_complete(column: Any, name: str, what: str) -> None:

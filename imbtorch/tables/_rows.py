@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
+from imbtorch.tables._marks import TableMarks
 from imbtorch.tables._words import TableError, counted, some
 
 __all__ = ["Rows", "scan"]
@@ -22,6 +23,10 @@ class Rows:
     ----------
     first : list of str
         The cells of the first row.
+    count : int
+        Number of rows, with the first one and without blank lines.
+    blank_lines : int
+        Number of blank lines.
     sample : list of list of str
         The rows that follow it, at most 1000.
     widths : Counter
@@ -33,15 +38,20 @@ class Rows:
         Rows that equal the first one.
     all_end_empty : bool
         Whether all rows but the first one end with an empty cell.
+    marks : TableMarks
+        How cells are written, in rows that differ from the first one.
     """
 
     first: list[str] = field(default_factory=list)
     first_place: int = 0
+    count: int = 0
+    blank_lines: int = 0
     sample: list[list[str]] = field(default_factory=list)
     widths: Counter[int] = field(default_factory=Counter)
     odd: dict[int, tuple[int, int]] = field(default_factory=dict)
     repeated: list[int] = field(default_factory=list)
     all_end_empty: bool = True
+    marks: TableMarks = field(default_factory=lambda: TableMarks(()))
 
     @property
     def lines(self) -> str:
@@ -80,7 +90,7 @@ class Rows:
         )
 
 
-def scan(handle: Iterable[str], sep: str, skipped: int) -> Rows:
+def scan(handle: Iterable[str], sep: str, skipped: int, missing: Collection[str] = ()) -> Rows:
     """Read all rows once.
 
     Parameters
@@ -91,18 +101,29 @@ def scan(handle: Iterable[str], sep: str, skipped: int) -> Rows:
         Separator of the cells.
     skipped : int
         Lines before these.
+    missing : collection of str, default=()
+        Words that stand for a gap.
 
     Raises
     ------
     TableError
-        If a quote is not closed.
+        If a quote is not closed, or more follows after a closed one than the separator.
     """
-    found, place = Rows(), -1
-    reader = csv.reader(handle, delimiter=sep, skipinitialspace=True)
+    found, place, line = Rows(marks=TableMarks(missing)), -1, ""
+
+    def remembered() -> Iterator[str]:
+        nonlocal line
+        for line in handle:  # noqa: UP028 (the line is looked at below)
+            yield line
+
+    # strict: otherwise two stray quotes make one cell of all the rows between them
+    reader = csv.reader(remembered(), delimiter=sep, skipinitialspace=True, strict=True)
     try:
         for place, row in enumerate(reader):
-            if not row or (len(row) == 1 and not row[0].strip()):
+            if not row or (len(row) == 1 and not row[0].strip() and '"' not in line):
+                found.blank_lines += 1
                 continue
+            found.count += 1
             if not found.first:
                 found.first, found.first_place = row, place
                 continue
@@ -112,12 +133,14 @@ def scan(handle: Iterable[str], sep: str, skipped: int) -> Rows:
                 found.odd[place] = (width, reader.line_num + skipped)
             elif row == found.first:
                 found.repeated.append(place)
+            if row != found.first:
+                found.marks.add(row)
             found.all_end_empty &= not row[-1].strip()
             if len(found.sample) < _SAMPLE:
                 found.sample.append(row)
     except csv.Error as error:
         raise TableError(
             f"the file cannot be read as CSV: in line {reader.line_num + skipped} {error}. Perhaps "
-            "a quote is opened and not closed before it."
+            "a quote is opened and not closed before it; a quote within a quoted cell is doubled."
         ) from error
     return found

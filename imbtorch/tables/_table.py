@@ -15,6 +15,7 @@ from imbtorch.features import TableFeatures
 from imbtorch.tables._columns import Statements, tidy
 from imbtorch.tables._header import check_names, position_of
 from imbtorch.tables._labels import Labels, read_labels
+from imbtorch.tables._marks import check_points
 from imbtorch.tables._options import Options
 from imbtorch.tables._raw import RawTable
 from imbtorch.tables._roles import as_groups, as_times, as_weights
@@ -208,18 +209,21 @@ def _assembled(
     in_order = "time" in places
     if in_order:
         name = raw.names[places["time"]]
-        order = as_times(raw.frame[places["time"]].iloc[rows], name).argsort(kind="stable")
+        order = as_times(raw.frame[places["time"]].iloc[rows], name, said).argsort(kind="stable")
         rows, y = rows[order], y[order]
         notes.append(f"the rows are sorted by {name!r}")
     target = raw.names[places["target"]]
     left = [n for n in range(len(raw.names)) if n not in {*places.values(), *dropped}]
     if not left:
         raise TableError(f"no column is left besides the target {target!r}.")
-    X, decided = _features(raw, rows, left, said)
+    marked = [raw.names[places[role]] for role in ("weight", "time") if role in places]
+    X, decided = _features(raw, rows, left, said, marked)
 
-    def other(role: str, read: Callable[[Any, str], NDArray[Any]]) -> NDArray[Any] | None:
+    def other(
+        role: str, read: Callable[[Any, str, Statements], NDArray[Any]]
+    ) -> NDArray[Any] | None:
         place = places.get(role)
-        return None if place is None else read(raw.frame[place].iloc[rows], raw.names[place])
+        return None if place is None else read(raw.frame[place].iloc[rows], raw.names[place], said)
 
     weights, groups = other("weight", as_weights), other("groups", as_groups)
     return Table(X, y, [*notes, *decided], weights, groups, in_order, target)
@@ -242,7 +246,8 @@ def read_file(
     expected : sequence of str, default=()
         Names that the header should have.
     as_text : sequence of str, default=()
-        Columns of a text file whose cells stay as they are written.
+        Columns of a text file whose cells stay as they are written, by name or by place; those that
+        the file does not have do not matter.
 
     Raises
     ------
@@ -277,37 +282,27 @@ def _check_roles(places: Mapping[str, int], dropped: Sequence[int], names: Seque
 
 
 def _features(
-    raw: RawTable, rows: NDArray[np.intp], left: Sequence[int], said: Statements
+    raw: RawTable,
+    rows: NDArray[np.intp],
+    left: Sequence[int],
+    said: Statements,
+    others: Sequence[str],
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Return the features and the notes about them."""
+    """Return the features and the notes about them; ``others`` names further numbers."""
     frame = raw.frame[left].iloc[rows].reset_index(drop=True)
     tidied = tidy(frame.set_axis([raw.names[n] for n in left], axis=1), said)
     X = tidied.frame
     if not X.shape[1]:
         raise TableError(f"no column is left to learn from: {'; '.join(tidied.notes)}.")
-    if tidied.with_comma:
-        _check_points(X, raw, tidied.with_comma[0], said)
     numbers = X.select_dtypes("number")
+    if tidied.with_comma and not (said.decimal or said.thousands):
+        check_points(raw.names, raw.in_doubt, {*numbers, *others}, tidied.with_comma[0])
     if infinite := [name for name in numbers if np.isinf(numbers[name].to_numpy()).any()]:
         raise TableError(
             f"columns with infinite values: {some(infinite)}. Replace them, say that they are "
             "missing (--missing inf), or leave the columns out with --drop."
         )
     return X, [*tidied.notes, *_read_by_nets(X)]
-
-
-def _check_points(X: pd.DataFrame, raw: RawTable, example: str, said: Statements) -> None:
-    """Raise TableError if a point may separate thousands, where others have a decimal comma."""
-    for place, name in enumerate(raw.names):
-        if name not in X or X[name].dtype.kind != "f" or said.decimal:
-            continue
-        cells = [row[place].strip() for row in raw.sample if place < len(row)]
-        parts = [cell.lstrip("+-").split(".") for cell in cells if "." in cell]
-        if parts and all(len(part) == 2 and len(part[1]) == 3 and part[0] != "0" for part in parts):
-            raise TableError(
-                f"{example!r} has a decimal comma, so that a point in {name!r} may separate "
-                "thousands. Say which mark separates decimals: --decimal , or --decimal ."
-            )
 
 
 def _read_by_nets(X: pd.DataFrame) -> list[str]:

@@ -11,11 +11,16 @@ from typing import TYPE_CHECKING
 
 from imbtorch.tables._dialect import Dialect, find_dialect
 from imbtorch.tables._encoding import find_encoding
-from imbtorch.tables._header import holds_data, tidy_names
-from imbtorch.tables._numbers import are_codes
+from imbtorch.tables._header import (
+    check_replaced,
+    has_expected,
+    holds_data,
+    positions_among,
+    tidy_names,
+)
 from imbtorch.tables._options import Options
 from imbtorch.tables._pandas import import_pandas
-from imbtorch.tables._raw import RawTable
+from imbtorch.tables._raw import RawTable, without
 from imbtorch.tables._rows import Rows, scan
 from imbtorch.tables._source import Source
 from imbtorch.tables._words import TableError, counted, some
@@ -42,7 +47,7 @@ def read_text(
     expected : collection of str
         Names that the header should have; if it has one of them, it is a header.
     as_text : collection of str
-        Names of columns whose cells are not turned into numbers.
+        Names or places of columns whose cells stay as they are written.
 
     Raises
     ------
@@ -58,11 +63,12 @@ def read_text(
         return handle
 
     first = list(islice(lines(0), options.skip_lines + _SNIFFED))
-    dialect = find_dialect(first, options.sep, options.skip_lines)
+    dialect = find_dialect(first, options.sep, options.skip_lines, expected)
     notes += dialect.notes
-    rows = scan(lines(dialect.skip), dialect.sep, dialect.skip)
+    rows = scan(lines(dialect.skip), dialect.sep, dialect.skip, options.missing)
     header, has_names = _header(rows, dialect, options, expected)
     if options.names is not None and has_names:
+        notes += check_replaced(rows.first, _others_than(rows.first, rows), options.header)
         rows.first, rows.odd = list(header), _others(rows, len(header))
     skipped = _left_out(rows, options, has_names, notes)
     width = rows.check_widths(has_names)
@@ -70,12 +76,37 @@ def read_text(
     names = tidy_names(header)
     if not rows.widths and has_names:
         raise TableError(f"{source.path} has no rows.")
-    raw = [n for n, name in enumerate(names) if name in as_text or are_codes(_column(rows, n))]
-    if options.decimal or options.thousands:  # pandas would take 1.234 for a number with a point
-        raw = list(range(width))
-    frame = _cells(lines(dialect.skip), source, dialect, options, width, skipped, raw)
+    if not has_names:
+        rows.marks.add([*rows.first, *[""] * (width - len(rows.first))])
+    marks = rows.marks.columns(width)
+    as_text = {names[n] for n in positions_among(as_text, names)}
+    # pandas would take 1.234 for a number with a point
+    points = options.decimal == "," or options.thousands == "."
+    raw = [
+        n
+        for n, (name, column) in enumerate(zip(names, marks, strict=True))
+        if name in as_text or column.holds_codes or (points and column.has_point)
+    ]
+    gaps = {n: [""] if name in as_text else ["", *options.missing] for n, name in enumerate(names)}
+    frame = _cells(lines(dialect.skip), source, dialect, gaps, skipped, raw)
+    _check_count(len(frame), rows.count - len(skipped))
+    if width == 1 and rows.blank_lines:  # which may be meant as gaps
+        left_out = f"{counted(rows.blank_lines, 'blank line')} left out"
+        notes.append(f"{left_out}; a missing value is written as two quotes")
+    stated = [n for n, name in enumerate(names) if name not in as_text]
+    frame[stated] = without(options.missing, frame[stated])
     blank = [n for n, name in enumerate(header) if not name.strip()]
-    return RawTable(names, frame, notes, blank, rows.sample)
+    in_doubt = [n for n, column in enumerate(marks) if column.may_have_thousands]
+    return RawTable(names, frame, notes, blank, in_doubt)
+
+
+def _check_count(read: int, expected: int) -> None:
+    """Raise TableError if pandas has read other rows than the first pass."""
+    if read != expected:
+        raise TableError(
+            f"{counted(expected, 'row')} were counted, but {read:,} were read. Perhaps quotes or "
+            "ends of lines are written in several ways: write the file anew, in one of them."
+        )
 
 
 def _left_out(rows: Rows, options: Options, has_names: bool, notes: list[str]) -> set[int]:
@@ -96,24 +127,23 @@ def _cells(
     handle: io.TextIOWrapper,
     source: Source,
     dialect: Dialect,
-    options: Options,
-    width: int,
+    gaps: dict[int, list[str]],
     left_out: set[int],
     raw: list[int],
 ) -> pd.DataFrame:
-    """Let pandas read the cells; those of the columns ``raw`` stay text."""
+    """Let pandas read the cells: ``gaps`` by column; those of the columns ``raw`` stay text."""
     pandas = import_pandas()
     try:
         return pandas.read_csv(
             handle,
             sep=dialect.sep,
             header=None,
-            names=list(range(width)),
+            names=list(gaps),
             index_col=False,
             skiprows=sorted(left_out),
             skipinitialspace=True,
             keep_default_na=False,
-            na_values=["", *options.missing],
+            na_values=gaps,
             dtype=dict.fromkeys(raw, object),
             low_memory=False,
         )
@@ -122,8 +152,8 @@ def _cells(
         raise TableError(f"{source.path} cannot be read as CSV: {reason}") from error
 
 
-def _column(rows: Rows, place: int) -> list[str]:
-    return [row[place].strip() for row in rows.sample if place < len(row)]
+def _others_than(first: list[str], rows: Rows) -> list[list[str]]:
+    return [row for row in rows.sample if row != first]
 
 
 def _others(rows: Rows, width: int) -> dict[int, tuple[int, int]]:
@@ -143,9 +173,9 @@ def _header(
         return names, options.header is not False
     if options.header is False:
         return [""] * width, False
-    if options.header or set(expected) & {name.strip() for name in first}:
+    if options.header or has_expected(first, expected):
         return first, True
-    data = holds_data(first, [row for row in rows.sample if row != first])
+    data = holds_data(first, _others_than(first, rows))
     commented = _commented_names(dialect, width)
     if commented and (data or set(expected) & set(commented)):
         return commented, False

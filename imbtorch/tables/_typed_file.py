@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from imbtorch.tables._header import holds_data, is_blank, tidy_names
+from imbtorch.tables._header import check_replaced, has_expected, holds_data, is_blank, tidy_names
 from imbtorch.tables._options import Options
 from imbtorch.tables._pandas import import_pandas
-from imbtorch.tables._raw import RawTable
+from imbtorch.tables._raw import RawTable, without
 from imbtorch.tables._source import Source
 from imbtorch.tables._words import TableError, some
 
@@ -75,25 +75,29 @@ def read_excel(source: Source, options: Options, expected: Collection[str]) -> R
     cells = cells.dropna(how="all")
     if not len(cells):
         raise TableError(f"{source.path} has no rows in its first sheet, {sheets[0]!r}.")
-    names = _excel_names(cells, options, expected)
+    names = _excel_names(cells, options, expected, notes)
     body = cells if options.header is False else cells.iloc[1:]
     frame = body.reset_index(drop=True).infer_objects()
     frame.columns = names
     return _raw(frame, options, notes)
 
 
-def _excel_names(cells: pd.DataFrame, options: Options, expected: Collection[str]) -> list[str]:
+def _excel_names(
+    cells: pd.DataFrame, options: Options, expected: Collection[str], notes: list[str]
+) -> list[str]:
+    first = ["" if cell != cell else str(cell).strip() for cell in cells.iloc[0]]
+    rows = cells.iloc[1:1001].astype(str).to_numpy().tolist()
     if options.names is not None:
         if len(options.names) != cells.shape[1]:
             raise TableError(
                 f"--names gives {len(options.names)} names, but rows have {cells.shape[1]} cells."
             )
+        if options.header is not False:
+            notes += check_replaced(first, rows, options.header)
         return list(options.names)
     if options.header is False:
         return [""] * cells.shape[1]
-    first = ["" if cell != cell else str(cell).strip() for cell in cells.iloc[0]]
-    rows = cells.iloc[1:1001].astype(str).to_numpy().tolist()
-    data = [] if options.header or set(expected) & set(first) else holds_data(first, rows)
+    data = [] if options.header or has_expected(first, expected) else holds_data(first, rows)
     if data:
         raise TableError(
             f"the first row looks like data and not like names: {some(data)}. If the sheet has no "
@@ -106,21 +110,9 @@ def _excel_names(cells: pd.DataFrame, options: Options, expected: Collection[str
 def _raw(frame: pd.DataFrame, options: Options, notes: list[str]) -> RawTable:
     given = ["" if name is None else str(name).strip() for name in frame.columns]
     frame = frame.set_axis(range(len(given)), axis=1)
-    if options.missing:
-        frame = frame.mask(frame.apply(lambda column: _among(column, options.missing)))
+    frame = without(options.missing, frame)
     blank = [place for place, name in enumerate(given) if is_blank(name)]
     return RawTable(tidy_names(given), frame, notes, blank)
-
-
-def _among(column: Any, words: Collection[str]) -> Any:
-    """Return which cells are one of these words, or the number that it says."""
-    numbers = []
-    for word in words:
-        try:
-            numbers.append(float(word))
-        except ValueError:
-            continue
-    return column.isin([*words, *numbers])
 
 
 def _first(error: Exception) -> str:
