@@ -260,6 +260,55 @@ def test_validation_rows_and_chunks():
     assert_same(reg, ImbalancedNetRegressor("mlp", random_state=0).partial_fit(X, X[:, 0]))
 
 
+class Loans(Dataset):
+    """Items that only a function of the user can take apart."""
+
+    def __init__(self, start=0, stop=300):
+        self.rows, self.reads = range(start, stop), []
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, i):
+        self.reads.append(int(i))
+        i = self.rows[i]
+        return {"x": X[i], "label": Y[i], "weight": W[i], "id": i}
+
+
+def weighted(items):
+    return tuple(np.stack([item[key] for item in items]) for key in ("x", "label", "weight"))
+
+
+def unweighted(items):
+    return weighted(items)[:2]
+
+
+COLLATED = {
+    "weights": (Loans, weighted, Y, W),
+    "no weights": (Loans, unweighted, Y, None),
+}
+
+
+@pytest.mark.parametrize("name", COLLATED)
+def test_a_collate_fn_makes_targets_and_weights_of_validation_rows(name):
+    kind, collate_fn, y, w = COLLATED[name]
+    clf = small(collate_fn=collate_fn, early_stopping=True)
+    clf.fit(kind(0, 200), X_val=kind(200, 300))
+    plain, weights = small(early_stopping=True), {}
+    if w is not None:
+        weights = {"sample_weight": w[:200], "sample_weight_val": w[200:]}
+    plain.fit(X[:200], y[:200], X_val=X[200:], y_val=y[200:], **weights)
+    assert_same(clf, plain)
+    np.testing.assert_allclose(clf.history_[:, "valid_score"], plain.history_[:, "valid_score"])
+    np.testing.assert_allclose(clf.class_prior_, plain.class_prior_)
+
+
+def test_streams_have_no_validation_rows_beside_them():
+    for X_val, name in ((Items(X, Y), "X is"), (Stream(), "X is|X_val is")):
+        with pytest.raises(ValueError, match=f"({name}) an IterableDataset.*map-style"):
+            small().fit(Stream(), X_val=X_val)
+
+
 @pytest.mark.parametrize("sampler", ["RandomOverSampler", "RandomUnderSampler"])
 @pytest.mark.parametrize("params", [{}, {"features": None}, {"early_stopping": True}], ids=str)
 def test_samplers_that_draw_rows(sampler, params):

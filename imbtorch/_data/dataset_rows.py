@@ -12,7 +12,7 @@ from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset
 from imbtorch._common.seed import private_generators
 from imbtorch._data.dataset_items import chunks_of, parts_of, to_array
 
-__all__ = ["DatasetRows", "own_targets"]
+__all__ = ["DatasetRows"]
 
 
 class DatasetRows:
@@ -245,18 +245,3 @@ def _stated_targets(dataset: Any) -> NDArray[Any] | None:
         if not np.array_equal(to_array(y), targets[i]):
             return None
     return targets
-
-
-def own_targets(X: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Any]:
-    """Return X, targets and weights; rows of a Dataset bring those along that are missing.
-
-    Parameters
-    ----------
-    X : object
-        Features as the user gave them.
-    y, sample_weight : array-like or None
-        Targets and weights as the user gave them.
-    """
-    if not isinstance(X, DatasetRows):
-        return X, y, sample_weight
-    return X, *X.told(y, sample_weight)

@@ -20,7 +20,7 @@ from imbtorch._data.collating import Collate, has_form
 from imbtorch._data.dataset_items import row_shape
 from imbtorch._data.dataset_rows import DatasetRows
 
-__all__ = ["DatasetReader", "DatasetStream", "as_rows", "refuse_dataset"]
+__all__ = ["DatasetReader", "DatasetStream", "as_rows", "own_targets", "refuse_dataset"]
 
 _CHUNK = 1024  # number of items that are read together if only their targets are needed
 _FIRST = 10_000  # number of items of a stream from which the encoding of a table is learned
@@ -268,6 +268,33 @@ def as_rows(
     n_first = _FIRST if allow_nan else 2
     stream = DatasetStream(X, counts, num_workers, collate_fn, n_first=n_first, allow_nan=allow_nan)
     return stream, None, None
+
+
+def own_targets(
+    X: Any,
+    y: Any,
+    sample_weight: Any,
+    num_workers: int = 0,
+    collate_fn: Callable[[list[Any]], Any] | None = None,
+) -> tuple[Any, Any, Any]:
+    """Return X, targets and weights; a Dataset brings those along that are missing.
+
+    Parameters
+    ----------
+    X : object
+        Features as the user gave them. A map-style Dataset is returned as DatasetRows.
+    y, sample_weight : array-like or None
+        Targets and weights as the user gave them.
+    num_workers : int, default=0
+        Number of processes that read a Dataset.
+    collate_fn : callable(items) -> batch or None, default=None
+        Function of the user that makes a batch of items.
+    """
+    if not isinstance(X, Dataset | DatasetRows):
+        return X, y, sample_weight
+    # gaps are allowed here: the fit, which knows whether they may be there, checks the features
+    _, y, sample_weight = as_rows(X, y, sample_weight, num_workers, None, collate_fn, True)  # noqa: FBT003
+    return X if isinstance(X, DatasetRows) else DatasetRows(X), y, sample_weight
 
 
 def refuse_dataset(X: Any, name: str) -> None:

@@ -19,8 +19,7 @@ from imbtorch._common.memo import Memo
 from imbtorch._common.seed import draw_seeds
 from imbtorch._common.sklearn_private import Interval, fit_context
 from imbtorch._common.training_length import TrainingLength
-from imbtorch._data.dataset_rows import own_targets
-from imbtorch._data.datasets_as_rows import refuse_dataset
+from imbtorch._data.datasets_as_rows import own_targets, refuse_dataset
 from imbtorch._fit.estimator import BaseNetEstimator
 from imbtorch._fit.fit import PreparedFit, Stackable, all_or_nothing
 from imbtorch._fit.length import (

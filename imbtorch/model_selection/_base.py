@@ -18,8 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from imbtorch._common.inputs import as_inputs
 from imbtorch._common.sklearn_private import HasMethods, StrOptions, _check_sample_weight
-from imbtorch._data.dataset_rows import own_targets
-from imbtorch._data.datasets_as_rows import refuse_dataset
+from imbtorch._data.datasets_as_rows import own_targets, refuse_dataset
 from imbtorch._data.folds import as_folds
 from imbtorch._data.targets import encode_label_matrix, split_unknown
 from imbtorch.model_selection._cross_fit import (

@@ -15,8 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from imbtorch._common.conformal import ConformalMixin, calibration_scores
 from imbtorch._common.inputs import as_inputs
 from imbtorch._common.sklearn_private import HasMethods, _check_sample_weight, fit_context
-from imbtorch._data.dataset_rows import own_targets
-from imbtorch._data.datasets_as_rows import refuse_dataset
+from imbtorch._data.datasets_as_rows import own_targets, refuse_dataset
 from imbtorch._data.folds import as_folds
 from imbtorch.model_selection._base import BaseProbabilityMetaClassifier
 from imbtorch.model_selection._cross_fit import (

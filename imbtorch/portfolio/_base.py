@@ -22,8 +22,7 @@ from imbtorch._common.html import table
 from imbtorch._common.inputs import as_inputs
 from imbtorch._common.seed import draw_seeds
 from imbtorch._common.sklearn_private import Interval, StrOptions, fit_context
-from imbtorch._data.dataset_rows import own_targets
-from imbtorch._data.datasets_as_rows import refuse_dataset
+from imbtorch._data.datasets_as_rows import own_targets, refuse_dataset
 from imbtorch._fit.fit import all_or_nothing
 from imbtorch._fit.validation_rows import ValidationRows
 from imbtorch.ensemble import NetEnsembleClassifier, NetEnsembleRegressor
