@@ -275,6 +275,14 @@ class Loans(Dataset):
         return {"x": X[i], "label": Y[i], "weight": W[i], "id": i}
 
 
+class Numbered(Loans):
+    """Items ``(features, label, identifier)``."""
+
+    def __getitem__(self, i):
+        item = super().__getitem__(i)
+        return item["x"], item["label"], item["id"]
+
+
 def weighted(items):
     return tuple(np.stack([item[key] for item in items]) for key in ("x", "label", "weight"))
 
@@ -283,9 +291,14 @@ def unweighted(items):
     return weighted(items)[:2]
 
 
+def without_identifier(items):
+    return np.stack([item[0] for item in items]), np.array([1 - item[1] for item in items])
+
+
 COLLATED = {
     "weights": (Loans, weighted, Y, W),
     "no weights": (Loans, unweighted, Y, None),
+    "other labels, identifiers": (Numbered, without_identifier, 1 - Y, None),
 }
 
 
@@ -301,6 +314,53 @@ def test_a_collate_fn_makes_targets_and_weights_of_validation_rows(name):
     assert_same(clf, plain)
     np.testing.assert_allclose(clf.history_[:, "valid_score"], plain.history_[:, "valid_score"])
     np.testing.assert_allclose(clf.class_prior_, plain.class_prior_)
+
+
+def nets(**params):
+    return NetEnsembleClassifier(small(**params), n_estimators=2, random_state=0)
+
+
+USES = {
+    "net": small,
+    "ensemble": nets,
+    "decisions": lambda **params: TunedDecisionClassifierCV(small(**params), cv=2),
+    "decisions of an ensemble": lambda **params: TunedDecisionClassifierCV(nets(**params), cv=2),
+    "search": lambda **params: GridSearchCV(small(**params), {"lr": [0.1]}, cv=2),
+    "stacked search": lambda **params: StackedGridSearchCV(small(**params), {"lr": [0.1]}, cv=2),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("name", COLLATED)
+def test_a_collate_fn_makes_weights_of_rows(name, use):
+    kind, collate_fn, y, w = COLLATED[name]
+    rows = DatasetRows(kind(), y)
+    found = USES[use](collate_fn=collate_fn).fit(rows, rows.y).predict_proba(X)
+    weights = {} if w is None else {"sample_weight": w}
+    np.testing.assert_allclose(found, USES[use]().fit(X, y, **weights).predict_proba(X), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", COLLATED)
+def test_a_collate_fn_makes_targets_of_rows_unless_they_are_given(name):
+    kind, collate_fn, y, w = COLLATED[name]
+    clf = small(collate_fn=collate_fn)
+    assert_same(
+        clf.fit(DatasetRows(kind())[50:]),
+        small().fit(X[50:], y[50:], None if w is None else w[50:]),
+    )
+    given = DatasetRows(kind(), Y, W + 1)
+    assert_same(clf.fit(given), small().fit(X, Y, W + 1))
+    chunk, plain = small(max_epochs=1, collate_fn=collate_fn), small(max_epochs=1)
+    chunk.partial_fit(DatasetRows(kind()), classes=[0, 1])
+    assert_same(chunk, plain.partial_fit(X, y, [0, 1], w))
+
+
+@pytest.mark.parametrize("name", COLLATED)
+def test_a_pass_looks_only_for_weights_that_are_missing(name):
+    kind, collate_fn, y, w = COLLATED[name]
+    rows = DatasetRows(kind(), y, w)
+    small(collate_fn=collate_fn, max_epochs=1, features=None).fit(rows, rows.y)
+    assert len(rows.dataset.reads) < 310
 
 
 def test_streams_have_no_validation_rows_beside_them():

@@ -32,14 +32,15 @@ class DatasetRows:
         torchvision have it (also below a ``Subset``); without such an attribute all items are read
         once, when ``y`` is asked for first.
     sample_weight : array-like of shape (n,) or None, default=None
-        Weights of the items. None takes those of the items, if they have some.
+        Weights of the items. None takes those of the items, if they have some. An estimator with a
+        ``collate_fn`` takes what it returns instead of targets and weights that are not given here.
 
     Attributes
     ----------
     y : ndarray of shape (n,) or (n, k)
         Targets, which scikit-learn wants beside the rows.
     sample_weight : ndarray of shape (n,) or None
-        Weights. ``fit`` uses them unless it gets others.
+        Weights. ``fit`` uses them unless it gets others, from the caller or from ``collate_fn``.
     shape : tuple of int
         ``(n,)``.
 
@@ -149,8 +150,13 @@ class DatasetRows:
         """Return the number of rows and the kind of the Dataset."""
         return f"DatasetRows({len(self)} items of {type(self.dataset).__name__})"
 
+    def given(self, y: Any, sample_weight: Any) -> tuple[Any, Any]:
+        """Return targets and weights: those given here, or else to DatasetRows, or else None."""
+        told, weights = (None if part is None else self._chosen(part) for part in self._whole.given)
+        return told if y is None else y, weights if sample_weight is None else sample_weight
+
     def told(self, y: Any, sample_weight: Any) -> tuple[Any, Any]:
-        """Return targets and weights: those given beside the rows, or else those of the rows."""
+        """Return targets and weights: those given here, or else those of the rows."""
         return (
             self.y if y is None else y,
             self.sample_weight if sample_weight is None else sample_weight,
@@ -174,8 +180,8 @@ class _Whole:
 
     def __init__(self, dataset: Any, y: Any, sample_weight: Any) -> None:
         self.dataset, self.n_items = dataset, len(dataset)
-        self._given = [None if part is None else to_array(part) for part in (y, sample_weight)]
-        for name, part in zip(("y", "sample_weight"), self._given, strict=True):
+        self.given = [None if part is None else to_array(part) for part in (y, sample_weight)]
+        for name, part in zip(("y", "sample_weight"), self.given, strict=True):
             if part is not None and part.shape[:1] != (self.n_items,):
                 raise ValueError(
                     f"{name} has the shape {part.shape}, but the Dataset has {self.n_items} items; "
@@ -185,16 +191,16 @@ class _Whole:
     @cached_property
     def y(self) -> NDArray[Any]:
         """Targets of all items."""
-        if self._given[0] is not None:
-            return self._given[0]
+        if self.given[0] is not None:
+            return self.given[0]
         stated = None if self._items_have_weights else _stated_targets(self.dataset)
         return self._read[0] if stated is None else stated
 
     @cached_property
     def sample_weight(self) -> NDArray[np.float64] | None:
         """Weights of all items; None if they have none."""
-        if self._given[1] is not None:
-            return self._given[1].astype(np.float64)
+        if self.given[1] is not None:
+            return self.given[1].astype(np.float64)
         return self._read[1] if self._items_have_weights else None
 
     @cached_property

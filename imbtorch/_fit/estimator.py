@@ -255,8 +255,7 @@ class BaseNetEstimator(
         if any(part is not None for part in held_out):
             if validation is not None:
                 raise ValueError("Give X_val or validation=, not both.")
-            reading = self.num_workers, self.collate_fn
-            X, y, sample_weight, validation = joined((X, y, sample_weight), held_out, *reading)
+            X, y, sample_weight, validation = joined((X, y, sample_weight), held_out, self)
         with self._prepare_fit(
             X,
             y,

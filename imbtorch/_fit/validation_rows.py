@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -138,8 +138,7 @@ def refuse_validation(validation: ValidationRows | None) -> None:
 def joined(
     given: tuple[Any, Any, Any],
     validation: tuple[Any, Any, Any],
-    num_workers: int = 0,
-    collate_fn: Callable[[list[Any]], Any] | None = None,
+    estimator: Any,
 ) -> tuple[Any, Any, Any, ValidationRows]:
     """Put validation rows behind the training rows.
 
@@ -147,10 +146,8 @@ def joined(
     ----------
     given, validation : tuple of (X, y, sample_weight)
         The two parts, as the user gave them; weights may be None.
-    num_workers : int, default=0
-        Number of processes that read a Dataset.
-    collate_fn : callable(items) -> batch or None, default=None
-        Function of the user that makes a batch of the items of a Dataset.
+    estimator : estimator
+        Net that is fitted; it decides how a Dataset is read.
 
     Returns
     -------
@@ -168,8 +165,8 @@ def joined(
         X, X_val = _in_one_form(X, X_val), _in_one_form(X_val, X)
     _check_dataset("X", X, y, w)
     _check_dataset("X_val", X_val, y_val, w_val)
-    X, y, w = own_targets(X, y, w, num_workers, collate_fn)
-    X_val, y_val, w_val = own_targets(X_val, y_val, w_val, num_workers, collate_fn)
+    X, y, w = own_targets(X, y, w, estimator)
+    X_val, y_val, w_val = own_targets(X_val, y_val, w_val, estimator)
     if X_val is None or y_val is None:
         raise ValueError("X_val and y_val go together: give both, or neither.")
     if w_val is not None and w is None:

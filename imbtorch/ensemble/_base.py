@@ -127,7 +127,7 @@ class NetEnsemble(NetMembers, Stackable):
     ) -> PreparedFit:
         """Prepare the fits of all members up to the training."""
         refuse_dataset(X, type(self).__name__)
-        X, y, sample_weight = own_targets(as_inputs(X), y, sample_weight)
+        X, y, sample_weight = own_targets(as_inputs(X), y, sample_weight, self._base)
         if self.subset == "folds":
             X, y = indexable(X, y)  # rows of folds are taken out of them
         memo, folds = memo or Memo(), self._folds(y, rows, groups)

@@ -432,7 +432,7 @@ class CrossFittedRegressor(_FoldModels, RegressorMixin, MetaEstimatorMixin, Base
         """
         _require_type(self.estimator, "regressor", type(self).__name__)
         refuse_dataset(X, type(self).__name__)
-        X, y, weights = own_targets(as_inputs(X), y, sample_weight)
+        X, y, weights = own_targets(as_inputs(X), y, sample_weight, self.estimator)
         X, targets = self._check_targets(X, y)
         if weights is not None:
             weights = _check_sample_weight(weights, X, dtype=np.float64, ensure_non_negative=True)

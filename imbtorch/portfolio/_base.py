@@ -98,7 +98,7 @@ class NetPortfolio(NetMembers):
     def _fit(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> None:
         refuse_dataset(X, type(self).__name__)
         start = time.perf_counter()
-        X, y, sample_weight = own_targets(as_inputs(X), y, sample_weight)
+        X, y, sample_weight = own_targets(as_inputs(X), y, sample_weight, self._base)
         X, y = indexable(X, y)
         folds = self._divided(y, None, groups, _FOLDS)
         data, scorer = (X, y, sample_weight), self._scorer(y)
