@@ -96,8 +96,15 @@ def test_targets_are_found_without_reading_all_items(subset):
     chosen = np.arange(299, -1, -3)
     rows = DatasetRows(Subset(data, chosen.tolist()) if subset else data)
     np.testing.assert_array_equal(rows.y, Y[chosen] if subset else Y)
-    assert len(data.reads) <= 4
+    assert len(data.reads) <= 5  # the first one, and two of each class
     assert rows.sample_weight is None
+
+
+@pytest.mark.parametrize("values", [np.arange(300), X[:, 0]], ids=["many classes", "numbers"])
+def test_few_items_are_compared_with_stated_targets(values):
+    data = Images(X, values)
+    np.testing.assert_array_equal(DatasetRows(data).y, values)
+    assert len(data.reads) <= 101
 
 
 def test_targets_that_the_items_change_are_read():
@@ -109,12 +116,48 @@ def test_targets_that_the_items_change_are_read():
     class Transformed(Shifted):
         target_transform = 1
 
+    class Flipped(Subset):
+        def __getitem__(self, i):
+            x, y = super().__getitem__(i)
+            return x, 1 - y
+
+        def __getitems__(self, positions):
+            return [self[i] for i in positions]
+
+    flipped = Flipped(Images(X, Y), range(100, 300))
+    np.testing.assert_array_equal(DatasetRows(flipped).y, 1 - Y[100:])
+    np.testing.assert_array_equal(DatasetRows(Subset(flipped, [3, 7])).y, 1 - Y[[103, 107]])
     for kind in (Shifted, Transformed):
         np.testing.assert_array_equal(DatasetRows(kind(X, Y)).y, 1 - Y)
     np.testing.assert_array_equal(DatasetRows(Items(X, Y)).y, Y)
     weighted = DatasetRows(Images(X, Y, W))
     np.testing.assert_array_equal(weighted.y, Y)
     np.testing.assert_array_equal(weighted[5:9].sample_weight, W[5:9])
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [[0, 1, 3], ["common", "other", "rare"], [[0, 0], [0, 1], [1, 1]]],
+    ids=["numbers", "words", "pairs"],
+)
+def test_rare_targets_that_the_items_change_are_read(labels):
+    labels, codes = np.asarray(labels), np.zeros(300, dtype=int)
+    codes[5:20], codes[30:40] = 1, 2
+
+    class Merged(Images):
+        def __getitem__(self, i):
+            x, y = super().__getitem__(i)
+            return x, labels[1] if np.array_equal(y, labels[2]) else y
+
+    data = Merged(X, labels[codes])
+    np.testing.assert_array_equal(DatasetRows(data).y, labels[np.minimum(codes, 1)])
+
+
+def test_stated_targets_that_cannot_be_compared_are_read():
+    data = Items(X, Y)
+    for stated in ([{"box": 1}] * 300, [[1], [1, 2]] * 150, [None, "a", 1] * 100):
+        data.targets = stated
+        np.testing.assert_array_equal(DatasetRows(data).y, Y)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ from imbtorch._data.dataset_items import chunks_of, parts_of, to_array
 
 __all__ = ["DatasetRows"]
 
+_COMPARED = 100  # largest number of items that are compared with the targets of their Dataset
+
 
 class DatasetRows:
     """The items of a map-style torch Dataset as rows, which splitters and searches can divide.
@@ -29,8 +31,9 @@ class DatasetRows:
         sample_weight)``, or whatever the estimator's ``collate_fn`` takes.
     y : array-like of shape (n,) or (n, k), or None, default=None
         Targets of the items. None takes the attribute ``targets`` of the Dataset, as those of
-        torchvision have it (also below a ``Subset``); without such an attribute all items are read
-        once, when ``y`` is asked for first.
+        torchvision have it (also below a ``Subset``), if the first and the last item of each
+        class (at most 100 items) have these targets; otherwise all items are read once. Both happen
+        when ``y`` is asked for first.
     sample_weight : array-like of shape (n,) or None, default=None
         Weights of the items. None takes those of the items, if they have some. An estimator with a
         ``collate_fn`` takes what it returns instead of targets and weights that are not given here.
@@ -237,17 +240,34 @@ def _item(dataset: Any, i: int) -> Any:
 
 def _stated_targets(dataset: Any) -> NDArray[Any] | None:
     """Return the attribute ``targets`` of a Dataset; None if its items have other targets."""
-    if isinstance(dataset, Subset):
+    if type(dataset) is Subset:  # a class of the user below Subset may change the items
         inner = _stated_targets(dataset.dataset)
         return None if inner is None else inner[np.asarray(dataset.indices, dtype=np.intp)]
     stated = getattr(dataset, "targets", None)
     if stated is None or getattr(dataset, "target_transform", None) is not None:
         return None
-    n, targets = len(dataset), to_array(stated)
-    if targets.shape[:1] != (n,):
+    try:
+        targets = to_array(stated)
+        compared = _of_each_value(targets)
+    except (TypeError, ValueError):  # rows of unequal length, or values that cannot be sorted
         return None
-    for i in {0, n // 2, n - 1} if n else ():
+    if targets.shape[:1] != (len(dataset),):
+        return None
+    for i in compared:
         _, y, _ = parts_of(_item(dataset, i))
         if not np.array_equal(to_array(y), targets[i]):
             return None
     return targets
+
+
+def _of_each_value(targets: NDArray[Any]) -> list[int]:
+    """Return the first and the last position of each different target, or some of these."""
+    n = len(targets)
+    axis = 0 if targets.ndim > 1 else None
+    first = np.unique(targets, axis=axis, return_index=True)[1]
+    last = n - 1 - np.unique(targets[::-1], axis=axis, return_index=True)[1]
+    positions = np.union1d(first, last)
+    if len(positions) > _COMPARED:
+        positions = np.random.default_rng(0).choice(positions, _COMPARED, replace=False)
+    chosen: list[int] = positions.tolist()
+    return chosen
