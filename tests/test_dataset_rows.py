@@ -130,6 +130,7 @@ def test_targets_that_the_items_change_are_read():
     for kind in (Shifted, Transformed):
         np.testing.assert_array_equal(DatasetRows(kind(X, Y)).y, 1 - Y)
     np.testing.assert_array_equal(DatasetRows(Items(X, Y)).y, Y)
+    assert DatasetRows(Items(X, Y, [None] * 300)).sample_weight is None
     weighted = DatasetRows(Images(X, Y, W))
     np.testing.assert_array_equal(weighted.y, Y)
     np.testing.assert_array_equal(weighted[5:9].sample_weight, W[5:9])
@@ -158,6 +159,34 @@ def test_stated_targets_that_cannot_be_compared_are_read():
     for stated in ([{"box": 1}] * 300, [[1], [1, 2]] * 150, [None, "a", 1] * 100):
         data.targets = stated
         np.testing.assert_array_equal(DatasetRows(data).y, Y)
+
+
+@pytest.mark.parametrize("kind", ["given", "stated", "below a Subset", "read"])
+def test_targets_cannot_be_written_into(kind):
+    labels, weights = torch.from_numpy(Y.copy()), W.copy()
+    data = Items(X, Y)
+    if kind in {"stated", "below a Subset"}:
+        data.targets = labels
+    part = Subset(data, range(300)) if kind == "below a Subset" else data
+    rows = DatasetRows(part, labels if kind == "given" else None, weights)
+    for held in (rows, rows[:10]):
+        for values in (held.y, held.sample_weight):
+            with pytest.raises(ValueError, match="read-only"):
+                values[:] = 7
+    y_train = train_test_split(rows, rows.y, random_state=0)[2]
+    y_train[:] = 7
+    y = rows.y
+    labels[:], weights[:] = 7, 7
+    np.testing.assert_array_equal(y, Y)
+    np.testing.assert_array_equal(rows.y, Y)
+    np.testing.assert_array_equal(rows.sample_weight, W)
+
+
+@pytest.mark.filterwarnings("error")
+def test_targets_of_rows_are_taken_by_classifier_and_regressor():
+    rows, values = DatasetRows(Items(X, Y)), DatasetRows(Items(X, X[:, 0]), None, W + 1)
+    small().fit(rows, rows.y, np.ones(300)).partial_fit(rows, rows.y)
+    regressor().fit(values, values.y, values.sample_weight).partial_fit(values, values.y)
 
 
 @pytest.mark.parametrize(

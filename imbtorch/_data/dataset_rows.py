@@ -41,7 +41,8 @@ class DatasetRows:
     Attributes
     ----------
     y : ndarray of shape (n,) or (n, k)
-        Targets, which scikit-learn wants beside the rows.
+        Targets, which scikit-learn wants beside the rows; a read-only array, because all views
+        share it. ``DatasetRows(dataset, changed)`` gives other targets to the same items.
     sample_weight : ndarray of shape (n,) or None
         Weights. ``fit`` uses them unless it gets others, from the caller or from ``collate_fn``.
     shape : tuple of int
@@ -137,7 +138,11 @@ class DatasetRows:
         return view
 
     def _chosen(self, values: NDArray[Any]) -> NDArray[Any]:
-        return values if self._positions is None else values[self._positions]
+        if self._positions is None:
+            return values
+        chosen = values[self._positions]
+        chosen.flags.writeable = False
+        return chosen
 
     __iter__ = None
 
@@ -183,7 +188,7 @@ class _Whole:
 
     def __init__(self, dataset: Any, y: Any, sample_weight: Any) -> None:
         self.dataset, self.n_items = dataset, len(dataset)
-        self.given = [None if part is None else to_array(part) for part in (y, sample_weight)]
+        self.given = [None if part is None else _fixed(part) for part in (y, sample_weight)]
         for name, part in zip(("y", "sample_weight"), self.given, strict=True):
             if part is not None and part.shape[:1] != (self.n_items,):
                 raise ValueError(
@@ -197,14 +202,15 @@ class _Whole:
         if self.given[0] is not None:
             return self.given[0]
         stated = None if self._items_have_weights else _stated_targets(self.dataset)
-        return self._read[0] if stated is None else stated
+        return _fixed(self._read[0] if stated is None else stated)
 
     @cached_property
     def sample_weight(self) -> NDArray[np.float64] | None:
         """Weights of all items; None if they have none."""
         if self.given[1] is not None:
-            return self.given[1].astype(np.float64)
-        return self._read[1] if self._items_have_weights else None
+            return _fixed(self.given[1].astype(np.float64))
+        weights = self._read[1] if self._items_have_weights else None
+        return None if weights is None else _fixed(weights)
 
     @cached_property
     def _items_have_weights(self) -> bool:
@@ -231,6 +237,13 @@ class _Whole:
                 )
             return np.concatenate(targets), None
         return np.concatenate(targets), np.concatenate(weights)
+
+
+def _fixed(values: Any) -> NDArray[Any]:
+    """Return a copy that nobody can write into: all views share it."""
+    copy = to_array(values).copy()
+    copy.flags.writeable = False
+    return copy
 
 
 def _item(dataset: Any, i: int) -> Any:
