@@ -206,6 +206,43 @@ def test_what_cannot_be_rows(make, error, words):
         make()
 
 
+@pytest.mark.parametrize("second", [X, torch.from_numpy(X), X[:, :1]], ids=["array", "tensor", "1"])
+@pytest.mark.parametrize("use", ["fit", "own", "partial_fit", "ensemble", "X_val"])
+def test_a_second_input_is_no_target(second, use):
+    data = Items(X, second)
+    rows = DatasetRows(data, Y)
+    beside = DatasetRows(data)
+    ensemble = NetEnsembleClassifier(small(), n_estimators=2)
+    calls = {
+        "own": lambda: small().fit(rows),
+        "fit": lambda: small().fit(beside, Y),
+        "partial_fit": lambda: small(max_epochs=1).partial_fit(beside, Y, classes=[0, 1]),
+        "ensemble": lambda: ensemble.fit(rows, Y),
+        "X_val": lambda: small().fit(DatasetRows(Items(X, Y)), X_val=rows),
+    }
+    with pytest.raises(ValueError, match=r"second entry .* shape \(\d,\).* shape \(\).*collate_fn"):
+        calls[use]()
+
+
+def test_a_second_entry_of_the_form_of_a_target_is_replaced():
+    pairs = np.stack([Y, 1 - Y], axis=1)
+    for labels, y in ((Y, 1 - Y), (pairs, 1 - pairs), (["a"] * 300, Y), (torch.from_numpy(Y), Y)):
+        assert_same(small().fit(DatasetRows(Items(X, labels), y)), small().fit(X, y))
+    column = DatasetRows(Items(X, torch.from_numpy(Y + 1)[:, None]))[20:]
+    assert column.y.shape == (280, 1)
+    assert_same(small().fit(column, column.y.ravel()), small().fit(X[20:], Y[20:] + 1))
+    TunedDecisionClassifierCV(small(), cv=2).fit(column, column.y.ravel())
+    values = X[:, 0]
+    rows = DatasetRows(Items(X, values.tolist()), 2 * values)
+    assert_same(regressor().fit(rows), regressor().fit(X, 2 * values))
+
+    def both(items):
+        return np.stack([np.concatenate(item) for item in items])
+
+    two = DatasetRows(Items(X, X), Y)
+    assert_same(small(collate_fn=both).fit(two), small().fit(np.hstack([X, X]), Y))
+
+
 def test_items_of_another_shape_are_found_without_a_pass():
     class Uneven(Items):
         def __getitem__(self, i):

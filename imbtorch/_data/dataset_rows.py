@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset
 
 from imbtorch._common.seed import private_generators
@@ -53,7 +54,9 @@ class DatasetRows:
     TypeError
         If it is no map-style Dataset.
     ValueError
-        If there are more or fewer targets or weights than items.
+        If there are more or fewer targets or weights than items. A fit raises it if ``y`` is given,
+        there is no ``collate_fn``, and the second entry of the items is an array of another shape
+        than that of a row of ``y``: another input would be lost.
 
     Examples
     --------
@@ -164,11 +167,40 @@ class DatasetRows:
         return told if y is None else y, weights if sample_weight is None else sample_weight
 
     def told(self, y: Any, sample_weight: Any) -> tuple[Any, Any]:
-        """Return targets and weights: those given here, or else those of the rows."""
+        """Return targets and weights: those given here, or else those of the rows.
+
+        Raises
+        ------
+        ValueError
+            If the targets are given, and the items have an array of another shape in their place.
+        """
+        given, _ = self.given(y, None)
+        if given is not None:
+            self._check_targets(given)
         return (
             self.y if y is None else y,
             self.sample_weight if sample_weight is None else sample_weight,
         )
+
+    def _check_targets(self, y: Any) -> None:
+        """Raise ValueError if an array of another shape stands in the place of an item's target."""
+        shape, row = (
+            self._whole.first[1],
+            tuple(y.shape if hasattr(y, "shape") else np.shape(y))[1:],
+        )
+        is_column = shape == (1,) and row == () and self._has_target(np.asarray(y)[0])
+        if shape and shape != row and not is_column:
+            raise ValueError(
+                f"The second entry of the items is an array of shape {shape}, but the given y has "
+                f"rows of shape {row}. Without a collate_fn the second entry is the target, and y "
+                "replaces it. If it is another input, let the items be ((a, b), y), or give the "
+                "estimator a collate_fn, which returns the inputs."
+            )
+
+    def _has_target(self, value: Any) -> bool:
+        """Return whether the first row has this target, as the only entry of an array."""
+        _, y, _ = parts_of(_item(self.items, 0))
+        return bool(to_array(y)[0] == value)
 
     def joined(self, other: DatasetRows) -> DatasetRows:
         """Return these rows and, behind them, others."""
@@ -212,10 +244,18 @@ class _Whole:
         weights = self._read[1] if self._items_have_weights else None
         return None if weights is None else _fixed(weights)
 
-    @cached_property
+    @property
     def _items_have_weights(self) -> bool:
+        return self.first[0]
+
+    @cached_property
+    def first(self) -> tuple[bool, tuple[int, ...]]:
+        """Whether the first item has a weight, and the shape of the array that is its target."""
         item = _item(self.dataset, 0) if self.n_items else None
-        return isinstance(item, tuple | list) and len(item) == 3
+        if not isinstance(item, tuple | list) or len(item) not in (2, 3):
+            return False, ()
+        is_array = isinstance(item[1], Tensor | np.ndarray)
+        return len(item) == 3, tuple(item[1].shape) if is_array else ()
 
     @cached_property
     def _read(self) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
