@@ -44,6 +44,7 @@ class DatasetRows:
     y : ndarray of shape (n,) or (n, k)
         Targets, which scikit-learn wants beside the rows; a read-only array, because all views
         share it. ``DatasetRows(dataset, changed)`` gives other targets to the same items.
+        Without a given ``y`` they are those of the items, before any ``collate_fn``.
     sample_weight : ndarray of shape (n,) or None
         Weights. ``fit`` uses them unless it gets others, from the caller or from ``collate_fn``.
     shape : tuple of int
