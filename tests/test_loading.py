@@ -303,7 +303,7 @@ def test_items_of_any_kind_with_a_collate_fn(weighted, workers):
     np.testing.assert_array_equal(alone.predict_proba(data), expected)
     rows = DatasetRows(data, Y)
     again = small(collate_fn=data.collated, **params).fit(rows[50:], rows.y[50:])
-    assert_same(again, small(**params).fit(X[50:], Y[50:]))
+    assert_same(again, small(**params).fit(X[50:], Y[50:], W[50:] if weighted else None))
 
 
 def test_streams_with_a_collate_fn():

@@ -7,12 +7,15 @@ from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset
 
 from imbtorch._common.seed import private_generators
 from imbtorch._data.dataset_items import chunks_of, parts_of, to_array
 
-__all__ = ["DatasetRows", "own_targets"]
+__all__ = ["DatasetRows"]
+
+_COMPARED = 100  # largest number of items that are compared with the targets of their Dataset
 
 
 class DatasetRows:
@@ -29,17 +32,21 @@ class DatasetRows:
         sample_weight)``, or whatever the estimator's ``collate_fn`` takes.
     y : array-like of shape (n,) or (n, k), or None, default=None
         Targets of the items. None takes the attribute ``targets`` of the Dataset, as those of
-        torchvision have it (also below a ``Subset``); without such an attribute all items are read
-        once, when ``y`` is asked for first.
+        torchvision have it (also below a ``Subset``), if the first and the last item of each
+        class (at most 100 items) have these targets; otherwise all items are read once. Both happen
+        when ``y`` is asked for first.
     sample_weight : array-like of shape (n,) or None, default=None
-        Weights of the items. None takes those of the items, if they have some.
+        Weights of the items. None takes those of the items, if they have some. An estimator with a
+        ``collate_fn`` takes what it returns instead of targets and weights that are not given here.
 
     Attributes
     ----------
     y : ndarray of shape (n,) or (n, k)
-        Targets, which scikit-learn wants beside the rows.
+        Targets, which scikit-learn wants beside the rows; a read-only array, because all views
+        share it. ``DatasetRows(dataset, changed)`` gives other targets to the same items.
+        Without a given ``y`` they are those of the items, before any ``collate_fn``.
     sample_weight : ndarray of shape (n,) or None
-        Weights. ``fit`` uses them unless it gets others.
+        Weights. ``fit`` uses them unless it gets others, from the caller or from ``collate_fn``.
     shape : tuple of int
         ``(n,)``.
 
@@ -48,7 +55,9 @@ class DatasetRows:
     TypeError
         If it is no map-style Dataset.
     ValueError
-        If there are more or fewer targets or weights than items.
+        If there are more or fewer targets or weights than items. A fit raises it if ``y`` is given,
+        there is no ``collate_fn``, and the second entry of the items is an array of another shape
+        than that of a row of ``y``: another input would be lost.
 
     Examples
     --------
@@ -133,7 +142,11 @@ class DatasetRows:
         return view
 
     def _chosen(self, values: NDArray[Any]) -> NDArray[Any]:
-        return values if self._positions is None else values[self._positions]
+        if self._positions is None:
+            return values
+        chosen = values[self._positions]
+        chosen.flags.writeable = False
+        return chosen
 
     __iter__ = None
 
@@ -149,12 +162,46 @@ class DatasetRows:
         """Return the number of rows and the kind of the Dataset."""
         return f"DatasetRows({len(self)} items of {type(self.dataset).__name__})"
 
+    def given(self, y: Any, sample_weight: Any) -> tuple[Any, Any]:
+        """Return targets and weights: those given here, or else to DatasetRows, or else None."""
+        told, weights = (None if part is None else self._chosen(part) for part in self._whole.given)
+        return told if y is None else y, weights if sample_weight is None else sample_weight
+
     def told(self, y: Any, sample_weight: Any) -> tuple[Any, Any]:
-        """Return targets and weights: those given beside the rows, or else those of the rows."""
+        """Return targets and weights: those given here, or else those of the rows.
+
+        Raises
+        ------
+        ValueError
+            If the targets are given, and the items have an array of another shape in their place.
+        """
+        given, _ = self.given(y, None)
+        if given is not None:
+            self._check_targets(given)
         return (
             self.y if y is None else y,
             self.sample_weight if sample_weight is None else sample_weight,
         )
+
+    def _check_targets(self, y: Any) -> None:
+        """Raise ValueError if an array of another shape stands in the place of an item's target."""
+        shape, row = (
+            self._whole.first[1],
+            tuple(y.shape if hasattr(y, "shape") else np.shape(y))[1:],
+        )
+        is_column = shape == (1,) and row == () and self._has_target(np.asarray(y)[0])
+        if shape and shape != row and not is_column:
+            raise ValueError(
+                f"The second entry of the items is an array of shape {shape}, but the given y has "
+                f"rows of shape {row}. Without a collate_fn the second entry is the target, and y "
+                "replaces it. If it is another input, let the items be ((a, b), y), or give the "
+                "estimator a collate_fn, which returns the inputs."
+            )
+
+    def _has_target(self, value: Any) -> bool:
+        """Return whether the first row has this target, as the only entry of an array."""
+        _, y, _ = parts_of(_item(self.items, 0))
+        return bool(to_array(y)[0] == value)
 
     def joined(self, other: DatasetRows) -> DatasetRows:
         """Return these rows and, behind them, others."""
@@ -174,8 +221,8 @@ class _Whole:
 
     def __init__(self, dataset: Any, y: Any, sample_weight: Any) -> None:
         self.dataset, self.n_items = dataset, len(dataset)
-        self._given = [None if part is None else to_array(part) for part in (y, sample_weight)]
-        for name, part in zip(("y", "sample_weight"), self._given, strict=True):
+        self.given = [None if part is None else _fixed(part) for part in (y, sample_weight)]
+        for name, part in zip(("y", "sample_weight"), self.given, strict=True):
             if part is not None and part.shape[:1] != (self.n_items,):
                 raise ValueError(
                     f"{name} has the shape {part.shape}, but the Dataset has {self.n_items} items; "
@@ -185,22 +232,31 @@ class _Whole:
     @cached_property
     def y(self) -> NDArray[Any]:
         """Targets of all items."""
-        if self._given[0] is not None:
-            return self._given[0]
+        if self.given[0] is not None:
+            return self.given[0]
         stated = None if self._items_have_weights else _stated_targets(self.dataset)
-        return self._read[0] if stated is None else stated
+        return _fixed(self._read[0] if stated is None else stated)
 
     @cached_property
     def sample_weight(self) -> NDArray[np.float64] | None:
         """Weights of all items; None if they have none."""
-        if self._given[1] is not None:
-            return self._given[1].astype(np.float64)
-        return self._read[1] if self._items_have_weights else None
+        if self.given[1] is not None:
+            return _fixed(self.given[1].astype(np.float64))
+        weights = self._read[1] if self._items_have_weights else None
+        return None if weights is None else _fixed(weights)
+
+    @property
+    def _items_have_weights(self) -> bool:
+        return self.first[0]
 
     @cached_property
-    def _items_have_weights(self) -> bool:
+    def first(self) -> tuple[bool, tuple[int, ...]]:
+        """Whether the first item has a weight, and the shape of the array that is its target."""
         item = _item(self.dataset, 0) if self.n_items else None
-        return isinstance(item, tuple | list) and len(item) == 3
+        if not isinstance(item, tuple | list) or len(item) not in (2, 3):
+            return False, ()
+        is_array = isinstance(item[1], Tensor | np.ndarray)
+        return len(item) == 3, tuple(item[1].shape) if is_array else ()
 
     @cached_property
     def _read(self) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
@@ -224,6 +280,13 @@ class _Whole:
         return np.concatenate(targets), np.concatenate(weights)
 
 
+def _fixed(values: Any) -> NDArray[Any]:
+    """Return a copy that nobody can write into: all views share it."""
+    copy = to_array(values).copy()
+    copy.flags.writeable = False
+    return copy
+
+
 def _item(dataset: Any, i: int) -> Any:
     with private_generators(i):
         return dataset[i]
@@ -231,32 +294,34 @@ def _item(dataset: Any, i: int) -> Any:
 
 def _stated_targets(dataset: Any) -> NDArray[Any] | None:
     """Return the attribute ``targets`` of a Dataset; None if its items have other targets."""
-    if isinstance(dataset, Subset):
+    if type(dataset) is Subset:  # a class of the user below Subset may change the items
         inner = _stated_targets(dataset.dataset)
         return None if inner is None else inner[np.asarray(dataset.indices, dtype=np.intp)]
     stated = getattr(dataset, "targets", None)
     if stated is None or getattr(dataset, "target_transform", None) is not None:
         return None
-    n, targets = len(dataset), to_array(stated)
-    if targets.shape[:1] != (n,):
+    try:
+        targets = to_array(stated)
+        compared = _of_each_value(targets)
+    except (TypeError, ValueError):  # rows of unequal length, or values that cannot be sorted
         return None
-    for i in {0, n // 2, n - 1} if n else ():
+    if targets.shape[:1] != (len(dataset),):
+        return None
+    for i in compared:
         _, y, _ = parts_of(_item(dataset, i))
         if not np.array_equal(to_array(y), targets[i]):
             return None
     return targets
 
 
-def own_targets(X: Any, y: Any, sample_weight: Any) -> tuple[Any, Any, Any]:
-    """Return X, targets and weights; rows of a Dataset bring those along that are missing.
-
-    Parameters
-    ----------
-    X : object
-        Features as the user gave them.
-    y, sample_weight : array-like or None
-        Targets and weights as the user gave them.
-    """
-    if not isinstance(X, DatasetRows):
-        return X, y, sample_weight
-    return X, *X.told(y, sample_weight)
+def _of_each_value(targets: NDArray[Any]) -> list[int]:
+    """Return the first and the last position of each different target, or some of these."""
+    n = len(targets)
+    axis = 0 if targets.ndim > 1 else None
+    first = np.unique(targets, axis=axis, return_index=True)[1]
+    last = n - 1 - np.unique(targets[::-1], axis=axis, return_index=True)[1]
+    positions = np.union1d(first, last)
+    if len(positions) > _COMPARED:
+        positions = np.random.default_rng(0).choice(positions, _COMPARED, replace=False)
+    chosen: list[int] = positions.tolist()
+    return chosen

@@ -20,7 +20,7 @@ from imbtorch._data.collating import Collate, has_form
 from imbtorch._data.dataset_items import row_shape
 from imbtorch._data.dataset_rows import DatasetRows
 
-__all__ = ["DatasetReader", "DatasetStream", "as_rows", "refuse_dataset"]
+__all__ = ["DatasetReader", "DatasetStream", "as_rows", "own_targets", "refuse_dataset"]
 
 _CHUNK = 1024  # number of items that are read together if only their targets are needed
 _FIRST = 10_000  # number of items of a stream from which the encoding of a table is learned
@@ -111,6 +111,14 @@ class DatasetReader:
     def continues(self, input_shape: Any) -> bool:
         """Return whether rows may follow rows of another shape: those that a user pads may."""
         return self.collate.collate_fn is not None and has_form(self.input_shape, input_shape)
+
+    def collates_weights(self) -> bool:
+        """Return whether the function of the user returns weights; it is asked for one item."""
+        if self.collate.collate_fn is None:
+            return False
+        with private_generators(_own_seed([0], 0)):
+            made = self.collate.collate_fn(list(self._items([0])))
+        return isinstance(made, tuple | list) and len(made) == 3 and made[2] is not None
 
     def targets(self) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
         """Read the targets and weights of all items, in one pass that keeps no features.
@@ -213,8 +221,8 @@ def as_rows(
     X : array-like, torch Dataset or DatasetRows
         Features, or a Dataset of items ``(X, y)`` or ``(X, y, sample_weight)``.
     y, sample_weight : array-like or None
-        Targets and weights; None if ``X`` is a Dataset. Those of DatasetRows take the place of
-        None.
+        Targets and weights; None if ``X`` is a Dataset. Those of DatasetRows, or those that
+        ``collate_fn`` returns for them, take the place of None.
     num_workers : int
         Number of processes that read a Dataset.
     class_counts : ClassCounts, mapping or None, default=None
@@ -246,7 +254,7 @@ def as_rows(
         )
     if isinstance(X, DatasetRows):
         reader = DatasetReader(X.items, num_workers, collate_fn, allow_nan=allow_nan)
-        return reader, *X.told(y, sample_weight)
+        return reader, *_told(X, reader, y, sample_weight)
     if not isinstance(X, Dataset):
         return X, y, sample_weight
     if y is not None or sample_weight is not None:
@@ -268,6 +276,53 @@ def as_rows(
     n_first = _FIRST if allow_nan else 2
     stream = DatasetStream(X, counts, num_workers, collate_fn, n_first=n_first, allow_nan=allow_nan)
     return stream, None, None
+
+
+def _told(X: DatasetRows, reader: DatasetReader, y: Any, sample_weight: Any) -> tuple[Any, Any]:
+    """Return targets and weights of rows; all items are read only if something is missing."""
+    if reader.collate.collate_fn is None:
+        return X.told(y, sample_weight)
+    y, sample_weight = X.given(y, sample_weight)
+    if y is None or (sample_weight is None and reader.collates_weights()):
+        targets, weights = reader.targets()
+        y = targets if y is None else y
+        sample_weight = weights if sample_weight is None else sample_weight
+    return y, sample_weight
+
+
+def own_targets(
+    X: Any,
+    y: Any,
+    sample_weight: Any,
+    estimator: Any,
+) -> tuple[Any, Any, Any]:
+    """Return X, targets and weights; a Dataset brings those along that are missing.
+
+    Parameters
+    ----------
+    X : object
+        Features as the user gave them. A map-style Dataset is returned as DatasetRows.
+    y, sample_weight : array-like or None
+        Targets and weights as the user gave them.
+    estimator : estimator
+        Net whose ``num_workers`` and ``collate_fn`` count, or an estimator around it.
+    """
+    if not isinstance(X, Dataset | DatasetRows):
+        return X, y, sample_weight
+    num_workers, collate_fn = _reading(estimator)
+    # gaps are allowed here: the fit, which knows whether they may be there, checks the features
+    _, y, sample_weight = as_rows(X, y, sample_weight, num_workers, None, collate_fn, True)  # noqa: FBT003
+    return X if isinstance(X, DatasetRows) else DatasetRows(X), y, sample_weight
+
+
+def _reading(estimator: Any) -> tuple[int, Callable[[list[Any]], Any] | None]:
+    """Return ``num_workers`` and ``collate_fn`` of a net, or of the net inside of an estimator."""
+    params = {} if estimator is None else estimator.get_params()
+    for name, value in params.items():
+        net, _, last = name.rpartition("collate_fn")
+        if last == "" and f"{net}num_workers" in params:
+            return params[f"{net}num_workers"], value
+    return 0, None
 
 
 def refuse_dataset(X: Any, name: str) -> None:

@@ -255,7 +255,7 @@ class BaseNetEstimator(
         if any(part is not None for part in held_out):
             if validation is not None:
                 raise ValueError("Give X_val or validation=, not both.")
-            X, y, sample_weight, validation = joined((X, y, sample_weight), held_out)
+            X, y, sample_weight, validation = joined((X, y, sample_weight), held_out, self)
         with self._prepare_fit(
             X,
             y,

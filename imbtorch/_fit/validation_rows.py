@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.utils import indexable
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, IterableDataset
 
 from imbtorch._common.inputs import Inputs, as_inputs
 from imbtorch._common.sequences import Sequences
-from imbtorch._data.dataset_rows import DatasetRows, own_targets
+from imbtorch._data.dataset_rows import DatasetRows
+from imbtorch._data.datasets_as_rows import own_targets
 from imbtorch._fit.several_inputs import as_fitted
 
 __all__ = ["ValidationRows", "chosen_rows", "joined", "refuse_validation"]
@@ -136,7 +137,9 @@ def refuse_validation(validation: ValidationRows | None) -> None:
 
 
 def joined(
-    given: tuple[Any, Any, Any], validation: tuple[Any, Any, Any]
+    given: tuple[Any, Any, Any],
+    validation: tuple[Any, Any, Any],
+    estimator: Any,
 ) -> tuple[Any, Any, Any, ValidationRows]:
     """Put validation rows behind the training rows.
 
@@ -144,6 +147,8 @@ def joined(
     ----------
     given, validation : tuple of (X, y, sample_weight)
         The two parts, as the user gave them; weights may be None.
+    estimator : estimator
+        Net that is fitted; it decides how a Dataset is read.
 
     Returns
     -------
@@ -159,9 +164,10 @@ def joined(
     X, X_val = as_inputs(X), as_inputs(X_val)
     if isinstance(X, Inputs) or isinstance(X_val, Inputs):
         X, X_val = _in_one_form(X, X_val), _in_one_form(X_val, X)
-    X, X_val = _as_dataset_rows("X", X, y, w), _as_dataset_rows("X_val", X_val, y_val, w_val)
-    X, y, w = own_targets(X, y, w)
-    X_val, y_val, w_val = own_targets(X_val, y_val, w_val)
+    _check_dataset("X", X, y, w)
+    _check_dataset("X_val", X_val, y_val, w_val)
+    X, y, w = own_targets(X, y, w, estimator)
+    X_val, y_val, w_val = own_targets(X_val, y_val, w_val, estimator)
     if X_val is None or y_val is None:
         raise ValueError("X_val and y_val go together: give both, or neither.")
     if w_val is not None and w is None:
@@ -190,16 +196,20 @@ def _in_one_form(X: Any, other: Any) -> Any:
     return X
 
 
-def _as_dataset_rows(name: str, X: Any, y: Any, sample_weight: Any) -> Any:
-    """Return the rows of a Dataset, which holds its own targets and weights."""
+def _check_dataset(name: str, X: Any, y: Any, sample_weight: Any) -> None:
+    """Raise ValueError if a Dataset has no positions, or does not hold all targets and weights."""
     if not isinstance(X, Dataset):
-        return X
+        return
+    if isinstance(X, IterableDataset):
+        raise ValueError(
+            f"{name} is an IterableDataset, whose rows cannot be put beside others: with X_val "
+            "both X and X_val must be arrays or map-style Datasets."
+        )
     if y is not None or sample_weight is not None:
         raise ValueError(
             f"The Dataset {name} holds its own targets and weights: leave them out, or give "
             f"imbtorch.DatasetRows({name}) beside them."
         )
-    return DatasetRows(X)
 
 
 def _length(rows: Any) -> int:

@@ -19,8 +19,7 @@ from imbtorch._common.memo import Memo
 from imbtorch._common.seed import draw_seeds
 from imbtorch._common.sklearn_private import Interval, fit_context
 from imbtorch._common.training_length import TrainingLength
-from imbtorch._data.dataset_rows import own_targets
-from imbtorch._data.datasets_as_rows import refuse_dataset
+from imbtorch._data.datasets_as_rows import own_targets, refuse_dataset
 from imbtorch._fit.estimator import BaseNetEstimator
 from imbtorch._fit.fit import PreparedFit, Stackable, all_or_nothing
 from imbtorch._fit.length import (
@@ -128,7 +127,7 @@ class NetEnsemble(NetMembers, Stackable):
     ) -> PreparedFit:
         """Prepare the fits of all members up to the training."""
         refuse_dataset(X, type(self).__name__)
-        X, y, sample_weight = own_targets(as_inputs(X), y, sample_weight)
+        X, y, sample_weight = own_targets(as_inputs(X), y, sample_weight, self._base)
         if self.subset == "folds":
             X, y = indexable(X, y)  # rows of folds are taken out of them
         memo, folds = memo or Memo(), self._folds(y, rows, groups)

@@ -18,8 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from imbtorch._common.inputs import as_inputs
 from imbtorch._common.sklearn_private import HasMethods, StrOptions, _check_sample_weight
-from imbtorch._data.dataset_rows import own_targets
-from imbtorch._data.datasets_as_rows import refuse_dataset
+from imbtorch._data.datasets_as_rows import own_targets, refuse_dataset
 from imbtorch._data.folds import as_folds
 from imbtorch._data.targets import encode_label_matrix, split_unknown
 from imbtorch.model_selection._cross_fit import (
@@ -117,7 +116,7 @@ class BaseProbabilityMetaClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEst
         A matrix of labels of which some are not known stays one of floats, with NaN there.
         """
         refuse_dataset(X, type(self).__name__)
-        X, y, sample_weight = own_targets(as_inputs(X), y, sample_weight)
+        X, y, sample_weight = own_targets(as_inputs(X), y, sample_weight, self.estimator)
         if y is None:
             raise ValueError(
                 f"This {type(self).__name__} estimator requires y to be passed, but the target y "

@@ -15,8 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from imbtorch._common.conformal import ConformalMixin, calibration_scores
 from imbtorch._common.inputs import as_inputs
 from imbtorch._common.sklearn_private import HasMethods, _check_sample_weight, fit_context
-from imbtorch._data.dataset_rows import own_targets
-from imbtorch._data.datasets_as_rows import refuse_dataset
+from imbtorch._data.datasets_as_rows import own_targets, refuse_dataset
 from imbtorch._data.folds import as_folds
 from imbtorch.model_selection._base import BaseProbabilityMetaClassifier
 from imbtorch.model_selection._cross_fit import (
@@ -433,7 +432,7 @@ class CrossFittedRegressor(_FoldModels, RegressorMixin, MetaEstimatorMixin, Base
         """
         _require_type(self.estimator, "regressor", type(self).__name__)
         refuse_dataset(X, type(self).__name__)
-        X, y, weights = own_targets(as_inputs(X), y, sample_weight)
+        X, y, weights = own_targets(as_inputs(X), y, sample_weight, self.estimator)
         X, targets = self._check_targets(X, y)
         if weights is not None:
             weights = _check_sample_weight(weights, X, dtype=np.float64, ensure_non_negative=True)

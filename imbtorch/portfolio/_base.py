@@ -22,8 +22,7 @@ from imbtorch._common.html import table
 from imbtorch._common.inputs import as_inputs
 from imbtorch._common.seed import draw_seeds
 from imbtorch._common.sklearn_private import Interval, StrOptions, fit_context
-from imbtorch._data.dataset_rows import own_targets
-from imbtorch._data.datasets_as_rows import refuse_dataset
+from imbtorch._data.datasets_as_rows import own_targets, refuse_dataset
 from imbtorch._fit.fit import all_or_nothing
 from imbtorch._fit.validation_rows import ValidationRows
 from imbtorch.ensemble import NetEnsembleClassifier, NetEnsembleRegressor
@@ -99,7 +98,7 @@ class NetPortfolio(NetMembers):
     def _fit(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> None:
         refuse_dataset(X, type(self).__name__)
         start = time.perf_counter()
-        X, y, sample_weight = own_targets(as_inputs(X), y, sample_weight)
+        X, y, sample_weight = own_targets(as_inputs(X), y, sample_weight, self._base)
         X, y = indexable(X, y)
         folds = self._divided(y, None, groups, _FOLDS)
         data, scorer = (X, y, sample_weight), self._scorer(y)
