@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from imbtorch.tables._header import (
     positions_among,
     tidy_names,
 )
+from imbtorch.tables._marks import ColumnMarks
 from imbtorch.tables._options import Options
 from imbtorch.tables._pandas import import_pandas
 from imbtorch.tables._raw import RawTable, without
@@ -79,25 +80,23 @@ def read_text(
     if not has_names:
         rows.marks.add([*rows.first, *[""] * (width - len(rows.first))])
     marks = rows.marks.columns(width)
-    as_text = {names[n] for n in positions_among(as_text, names)}
-    # pandas would take 1.234 for a number with a point
-    points = options.decimal == "," or options.thousands == "."
-    raw = [
-        n
-        for n, (name, column) in enumerate(zip(names, marks, strict=True))
-        if name in as_text or column.holds_codes or (points and column.has_point)
-    ]
-    gaps = {n: [""] if name in as_text else ["", *options.missing] for n, name in enumerate(names)}
+    as_written = positions_among(as_text, names)
+    raw = as_written | _read_as_text(marks, options)
+    gaps = {n: [""] if n in as_written else ["", *options.missing] for n in range(width)}
     frame = _cells(lines(dialect.skip), source, dialect, gaps, skipped, raw)
     _check_count(len(frame), rows.count - len(skipped))
-    if width == 1 and rows.blank_lines:  # which may be meant as gaps
-        left_out = f"{counted(rows.blank_lines, 'blank line')} left out"
-        notes.append(f"{left_out}; a missing value is written as two quotes")
-    stated = [n for n, name in enumerate(names) if name not in as_text]
+    stated = [n for n in range(width) if n not in as_written]
     frame[stated] = without(options.missing, frame[stated])
     blank = [n for n, name in enumerate(header) if not name.strip()]
     in_doubt = [n for n, column in enumerate(marks) if column.may_have_thousands]
     return RawTable(names, frame, notes, blank, in_doubt)
+
+
+def _read_as_text(marks: Sequence[ColumnMarks], options: Options) -> set[int]:
+    """Return the columns that pandas would read as other numbers, or numbers that are codes."""
+    # pandas would take 1.234 for a number with a decimal point
+    points = options.decimal == "," or options.thousands == "."
+    return {n for n, m in enumerate(marks) if m.holds_codes or (points and m.has_point)}
 
 
 def _check_count(read: int, expected: int) -> None:
@@ -116,6 +115,9 @@ def _left_out(rows: Rows, options: Options, has_names: bool, notes: list[str]) -
         notes.append(f"left out, because of another length: lines {rows.lines}")
         left_out |= set(rows.odd)
         rows.widths = Counter({len(rows.first): rows.widths[len(rows.first)]})
+    if len(rows.first) == 1 and rows.blank_lines:  # which may be meant as gaps
+        lines = f"{counted(rows.blank_lines, 'blank line')} left out"
+        notes.append(f"{lines}; a missing value is written as two quotes")
     if has_names and rows.repeated:
         times = counted(len(rows.repeated), "row")
         notes.append(f"left out, because the header is repeated: {times}")
@@ -129,7 +131,7 @@ def _cells(
     dialect: Dialect,
     gaps: dict[int, list[str]],
     left_out: set[int],
-    raw: list[int],
+    raw: set[int],
 ) -> pd.DataFrame:
     """Let pandas read the cells: ``gaps`` by column; those of the columns ``raw`` stay text."""
     pandas = import_pandas()
