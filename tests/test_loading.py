@@ -181,11 +181,11 @@ class Processes(Items):
 
 @pytest.mark.parametrize("callbacks", [None, [Seen()]], ids=["alone", "with callbacks"])
 def test_workers_stay_from_epoch_to_epoch_and_end_with_the_fit(callbacks, tmp_path):
-    rows = DatasetRows(Processes(tmp_path), Y)
+    rows, before = DatasetRows(Processes(tmp_path), Y), set(multiprocessing.active_children())
     net(max_epochs=3, num_workers=2, callbacks=callbacks).fit(rows, Y)
     workers = {int(path.name) for path in tmp_path.iterdir()} - {os.getpid()}
     assert len(workers) == (2 if callbacks is None else 2 * 3)
-    assert not multiprocessing.active_children()
+    assert set(multiprocessing.active_children()) <= before  # those of other tests may live on
 
 
 class Blurred(Items):

@@ -119,7 +119,9 @@ def test_every_loss_is_exported_with_its_posterior(target, n_models):
     assert len(fitted) >= n_models
     serving = Together([clf._serving() for clf in fitted.values()]).eval()
     names = [f"output_{i}" for i in range(len(fitted))]
-    model = _exported(serving, torch.zeros(2, 5), names).model_proto.SerializeToString()
+    moving = {0: torch.export.Dim("n")}
+    exported_together = _exported(serving, (torch.zeros(2, 5),), ["X"], moving, names)
+    model = exported_together.model_proto.SerializeToString()
     got = onnxruntime.InferenceSession(model).run(names, {"X": X})
     for (name, clf), proba in zip(fitted.items(), got, strict=True):
         assert_close(proba, clf.predict_proba(X), rtol=1e-5, atol=1e-6, msg=name)

@@ -74,7 +74,8 @@ def check_monitored(callbacks: Iterable[tuple[str, Any]]) -> None:
         If there is one; the message says how to hold rows out.
     """
     for _, callback in callbacks:
-        if isinstance(callback, EarlyStopping) and callback.monitor == "valid_loss":
+        is_skorchs = getattr(type(callback), "on_epoch_end", None) is EarlyStopping.on_epoch_end
+        if is_skorchs and callback.monitor == "valid_loss":
             raise ValueError(
                 "skorch's EarlyStopping monitors 'valid_loss', but no rows are held out for "
                 "validation. Use the parameters early_stopping=True, patience=5 of the estimator "
