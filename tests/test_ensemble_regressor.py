@@ -350,9 +350,7 @@ def test_datasets_are_refused():
     from torch.utils.data import TensorDataset
 
     for subset in ("bootstrap", "folds"):
-        with pytest.raises(
-            ValueError, match="divides the rows of X"
-        ):
+        with pytest.raises(ValueError, match="divides the rows of X"):
             ensemble(subset).fit(TensorDataset(), Y)
 
 
