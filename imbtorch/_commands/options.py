@@ -138,6 +138,8 @@ def check_writable(option: str, out: Path | None) -> None:
     """Raise ValueError if a file cannot be written, before minutes of work are lost."""
     if out is None:
         return
+    if str(out) == "-":  # elsewhere this is the standard output
+        raise ValueError(f"{option} must be the name of a file; got '-'.")
     if out.is_dir() or not out.resolve().parent.is_dir():
         raise ValueError(f"{option} must be a file in a folder that exists; got {out}.")
     if not os.access(out if out.exists() else out.resolve().parent, os.W_OK):

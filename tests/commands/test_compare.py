@@ -71,6 +71,7 @@ def test_table_report_and_notes(write, capsys, tmp_path):
         (["--target", "Class", "--drop", "Shop", "--strategies", "no"], ["is not a strategy"]),
         (["--target", "Class", "--drop", "Shop", "--scoring", "no"], ["'no'"]),
         (["--target", "Class", "--drop", "Shop", "--out", "/no/such/place/r.html"], ["--out"]),
+        (["--target", "Class", "--drop", "Shop", "--out", "-"], ["--out", "name of a file"]),
     ],
 )
 def test_what_does_not_suit_is_explained_in_few_lines(write, capsys, arguments, words):
