@@ -173,7 +173,7 @@ for line, label in zip(left.subplots(2, 3), ("wrong", "right"), strict=True):
 ax = right.subplots()
 for (name, score), colour in zip(scores.items(), (COLOURS[1], COLOURS[2], COLOURS[6]), strict=True):
     precision, recall, _ = precision_recall_curve(is_wrong, score)
-    ax.plot(recall, precision, color=colour, label=name)
+    ax.plot(recall, precision, color=colour, label=name, drawstyle="steps-post")
 ax.axhline(np.mean(is_wrong), color="0.5", linestyle=":", linewidth=1, label="chance")
 ax.set(xlabel='recall of "wrong"', ylabel="precision", xlim=(0, 1.01), ylim=(0, 1.03))
 ax.legend(loc="center left", fontsize=9)

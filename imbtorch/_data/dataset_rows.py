@@ -68,12 +68,14 @@ class DatasetRows:
     >>> y = torch.arange(60) % 3 % 2
     >>> dataset = TensorDataset(torch.randn(60, 4) + y[:, None], y)
     >>> rows = DatasetRows(dataset)
-    >>> rows, rows[:10], rows.y[:6]
-    (DatasetRows(60 items of TensorDataset), DatasetRows(10 items of TensorDataset), array([0, 1, 0, 0, 1, 0]))
+    >>> rows[:10]
+    DatasetRows(10 items of TensorDataset)
+    >>> rows.y[:6]
+    array([0, 1, 0, 0, 1, 0])
     >>> clf = ImbalancedNetClassifier(max_epochs=2, random_state=0)
     >>> len(cross_val_score(clf, rows, rows.y, cv=3))
     3
-    """  # noqa: E501
+    """
 
     def __init__(
         self,

@@ -311,7 +311,9 @@ def own_targets(
         return X, y, sample_weight
     num_workers, collate_fn = _reading(estimator)
     # gaps are allowed here: the fit, which knows whether they may be there, checks the features
-    _, y, sample_weight = as_rows(X, y, sample_weight, num_workers, None, collate_fn, True)  # noqa: FBT003
+    _, y, sample_weight = as_rows(
+        X, y, sample_weight, num_workers, collate_fn=collate_fn, allow_nan=True
+    )
     return X if isinstance(X, DatasetRows) else DatasetRows(X), y, sample_weight
 
 

@@ -24,6 +24,7 @@ from imbtorch.losses import BaseLoss
 from imbtorch.samplers import get_sampler
 from imbtorch.training.net import Net
 from imbtorch.training.optimizers import LR_SCHEDULES, OPTIMIZERS
+from imbtorch.training.run import Auxiliary
 from imbtorch.training.schedules import SCHEDULE_CONSTRAINTS
 
 __all__ = ["ARRAY_LIKE", "PATIENCE", "NetParameters", "check_settings", "set_parameters"]
@@ -116,7 +117,7 @@ class NetParameters(InputMixin, BaseEstimator, ABC):
     verbose: int
 
     features: object = None
-    aux_loss: object = None
+    aux_loss: Auxiliary | None = None
     loss_schedule: Mapping[str, Callable[[float], Any]] | None = None
     class_weight: object = None
     class_weight_schedule: float | str | Callable[[float], float] | None = None

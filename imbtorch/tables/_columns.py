@@ -134,7 +134,7 @@ def _leave_out(found: Tidied, name: Any, why: str) -> None:
 def _decide_numbers(found: Tidied, name: Any, column: Any, said: Statements) -> None:
     blank = str(name) in said.blank or is_blank(str(name).strip())
     keep = f"If it says something about the class: {said.way('keep', name)}"
-    if is_counter(column, blank):
+    if is_counter(str(name), column, is_blank=blank):
         kind = "the index of another table" if blank else "the position of the row"
         _leave_out(found, name, f"it counts the rows, as {kind} does. {keep}")
     elif is_identifier(str(name), column):

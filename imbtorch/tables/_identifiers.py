@@ -25,11 +25,16 @@ _CAMEL_NAME = re.compile(r".*[a-z](Id|ID|Key|Index|Nr|No)")
 _MEASURED = re.compile(r"[-+]?\d+([.,]\d+)?\s?[A-Za-z%°/µ²³\"']{1,6}")  # a number with its unit
 
 
-def is_counter(column: Any, is_blank: bool) -> bool:
+def is_counter(name: str, column: Any, *, is_blank: bool) -> bool:
     """Return whether a column counts the rows: all integers of a range, in any order.
+
+    Years or ages of one row each are such a range, too. So a range counts rows only if it begins
+    at 0 or 1, or if the column has a name of identifiers.
 
     Parameters
     ----------
+    name : str
+        Name of the column.
     column : Series of shape (n,)
         Values of the column.
     is_blank : bool
@@ -41,7 +46,10 @@ def is_counter(column: Any, is_blank: bool) -> bool:
         return False
     if len(np.unique(values)) < len(values):
         return False
-    return is_blank or int(values.max() - values.min()) == len(values) - 1
+    if is_blank:
+        return True
+    is_range = int(values.max() - values.min()) == len(values) - 1
+    return is_range and (int(values.min()) in (0, 1) or _is_named(name))
 
 
 def is_identifier(name: str, column: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,10 +25,12 @@ from imbtorch.training.net import Net
 from imbtorch.training.single.accumulation import check_accumulable
 from imbtorch.training.skorch_callbacks import check_monitored
 
-__all__ = ["Plan", "Recipe", "Run"]
+__all__ = ["Auxiliary", "Plan", "Recipe", "Run"]
 
 Positions = NDArray[np.integer[Any]]
 Schedule = str | Callable[[float], float]
+# Losses that a module returns beside its logits: a name, names with factors, or a function.
+Auxiliary = str | Mapping[str, float] | Callable[..., Tensor]
 # Which of the training rows an epoch sees, by epoch and number of epochs; None: all, shuffled.
 Plan = Callable[[int, int], Positions | None]
 
@@ -67,7 +69,7 @@ class Recipe:
     on_divergence: str = "raise"
     on_oom: str = "raise"
     accumulate: int = 1
-    aux_loss: Any = None
+    aux_loss: Auxiliary | None = None
 
 
 @dataclass(eq=False)

@@ -137,6 +137,7 @@ NUMBERS = {
     "... as thousands": ([f"{n},{n + 100}" for n in range(1, N + 1)], {"thousands": ","},
                          [1000 * n + n + 100 for n in range(1, N + 1)]),
     "a counter that is kept": (range(N), {"numeric": ["x"]}, range(N)),
+    "years of one row each": (range(1900, 1900 + N), {}, range(1900, 1900 + N)),
     "digits that begin with 0": ([f"{n:04}" for n in range(N)], {"numeric": ["x"]}, range(N)),
 }  # fmt: skip
 

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
 from numbers import Real
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from imbtorch.modules._structured import entry_of, in_dtype, module_with_logits, names_in
 from imbtorch.training.data.mixing import MixedTargets
-from imbtorch.training.run import Run
+from imbtorch.training.run import Auxiliary, Run
 
 __all__ = ["AuxiliaryLoss", "auxiliary_of", "check_aux_loss"]
-
-Auxiliary: TypeAlias = str | Mapping[str, float] | Callable[[Any, Tensor], Tensor]
 
 
 def check_aux_loss(aux_loss: Any) -> None:
@@ -157,7 +154,8 @@ class AuxiliaryLoss:
         rows = self._weights_of_rows(target, share)
         if callable(self.factors):
             output = in_dtype(whole, self.dtype) if self.half else whole
-            extra = self._summed("aux_loss(output, target)", self.factors(output, target), rows)  # type: ignore[arg-type]
+            assert isinstance(target, Tensor)  # mixed targets are refused before the training
+            extra = self._summed("aux_loss(output, target)", self.factors(output, target), rows)
         else:
             extra = loss.new_zeros(())
             for name, factor in self.factors.items():
@@ -228,6 +226,7 @@ def auxiliary_of(run: Run) -> AuxiliaryLoss:
         If a function of the targets would get mixed targets.
     """
     net, recipe = run.net, run.recipe
+    assert recipe.aux_loss is not None
     mixing = getattr(run.rows, "mixing", None)
     if callable(recipe.aux_loss) and mixing is not None:
         raise ValueError(
