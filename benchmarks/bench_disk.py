@@ -100,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--rows", type=int, default=20_000_000, help="rows to write (%(default)s)")
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
-    parser.add_argument("--batch-size", type=int, default=4096, help="rows a step (%(default)s)")
+    parser.add_argument("--batch-size", type=int, default=4096, help="rows per step (%(default)s)")
     parser.add_argument("--folder", type=Path, help="folder to make the temporary folder in")
     args = parser.parse_args(argv)
     if not Path("/proc/self/status").exists():

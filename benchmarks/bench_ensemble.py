@@ -16,7 +16,7 @@ handbook.py)::
     python benchmarks/bench_ensemble.py --quality --chosen --folds test
 
 ``--chosen`` takes the parameters that were best on the validation folds (see docs/searches.md):
-``--preprocessing logs``, a focal loss with gamma 1, and 128 rows a batch.
+``--preprocessing logs``, a focal loss with gamma 1, and 128 rows per batch.
 
 On a machine that others use too, ``--threads 1`` gives steadier numbers.
 """
@@ -92,7 +92,7 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
             train(X[::8], y[::8])  # first calls are slower
             tasks[name], n_nets[name] = partial(train, X, y), n
         seconds[batch_size] = timed_rounds(tasks, args.rounds)
-        title = f"fit, {batch_size} rows a batch; ratio: seconds / seconds of one net"
+        title = f"fit, {batch_size} rows per batch; ratio: seconds / seconds of one net"
         print_costs(title, seconds[batch_size], n_nets)
     return {
         "epochs": args.epochs,

@@ -6,7 +6,7 @@ rate of 1e-3 on cross-entropy, for the same number of epochs and rows per batch:
     python benchmarks/bench_fit.py
     python benchmarks/bench_fit.py --rounds 3 --batch-sizes 256 --loss focal logit_adjusted
 
-Rows per second are rows of ``X`` given to ``fit`` times epochs. skorch's defaults hold 20 % of
+Rows per second are rows of ``X`` given to ``fit`` times epochs. skorch's defaults hold 20% of
 them out for validation and score them after each epoch; without that it trains on all of them.
 
 On a machine that others use too, ``--threads 1`` gives steadier numbers. ``--device cuda`` measures
@@ -162,7 +162,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             train(X[::8], y[::8], batch_size, 1, args.device)  # first calls are slower
             tasks[name] = partial(train, X, y, batch_size, args.epochs, args.device)
         seconds[batch_size] = timed_rounds(tasks, args.rounds)
-        title = f"fit, {batch_size} rows a batch; ratio: seconds / seconds of imbtorch"
+        title = f"fit, {batch_size} rows per batch; ratio: seconds / seconds of imbtorch"
         print_ratios(title, seconds[batch_size], "imbtorch", rows=len(X) * args.epochs)
     write_json(args.json, {"epochs": args.epochs, "rounds": args.rounds, "seconds": seconds})
 

@@ -87,8 +87,8 @@ def summary(out: Path) -> None:
     for way in ("auto", "folds, auto"):
         below = int((precision[way] < best - 0.01).sum())
         gain = (precision[way] - precision["20"]).mean()
-        print(f"{way}: {gain:+.4f} against 20 epochs; more than .01 below the better one of 20 and "
-              f"80 on {below} of {len(best)}")  # fmt: skip
+        print(f"{way}: {gain:+.4f} against 20 epochs; more than 0.01 below the better one of "
+              f"20 and 80 on {below} of {len(best)}")  # fmt: skip
     print(wide.drop(columns="average_precision", level=0).mean().unstack().round(4).to_string())
 
 

@@ -1,6 +1,6 @@
 """Speed and memory of multi-label training on sparse rows, against skorch on dense ones.
 
-bibtex (7 395 x 1 836 sparse, 159 labels) or a synthetic stand-in of its shape; the same net (one
+bibtex (7,395 x 1,836 sparse, 159 labels) or a synthetic stand-in of its shape; the same net (one
 hidden layer of 256, ReLU), Adam, binary cross-entropy and number of epochs for both::
 
     python benchmarks/bench_multilabel.py

@@ -1,7 +1,9 @@
-"""What a portfolio costs: processor seconds of one thread, beside those of single nets::
+"""What a portfolio costs, beside single nets::
 
-python benchmarks/bench_portfolio.py
-python benchmarks/bench_portfolio.py --rows 20000
+    python benchmarks/bench_portfolio.py
+    python benchmarks/bench_portfolio.py --rows 20000
+
+Costs are processor seconds of one thread.
 """
 
 from __future__ import annotations

@@ -86,9 +86,9 @@ def contestants(X: Array, y: Array) -> dict[str, Callable[[Array], Array]]:
 
     return {
         "imbtorch": net.predict_proba,
-        "bare loop, 16 384 rows a batch": partial(bare_loop, module),
+        "bare loop, 16,384 rows per batch": partial(bare_loop, module),
         "scikit-learn MLPClassifier": fitted_perceptron(X[few], y[few]).predict_proba,
-        "skorch, 65 536 rows a batch": skorch(batch_size=65_536),
+        "skorch, 65,536 rows per batch": skorch(batch_size=65_536),
         "skorch, defaults": skorch(),
     }
 

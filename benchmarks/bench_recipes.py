@@ -1,6 +1,6 @@
 """Which recipes a portfolio needs: each alone, and the blend with and without each, on many tables.
 
-The development sets of the board at 3 000 rows, one stratified third as test rows, four folds of
+The development sets of the board at 3,000 rows, one stratified third as test rows, four folds of
 the others. The CSV file has one line per data set and way; sets that it has are not run again::
 
     python benchmarks/bench_recipes.py

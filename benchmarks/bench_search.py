@@ -1,6 +1,6 @@
 """Speed of a search that trains its nets as one stack, against searches fit by fit.
 
-Six gammas of the focal loss on five folds of 20 000 x 15 rows. All train the same network
+Six gammas of the focal loss on five folds of 20,000 x 15 rows. All train the same network
 (15-64-64-2, ReLU) with Adam at a learning rate of 1e-3, 256 rows per batch, for five epochs; they
 are scored by average precision, and none is refitted::
 
@@ -23,7 +23,7 @@ each net behind a StandardScaler, trained on cross-entropy with Adam::
     python benchmarks/bench_search.py --handbook --grid book
     python benchmarks/bench_search.py --handbook --limit 3
 
-It is measured once, whatever ``--rounds`` is. The published search took 7 351 s with 10 jobs; its
+It is measured once, whatever ``--rounds`` is. The published search took 7,351 s with 10 jobs; its
 time includes the same 162 candidates on the four test folds, on which nothing is fitted here.
 ``book`` is the grid of the book: one or two layers of 500 units, rates up to 1e-3. The book never
 trains the second layer; here it is trained, which takes most of the time. The grid ``ours`` has as

@@ -1,4 +1,4 @@
-"""Quality on tables as they come: the default net against one behind a transformer made by hand.
+"""Quality on raw tables: the default net against one behind a transformer made by hand.
 
 Every contestant is one line on the raw frame, with words, gaps and amounts in thousands. The two
 nets have the same layers and the same budget; one encodes the table itself, the other stands behind

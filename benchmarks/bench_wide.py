@@ -1,7 +1,7 @@
 """How the default net does on wide tables, with and without waves, and with half the epochs.
 
 Development sets of the board with many columns, and images of a five, 1:45, as principal components
-and as pixels. Means over twice three folds (once for hiva, which has 1 617 columns)::
+and as pixels. Means over twice three folds (once for hiva, which has 1,617 columns)::
 
     python benchmarks/bench_wide.py
     python benchmarks/bench_wide.py --data ada sylva

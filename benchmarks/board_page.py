@@ -29,7 +29,7 @@ SHOWN = {  # column: title, whether greater (+1) or smaller (-1) is better, deci
     "roc_auc": ("ROC AUC", 1, 3),
     "log_loss": ("log-loss", -1, 4),
     "brier": ("Brier", -1, 4),
-    "recall_at_1_percent": ("recall in the top 1 %", 1, 3),
+    "recall_at_1_percent": ("recall in the top 1%", 1, 3),
     "balanced_accuracy": ("balanced accuracy", 1, 3),
 }
 RANKED = ("average_precision", "roc_auc", "log_loss")
@@ -144,7 +144,7 @@ def sets_table(results: pd.DataFrame) -> str:
     for key, row in table[order].iterrows():
         n, positives = sizes.loc[key].astype(int)
         cells = [f"**{v:.3f}**" if v == row.max() else f"{v:.3f}" for v in row]
-        lines.append(f"| {key[1]} | {n} | {positives} | " + " | ".join(cells) + " |")
+        lines.append(f"| {key[1]} | {n:,} | {positives} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

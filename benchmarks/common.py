@@ -41,7 +41,7 @@ def fraud_file() -> Path | None:
 
 
 def training_rows() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Load one week of transactions, standardised: 67 240 x 15 with 598 frauds.
+    """Load one week of transactions, standardised: 67,240 x 15 with 598 frauds.
 
     Returns
     -------
@@ -61,7 +61,7 @@ def training_rows() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
 
 
 def all_rows(first: int | None = None) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Load the ``first`` or all transactions, standardised: 1 754 155 x 15; or a stand-in."""
+    """Load the ``first`` or all transactions, standardised: 1,754,155 x 15; or a stand-in."""
     path = fraud_file()
     if path is None:
         print("Data: synthetic stand-in; the fraud data are not here.")

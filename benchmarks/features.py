@@ -176,7 +176,7 @@ def ask_balanced(peer: Peer) -> Answer:
 
 
 def ask_unbiased(peer: Peer) -> Answer:
-    """Do balanced class weights balance, with a rare class of 3 % in batches of 16?"""
+    """Do balanced class weights balance, with a rare class of 3% in batches of 16?"""
     reasons, good = [], 0
     for shares in ((1 - RARE, RARE), ((1 - RARE) / 2, (1 - RARE) / 2, RARE)):
         X, y = noise(*shares)
@@ -243,7 +243,7 @@ def valid(p: Array) -> bool:
 
 
 def ask_prior(peer: Peer) -> Answer:
-    """Are probabilities restated for the rows as they came, after weighting?"""
+    """Are probabilities restated for the original class frequencies, after weighting?"""
     X, y = noise(1 - RARE, RARE)
     way = peer.corrected(y)
     p = share_of_last(way, X, y)
@@ -266,7 +266,7 @@ def ask_sparse(peer: Peer) -> Answer:
 
 
 def ask_labels(peer: Peer) -> Answer:
-    """With several labels a row, is each balanced by its own weight?"""
+    """With several labels per row, is each balanced by its own weight?"""
     X, often = noise(0.5, 0.5)
     Y = np.column_stack([often, noise(1 - RARE, RARE)[1]])
     way = peer.weighted(Y)
@@ -317,7 +317,7 @@ FEATURES: dict[str, tuple[str, Callable[[Peer], Answer]]] = {
     "gamma": ("its gamma in `GridSearchCV`", ask_gamma),
     "proba": ("valid `predict_proba` under focal loss", ask_proba),
     "prior": ("probabilities restated after weighting", ask_prior),
-    "labels": ("several labels a row, weights per label", ask_labels),
+    "labels": ("several labels per row, weights per label", ask_labels),
     "module": ("any torch module", ask_module),
     "stacked": ("searches or ensembles in one pass", ask_stacked),
     "file": ("saved without pickle", ask_file),

@@ -60,7 +60,7 @@ class Peer:
         return self.plain(epochs=20)
 
     def weighted(self, y: Array) -> Way:
-        """Balance the classes by weights; ``y`` with columns has several labels a row."""
+        """Balance the classes by weights; ``y`` with columns has several labels per row."""
         way = self.plain(max(2, len(np.unique(y))))
         if "class_weight" in way.model.get_params():
             way.model.set_params(class_weight="balanced")

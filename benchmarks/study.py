@@ -1,4 +1,4 @@
-"""Imbalance remedies for nets on tables, measured alike: many data sets, remedies and seeds.
+"""Imbalance remedies for nets on tables, all measured in the same way on many data sets.
 
 Every remedy trains the same network on the same folds, for as long as inner folds of the training
 rows find best for it; so do trees of gradient boosting. Parameters are chosen by an inner search on

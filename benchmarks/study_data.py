@@ -113,7 +113,7 @@ SOURCES = {
     "tumours": Source(tumours, (15,), "malignant among benign, 30 columns"),
     "digits": Source(digits, (5, 20), "ten digits of 8 x 8 pixels, long tail"),
     "MNIST": Source(mnist, (10, 100), "ten digits of 7 x 7 means, long tail"),
-    "synthetic": Source(synthetic, (20, 100), "make_classification, 20 columns, 2 % label noise"),
+    "synthetic": Source(synthetic, (20, 100), "make_classification, 20 columns, 2% label noise"),
 }
 
 

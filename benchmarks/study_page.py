@@ -28,8 +28,8 @@ REFERENCE = "cross-entropy"
 SHOWN = {  # column: title, whether greater (+1), smaller (-1) or neither (0) is better, decimals
     "average_precision": ("average precision", 1, 3),
     "roc_auc": ("ROC AUC", 1, 3),
-    "precision_at_recall_80": ("precision at recall .8", 1, 3),
-    "alarms_for_recall_90": ("alarms per 1000 rows for recall .9", -1, 1),
+    "precision_at_recall_80": ("precision at recall 0.8", 1, 3),
+    "alarms_for_recall_90": ("alarms per 1,000 rows for recall 0.9", -1, 1),
     "balanced_accuracy": ("balanced accuracy", 1, 3),
     "brier": ("Brier, as trained", -1, 4),
     "brier_train_prior": ("Brier, train prior", -1, 4),
@@ -62,7 +62,7 @@ def mean_ranks(table: pd.DataFrame, sign: int) -> pd.DataFrame:
 
 
 def critical_difference(n_remedies: int, n_data: int) -> float:
-    """Return Nemenyi's critical difference of mean ranks at 5 % [Demsar 2006, JMLR 7]."""
+    """Return Nemenyi's critical difference of mean ranks at 5% [Demsar 2006, JMLR 7]."""
     q = studentized_range.ppf(0.95, n_remedies, np.inf) / np.sqrt(2)
     return float(q * np.sqrt(n_remedies * (n_remedies + 1) / (6 * n_data)))
 
@@ -215,7 +215,7 @@ def per_task(results: pd.DataFrame) -> str:
         n, rarest = sizes.loc[(data, ratio)].astype(int)
         cells = [f"**{v:.3f}**" if v == row.max() else f"{v:.3f}" for v in row]
         ratio = ratio.removesuffix(".0")
-        lines.append(f"| {data} | {ratio} | {n} | {rarest} | " + " | ".join(cells) + " |")
+        lines.append(f"| {data} | {ratio} | {n:,} | {rarest} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -235,7 +235,7 @@ Means over data sets and ratios:
 {means_table(results)}
 
 Against {REFERENCE}: median difference (positive is better), and on how many data sets and ratios
-it was better : worse. A star: Wilcoxon's test over the data sets, p < .05 after Holm's adjustment.
+it was better : worse. A star: Wilcoxon's test over the data sets, p < 0.05 after Holm's adjustment.
 
 {against_reference(results)}
 

@@ -18,7 +18,7 @@ GAPS = 0.08  # share of the cells of a column that are removed
 
 
 def adult_like(n: int) -> Table:
-    """Draw people like those of the census: 8 columns of text, 6 of numbers, 6 % with much income.
+    """Draw people like those of the census: 8 columns of text, 6 of numbers, 6% with much income.
 
     Category names, their number and their frequencies are like those of UCI's "Adult" data, so are
     the gaps (work and occupation are unknown together) and the amounts, of which most are 0.

@@ -34,7 +34,7 @@ baseline, which often has the best average precision. Then
 * with long tails, many classes of which most are rare, try margins and re-weighted rivals:
   {ldam}, {seesaw}, {vs};
 * with noisy labels, {generalized_cross_entropy} or {symmetric_cross_entropy}, with class weights;
-* with several labels a row, {bce}, {asymmetric} or {distribution_balanced};
+* with several labels per row, {bce}, {asymmetric} or {distribution_balanced};
 * with ordered classes, {ordinal_cdw};
 * where the measure is one of a whole batch (F-measure, AUC, average precision, recall at the top),
   train for it: {soft_fbeta}, {auc_margin}, {smooth_ap}, {recall_at_top}. They want batches that
@@ -82,7 +82,7 @@ CAPTIONS = {
 **Pictures.** Of 100 rows 5 are of the rare class: the loss of one row against the probability
 that the raw outputs give to its true class.""",
     "label": """\
-**Pictures.** A label that 5 % of the rows have: its loss in one row against the probability that
+**Pictures.** A label that 5% of the rows have: its loss in one row against the probability that
 the label is given. The row also has another label, one that half of the rows have.""",
     "ordered": """\
 **Pictures.** Five classes, of which the first is true: the loss of a row that gives probability

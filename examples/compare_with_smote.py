@@ -5,7 +5,7 @@ SMOTE: the same network with the same budget, on the same folds of data with rar
 
     python examples/compare_with_smote.py --out demo_output
 
-The first data set is a table as it comes: made-up card payments with columns of text and missing
+The first data set is a raw table: made-up card payments with columns of text and missing
 values. The others come with scikit-learn and are thinned to an imbalance. The card fraud data of
 the Fraud Detection Handbook are added where they are found: in the folder that the environment
 variable ``IMBTORCH_DATA`` names, or in ``../shared/data`` beside the checkout.
@@ -71,7 +71,7 @@ def contestants(X: Any, y: ArrayLike, max_epochs: int | str = 20) -> dict[str, A
     Parameters
     ----------
     X : ndarray or DataFrame of shape (n, n_features)
-        Features. The nets get them as they come, and SMOTE before the net gets numbers.
+        Features. The nets get them unchanged, and SMOTE before the net gets numbers.
     y : array-like of shape (n,)
         Labels. Their number and their frequencies decide the budget of every net.
     max_epochs : int or "auto", default=20

@@ -26,7 +26,7 @@ N_FEATURES = 20
 
 
 def table(n_rows: int, seed: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Draw rows of which about 3 % are positive."""
+    """Draw rows of which about 3% are positive."""
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(n_rows, N_FEATURES))
     y = X[:, 0] * X[:, 1] + X[:, 2] + 0.5 * rng.normal(size=n_rows) > 2.8

@@ -101,14 +101,14 @@ def keep(labels: NDArray[Any], counts: dict[Any, int], seed: int = 0) -> NDArray
 
 
 def payments() -> DataSet:
-    """Make up card payments with columns of text and missing values; 3 % are frauds."""
+    """Make up card payments with columns of text and missing values; 3% are frauds."""
     X, y = make_payments(random_state=0)
     data = from_arrays("Card payments", "payments", X, np.where(y == 1, "fraud", "genuine"))
     return replace(data, protocol=f"{data.protocol} of made-up rows")
 
 
 def one_digit() -> DataSet:
-    """Load images of digits: an 8, or not; 2 % are an 8."""
+    """Load images of digits: an 8, or not; 2% are an 8."""
     X, digit = load_digits(return_X_y=True)
     labels = np.where(digit == 8, "8", "other")
     rows = keep(labels, {"8": 33})
@@ -123,7 +123,7 @@ def long_tailed_digits() -> DataSet:
 
 
 def rare_tumours() -> DataSet:
-    """Load measurements of breast tumours, of which 5 % are malignant."""
+    """Load measurements of breast tumours, of which 5% are malignant."""
     data = load_breast_cancer()
     labels = data.target_names[data.target]
     rows = keep(labels, {"malignant": 19})

@@ -59,7 +59,7 @@ def tagged_entries() -> tuple[str, Any, Any]:
 
 
 def prices() -> tuple[str, NDArray[np.float64], NDArray[np.float64]]:
-    """Load features of districts and their median house prices, in 1000 dollars."""
+    """Load features of districts and their median house prices, in 1,000 dollars."""
     path = shared_file("housing.csv")
     if path is not None:
         table = np.genfromtxt(path, delimiter=",")

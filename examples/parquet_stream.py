@@ -32,7 +32,7 @@ Chunk = tuple[NDArray[Any], NDArray[Any]]
 
 
 def write_file(path: Path, n_rows: int = 20_000) -> None:
-    """Write rows of which 3 % are frauds, in row groups."""
+    """Write rows of which 3% are frauds, in row groups."""
     rng = np.random.default_rng(0)
     fraud = rng.random(n_rows) < 0.03
     columns = {f"x{i}": rng.normal(size=n_rows) + fraud * (i < 2) for i in range(6)}

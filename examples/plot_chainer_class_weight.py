@@ -63,7 +63,7 @@ for name, loss in losses.items():
 # %%
 # Batches without rare rows
 # -------------------------
-# Let 1 % of the rows be of the rare class. Balanced weights are meant to give each class half of
+# Let 1% of the rows be of the rare class. Balanced weights are meant to give each class half of
 # the loss. Before training every row has the same loss, log 2, so that the part of a class depends
 # on the weights alone. The losses of an epoch of shuffled batches are summed with both divisors.
 
@@ -96,9 +96,9 @@ for i, size in enumerate(batch_sizes):
 
 # %%
 # With torch's divisor, a batch without rare rows counts as much as one with them, since it is
-# divided by its own small weights. With 32 rows a batch, nearly three of four batches have no rare
-# rows, and the rare class has a fifth of the loss, not half. It takes over a thousand rows a batch
-# to come near the balance that the weights are meant to give.
+# divided by its own small weights. With 32 rows per batch, nearly three of four batches have no
+# rare rows, and the rare class has a fifth of the loss, not half. It takes over a thousand rows per
+# batch to come near the balance that the weights are meant to give.
 
 fig, ax = plt.subplots(figsize=(7, 4))
 for (name, values), marker, colour in zip(
@@ -110,7 +110,7 @@ ax.set_xscale("log", base=2)
 ax.set_xticks(batch_sizes, batch_sizes)
 ax.minorticks_off()
 ax.set(xlabel="rows in a batch", ylabel="share of the loss from rare rows", ylim=(0, 0.55))
-ax.set_title("1 % rare rows, balanced class weights", fontsize=11)
+ax.set_title("1% rare rows, balanced class weights", fontsize=11)
 ax.legend(title="batch loss divided by", loc="center right", bbox_to_anchor=(1, 0.4))
 
 # %%

@@ -40,7 +40,7 @@ def costs_of(X):
 
 
 def paid(X, y, flagged):
-    """Return what decisions cost for 1000 payments."""
+    """Return what decisions cost for 1,000 payments."""
     return 1000 * costs_of(X)[np.arange(len(y)), y, np.asarray(flagged, dtype=int)].mean()
 
 
@@ -94,7 +94,7 @@ for seed in range(2 if quick else 3):
         for way, cost in found.items():
             results.setdefault(way, {}).setdefault(name, []).append(cost)
 
-print(f"{'cost of 1000 payments':<24}" + "".join(f"{name:>20}" for name in CLASSIFIERS))
+print(f"{'cost of 1,000 payments':<24}" + "".join(f"{name:>20}" for name in CLASSIFIERS))
 for way, costs in results.items():
     print(f"{way:<24}" + "".join(f"{np.mean(costs[name]):>20.0f}" for name in CLASSIFIERS))
 
@@ -106,7 +106,7 @@ for ax, (name, (thresholds, curve, cost)) in zip(axes, curves.items(), strict=Tr
     ax.semilogx(thresholds, curve, color="#0072B2", label="one threshold for all")
     ax.axhline(cost, color="#D55E00", linestyle="--", label="costs of each row")
     ax.set(xlabel="threshold", title=name, ylim=(0, None))
-axes[0].set_ylabel("cost of 1000 payments")
+axes[0].set_ylabel("cost of 1,000 payments")
 axes[0].legend(loc="lower left")
 
 # %%

@@ -22,7 +22,7 @@ quick = start()
 # %%
 # One training
 # ------------
-# A table of card payments with text and gaps, 3 % of them frauds. The nets of all folds are trained
+# A table of card payments with text and gaps, 3% of them frauds. The nets of all folds are trained
 # as one stack; each keeps the epoch that is best on its own fold.
 
 n_train, n_new = (2000, 2000) if quick else (6000, 6000)
@@ -43,7 +43,7 @@ PROMISES = {
     "precision>=0.6": {"constraint": "precision>=0.6"},
     "recall>=0.7": {"constraint": "recall>=0.7"},
     "recall>=0.7, confidence 0.9": {"constraint": "recall>=0.7", "confidence": 0.9},
-    "50 alarms in 1000": {"constraint": "alarms<=50", "per": 1000},
+    "50 alarms in 1,000": {"constraint": "alarms<=50", "per": 1000},
 }
 decisions = {"most probable class": folds.predict(X_new)}
 for name, promise in PROMISES.items():
@@ -105,7 +105,7 @@ ax.legend()
 
 # %%
 # The confidence is about the recall of the whole population. The half on which it is measured here
-# varies, too, so that the share may be a little below 90 %.
+# varies, too, so that the share may be a little below 90%.
 #
 # Sets instead of a decision
 # --------------------------

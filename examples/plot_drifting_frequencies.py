@@ -83,7 +83,7 @@ fig, (top, bottom) = plt.subplots(
     2, 1, figsize=(7, 5.5), sharex=True, gridspec_kw={"height_ratios": [2, 1]}
 )
 ends = [middle - low, high - middle]
-top.errorbar(numbers, middle, ends, fmt="o", color="#0072B2", label="estimate, 90 % interval")
+top.errorbar(numbers, middle, ends, fmt="o", color="#0072B2", label="estimate, 90% interval")
 top.plot(numbers, shares, "s--", color="#D55E00", mfc="none", label="true share")
 top.axhline(y.mean(), color="0.5", linestyle=":", label="training")
 top.set(ylabel="share of frauds", ylim=(0, 0.22))
@@ -99,7 +99,7 @@ bottom.set(xlabel="month", ylabel="p-value of the fit", ylim=(1e-3, 1.5))
 # ----------------------
 # ``PriorShiftClassifier`` restates the probabilities; a missed fraud costs as much as ten alarms,
 # so that payments with a probability above 1/11 are flagged. And the number of payments that have
-# to be looked at to find 80 % of the frauds follows from the shares above a threshold.
+# to be looked at to find 80% of the frauds follows from the shares above a threshold.
 
 COST = 10
 clf = PriorShiftClassifier(FrozenEstimator(folds)).fit(X, y)
@@ -130,7 +130,7 @@ for name, marker, colour in (("as trained", "s", "#D55E00"), ("restated", "o", "
         ax.plot(numbers[:8], values, marker=marker, color=colour, label=name)
 axes[2].plot(numbers[:8], budget, marker="^", color="#009E73")
 for ax, title in zip(
-    axes, ("Brier score", "cost of 1000 payments", "alarms in 1000 to find 80 %"), strict=True
+    axes, ("Brier score", "cost of 1,000 payments", "alarms in 1,000 to find 80%"), strict=True
 ):
     ax.set(xlabel="month", title=title, ylim=(0, None))
 axes[0].legend(loc="upper left")

@@ -148,7 +148,7 @@ for name, parameters in REMEDIES.items():
 # With weights or balanced batches but without changes, the net sees the same sixteen pits again and
 # again. Together they help most, and balanced batches most of all: each of the many draws of a rare
 # image is a new one. With two other drawings of the photographs the balanced accuracy was again
-# highest there. A pit is 3 % of the recall of its class.
+# highest there. A pit is 3% of the recall of its class.
 #
 # Processes that read ahead
 # -------------------------

@@ -65,8 +65,8 @@ ax.legend(title="gamma", loc="upper center")
 # ----------------------
 # The nets train on seven days, and are tested on seven days that begin a week later, since it takes
 # some days until frauds are known. "As trained", probabilities describe the default population
-# (``target_prior=None``). Restated by ``"train"`` they describe the data as they came, which here
-# reverses the effect of the class weights.
+# (``target_prior=None``). Restated by ``"train"`` they describe the training data as given, which
+# here reverses the effect of the class weights.
 
 name, (X, y), (X_test, y_test) = transactions()
 if quick:
@@ -113,7 +113,7 @@ ax.legend(loc="lower left")
 
 # %%
 # They also make the probabilities too large, until these are restated. The figure below shows the
-# share of frauds among transactions of similar probability, with 95 % intervals.
+# share of frauds among transactions of similar probability, with 95% intervals.
 
 truth = np.where(y_test == 1, "fraud", "genuine")
 PriorShiftDisplay.from_predictions(

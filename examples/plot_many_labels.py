@@ -2,7 +2,7 @@
 Many rare labels, and ``pos_weight`` without arithmetic
 =======================================================
 
-The data are the tags of bibtex: 7 395 bibliography entries as 1 836 sparse words, with 159 tags,
+The data are the tags of bibtex: 7,395 bibliography entries as 1,836 sparse words, with 159 tags,
 most of which are on one entry in a hundred. In torch one computes ``pos_weight`` for each of them
 by hand. Here ``class_weight="balanced"`` does it for each label. X and Y stay sparse. Synthetic
 data are used where these are not found.
@@ -96,7 +96,7 @@ STRATEGIES = {
 }
 usable = truth.any(axis=0)  # average precision needs a positive
 precision = {}
-print(f"{'':<26}{'mAP':>8}{'F1 micro':>10}{'F1 macro':>10}{'labels a row':>14}{'seconds':>9}")
+print(f"{'':<26}{'mAP':>8}{'F1 micro':>10}{'F1 macro':>10}{'labels per row':>14}{'seconds':>9}")
 for strategy, parameters in STRATEGIES.items():
     begin = time.perf_counter()
     net = fit(**parameters)

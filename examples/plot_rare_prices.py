@@ -35,7 +35,7 @@ weights = dense_weights(y)
 order = np.argsort(y)
 fig, ax = plt.subplots(figsize=(7, 3.6))
 ax.hist(y, bins=np.arange(0, y.max() + 2.5, 2.5), color="#56B4E9", edgecolor="white")
-ax.set(xlabel="price, 1000 dollars", ylabel="rows")
+ax.set(xlabel="price, 1,000 dollars", ylabel="rows")
 twin = ax.twinx()
 twin.plot(y[order], weights[order], color="#D55E00", linewidth=2)
 twin.set_ylabel("weight of a row", color="#D55E00")
@@ -103,7 +103,7 @@ for strategy, parameters in STRATEGIES.items():
 fig, (left, right) = plt.subplots(1, 2, figsize=(10, 4))
 for (strategy, values), marker in zip(errors.items(), "os^vDPX", strict=True):
     left.plot(GROUPS, values, marker=marker, label=strategy, linewidth=1.2)
-left.set(xlabel="training rows at that price", ylabel="mean absolute error, 1000 dollars")
+left.set(xlabel="training rows at that price", ylabel="mean absolute error, 1,000 dollars")
 left.set_ylim(bottom=0)
 left.legend(fontsize=9)
 for strategy, marker, colour in (
@@ -112,7 +112,7 @@ for strategy, marker, colour in (
 ):
     right.plot(y, guesses[strategy], marker, color=colour, markersize=3, alpha=0.5, label=strategy)
 right.plot([y.min(), y.max()], [y.min(), y.max()], color="0.5", linewidth=1)
-right.set(xlabel="price, 1000 dollars", ylabel="prediction for test rows, 1000 dollars")
+right.set(xlabel="price, 1,000 dollars", ylabel="prediction for test rows, 1,000 dollars")
 right.legend(markerscale=2, loc="upper left")
 
 finish()

@@ -151,10 +151,10 @@ for name, model in models.items():
 # %%
 # Counts do not say which part burned: the order of the words decides, and the transformer learns
 # it. Few reports are dangerous, and the epochs are few, so that much depends on the seed: with two
-# other seeds the average precision was .91 and .59 with cross-entropy, .78 and .76 with balanced
-# weights, .59 and .67 with the focal loss, and .90 and .88 with logit adjustment, which alone was
-# good each time. The balanced accuracy was higher with every remedy than with plain cross-entropy,
-# for each of the seeds.
+# other seeds the average precision was 0.91 and 0.59 with cross-entropy, 0.78 and 0.76 with
+# balanced weights, 0.59 and 0.67 with the focal loss, and 0.90 and 0.88 with logit adjustment,
+# which alone was good each time. The balanced accuracy was higher with every remedy than with plain
+# cross-entropy, for each of the seeds.
 #
 # What the net looks at
 # ---------------------

@@ -125,7 +125,7 @@ for task, (estimator, (X_fit, X_new, y_fit, y_new)) in TASKS.items():
 
 # %%
 # On the prices, squared error and Huber are equally good; a single split of 506 rows shows no clear
-# difference. All three losses rank images with an 8 alike, and the classifier's default,
+# difference. All three losses rank images with an 8 equally well, and the classifier's default,
 # ``"logit_adjusted"``, has the best decisions at 1/2, since it is made for balanced accuracy. On
 # the long tail the choice matters: with cross-entropy and with the focal loss the worst digit is
 # hardly ever recognised; with balanced softmax it mostly is.

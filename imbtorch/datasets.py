@@ -145,8 +145,8 @@ def make_payments(
     -------
     X : DataFrame of shape (n_rows, 6)
         ``amount`` in cents, with a few very large ones; ``hour`` of the day; ``shop``, one of 40
-        names; ``country`` and ``card`` as text, of which 5 % are missing; and ``age`` of the
-        customer in years, of which 15 % are missing.
+        names; ``country`` and ``card`` as text, of which 5% are missing; and ``age`` of the
+        customer in years, of which 15% are missing.
     y : Series of int, shape (n_rows,)
         1 for a fraud, 0 for a genuine payment.
 

@@ -96,7 +96,7 @@ class ImbalancedNetRegressor(
         wins. See ``docs/pretrained.md``.
     lr_schedule : str or callable, default="one_cycle"
         Factor on ``lr``: ``"constant"``, ``"cosine"``, ``"one_cycle"``, ``"step"`` (times 0.1 at
-        80 % and at 90 % of the training) or ``"warmup_cosine"`` (5 % of warm-up); a callable gets
+        80% and at 90% of the training) or ``"warmup_cosine"`` (5% of warm-up); a callable gets
         the share of the training that is done, in [0, 1]. A skorch ``LRScheduler`` among
         ``callbacks`` takes its place.
     gradient_clipping : float > 0 or None, default=None
@@ -113,7 +113,7 @@ class ImbalancedNetRegressor(
         improves; then one net is trained on all rows for as long. ``n_epochs_`` is the number. It
         costs two to four times a fit of this length.
     batch_size : int or "auto", default="auto"
-        Rows per step; ``"auto"`` is about 1/256 of the rows, as a power of 2 from 64 to 1024.
+        Rows per step; ``"auto"`` is about 1/256 of the rows, as a power of 2 from 64 to 1,024.
     accumulate : int, default=1
         Batches per step: their gradients are added up, as if one batch had all of their rows, and
         only the activations of one batch are in memory. Batch normalisation takes its statistics

@@ -1,4 +1,4 @@
-"""Several labels a row: fit, predict, weights, priors, and every loss that has a form for them."""
+"""Several labels per row: fit, predict, weights, priors, and every loss with a form for them."""
 
 import warnings
 

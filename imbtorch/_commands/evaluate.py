@@ -129,7 +129,7 @@ def _labelled(
 
 
 def _as_classes(y: NDArray[Any], classes: NDArray[Any]) -> NDArray[Any]:
-    """Return labels as the classes of the model that are written alike; others as they are."""
+    """Return labels as the classes of the model that are written the same way; others unchanged."""
     if y.dtype.kind == classes.dtype.kind or "U" not in (y.dtype.kind, classes.dtype.kind):
         return y
     written = {str(label): label for label in classes.tolist()}

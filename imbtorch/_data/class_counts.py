@@ -111,7 +111,7 @@ class ClassCounts(Mapping[Any, float]):
 
     @property
     def counts(self) -> Floats:
-        """Counts in the order of ``classes``; for several labels a row, without and with each."""
+        """Counts in the order of ``classes``; for several labels per row, without and with each."""
         masses = np.array(list(self.masses.values()), dtype=np.float64)
         if not self.multilabel:
             return masses
@@ -287,4 +287,4 @@ def _plain(label: Any) -> Any:
 
 
 def _described(counts: ClassCounts) -> str:
-    return f"{len(counts)} labels a row" if counts.multilabel else "one label a row"
+    return f"{len(counts)} labels per row" if counts.multilabel else "one label per row"

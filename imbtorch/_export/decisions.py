@@ -81,7 +81,7 @@ def with_tuned_decision(model: Any, tuned: TunedDecisionClassifierCV) -> Any:
     -------
     onnx.ModelProto
         Model with the outputs ``"probabilities"``, which are those of the inner estimator, and
-        ``"label"``: of several labels a row, zeros and ones.
+        ``"label"``: of several labels per row, zeros and ones.
     """
     rules = tuned._constrained
     if rules is not None and any(c.measure == "alarms" for c in rules.constraints.values()):

@@ -385,7 +385,7 @@ def _monitors(
 
 
 def auto_batch_size(n_rows: int) -> int:
-    """Choose the rows of a batch: about 1/256 of the rows, as a power of 2 from 64 to 1024.
+    """Choose the rows of a batch: about 1/256 of the rows, as a power of 2 from 64 to 1,024.
 
     Steps per epoch matter more than rows per step: small tables get small batches.
 

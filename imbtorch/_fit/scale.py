@@ -31,7 +31,7 @@ def warn_of_scale(X: Any, net: Net, names: Any = None) -> None:
     ----------
     X : object
         Checked features of all rows. Only arrays of two dimensions are looked at, and of these at
-        most 1000 rows, evenly spread.
+        most 1,000 rows, evenly spread.
     net : Net
         New net. Nothing is said if its first layer with parameters normalises or embeds.
     names : sequence of str or None, default=None

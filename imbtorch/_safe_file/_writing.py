@@ -45,9 +45,9 @@ def write_file(
         Name of the file.
     document : dict
         JSON document: dicts with string keys, lists, strings, finite numbers, booleans and None.
-        At most 1 MB as text, with at most 100 000 lists and objects.
+        At most 1 MB as text, with at most 100,000 lists and objects.
     tensors : mapping of str to Tensor
-        At most 10 000 tensors of any shape, on any device.
+        At most 10,000 tensors of any shape, on any device.
 
     Raises
     ------

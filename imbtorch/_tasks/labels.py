@@ -264,7 +264,7 @@ class LabelBalance(Balance):
         prepared = as_loss(loss).prepare(seen)
         if not prepared.has_form_for(Labels(len(counts))):
             raise ValueError(
-                f"loss={prepared} has no form for several labels a row; use 'bce', 'focal', "
+                f"loss={prepared} has no form for several labels per row; use 'bce', 'focal', "
                 "'asymmetric', 'distribution_balanced', 'logit_adjusted' or another one whose form "
                 "is 'sigmoid' in imbtorch.losses."
             )

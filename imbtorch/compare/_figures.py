@@ -63,8 +63,8 @@ def draw(comparison: Findings) -> dict[str, Figure]:
     return {
         "Means over the folds, with standard errors. The dashed line is the reference; the table "
         "shows the differences to it, and their tests.": means,
-        "Decisions on the rarest class: the best precision that catches 80 % of it, and how many "
-        "of 1000 rows must be flagged to catch 90 % of it (fewer are better).": decisions,
+        "Decisions on the rarest class: the best precision that catches 80% of it, and how many "
+        "of 1,000 rows must be flagged to catch 90% of it (fewer are better).": decisions,
         "Probabilities as trained (hollow), and restated for the class frequencies of the training "
         "data (filled). Smaller is better; the scale is logarithmic.": calibration,
         "Precision against recall of the rarest class, over the test rows of all folds.": curves,

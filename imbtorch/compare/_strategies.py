@@ -212,7 +212,7 @@ def default_strategies(
     All nets have the same architecture and batch size, and the same rule for how long they are
     trained: folds of the training rows find it, with the remedy in place. The number of trees
     of gradient boosting is found by folds, too. A search for gamma compares its candidates at
-    20 epochs, or more for less than 2 000 rows; then the length is found for the best one.
+    20 epochs, or more for less than 2,000 rows; then the length is found for the best one.
 
     With a number of epochs all nets take the same number of gradient steps instead: as many as
     ``max_epochs`` epochs of all rows. If a sampler leaves few rows, there are more epochs, up to

@@ -115,7 +115,7 @@ class BoostingOfFoundLength(ClassifierMixin, BaseEstimator):
         return HistGradientBoostingClassifier(
             categorical_features="from_dtype",
             class_weight=self.class_weight,
-            early_stopping=False,  # else more than 10 000 rows lose a tenth of them
+            early_stopping=False,  # else more than 10,000 rows lose a tenth of them
             random_state=self.random_state,
         )
 

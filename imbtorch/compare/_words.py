@@ -30,8 +30,8 @@ NOTES = (
     "Mean over the folds ± standard error; * marks the best mean of a column. The difference to "
     "the reference on the same folds is positive if the strategy is better; its standard error "
     "is corrected for training rows that folds share, and p is adjusted for the number of "
-    "strategies (Holm). Precision at recall .8 is the best precision of decisions that catch 80 % "
-    "of the rarest class or more; alarms are the rows, of 1000, that must be flagged to catch 90 % "
+    "strategies (Holm). Precision at recall 0.8 is the best precision of decisions that catch 80% "
+    "of the rarest class or more; alarms are the rows, of 1,000, that must be flagged to catch 90% "
     "of it, those with the highest scores first. Fewer alarms and smaller Brier scores and ECEs "
     'are better; the latter two are computed as trained and with target_prior="train", which '
     "restates probabilities for the class frequencies of the data without refitting. ECE has bins "
@@ -67,7 +67,7 @@ def cell(table: pd.DataFrame, strategy: str, name: str, decimals: int) -> str:
 
 def _number(value: float, decimals: int) -> str:
     if abs(value) < 1:
-        return f"{value:.{decimals}f}".replace("0.", ".", 1)
+        return f"{value:.{decimals}f}"
     return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
 
 
@@ -114,7 +114,7 @@ def format_table(table: pd.DataFrame, scoring: str) -> str:
 
 
 def _p_value(p: float) -> str:
-    return "–" if np.isnan(p) else f"{p:.3f}".lstrip("0") if p < 1 else "1"
+    return "–" if np.isnan(p) else f"{p:.3f}" if p < 1 else "1"
 
 
 def _marked(done: pd.DataFrame, name: str) -> Callable[[str], str]:

@@ -46,7 +46,7 @@ class NetEnsembleClassifier(ClassifyingMembers, NetEnsemble):
         (cross-fitting). With ``"folds"`` each member is scored on its fold after every epoch, and
         keeps the epoch with the best mean score over three epochs. ``max_epochs="auto"`` of the
         estimator then ends the training of all members together, when their mean score no longer
-        improves; epochs after the fifteenth are scored 10 % apart. With other subsets one search
+        improves; epochs after the fifteenth are scored 10% apart. With other subsets one search
         finds the length of a net on all rows, and the members take as many steps, in at most ten
         times as many epochs.
     cv : splitter, iterable of splits or None, default=None
@@ -65,7 +65,7 @@ class NetEnsembleClassifier(ClassifyingMembers, NetEnsemble):
     classes_ : ndarray of shape (n_classes,)
         The labels.
     class_counts_, class_prior_ : ndarray of shape (n_classes,)
-        Rows of each class in the data as they came, means over the members.
+        Rows of each class in the training data as given, means over the members.
     effective_prior_ : ndarray of shape (n_classes,)
         The population that predictions describe where ``target_prior`` of the estimator is None:
         the mean of those of the members.
@@ -88,8 +88,9 @@ class NetEnsembleClassifier(ClassifyingMembers, NetEnsemble):
     Notes
     -----
     Each member's posterior is restated for one population before it is averaged: the one that
-    ``estimator__target_prior`` names (``"train"`` for the data as they came, whatever the parts
-    were), else ``effective_prior_``. It acts at prediction and may be changed without refitting.
+    ``estimator__target_prior`` names (``"train"`` for the training data as given, whatever the
+    parts were), else ``effective_prior_``. It acts at prediction and may be changed without
+    refitting.
 
     Members differ in nothing but rows and seeds, so that a step of all of them costs little more
     than one of a single net while that is small. Balanced parts of rare data make short epochs;
@@ -161,8 +162,8 @@ class NetEnsembleClassifier(ClassifyingMembers, NetEnsemble):
         X : array-like or sparse matrix of shape (n_samples, n_features, ...)
             Finite features.
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
-            Labels; of several labels a row, 0 and 1, with every ``subset`` but ``"balanced"``. NaN
-            is a label that is not known, see :meth:`ImbalancedNetClassifier.fit`.
+            Labels; of several labels per row, 0 and 1, with every ``subset`` but ``"balanced"``.
+            NaN is a label that is not known, see :meth:`ImbalancedNetClassifier.fit`.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Finite weights >= 0.
         groups : array-like of shape (n_samples,) or None, default=None

@@ -44,7 +44,7 @@ class NetEnsembleRegressor(RegressingMembers, NetEnsemble):
         rows so. With ``"folds"`` each member is scored on its fold after every epoch, and keeps the
         epoch with the best mean score over three epochs. ``max_epochs="auto"`` of the estimator
         then ends the training of all members together, when their mean score no longer improves;
-        epochs after the fifteenth are scored 10 % apart. With other subsets one search finds the
+        epochs after the fifteenth are scored 10% apart. With other subsets one search finds the
         length for all members.
     cv : int, splitter, iterable of splits or None, default=None
         Folds of ``subset="folds"``; None makes ``n_estimators`` folds of shuffled rows. There are

@@ -101,7 +101,7 @@ default="from_dtype"
     -----
     Categories that training did not have are encoded like the infrequent ones, or as zeros if
     there are none; so is a gap in a column of categories that had none in training. Quantiles of
-    more than 200 000 rows are those of evenly spread rows. Scaled numbers are bounded by a million,
+    more than 200,000 rows are those of evenly spread rows. Scaled numbers are bounded by a million,
     and so are bins: below the first edge and above the last one they go on along the same line.
     Sparse matrices stay sparse: each column is divided by the root mean square of its values that
     are not 0, nothing is subtracted, and gaps become the mean.

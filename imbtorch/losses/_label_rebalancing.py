@@ -38,9 +38,9 @@ class DistributionBalancedLoss(OneVsRestMixin, BaseLoss):
     beta : float > 0, default=10.0
         :math:`\beta`, steepness of the weights.
     mu : float, default=0.2
-        :math:`\mu`, where the weights rise; 0.3 for data with fewer labels a row.
+        :math:`\mu`, where the weights rise; 0.3 for data with fewer labels per row.
     negative_scale : float > 0, default=2.0
-        :math:`\lambda`; 5 for data with fewer labels a row.
+        :math:`\lambda`; 5 for data with fewer labels per row.
     bias : float >= 0, default=0.05
         :math:`\kappa`, strength of the shift :math:`\nu` of rare labels.
     gamma : float >= 0, default=0.0

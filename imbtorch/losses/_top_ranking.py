@@ -41,7 +41,7 @@ class RecallAtTopLoss(WholeBatchMixin, BaseLoss):
 
     Notes
     -----
-    Use it where capacity is fixed, such as an inspection of the top 1 %, with batches large enough
+    Use it where capacity is fixed, such as an inspection of the top 1%, with batches large enough
     that the top share holds several rows. Weights count in the share and in the recall. A batch
     without positives has the value 0 and no gradient. Scores are not probabilities.
 

@@ -103,7 +103,7 @@ class TorchLoss(BaseLoss):
     margins see logits; several columns are averaged (summed with ``reduction="sum"`` of the inner
     loss). Any other module is called with logits and class indices, and must return one value per
     row when its ``reduction`` is ``"none"``. A class weight inside the torch loss is taken out and
-    acts through the rows, so that it is applied once and for every loss alike.
+    acts through the rows, so that it is applied once, and in the same way for every loss.
 
     Parameters
     ----------
@@ -199,7 +199,7 @@ class TorchLoss(BaseLoss):
         if type(loss).forward in _QUADRATIC:  # up to beta, so that it is the Brier score
             return float(getattr(loss, "beta", getattr(loss, "delta", 0.0))) >= 1
         if getattr(loss, "pos_weight", None) is not None:
-            return False  # a factor inside the loss, unlike class weights outside the books
+            return False  # a factor inside the loss, unlike class weights, which the priors know
         if getattr(loss, "label_smoothing", 0.0):
             return False
         return type(loss).forward in _PROPER and "forward" not in vars(loss)

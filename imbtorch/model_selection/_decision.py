@@ -110,7 +110,7 @@ class TunedDecisionClassifierCV(BaseProbabilityMetaClassifier):
         of the positive class, of each label, or of each class if the constraint is a mapping; 0
         for classes that it does not bound.
     thresholds_interval_ : ndarray of shape (1, 2) or (n_labels, 2)
-        Probabilities between which the best threshold is in 90 % of the resamples; NaN for a label
+        Probabilities between which the best threshold is in 90% of the resamples; NaN for a label
         that has one value only. It exists if thresholds were averaged.
     best_score_ : float or None
         Score of the tuned decisions on the out-of-fold predictions, which is somewhat optimistic.

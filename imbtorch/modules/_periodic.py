@@ -39,7 +39,7 @@ class PeriodicEmbeddings(nn.Module):
     Frequencies start at normal random numbers, phases are spread evenly over a period, and weights
     and biases start as in a linear layer of torch. All of them learn with the rate and the weight
     decay of the other layers. The authors let the embedding learn at a tenth of the rate of the
-    other layers, whose weights they scale differently: their .004 is close to the default rate of
+    other layers, whose weights they scale differently: their 0.004 is close to the default rate of
     an estimator.
 
     References

@@ -43,7 +43,7 @@ class Reliability:
     predicted, observed : ndarray of shape (n_bins,)
         Mean probability of each bin, and share of the positive class.
     low, high : ndarray of shape (n_bins,)
-        Wilson's 95 % interval of the share.
+        Wilson's 95% interval of the share.
     counts : ndarray of shape (n_bins,)
         Number of rows of each bin.
     brier : float
@@ -87,7 +87,7 @@ class PriorShiftDisplay:
     lines_ : dict of str to Line2D
         Curves of the observed share against the mean probability, by name.
     intervals_ : dict of str to LineCollection
-        95 % intervals of the shares (Wilson), by name.
+        95% intervals of the shares (Wilson), by name.
     count_lines_ : dict of str to Line2D
         Points of the number of rows of each bin, by name.
     diagonal_ : Line2D

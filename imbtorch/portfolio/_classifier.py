@@ -94,7 +94,7 @@ class NetPortfolioClassifier(ClassifyingMembers, NetPortfolio):
     classes_ : ndarray of shape (n_classes,)
         The labels.
     class_counts_, class_prior_ : ndarray of shape (n_classes,)
-        Rows of each class in the data as they came, means over the members.
+        Rows of each class in the training data as given, means over the members.
     effective_prior_ : ndarray of shape (n_classes,)
         The population that predictions describe where ``target_prior`` of the estimator is None.
     n_features_in_ : int
@@ -116,7 +116,7 @@ class NetPortfolioClassifier(ClassifyingMembers, NetPortfolio):
 
     Notes
     -----
-    The shares are chosen by probabilities for the population of the data as they came, whatever
+    The shares are chosen by probabilities for the population of the training data, whatever
     weights, sampler and loss the estimator has, unless the loss has no posterior.
 
     Out-of-fold predictions serve as for :class:`~imbtorch.NetEnsembleClassifier`: thresholds and
@@ -195,7 +195,7 @@ class NetPortfolioClassifier(ClassifyingMembers, NetPortfolio):
         X : array-like or sparse matrix of shape (n_samples, n_features, ...)
             Features.
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
-            Labels; of several labels a row, 0 and 1. NaN is a label that is not known, see
+            Labels; of several labels per row, 0 and 1. NaN is a label that is not known, see
             :meth:`ImbalancedNetClassifier.fit`.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             Finite weights >= 0.
@@ -263,7 +263,7 @@ def _codes(targets: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.intp]:
 
 
 def _as_they_came(ensemble: Any, X: Any, y: Any, tests: Sequence[Any]) -> Floats:
-    """Return out-of-fold probabilities for the population of the data as they came."""
+    """Return out-of-fold probabilities for the population of the training data."""
     if not ensemble.estimators_[0].loss_.has_posterior_for(ensemble._task):
         return np.asarray(ensemble.oof_predict_proba_)
     view = copy.copy(ensemble)

@@ -66,7 +66,7 @@ def estimate_prior(
 
     Examples
     --------
-    Six months later the rare class, 10 % of the training data, has become more frequent:
+    Six months later the rare class, 10% of the training data, has become more frequent:
 
     >>> import numpy as np
     >>> from imbtorch import ImbalancedNetClassifier

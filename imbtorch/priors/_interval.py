@@ -160,7 +160,7 @@ def prior_interval(
 
     Examples
     --------
-    The rare class, 10 % of the training data, has become more frequent:
+    The rare class, 10% of the training data, has become more frequent:
 
     >>> import numpy as np
     >>> from sklearn.linear_model import LogisticRegression

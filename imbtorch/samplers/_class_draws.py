@@ -36,7 +36,7 @@ def _draw(
 
     One uniform number decides on both: its interval is the class, its place within the interval
     the row. A table of equal cells finds the interval; only cells that an edge cuts need a search,
-    so a draw costs the same for 2 classes and for 10 000.
+    so a draw costs the same for 2 classes and for 10,000.
     """
     classes = np.flatnonzero(probabilities > 0)
     edges = np.concatenate([[0.0], np.cumsum(probabilities[classes])])
@@ -156,7 +156,7 @@ class SquareRootSampler(BaseSampler):
 
     .. math:: P(\text{class } j) = \sqrt{n_j} / \sum_k \sqrt{n_k}
 
-    Rows are drawn with replacement, any row of a class alike.
+    Rows are drawn with replacement, all rows of a class with equal probability.
 
     Parameters
     ----------
@@ -196,7 +196,7 @@ class PowerSampler(BaseSampler):
 
     .. math:: P(\text{class } j) = n_j^q / \sum_k n_k^q
 
-    Rows are drawn with replacement, any row of a class alike.
+    Rows are drawn with replacement, all rows of a class with equal probability.
 
     Parameters
     ----------

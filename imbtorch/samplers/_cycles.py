@@ -180,7 +180,7 @@ class _ExactPlan(_CyclePlan):
         return batches.reshape(-1)
 
     def expected_counts(self, n_epochs: int | None = None) -> Floats:
-        """Multiply a batch by the number of batches; slots left over go to all alike."""
+        """Multiply a batch by the number of batches; remaining slots are shared equally."""
         extra = self._per_present(self.n_left / len(self.groups.present))
         return self.n_batches * (self.per_class + extra)
 

@@ -25,7 +25,7 @@ Positions: TypeAlias = NDArray[np.signedinteger[Any]]  # int32 where it holds th
 # Rows that are worked on at a time, where numpy makes 8-byte temporaries: they stay in the cache,
 # and no array of all rows is ever wider than a position.
 _CHUNK = 2**16
-# Rows that are sorted at a time: more, so that many classes cost little, at some 30 bytes a row.
+# Rows that are sorted at a time: more, so that many classes cost little, at some 30 bytes per row.
 _BLOCK = 2**20
 
 

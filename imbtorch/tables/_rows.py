@@ -28,7 +28,7 @@ class Rows:
     blank_lines : int
         Number of blank lines.
     sample : list of list of str
-        The rows that follow it, at most 1000.
+        The rows that follow it, at most 1,000.
     widths : Counter
         Number of rows by their number of cells, without the first row.
     odd : dict of int to (int, int)

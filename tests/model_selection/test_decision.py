@@ -1,4 +1,4 @@
-"""TunedDecisionClassifierCV: two classes, several, several labels a row, and costs."""
+"""TunedDecisionClassifierCV: two classes, several, several labels per row, and costs."""
 
 import numpy as np
 import pytest
@@ -208,7 +208,7 @@ def test_grid_of_three_classes_is_not_far_better():
     assert tuned.best_score_ > best - 0.02
 
 
-# -- several labels a row --------------------------------------------------------------------------
+# -- several labels per row ------------------------------------------------------------------------
 
 
 def labels_data(seed=0):

@@ -100,7 +100,7 @@ class TrainingSplit:
     def identity(self) -> dict[str, str]:
         """Describe the data: shape, and hashes of all features, targets and weights.
 
-        Of a Dataset at most 10 000 items are read, evenly spread.
+        Of a Dataset at most 10,000 items are read, evenly spread.
         """
         n = int(self.targets.shape[0])
         step = max(n // 10_000, 1) if isinstance(self.X, DatasetReader) else 1

@@ -246,7 +246,9 @@ class ClassChunkSource(ChunkSource):
             return counts + before[0], n_rows + before[1]
         stated = self.stated
         if stated.multilabel != bool(self.task.n_labels):
-            raise ValueError("class_counts and y must both have one label a row, or both several.")
+            raise ValueError(
+                "class_counts and y must both have one label per row, or both have several."
+            )
         labels = self.task.classes.tolist()
         unknown = sorted(set(stated) - set(labels))
         uncounted = [] if stated.multilabel else [

@@ -96,7 +96,7 @@ class StreamSource(RowSource):
         return self.counts()
 
     def weigh(self, balance: Any, dtype: str) -> RowWeights:
-        """Return one factor per class; rows meet their own weights as they come."""
+        """Return one factor per class; rows meet their own weights when they are read."""
         factors: RowWeights = balance.stream_factors(self.counted.n_rows, self.counted.total, dtype)
         return factors
 
