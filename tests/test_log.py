@@ -38,7 +38,7 @@ def test_a_fit_says_when_it_begins_and_ends(said):
     assert said(logging.INFO) == [
         (
             "INFO",
-            "Training begins: 1 net(s), 300 rows, at most 3 epochs, 32 rows a step, FocalLoss on "
+            "Training begins: 1 net(s), 300 rows, at most 3 epochs, 32 rows per step, FocalLoss on "
             "cpu",
         ),
         ("INFO", "Training ends: 1 net(s), after 3 epochs"),

@@ -110,7 +110,7 @@ def _log_begin(runs: Sequence[Run]) -> None:
     """Log what is trained: one net, or many side by side."""
     first = runs[0]
     logger.info(
-        "Training begins: %d net(s), %s rows, at most %d epochs, %d rows a step, %s on %s",
+        "Training begins: %d net(s), %s rows, at most %d epochs, %d rows per step, %s on %s",
         len(runs),
         f"{first.row_order.n_rows:,}",
         first.recipe.epochs,
