@@ -10,6 +10,7 @@ import torch
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import FixedThresholdClassifier
 
+from imbtorch._common.log import logger
 from imbtorch._common.versions import changed_versions
 from imbtorch._publish.model_file import (
     FROZEN,
@@ -182,6 +183,7 @@ def load(
         restorer = Restorer(document, file.layout, _ESTIMATORS, _DECISIONS, module, place)
         tensors = file.tensors(into=restorer.into())
     estimator = restorer.restore(tensors)
+    logger.debug("%s loaded from %s", type(estimator).__name__, os.fspath(path))
     if restorer.lacking:
         warnings.warn(
             f"{os.fspath(path)!r} lacks the buffers {', '.join(restorer.lacking[:5])}, which are "

@@ -14,7 +14,12 @@ PAGES = [ROOT / "README.md"] + [
     if not GENERATED.intersection(path.relative_to(ROOT / "docs").parts)
 ]
 QUICK = {"README.md", "adding_a_loss.md", "weights.md"}  # the blocks of other pages are slow
-OPTIONAL = {"transformers"}  # blocks that import one of these run where it is installed
+OPTIONAL = {"transformers", "wandb"}  # blocks that import one of these run where it is installed
+NEEDS = {  # pages that run where all of these are installed, as they are by the extra dev
+    "optuna.md": ("optuna_integration",),
+    "serving.md": ("fastapi", "httpx2"),
+    "tracking.md": ("mlflow", "tensorboard"),
+}
 BLOCK = re.compile(r"^[ \t]*```python[ \t]*\n(.*?)^[ \t]*```[ \t]*$", re.MULTILINE | re.DOTALL)
 
 
@@ -62,6 +67,8 @@ def quiet_plots(monkeypatch):
 )
 def test_blocks_of_page_run(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    for package in NEEDS.get(path.name, ()):
+        pytest.importorskip(package)
     if run_page(path) == 0:
         pytest.skip(f"{path.name} has no Python block")
 

@@ -59,7 +59,7 @@ from imbtorch.training.loop import train_one_by_one
 from imbtorch.training.parameter_groups import check_groups
 from imbtorch.training.prediction import predict_chunks, refuse_outputs
 from imbtorch.training.single.auxiliary import check_aux_loss
-from imbtorch.training.skorch_callbacks import check_callbacks
+from imbtorch.training.skorch_callbacks import check_callbacks, refuse_to_copy
 
 __all__ = ["BaseNetEstimator", "explains_arguments"]
 
@@ -412,6 +412,14 @@ class BaseNetEstimator(
         encoder = self.net_.encoder_
         assert encoder is not None
         return diagram(encoder)
+
+    def __sklearn_clone__(self) -> Any:
+        """Return an unfitted copy; an error names the callback that cannot be copied."""
+        try:
+            return super().__sklearn_clone__()
+        except Exception as error:
+            refuse_to_copy(self.callbacks or (), error)
+            raise
 
     def __sklearn_tags__(self) -> Any:
         """Say what is accepted: sparse and n-dimensional ``X``, and several targets per row."""

@@ -20,6 +20,7 @@ from sklearn.base import clone, is_regressor
 from sklearn.model_selection import KFold
 from sklearn.utils import indexable
 
+from imbtorch._common.log import logger
 from imbtorch._common.memo import Memo
 from imbtorch._common.seed import draw_seeds
 from imbtorch._common.training_length import TrainingLength
@@ -191,7 +192,9 @@ def find_length(
             "max_epochs='auto' found no length, because the score of every fold is NaN. Give a "
             "number of epochs, or another scoring."
         )
-    return _length(estimator, epochs, scores)
+    length = _length(estimator, epochs, scores)
+    logger.info("Folds find a training of %d epochs", length.n_epochs)
+    return length
 
 
 def _length(estimator: Any, epochs: NDArray[np.intp], scores: Floats) -> TrainingLength:
@@ -380,12 +383,13 @@ def _shared_scores(
 
 def _for_fold(estimator: Any, settings: dict[str, Any], seed: int) -> Any:
     """Return an estimator whose training may be stopped after any epoch."""
-    fold = clone(estimator).set_params(
+    bare = copy.copy(estimator).set_params(callbacks=None)  # callbacks cannot always be copied
+    vars(bare).pop("_skl_callbacks", None)
+    fold = clone(bare).set_params(
         **settings,
         validation=None,
         validation_fraction=None,
         checkpoint=None,
-        callbacks=None,
         patience=PATIENCE,
         verbose=0,
         random_state=seed,

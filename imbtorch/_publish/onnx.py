@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from imbtorch._common.inputs import InputShape, Key, shapes_by_key
+from imbtorch._common.log import logger
 from imbtorch._publish.onnx_columns import columns_in_float64, encoder_for, with_columns
 from imbtorch._publish.onnx_inputs import (
     InputEncoders,
@@ -338,6 +339,7 @@ def write(model: Any, estimator: Any, path: str | os.PathLike[str]) -> None:
         ) from error
     with replacing(path) as file:
         file.write(content)
+    logger.info("%s written to %s", type(estimator).__name__, os.fspath(path))
 
 
 def require(packages: Sequence[str]) -> None:
@@ -404,9 +406,9 @@ def _log_sigmoid(x: Any) -> Any:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Suppress the exporter's messages about its own deprecations and optional packages."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    exporter = logging.getLogger("torch.onnx")
+    level = exporter.level
+    exporter.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
@@ -415,4 +417,4 @@ def _quiet() -> Iterator[None]:
             warnings.filterwarnings("ignore", "The tensor attributes .* assigned during export")
             yield
     finally:
-        logger.setLevel(level)
+        exporter.setLevel(level)

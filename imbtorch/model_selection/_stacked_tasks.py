@@ -21,6 +21,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 
+from imbtorch._common.log import logger
 from imbtorch._common.memo import Memo, digest
 from imbtorch._common.sklearn_private import _check_method_params, _fit_and_score, _safe_indexing
 from imbtorch._fit.fit import PreparedFit, Stackable
@@ -125,6 +126,7 @@ class _Member:
         train, params = self.keywords["train"], self.keywords["fit_params"] or {}
         others = sorted(name for name in params if name.split("__")[-1] != "sample_weight")
         if others:  # scikit-learn's own call hands them on, or says what is wrong with them
+            logger.info("Nets are trained one by one: fit has the parameters %s", others)
             warnings.warn(
                 f"Nets are trained one by one, not as a stack: fit has the parameters {others}. "
                 "The results are the same; it takes longer.",

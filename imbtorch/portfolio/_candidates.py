@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from imbtorch._common.log import logger
 from imbtorch.ensemble import NetEnsembleClassifier, NetEnsembleRegressor
 from imbtorch.training.callbacks import BestEpoch
 from imbtorch.training.data.features import resident_bytes
@@ -150,6 +151,7 @@ class Candidate:
         return float(np.mean(known)) if known and self.error is None else math.nan
 
     def _failed(self, error: Exception) -> None:
+        logger.info("Recipe %r fails: %s", self.name, error)
         self.error, self.status = error, f"failed: {str(error).splitlines()[0]}"
 
 
@@ -207,6 +209,7 @@ def successive_halving(
         waiting.sort(key=lambda candidate: -np.nan_to_num(candidate.score, nan=-math.inf))
         n_kept = max(-(-len(waiting) // 2), _LEAST - len(finished))
         for candidate in waiting[n_kept:]:
+            logger.info("Recipe %r is dropped: score %.4g", candidate.name, candidate.score)
             candidate.drop()
         waiting = waiting[:n_kept]
         n_steps = 2 * n_steps if len(waiting) + len(finished) > _LEAST else math.inf

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from imbtorch._common.log import logger
 from imbtorch._common.seed import rng_states, set_rng_states
 from imbtorch._common.versions import changed_versions, versions
 from imbtorch._safe_file import printable, read_file, write_file
@@ -314,6 +315,7 @@ class Checkpoint:
             if len(net.history) > MAX_RECORDS:
                 raise OSError(f"a checkpoint holds at most {MAX_RECORDS} epochs")
             write_file(self.path, document, pack(state))
+            logger.debug("Checkpoint written after epoch %d: %s", epoch + 1, self.path)
         except OSError as error:
             warnings.warn(
                 f"No checkpoint was written after epoch {epoch + 1} ({error}). The training "
@@ -362,6 +364,7 @@ class Checkpoint:
             run.resume(saved["epoch"], done=saved["done"])
             set_rng_states(saved["rng"], run.device)  # last: the calls above may draw numbers
         self.saved = None
+        logger.info("Training goes on after epoch %d: %s", len(net.history), self.path)
         return int(run.epochs) if run.done else int(saved["epoch"]) + 1
 
 

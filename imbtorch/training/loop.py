@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from typing import Any, Protocol
 
 import torch
 
+from imbtorch._common.log import logger
 from imbtorch._common.seed import private_torch_rng, rng_states, set_rng_states
 from imbtorch.training.net import StopTraining
 from imbtorch.training.run import Run
@@ -66,6 +68,8 @@ def _epochs(
             _attempt(run, run.begin)
         active = _unfinished(None, active)
         if active:
+            if logger.isEnabledFor(logging.INFO):
+                _log_begin(active)
             engine = build(active)
         first = _resume(engine, active)
         for epoch in range(first, runs[0].recipe.epochs):
@@ -83,6 +87,8 @@ def _epochs(
                 _attempt(run, partial(run.close_epoch, *total))
                 if run.checkpoint is not None and run.error is None:
                     _attempt(run, partial(run.checkpoint.write, run, engine, epoch))
+            if logger.isEnabledFor(logging.DEBUG):
+                _log_epoch(runs, active)
             yield
             active = _unfinished(engine, active)
     except KeyboardInterrupt:
@@ -93,9 +99,51 @@ def _epochs(
             engine.leave(active)
         for run in runs:
             run.end()
+        if logger.isEnabledFor(logging.INFO):
+            _log_end(runs)
     for run in runs:
         if run.error is None and not run.interrupted:
             run.finish(engine is not None and engine.averaged(run))
+
+
+def _log_begin(runs: Sequence[Run]) -> None:
+    """Log what is trained: one net, or many side by side."""
+    first = runs[0]
+    logger.info(
+        "Training begins: %d net(s), %s rows, at most %d epochs, %d rows per step, %s on %s",
+        len(runs),
+        f"{first.row_order.n_rows:,}",
+        first.recipe.epochs,
+        first.rows_per_step,
+        type(first.net.criterion_).__name__,
+        first.net.device,
+    )
+
+
+def _log_epoch(runs: Sequence[Run], active: Sequence[Run]) -> None:
+    """Log the numbers of an epoch, for each net that was trained in it."""
+    trained = set(map(id, active))
+    for number, run in enumerate(runs):
+        if id(run) in trained and run.error is None:
+            record = run.net.history[-1]
+            values = {key: value for key, value in record.items() if isinstance(value, float)}
+            shown = ", ".join(f"{key} {value:.4g}" for key, value in values.items())
+            which = f" of net {number}" if len(runs) > 1 else ""
+            logger.debug("Epoch %d%s: %s", record["epoch"], which, shown)
+
+
+def _log_end(runs: Sequence[Run]) -> None:
+    """Log how long the nets were trained, and what has stopped them."""
+    for run in runs:
+        if run.error is not None:
+            logger.info("Training stopped by %s: %s", type(run.error).__name__, run.error)
+    epochs = sorted({len(run.net.history) for run in runs})
+    logger.info(
+        "Training ends: %d net(s), after %s epochs%s",
+        len(runs),
+        epochs[0] if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]}",
+        ", interrupted" if any(run.interrupted for run in runs) else "",
+    )
 
 
 def _engine_of_one_net(runs: Sequence[Run]) -> Engine:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin
 from skorch import NeuralNet
-from skorch.callbacks import Callback, EarlyStopping
+from skorch.callbacks import EarlyStopping
 from skorch.history import History
 from skorch.utils import to_tensor
 from torch import Tensor, nn
@@ -46,10 +46,10 @@ from imbtorch.training.half_precision import HalfPrecision, half_precision
 from imbtorch.training.net_spec import NetSpec
 from imbtorch.training.optimizers import build_optimizer
 from imbtorch.training.parameter_groups import grouped, names_of
+from imbtorch.training.skorch_callbacks import batch_hooks
 
 __all__ = ["Net", "NetHistory", "NetSpec", "StopTraining", "build_net", "half_of", "new_net"]
 
-_BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_grad_computed")
 _TRAINED = ("module_", "criterion_", "optimizer_", "history_", "half")
 
 
@@ -327,12 +327,7 @@ class Net(ClassifierMixin, NeuralNet):
 
     def requested_hooks(self) -> frozenset[str]:
         """Batch hooks that some callback really implements: only those cost."""
-        return frozenset(
-            hook
-            for hook in _BATCH_HOOKS
-            for _, callback in self.callbacks_
-            if getattr(type(callback), hook) is not getattr(Callback, hook)
-        )
+        return batch_hooks(self.callbacks_) if self.callbacks_ else frozenset()
 
     def resume(self, loss: Any, callbacks: Any) -> None:
         """Take the present loss and callbacks of a net that is trained further."""

@@ -1,13 +1,39 @@
-"""Check the callbacks that a user gives to the skorch net."""
+"""What the callbacks of skorch that a user gives need of a training: checks, and hooks."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from skorch.callbacks import Callback, EarlyStopping
+from sklearn.base import clone
+from skorch.callbacks import (
+    Callback,
+    MlflowLogger,
+    NeptuneLogger,
+    SacredLogger,
+    TensorBoard,
+    WandbLogger,
+)
 
-__all__ = ["advice_on_callback", "check_callbacks", "check_monitored"]
+__all__ = [
+    "advice_on_callback",
+    "batch_hooks",
+    "check_callbacks",
+    "check_monitored",
+    "refuse_to_copy",
+]
+
+_BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_grad_computed")
+# Loggers of skorch whose hook for batches does nothing unless their `log_on_batch_end` is true.
+_LOGGERS = {
+    logger.on_batch_end for logger in (MlflowLogger, NeptuneLogger, SacredLogger, TensorBoard)
+}
+# What is in the history only if rows are held out.
+_OF_VALIDATION = {"valid_loss", "valid_loss_best", "valid_score", "valid_score_best"}
+_WITHOUT_VALIDATION = {
+    "EarlyStopping": "Or use the parameters early_stopping=True, patience=5 of the estimator.",
+    "WandbLogger": "Or do not let it save weights: WandbLogger(run, save_model=False).",
+}
 
 _PARAMETERS = {
     "earlystopping": "early_stopping=True, patience=5",
@@ -61,7 +87,7 @@ def advice_on_callback(callback: Any) -> str:
 
 
 def check_monitored(callbacks: Iterable[tuple[str, Any]]) -> None:
-    """Raise ValueError if an ``EarlyStopping`` monitors validation rows where there are none.
+    """Raise ValueError if a callback reads what only a net with validation rows records.
 
     Parameters
     ----------
@@ -73,11 +99,71 @@ def check_monitored(callbacks: Iterable[tuple[str, Any]]) -> None:
     ValueError
         If there is one; the message says how to hold rows out.
     """
-    for _, callback in callbacks:
-        is_skorchs = getattr(type(callback), "on_epoch_end", None) is EarlyStopping.on_epoch_end
-        if is_skorchs and callback.monitor == "valid_loss":
+    pairs = list(callbacks)
+    own = {getattr(callback, name, None) for _, callback in pairs for name in ("name", "name_")}
+    for _, callback in pairs:
+        name = type(callback).__name__
+        # the callback of optuna keeps its argument under a private name
+        monitor = getattr(callback, "monitor", getattr(callback, "_monitor", None))
+        if isinstance(callback, WandbLogger) and callback.save_model:
+            monitor = "valid_loss_best"  # it saves the weights of these epochs
+        if isinstance(monitor, str) and monitor in _OF_VALIDATION - own:
+            advice = _WITHOUT_VALIDATION.get(name, "")
             raise ValueError(
-                "skorch's EarlyStopping monitors 'valid_loss', but no rows are held out for "
-                "validation. Use the parameters early_stopping=True, patience=5 of the estimator "
-                "in its place, or hold rows out: validation_fraction=0.1."
+                f"{name} monitors {monitor!r}, but no rows are held out for validation. Hold rows "
+                f"out: validation_fraction=0.1. {advice}".rstrip()
             )
+
+
+def refuse_to_copy(callbacks: Iterable[Any], error: Exception) -> None:
+    """Raise TypeError if a callback cannot be copied, as ``sklearn.base.clone`` copies it.
+
+    Parameters
+    ----------
+    callbacks : iterable
+        Callbacks of an estimator that could not be cloned.
+    error : Exception
+        What went wrong.
+
+    Raises
+    ------
+    TypeError
+        If a callback is the reason; the message names it, and says what to do.
+    """
+    for given in callbacks:
+        callback = given[1] if isinstance(given, tuple) and len(given) == 2 else given
+        try:
+            clone(callback, safe=False)
+        except Exception:
+            raise TypeError(
+                f"The callback {type(callback).__name__} cannot be copied ({error}). Searches, "
+                "cross-validation and ensembles fit copies of an estimator, with its callbacks. "
+                "Give a callback that opens files and connections in on_train_begin, not in its "
+                "constructor, or use callbacks=None."
+            ) from error
+
+
+def batch_hooks(callbacks: Iterable[tuple[str, Any]]) -> frozenset[str]:
+    """Return the hooks for batches in which a callback does something.
+
+    Parameters
+    ----------
+    callbacks : iterable of (str, Callback)
+        Callbacks of a net.
+
+    Returns
+    -------
+    frozenset of str
+        Names of the hooks. With any of them, a training computes its batches one by one for the
+        callbacks, which takes longer.
+    """
+    return frozenset(
+        hook for hook in _BATCH_HOOKS for _, callback in callbacks if _acts(callback, hook)
+    )
+
+
+def _acts(callback: Any, hook: str) -> bool:
+    method = getattr(type(callback), hook)
+    if method in _LOGGERS:
+        return bool(getattr(callback, "log_on_batch_end", False))
+    return method is not getattr(Callback, hook)

@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
+from imbtorch._common.log import logger
 from imbtorch._common.versions import versions
 from imbtorch._fit.fit import fitted_state
 from imbtorch._publish.model_file.blends import describe_blend
@@ -130,6 +131,7 @@ def write_model(model: Any, path: str | os.PathLike[str], decisions: dict[type, 
     described = _ModelDescription(chain, decisions)
     document = {"kind": "model", "versions": versions(), **described.document()}
     write_file(path, document, described.writer.tensors)
+    logger.info("%s written to %s", type(model).__name__, os.fspath(path))
 
 
 class _ModelDescription:

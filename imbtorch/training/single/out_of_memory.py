@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from imbtorch._common.log import logger
 from imbtorch.training.net import Net
 from imbtorch.training.single.accumulation import gradients_of_parts
 from imbtorch.training.single.divisible import indivisible_because
@@ -97,6 +98,7 @@ class InParts:
             gc.collect()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
+            logger.info("Memory ran out: batches are computed in %d parts", self.n_parts)
             warnings.warn(
                 f"Memory ran out on a batch of {len(x)} rows; it is computed in {self.n_parts} "
                 "parts, with the same gradient. A smaller batch_size would train another model.",

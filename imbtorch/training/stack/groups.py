@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from imbtorch._common.log import logger
 from imbtorch._common.seed import private_torch_rng
 from imbtorch.exceptions import NotStackedWarning
 from imbtorch.modules import PeriodicEmbeddings
@@ -100,7 +101,9 @@ def _stacks(runs: Sequence[Run], max_memory: int | None) -> list[list[Run]]:
         groups.setdefault(run if reason else kind_of(run), []).append(run)
     reasons |= _left_alone_by_attributes(groups)
     stacks = [part for group in groups.values() for part in _parts(group, max_memory, reasons)]
+    logger.debug("%d net(s) are divided into stacks of %s", len(runs), [*map(len, stacks)])
     if reasons and len(runs) > 1:
+        logger.info("Nets are trained one by one: %s", "; ".join(reasons))
         warnings.warn(
             f"Nets are trained one by one, not as a stack: {'; '.join(reasons)}. The results are "
             "the same; it takes longer.",
