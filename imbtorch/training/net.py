@@ -125,12 +125,15 @@ class Net(ClassifierMixin, NeuralNet):
             verbose=0,
             device=str(device),
         )
-        self.weight_decay, self.param_groups = weight_decay, param_groups
-        self.dtype, self.task = dtype, task
+        self.weight_decay, self.param_groups, self.task = weight_decay, param_groups, task
+        self.dtype = dtype
 
     # Whether training will be continued, so that a pickle must hold the state of the optimizer.
     length: TrainingLength | None = None  # None where the number of epochs was stated
     keeps_optimizer = False
+
+    # Most threads of torch on the CPU.
+    n_threads: int | str | None = "auto"
 
     # What encodes the rows of a table for the module; it lies on the CPU.
     encoder_: TableEncoder | None = None
@@ -230,10 +233,9 @@ class Net(ClassifierMixin, NeuralNet):
         """Copy what training changes; skorch's own way pickles, which local classes cannot."""
         fork = object.__new__(type(self))
         fork.__dict__.update(self.__dict__)
-        trained = {name: vars(self)[name] for name in _TRAINED}
         with torch.inference_mode(False):  # tensors made under it could not be trained
             copied_module(self.module_, memo)
-            fork.__dict__.update(copy.deepcopy(trained, memo))
+            fork.__dict__.update(copy.deepcopy({n: vars(self)[n] for n in _TRAINED}, memo))
         return fork
 
     def fork(self) -> Net:
@@ -476,5 +478,5 @@ def new_net(module: nn.Module, loss: BaseLoss, spec: NetSpec) -> Net:
         param_groups=spec.param_groups,
     )
     net.initialize()
-    net.half = None
+    net.half, net.n_threads = None, spec.n_threads
     return net
