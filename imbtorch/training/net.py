@@ -125,8 +125,8 @@ class Net(ClassifierMixin, NeuralNet):
             verbose=0,
             device=str(device),
         )
-        self.weight_decay, self.param_groups, self.task = weight_decay, param_groups, task
-        self.dtype = dtype
+        self.weight_decay, self.param_groups = weight_decay, param_groups
+        self.dtype, self.task = dtype, task
 
     # Whether training will be continued, so that a pickle must hold the state of the optimizer.
     length: TrainingLength | None = None  # None where the number of epochs was stated
