@@ -33,7 +33,7 @@ help:
 	@echo "make docs         build docs/_build/html, which runs the examples; any warning is an error"
 	@echo "make lint         ruff: rules and formatting; codespell"
 	@echo "make typecheck    mypy, strict"
-	@echo "make bench        measure the speed of fit and predict_proba against other packages"
+	@echo "make bench        one table of speed, compared with the last release (ARGS=--keep keeps it)"
 	@echo "make study        continue the study of remedies on many data sets; write docs/study.md"
 	@echo "make docs-links   check the external links of the documentation; needs the network"
 	@echo "make losses-page  write docs/losses.md and its pictures from the docstrings of the losses"
@@ -73,10 +73,8 @@ typecheck: $(VENV)/.stamp-dev
 	@$(BIN)/mypy
 
 bench: $(VENV)/.stamp-demo
-	@echo "==> speed of fit"
-	@$(BIN)/python benchmarks/bench_fit.py
-	@echo "==> speed of predict_proba"
-	@$(BIN)/python benchmarks/bench_predict.py
+	@echo "==> speed against other packages, and against the matrix products alone"
+	@$(BIN)/python benchmarks/bench.py $(ARGS)
 
 study: $(VENV)/.stamp-demo
 	@$(BIN)/python benchmarks/study.py

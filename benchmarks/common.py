@@ -110,9 +110,13 @@ def limit_threads(n: int | None) -> int:
     return torch.get_num_threads()
 
 
-def timed_rounds(
-    contestants: dict[str, Callable[[], object]], rounds: int, seed: int = 0
-) -> dict[str, float]:
+def timed_runs(
+    contestants: dict[str, Callable[[], object]],
+    rounds: int,
+    seed: int = 0,
+    pause: float = 0.3,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, list[float]]:
     """Measure every contestant once a round, in a new random order for each round.
 
     The thread pools of numpy and torch stay active for a while after use and slow down the next
@@ -126,22 +130,34 @@ def timed_rounds(
         Number of measurements of each function.
     seed : int, default=0
         Seed of the random order.
+    pause : float, default=0.3
+        Seconds before each measurement.
+    clock : callable() -> seconds, default=time.perf_counter
+        ``time.process_time`` leaves out the time in which other programs have the processor.
 
     Returns
     -------
-    dict of float
-        Median seconds of each contestant.
+    dict of list of float
+        Seconds of each measurement of each contestant.
     """
     rng = np.random.default_rng(seed)
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(rounds):
         for name in rng.permutation(list(contestants)).tolist():
             gc.collect()
-            time.sleep(0.3)
-            start = time.perf_counter()
+            time.sleep(pause)
+            start = clock()
             contestants[name]()
-            seconds[name].append(time.perf_counter() - start)
-    return {name: float(np.median(values)) for name, values in seconds.items()}
+            seconds[name].append(clock() - start)
+    return seconds
+
+
+def timed_rounds(
+    contestants: dict[str, Callable[[], object]], rounds: int, seed: int = 0
+) -> dict[str, float]:
+    """Return the median seconds of each contestant, measured as by :func:`timed_runs`."""
+    runs = timed_runs(contestants, rounds, seed)
+    return {name: float(np.median(values)) for name, values in runs.items()}
 
 
 def print_ratios(title: str, seconds: dict[str, float], reference: str, rows: int) -> None:

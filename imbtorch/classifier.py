@@ -193,6 +193,12 @@ class ImbalancedNetClassifier(
         (``torch.autocast``). Weights, losses and probabilities stay in float32, and for float16
         the loss is scaled (``torch.amp.GradScaler``). It pays on GPUs and for large layers; None
         computes in ``dtype``. See ``docs/devices.md``.
+    n_threads : "auto", int or None, default="auto"
+        Most threads that torch computes with on the CPU, while the net is trained and when it
+        predicts; its number is put back afterwards. ``"auto"`` is one thread for small nets in
+        small batches, which several threads slow down, and all of torch's threads otherwise. None
+        leaves torch alone. It is never more than ``torch.get_num_threads()``. See
+        ``docs/devices.md``.
     num_workers : int, default=0
         Processes that read a torch Dataset while the net trains; 0 reads it in this one. They have
         copies of the Dataset, which only callbacks may change during a fit.
@@ -323,6 +329,7 @@ class ImbalancedNetClassifier(
         data_parallel: bool | float = False,
         dtype: str = "float32",
         precision: str | None = None,
+        n_threads: int | str | None = "auto",
         num_workers: int = 0,
         collate_fn: Callable[[list[Any]], Any] | None = None,
         random_state: int | np.random.RandomState | None = None,
@@ -365,6 +372,7 @@ class ImbalancedNetClassifier(
         self.data_parallel = data_parallel
         self.dtype = dtype
         self.precision = precision
+        self.n_threads = n_threads
         self.num_workers = num_workers
         self.collate_fn = collate_fn
         self.random_state = random_state

@@ -68,6 +68,7 @@ INVALID = {
     "checkpoint": [3, ["folder"]],
     "checkpoint_interval": [0, -1, 1.5, None],
     "data_parallel": ["yes", None],
+    "n_threads": [0, -1, 1.5, True, "all"],
     "num_workers": [-1, 1.5, None],
     "collate_fn": ["pad", 3],
     "verbose": ["loud", -1, None],

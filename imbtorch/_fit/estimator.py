@@ -277,6 +277,12 @@ class BaseNetEstimator(
             given, allowed = self.get_params(deep=False), self._parameter_constraints
             advice = advice_on_values(given, allowed, str(error))
             raise InvalidParameterError(f"{error} {advice}".rstrip()) from None
+        if isinstance(self.n_threads, bool):  # which counts as an integer
+            raise InvalidParameterError(
+                f"The 'n_threads' parameter of {type(self).__name__} must be an int in the range "
+                f"[1, inf), 'auto' or None. Got {self.n_threads!r} instead. "
+                "One thread is n_threads=1, all of torch's threads are n_threads=None."
+            )
         if isinstance(self.sampler, type):
             name = self.sampler.__name__
             raise ValueError(f"sampler={name} is a class: give an object of it, {name}().")

@@ -57,7 +57,7 @@ Floats = NDArray[np.float64]
 # Parameters that may differ when a training is continued from its checkpoint.
 _INCIDENTAL = {
     "callbacks", "checkpoint", "checkpoint_interval", "data_parallel", "device", "on_divergence",
-    "num_workers", "on_interrupt", "on_oom", "random_state", "target_prior", "verbose",
+    "n_threads", "num_workers", "on_interrupt", "on_oom", "random_state", "target_prior", "verbose",
     "warm_start",
 }  # fmt: skip
 _PRIVATE_STATE = {"_columns", "_input_shape", "_n_rows_seen", "_part_names"}
@@ -445,6 +445,7 @@ def net_spec(
         callbacks=estimator.callbacks,
         param_groups=estimator.param_groups,
         precision=estimator.precision,
+        n_threads=estimator.n_threads,
     )
 
 

@@ -67,6 +67,7 @@ class NetParameters(InputMixin, BaseEstimator, ABC):
         "data_parallel": ["boolean", Interval(Real, 1, 10**9, closed="both")],
         "dtype": [StrOptions({"float32", "float64"})],
         "precision": [None, StrOptions({"bfloat16", "float16"})],
+        "n_threads": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"}), None],
         "num_workers": [Interval(Integral, 0, None, closed="left")],
         "collate_fn": [None, callable],
         "random_state": ["random_state"],
@@ -106,6 +107,7 @@ class NetParameters(InputMixin, BaseEstimator, ABC):
     data_parallel: bool | float
     dtype: str
     precision: str | None
+    n_threads: int | str | None = "auto"
     random_state: int | np.random.RandomState | None
     warm_start: bool
     callbacks: Sequence[Any] | None

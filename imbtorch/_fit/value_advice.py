@@ -91,6 +91,13 @@ def _precision(value: Any) -> str:
     )
 
 
+def _n_threads(value: Any) -> str:
+    return (
+        "One thread is n_threads=1, all of torch's threads are n_threads=None, and 'auto' chooses "
+        "between the two."
+    )
+
+
 def _auto(name: str) -> Callable[[Any], str]:
     return lambda value: f"The default is {name}='auto'." if value is None else ""
 
@@ -103,6 +110,7 @@ _ADVICE: dict[str, Callable[[Any], str]] = {
     "early_stopping": _early_stopping,
     "features": _features,
     "lr_schedule": _lr_schedule,
+    "n_threads": _n_threads,
     "optimizer": _optimizer,
     "precision": _precision,
     "target_prior": _target_prior,

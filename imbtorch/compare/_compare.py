@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, check_cv
 from sklearn.utils import check_consistent_length, column_or_1d
 
 from imbtorch._common.seed import draw_seeds
 from imbtorch._common.sequences import are_sequences
+from imbtorch._common.threads import ThreadLimit
 from imbtorch.compare._folds import Fold, Outcome, evaluate
 from imbtorch.compare._inner_folds import inner_folds
 from imbtorch.compare._metrics import METRICS, as_scorer, by_frequency
@@ -191,7 +191,8 @@ def compare_strategies(
     name = scoring if isinstance(scoring, str) else getattr(scoring, "__name__", "score")
     scorer = None if name in METRICS else (name, as_scorer(scoring, classes))
     own = isinstance(strategies, Mapping)
-    with nullcontext() if own else _one_thread():
+    # the steps of these nets are so small that more threads would mostly wait for each other
+    with nullcontext() if own else ThreadLimit(1):
         done, status, interrupted = _run(
             chosen, verbose, lambda one: evaluate(one, X, labels, folds, classes, scorer, grouped)
         )
@@ -200,20 +201,6 @@ def compare_strategies(
     table = _table(done, status, folds, name, first)
     said = {strategy: [outcome.said for outcome in outcomes] for strategy, outcomes in done.items()}
     return StrategyComparison(table, _by_fold(done), name, first, data, interrupted, said, notes)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Limit torch to one thread inside the block.
-
-    Training steps are so small that more threads would mostly wait for each other.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def import_pandas() -> Any:

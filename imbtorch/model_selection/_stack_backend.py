@@ -21,6 +21,7 @@ _APART = {
     "accumulate",
     "max_epochs",
     "device",
+    "n_threads",
     "dtype",
 }
 

@@ -27,7 +27,7 @@ def continued_net(former: Net, loss: Any, spec: NetSpec) -> Net:
         Prepared loss for the rows to come.
     spec : NetSpec
         Settings from now on: batch size, learning rate, weight decay, settings of groups of
-        parameters, precision, and callbacks.
+        parameters, precision, number of threads, and callbacks.
 
     Returns
     -------
@@ -43,6 +43,7 @@ def continued_net(former: Net, loss: Any, spec: NetSpec) -> Net:
         )
     net.resume(loss.to(torch.device(net.device), net.dtype), spec.callbacks)
     net.batch_size, net.keeps_optimizer = spec.batch_size, True
+    net.n_threads = spec.n_threads
     _set_groups(net, {"lr": spec.lr, "weight_decay": spec.weight_decay})
     _train_loss_parameters(net, former)
     if former.param_groups or spec.param_groups:

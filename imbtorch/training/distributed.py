@@ -39,7 +39,7 @@ PROCESS_TIMEOUT = 600.0
 T = TypeVar("T")
 _c10d: Any = dist  # typed as Any, because its type hints leave out some names
 # Parameters that may differ between processes; all use the seeds of the first process.
-_OWN = {"callbacks", "device", "random_state", "verbose"}
+_OWN = {"callbacks", "device", "n_threads", "random_state", "verbose"}
 
 
 @dataclass(eq=False)

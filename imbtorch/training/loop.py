@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ from imbtorch.training.net import StopTraining
 from imbtorch.training.run import Run
 from imbtorch.training.single.distributed_engine import DistributedEngine
 from imbtorch.training.single.engine import SingleEngine
+from imbtorch.training.threads import threads_of_training
 
 __all__ = ["Engine", "PausableTraining", "train", "train_one_by_one"]
 
@@ -52,7 +54,7 @@ def train(runs: Sequence[Run], build: Callable[[Sequence[Run]], Engine] | None =
         What computes the epochs; the default takes a single run, of one process or of several.
     """
     # the caller may have switched gradients off
-    with torch.inference_mode(False), torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad(), _threads(runs):
         for _ in _epochs(runs, build or _engine_of_one_net):
             pass
 
@@ -150,6 +152,11 @@ def _engine_of_one_net(runs: Sequence[Run]) -> Engine:
     return SingleEngine(runs) if runs[0].processes.size == 1 else DistributedEngine(runs)
 
 
+def _threads(runs: Sequence[Run]) -> AbstractContextManager[None]:
+    """Return a context with the threads of a training; there is no choice where torch has one."""
+    return nullcontext() if torch.get_num_threads() == 1 else threads_of_training(runs)
+
+
 def _attempt(run: Run, act: Callable[[], None]) -> None:
     """Let a run act; what stops it stops no other run, but in every process that trains it."""
     try:
@@ -227,6 +234,7 @@ class PausableTraining:
             torch.inference_mode(False),
             torch.enable_grad(),
             private_torch_rng(first.seed, first.device),
+            _threads(self.runs),
         ):
             if self._random is not None:
                 set_rng_states(self._random, first.device)

@@ -132,6 +132,9 @@ class Net(ClassifierMixin, NeuralNet):
     length: TrainingLength | None = None  # None where the number of epochs was stated
     keeps_optimizer = False
 
+    # Most threads of torch on the CPU.
+    n_threads: int | str | None = "auto"
+
     # What encodes the rows of a table for the module; it lies on the CPU.
     encoder_: TableEncoder | None = None
     # What does so for tables among several inputs.
@@ -230,10 +233,9 @@ class Net(ClassifierMixin, NeuralNet):
         """Copy what training changes; skorch's own way pickles, which local classes cannot."""
         fork = object.__new__(type(self))
         fork.__dict__.update(self.__dict__)
-        trained = {name: vars(self)[name] for name in _TRAINED}
         with torch.inference_mode(False):  # tensors made under it could not be trained
             copied_module(self.module_, memo)
-            fork.__dict__.update(copy.deepcopy(trained, memo))
+            fork.__dict__.update(copy.deepcopy({n: vars(self)[n] for n in _TRAINED}, memo))
         return fork
 
     def fork(self) -> Net:
@@ -471,5 +473,5 @@ def new_net(module: nn.Module, loss: BaseLoss, spec: NetSpec) -> Net:
         param_groups=spec.param_groups,
     )
     net.initialize()
-    net.half = None
+    net.half, net.n_threads = None, spec.n_threads
     return net

@@ -40,6 +40,8 @@ class NetSpec:
         :mod:`imbtorch.training.parameter_groups`.
     precision : {"bfloat16", "float16"} or None
         Half precision in which the module computes; None for ``dtype``.
+    n_threads : "auto", int or None
+        Most threads of torch on the CPU; see :mod:`imbtorch.training.threads`.
     """
 
     task: Task
@@ -53,3 +55,4 @@ class NetSpec:
     callbacks: Sequence[Any] | None = None
     param_groups: Mapping[str, Mapping[str, Any]] | None = None
     precision: str | None = None
+    n_threads: int | str | None = "auto"

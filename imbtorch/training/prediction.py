@@ -16,6 +16,7 @@ from imbtorch.modules import PeriodicEmbeddings
 from imbtorch.modules._build import without_graph
 from imbtorch.training.data.features import ChosenFeatures, Features
 from imbtorch.training.net import Net
+from imbtorch.training.threads import threads_of_prediction
 
 __all__ = [
     "CHUNK_BYTES",
@@ -60,11 +61,12 @@ def predict_chunks(
     stop = len(features)
     module = in_evaluation(net.module_)
     step = rows_at_a_time(features, module)
+    threads = threads_of_prediction(net, min(step, stop))
     bounds = [(first, min(first + step, stop)) for first in range(0, stop, step)]
     for (first, last), rows in zip(bounds, _chunks(features, bounds), strict=True):
         # a module may differentiate, which it cannot do in the inference mode of a caller; and a
         # generator must not leave modes behind for its caller
-        with torch.inference_mode(False), torch.no_grad(), outside_autocast(net.device):
+        with torch.inference_mode(False), torch.no_grad(), outside_autocast(net.device), threads:
             with net.autocast():
                 output = without_graph(module, rows)
             net.task.check_outputs(output, last - first, module)

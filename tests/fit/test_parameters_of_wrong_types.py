@@ -24,6 +24,7 @@ ACCEPTED = {
     "features": {"None"},
     "gradient_clipping": {"None"},
     "loss_schedule": {"empty dict", "None"},
+    "n_threads": {"None"},
     "param_groups": {"empty dict", "None"},
     "precision": {"None"},
     "random_state": {"None"},

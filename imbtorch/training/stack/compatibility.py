@@ -80,7 +80,7 @@ def kind_of(run: Run) -> tuple[Any, ...]:
     net, features = run.net, run.array_rows.features
     steps = (rule_of(run), run.recipe.clipping is None, run.recipe.sharpness > 0)
     data = (net.device, net.dtype, net.task.kind, net.batch_size, run.rows_per_step, run.epochs)
-    inputs = (type(features), features.row_bytes, run.array_rows.targets.n_labels)
+    inputs = (net.n_threads, type(features), features.row_bytes, run.array_rows.targets.n_labels)
     *module, attributes = module_kind(net.module_)
     return (*data, *inputs, *steps, *module, *_loss_kind(net.criterion_), attributes)
 

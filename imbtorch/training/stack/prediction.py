@@ -21,6 +21,7 @@ from imbtorch.training.single.periodic import PERIODIC_PARAMETERS, Periodic
 from imbtorch.training.stack.attributes import IncomparableError
 from imbtorch.training.stack.compatibility import module_kind
 from imbtorch.training.stack.modules import mappable_copy
+from imbtorch.training.threads import threads_of_prediction
 
 __all__ = ["FEW_ROWS", "Siblings", "predict_chunks_stacked"]
 
@@ -51,9 +52,16 @@ def predict_chunks_stacked(nets: Sequence[Net], features: Features) -> Iterator[
     one_by_one = partial(_one_by_one, nets)
     forward = one_by_one if stop <= FEW_ROWS else _forward(nets, modules, one_by_one)
     step = max(1, rows_at_a_time(features, modules[0]) // 4)
+    at_once = min(step, stop) * (1 if stop <= FEW_ROWS else len(nets))
+    threads = threads_of_prediction(nets[0], at_once)
     for first in range(0, stop, step):
         # as in predict_chunks
-        with torch.inference_mode(False), torch.no_grad(), outside_autocast(nets[0].device):
+        with (
+            torch.inference_mode(False),
+            torch.no_grad(),
+            outside_autocast(nets[0].device),
+            threads,
+        ):
             outputs = forward(features.slice(first, min(first + step, stop)))
             read = [net.read(output) for net, output in zip(nets, outputs, strict=True)]
         yield read
