@@ -41,8 +41,8 @@ PRECISION_RECALL, ALARMS_RECALL = 0.8, 0.9  # recalls of the rarest class
 METRICS = {
     "average_precision": Metric("average precision"),
     "roc_auc": Metric("ROC AUC"),
-    "precision_at_recall_80": Metric("precision at recall .8"),
-    "alarms_for_recall_90": Metric("alarms per 1000 rows for recall .9", -1, 1),
+    "precision_at_recall_80": Metric("precision at recall 0.8"),
+    "alarms_for_recall_90": Metric("alarms per 1,000 rows for recall 0.9", -1, 1),
     "balanced_accuracy": Metric("balanced accuracy"),
     "brier": Metric("Brier score, as trained", -1, 4),
     "brier_train_prior": Metric("Brier score, train prior", -1, 4),
@@ -148,9 +148,9 @@ def decisions(said: Predictions) -> tuple[float, float]:
     Returns
     -------
     precision : float
-        The best precision of all thresholds that catch 80 % of the rarest class, or more.
+        The best precision of all thresholds that catch 80% of the rarest class, or more.
     alarms : float
-        Number of alarms, per 1000 rows, that catch 90 % of the rarest class.
+        Number of alarms, per 1,000 rows, that catch 90% of the rarest class.
 
     Raises
     ------

@@ -230,6 +230,7 @@ def stub(gain, p_value):
     }
     table = pd.DataFrame.from_dict(rows, orient="index")
     table["difference"], table["difference_se"] = [np.nan, gain], [np.nan, 0.01]
+    table["difference_low"], table["difference_high"] = [np.nan, gain - 0.2], [np.nan, gain + 0.2]
     table["p_value"], table["status"] = [np.nan, p_value], "ok"
     return table
 
