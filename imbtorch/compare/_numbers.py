@@ -47,8 +47,17 @@ def with_error(value: float, error: float, decimals: int) -> str:
     return f"{number(value, decimals)} ±{error:,.{_decimals_of(value, decimals)}f}"
 
 
-def difference(value: float, decimals: int) -> str:
+def difference(value: float, decimals: int, beside: float | None = None) -> str:
     """Write a difference with its sign.
+
+    Parameters
+    ----------
+    value : float
+        The difference.
+    decimals : int
+        Decimals of a value below 1.
+    beside : float or None, default=None
+        A number that decides about decimals instead, because both stand beside each other.
 
     Examples
     --------
@@ -56,22 +65,23 @@ def difference(value: float, decimals: int) -> str:
     >>> difference(0.1641, 3), difference(-0.0142, 3), difference(-0.0001, 3)
     ('+0.164', '-0.014', '0.000')
     """
-    text = number(value, decimals)
+    text = number(value, decimals if beside is None else _decimals_of(beside, decimals))
     return f"+{text}" if value > 0 and text.strip("0.,") else text
 
 
 def interval(low: float, high: float, decimals: int) -> str:
-    """Write the ends of an interval.
+    """Write the ends of an interval with equally many decimals.
 
     Examples
     --------
     >>> from imbtorch.compare._numbers import interval
-    >>> interval(-0.241, 0.5691, 3)
-    '-0.241 to +0.569'
+    >>> interval(-0.241, 0.5691, 3), interval(-1.163, 0.6512, 3)
+    ('-0.241 to +0.569', '-1.16 to +0.65')
     """
     if np.isnan(low):
         return MISSING
-    return f"{difference(low, decimals)} to {difference(high, decimals)}"
+    larger = max(abs(low), abs(high))
+    return f"{difference(low, decimals, larger)} to {difference(high, decimals, larger)}"
 
 
 def p_value(value: float, *, equals: bool = False) -> str:
