@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
+from functools import cache
 from typing import NamedTuple
 
 from imbtorch.tables._numbers import are_codes, is_digits
@@ -39,7 +40,10 @@ def shape_of(row: Sequence[str]) -> Shape:
     filled = len(row)
     while filled and not row[filled - 1].strip():
         filled -= 1
-    return Shape(len(row), filled)
+    return _shape(len(row), filled)
+
+
+_shape = cache(Shape)  # rows are many, and their shapes are few
 
 
 class ColumnMarks:

@@ -162,7 +162,8 @@ def scan(
             found.shapes[shape] += 1
             if shape.cells != (n_columns or len(found.first)):
                 found.odd[place] = (shape, reader.line_num + skipped)
-            if row[: len(found.first)] == found.first and shape.fits(len(found.first)):
+            is_alike = row[0] == found.first[0] and row[: len(found.first)] == found.first
+            if is_alike and shape.fits(len(found.first)):
                 found.repeated[place] = shape
             else:
                 found.marks.add(row, shape)
