@@ -19,7 +19,7 @@ from imbtorch.compare._run import installed
 from imbtorch.tables import TableError
 from imbtorch.tables._columns import Statements
 from imbtorch.tables._labels import read_labels
-from imbtorch.tables._words import some
+from imbtorch.tables._words import counted, some
 
 __all__ = ["add_to", "run"]
 
@@ -76,6 +76,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         facts = {
             "Model": str(arguments.model),
             "File": str(arguments.file),
+            "Rows": f"{len(y):,}, {counted(X.shape[1], 'column')}",
             "Date": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
             "Versions": ", ".join(f"{name} {number}" for name, number in installed().items()),
             "Command": arguments.typed,

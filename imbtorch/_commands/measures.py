@@ -12,6 +12,7 @@ from sklearn.metrics import log_loss
 
 from imbtorch.compare import _metrics
 from imbtorch.compare._metrics import METRICS, Predictions
+from imbtorch.compare._numbers import number
 
 __all__ = ["Bin", "Caught", "Measures", "as_text", "as_values", "measure"]
 
@@ -119,19 +120,23 @@ def _bins(proba: NDArray[Any], positive: NDArray[np.bool_]) -> list[Bin]:
 
 
 def summary(found: Measures) -> str:
-    """Describe the rows in a sentence."""
+    """Describe the rows, and the ranking beside that by chance."""
     n_rows, last = len(found.said.truth), len(found.classes) - 1
     n_positive = int((found.said.truth == last).sum())
-    return (
+    text = (
         f"{n_rows:,} rows, {n_positive:,} of class {found.classes[-1]} ({n_positive / n_rows:.2%})."
     )
+    if len(found.classes) > 2:
+        return text
+    precision = found.metrics[_title("average_precision")]
+    return f"{text} Average precision {precision:.3f}; by chance it is {n_positive / n_rows:.3f}."
 
 
 def as_text(found: Measures) -> str:
     """Return the measures as a table in text."""
     width = max(map(len, found.metrics))
     lines = [summary(found), ""]
-    lines += [f"{title:<{width}}  {value:>10,.4f}" for title, value in found.metrics.items()]
+    lines += [f"{title:<{width}}  {number(value, 4):>9}" for title, value in found.metrics.items()]
     lines += [
         "",
         f"{'budget':>8}{'alarms':>8}{'caught':>8}{'precision':>11}{'recall':>8}{'threshold':>11}",
@@ -143,7 +148,7 @@ def as_text(found: Measures) -> str:
         )
     lines += ["", f"Probability of class {found.classes[-1]}, and its frequency among these rows:"]
     lines += [f"{'rows':>8}{'probability':>13}{'frequency':>11}"]
-    lines += [f"{b.rows:>8,}{b.probability:>13.4f}{b.frequency:>11.4f}" for b in found.bins]
+    lines += [f"{b.rows:>8,}{b.probability:>13.3g}{b.frequency:>11.4f}" for b in found.bins]
     return "\n".join(lines)
 
 

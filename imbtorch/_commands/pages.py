@@ -12,6 +12,7 @@ from sklearn.metrics import precision_recall_curve
 
 from imbtorch._commands.measures import Measures, summary
 from imbtorch.compare import _page
+from imbtorch.compare._numbers import number
 
 __all__ = ["write"]
 
@@ -36,14 +37,14 @@ def write(path: Path, found: Measures, facts: Mapping[str, str], notes: Sequence
         If matplotlib is not installed.
     """
     name = escape(str(found.classes[-1]))
-    metrics = [(escape(title), f"{value:,.4f}") for title, value in found.metrics.items()]
+    metrics = [(escape(title), number(value, 4)) for title, value in found.metrics.items()]
     caught = [
         (f"{row.budget:,}", f"{row.alarms:,}", f"{row.caught:,}", f"{row.precision:.3f}",
          f"{row.recall:.3f}", f"{row.threshold:.3g}")
         for row in found.caught
     ]  # fmt: skip
     bins = [
-        (f"{row.probability:.4f}", f"{row.frequency:.4f}", f"{row.rows:,}") for row in found.bins
+        (f"{row.probability:.3g}", f"{row.frequency:.4f}", f"{row.rows:,}") for row in found.bins
     ]
     body = [
         _page.facts(facts),
