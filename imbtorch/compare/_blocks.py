@@ -10,7 +10,7 @@ from imbtorch.compare import _numbers
 from imbtorch.compare._alarms import alarms_for
 from imbtorch.compare._findings import Findings
 from imbtorch.compare._metrics import ALARMS_RECALL, PRECISION_RECALL
-from imbtorch.compare._words import columns_of, finished, metric_of
+from imbtorch.compare._words import columns_of, finished, heading_of, metric_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,7 +81,7 @@ def _deciding(done: pd.DataFrame, comparison: Findings) -> Block:
     columns = [_mean(done, scoring)]
     for title, show in shown.items():
         columns.append(Column(title, {name: show(row) for name, row in done.iterrows()}))
-    title = f"{metric.title[0].upper()}{metric.title[1:]}, and differences to {reference}"
+    title = f"{heading_of(scoring)}, and differences to {reference}"
     return Block(title, columns)
 
 

@@ -11,7 +11,7 @@ from sklearn.metrics import precision_recall_curve
 
 from imbtorch.compare._alarms import out_of_fold
 from imbtorch.compare._findings import Findings
-from imbtorch.compare._words import finished, metric_of
+from imbtorch.compare._words import finished, heading_of, metric_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,7 +47,7 @@ def draw(comparison: Findings) -> dict[str, Figure]:
     done, scoring = finished(comparison.table), comparison.scoring
     title = metric_of(scoring).title
     panels: dict[str, Callable[[Any], None]] = {
-        f"{title[0].upper()}{title[1:]} of each fold (small dots) and their mean (large dots).": (
+        f"{heading_of(scoring)} of each fold (small dots) and their mean (large dots).": (
             lambda axes: _folds(axes, done, comparison)
         )
     }

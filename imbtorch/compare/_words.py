@@ -11,7 +11,7 @@ from imbtorch.tables._words import counted
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["best_of", "columns_of", "finished", "metric_of", "recommend"]
+__all__ = ["best_of", "columns_of", "finished", "heading_of", "metric_of", "recommend"]
 
 _LEVEL = 0.05
 
@@ -19,6 +19,12 @@ _LEVEL = 0.05
 def metric_of(name: str) -> Metric:
     """Return the description of a metric; for any other scorer, greater is better."""
     return METRICS.get(name, Metric(name))
+
+
+def heading_of(name: str) -> str:
+    """Return the title of a metric as a sentence begins; the name of any other scorer stays."""
+    title = metric_of(name).title
+    return f"{title[0].upper()}{title[1:]}" if name in METRICS else title
 
 
 def finished(table: pd.DataFrame) -> pd.DataFrame:

@@ -264,3 +264,39 @@ def test_objects_in_the_code_have_the_names_of_the_arguments():
     program = code(run, "cross-entropy", None)
     found = executed(program.replace("max_epochs=1, ", ""), {"X": X, "y": Y, "groups": groups})
     assert len(found["probability"]) == 5
+
+
+# Results that lack something ---------------------------------------------------------------
+
+
+class Broken(LogisticRegression):
+    """Fails, so that it has no numbers."""
+
+    def fit(self, X, y):
+        raise ValueError("the <reason>")
+
+
+def test_strategies_that_failed_say_why_in_page_and_text(tmp_path):
+    found = compare_strategies(X, Y, strategies={**OWN, "broken": Broken()}, random_state=0)
+    page = report(found, tmp_path)
+    assert "broken: failed: the &lt;reason&gt;" in page
+    assert "broken  failed: the <reason>" in str(found)
+    assert "broken" not in found.code
+
+
+def test_one_fold_has_no_interval_and_no_p(tmp_path):
+    fold = (np.arange(0, N, 2), np.arange(1, N, 2))
+    labels = np.where(np.arange(N) % 9 < 2, "fraud", "fine")
+    found = compare_strategies(X, labels, strategies=OWN, cv=[fold])
+    assert found.table[["difference_low", "difference_high", "p_value"]].isna().all(axis=None)
+    assert "(95% interval" not in found.recommendation
+    assert "Quick run: 1 fold instead of 5" in report(found, tmp_path)
+
+
+def test_several_classes(tmp_path):
+    labels = np.array(["many", "many", "some", "many", "few", "some"])[np.arange(N) % 6]
+    found = compare_strategies(X, labels, strategies=OWN, scoring="f1_macro", random_state=0)
+    text = text_of(report(found, tmp_path))
+    assert "Decisions: catching class few" in text
+    assert "f1_macro, and differences to nothing" in text
+    assert executed(found.code, {"X": X, "y": labels, "strategies": OWN})["place"] == 0
