@@ -18,10 +18,13 @@ from imbtorch._commands.options import (
     output_parser,
     positive,
     read,
+    reading_options,
 )
+from imbtorch.compare._code import call
 from imbtorch.compare._compare import compare_strategies
 from imbtorch.compare._metrics import METRICS
 from imbtorch.compare._result import StrategyComparison
+from imbtorch.compare._run import Run
 from imbtorch.compare._strategies import STRATEGIES
 
 __all__ = ["add_to", "run"]
@@ -95,7 +98,9 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             verbose=console.progress,
             check_columns=False,  # which the reader has done
         )
-    comparison = dataclasses.replace(comparison, notes=table.notes)
+    comparison = dataclasses.replace(
+        comparison, notes=table.notes, run=_from_file(comparison.run, arguments)
+    )
     finished = bool((comparison.table["status"] == "ok").any())
     if finished and arguments.out is not None:
         comparison.to_html(arguments.out)
@@ -105,6 +110,23 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     return 130 if comparison.interrupted else 0 if finished else 1
 
 
+def _from_file(run: Run | None, arguments: argparse.Namespace) -> Run | None:
+    """Add the file, the command and how Python reads the file."""
+    if run is None:
+        return None
+    options = reading_options(arguments, groups=arguments.groups, time=arguments.time)
+    given = {name: repr(value) for name, value in options.items()}
+    file = str(arguments.file)
+    groups = {"groups": "table.groups"} if arguments.groups else {}
+    return dataclasses.replace(
+        run,
+        file=file,
+        command=arguments.typed,
+        reading=f"table = {call('read_table', given, f'{file!r}, {arguments.target!r}')}",
+        arguments={**run.arguments, **groups},
+    )
+
+
 def _values(comparison: StrategyComparison) -> dict[str, Any]:
     """Return the result as plain values."""
     return {
@@ -112,7 +134,10 @@ def _values(comparison: StrategyComparison) -> dict[str, Any]:
         "scoring": comparison.scoring,
         "reference": comparison.reference,
         "interrupted": comparison.interrupted,
+        "quick": bool(comparison.run is not None and comparison.run.reduced),
+        "run": {} if comparison.run is None else comparison.run.facts,
         "recommendation": comparison.recommendation,
+        "code": comparison.code,
         "notes": list(comparison.notes),
         "strategies": comparison.table.to_dict(orient="index"),
     }

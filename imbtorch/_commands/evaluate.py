@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ from imbtorch._commands.console import Console
 from imbtorch._commands.model import NewRows, classes_of, load_model, read_for
 from imbtorch._commands.options import check_writable, file_options, file_parser, output_parser
 from imbtorch.compare._metrics import predict
+from imbtorch.compare._run import installed
 from imbtorch.tables import TableError
 from imbtorch.tables._columns import Statements
 from imbtorch.tables._labels import read_labels
-from imbtorch.tables._words import some
+from imbtorch.tables._words import counted, some
 
 __all__ = ["add_to", "run"]
 
@@ -71,7 +73,15 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     console.notes(rows.notes)
     found = measures.measure(predict(model, X, y, classes), classes, arguments.budget)
     if arguments.out is not None:
-        pages.write(arguments.out, found, [str(arguments.model), str(arguments.file)], rows.notes)
+        facts = {
+            "Model": str(arguments.model),
+            "File": str(arguments.file),
+            "Rows": f"{len(y):,}, {counted(X.shape[1], 'column')}",
+            "Date": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+            "Versions": ", ".join(f"{name} {number}" for name, number in installed().items()),
+            "Command": arguments.typed,
+        }
+        pages.write(arguments.out, found, facts, rows.notes)
     console.result(measures.as_text(found), {**measures.as_values(found), "notes": rows.notes})
     if arguments.out is not None:
         console.say(f"\nReport: {arguments.out}")

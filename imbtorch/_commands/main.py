@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -50,7 +51,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     SystemExit
         If the arguments cannot be parsed, with code 2; after ``--help`` and ``--version``, with 0.
     """
-    arguments = parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else list(argv)
+    arguments = parser().parse_args(
+        words, argparse.Namespace(typed=shlex.join(["imbtorch", *words]))
+    )
     console = Console(arguments.quiet, arguments.json)
     try:
         with console.warnings():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+from typing import Any
 
 from imbtorch.tables import Table, read_table
 from imbtorch.tables._options import Options
@@ -17,6 +18,7 @@ __all__ = [
     "output_parser",
     "positive",
     "read",
+    "reading_options",
 ]
 
 
@@ -111,27 +113,34 @@ def read(
     TableError
         If the file cannot be read without a guess.
     """
-    return read_table(
-        arguments.file,
-        arguments.target,
-        sep=arguments.sep,
-        encoding=arguments.encoding,
-        header=arguments.header,
-        names=arguments.names,
-        skip_lines=arguments.skip_lines,
-        skip_bad_rows=arguments.skip_bad_rows,
-        missing=arguments.missing,
-        decimal=arguments.decimal,
-        thousands=arguments.thousands,
-        drop=arguments.drop,
-        numeric=arguments.numeric,
-        categorical=arguments.categorical,
-        weight=weight,
-        groups=groups,
-        time=time,
-        drop_unlabelled=arguments.drop_unlabelled,
-        case=arguments.case,
-    )
+    given = reading_options(arguments, weight=weight, groups=groups, time=time)
+    return read_table(arguments.file, arguments.target, **given)
+
+
+def reading_options(
+    arguments: argparse.Namespace,
+    *,
+    weight: str | None = None,
+    groups: str | None = None,
+    time: str | None = None,
+) -> dict[str, Any]:
+    """Return the arguments of ``read_table`` that differ from its defaults.
+
+    Parameters
+    ----------
+    arguments : Namespace
+        Options of a command.
+    weight, groups, time : str or None, default=None
+        Columns with a role of their own.
+    """
+    names = (
+        "sep", "encoding", "header", "names", "skip_lines", "skip_bad_rows", "missing", "decimal",
+        "thousands", "drop", "numeric", "categorical", "drop_unlabelled", "case",
+    )  # fmt: skip
+    given = {name: getattr(arguments, name) for name in names}
+    given |= {"weight": weight, "groups": groups, "time": time}
+    # False is the default of the others, but a choice of header
+    return {k: v for k, v in given.items() if v or (k == "header" and v is not None)}
 
 
 def check_writable(option: str, out: Path | None) -> None:

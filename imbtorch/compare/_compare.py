@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -11,17 +12,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, check_cv
 from sklearn.utils import check_consistent_length, column_or_1d
+from sklearn.utils.multiclass import type_of_target
 
 from imbtorch._common.seed import draw_seeds
 from imbtorch._common.sequences import are_sequences
 from imbtorch._common.threads import ThreadLimit
+from imbtorch._fit.input_advice import explain_labels
+from imbtorch.compare._describe import describe_run
 from imbtorch.compare._folds import Fold, Outcome, evaluate
 from imbtorch.compare._inner_folds import inner_folds
 from imbtorch.compare._metrics import METRICS, as_scorer, by_frequency
 from imbtorch.compare._result import StrategyComparison
 from imbtorch.compare._statistics import holm, paired_difference, standard_error
 from imbtorch.compare._strategies import default_strategies
-from imbtorch.tables._frame import checked_frame
+from imbtorch.tables._frame import checked_frame, checked_labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -155,22 +159,24 @@ def compare_strategies(
     ['ok', 'ok']
     """
     import_pandas()
-    labels = column_or_1d(y)
-    check_consistent_length(X, labels, groups)
-    grouped = None if groups is None else column_or_1d(groups)
-    classes, counts = by_frequency(labels)
-    seeds = draw_seeds(random_state, 2)
-    notes: list[str] = []
-    if check_columns and preprocessing is None and not isinstance(strategies, Mapping):
-        X, notes = checked_frame(X)
-    folds = _folds(X, labels, cv, grouped, classes, seeds[0])
-    if isinstance(strategies, Mapping):
-        chosen = dict(strategies)
-    elif are_sequences(X):
+    start, own = time.time(), isinstance(strategies, Mapping)
+    if not own and are_sequences(X):
         raise ValueError(
             "X holds sequences of unequal length, but the strategies of this package take a table. "
             "Give strategies of your own: a mapping of names to classifiers."
         )
+    labels, notes = _labels(y, check_columns)
+    if check_columns and preprocessing is None and not own:
+        X, about_columns = checked_frame(X)
+        notes += about_columns
+    check_consistent_length(X, labels, groups)
+    grouped = None if groups is None else column_or_1d(groups)
+    classes, counts = by_frequency(labels)
+    seeds = draw_seeds(random_state, 2)
+    folds = _folds(X, labels, cv, grouped, classes, seeds[0])
+    inner = inner_folds(folds, grouped, int(seeds[1]))
+    if isinstance(strategies, Mapping):
+        chosen = dict(strategies)
     else:
         defaults = default_strategies(
             labels,
@@ -179,7 +185,7 @@ def compare_strategies(
             max_epochs=max_epochs,
             preprocessing=preprocessing,
             scoring=scoring,
-            inner_cv=inner_folds(folds, grouped, int(seeds[1])),
+            inner_cv=inner,
             random_state=seeds[1],
         )
         chosen = defaults if strategies == "default" else pick(defaults, strategies)
@@ -200,7 +206,47 @@ def compare_strategies(
     data = f"{len(labels):,} rows, {len(classes)} classes, {rare}; {len(folds)} folds."
     table = _table(done, status, folds, name, first)
     said = {strategy: [outcome.said for outcome in outcomes] for strategy, outcomes in done.items()}
-    return StrategyComparison(table, _by_fold(done), name, first, data, interrupted, said, notes)
+    run = describe_run(
+        start=start,
+        X=X,
+        y=labels,
+        rare=classes.tolist()[-1],
+        folds=folds,
+        n_strategies=len(chosen),
+        random_state=random_state,
+        settings=None
+        if own
+        else {
+            "groups": groups,
+            "inner_cv": inner,
+            "module": module,
+            "max_epochs": max_epochs,
+            "preprocessing": preprocessing,
+            "scoring": scoring,
+            "random_state": random_state,
+        },
+    )
+    return StrategyComparison(
+        table, _by_fold(done), name, first, data, interrupted, said, notes, run
+    )
+
+
+def _labels(y: Any, check: bool) -> tuple[NDArray[Any], list[str]]:
+    """Return labels as the reader of tables decides about them, and its notes.
+
+    Raises
+    ------
+    ValueError
+        If labels are missing or no words and numbers; if it takes a guess to read them.
+    """
+    try:
+        labels = column_or_1d(y)
+        if type_of_target(labels) == "unknown":
+            raise ValueError("y holds no labels.")
+    except ValueError as error:
+        explain_labels(y, error)
+        raise
+    return checked_labels(labels) if check else (labels, [])
 
 
 def import_pandas() -> Any:
@@ -335,11 +381,14 @@ def _table(
             values, others = ([o.measures[scoring] for o in done[n]] for n in (name, reference))
             sign = METRICS[scoring].sign if scoring in METRICS else 1
             found = paired_difference(values, others, share)
+            low, high = sorted((sign * found.low, sign * found.high))
             row["difference"], row["difference_se"] = sign * found.mean, found.error
+            row["difference_low"], row["difference_high"] = low, high
             row["p_value"] = found.p_value
     extra = [] if scoring in METRICS else [scoring]
     columns = [name for key in [*METRICS, *extra] for name in (key, f"{key}_se")]
-    columns += ["difference", "difference_se", "p_value", *_WITHOUT_ERROR]
+    columns += ["difference", "difference_se", "difference_low", "difference_high", "p_value"]
+    columns += _WITHOUT_ERROR
     table = pandas.DataFrame.from_dict(rows, orient="index", columns=None)
     table = table.reindex(index=list(status), columns=columns)
     table["p_value"] = holm(table["p_value"])

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.stats import rankdata
 from sklearn.metrics import precision_recall_curve
 
+from imbtorch.compare._alarms import out_of_fold
 from imbtorch.compare._findings import Findings
-from imbtorch.compare._metrics import Predictions
-from imbtorch.compare._words import columns_of, finished, metric_of
+from imbtorch.compare._words import finished, heading_of, metric_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,12 +22,11 @@ __all__ = ["draw"]
 # Okabe and Ito's palette, which people with colour vision deficiency can distinguish
 _COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7")
 _STYLES = ("-", "--", ":")
-_ONE = ("average_precision", "roc_auc", "balanced_accuracy")
-_DECISIONS = ("precision_at_recall_80", "alarms_for_recall_90")
+_WIDTH = 5.6  # inches, so that a panel is readable on a phone, too
 
 
 def draw(comparison: Findings) -> dict[str, Figure]:
-    """Draw means with error bars, calibration before and after restating, and precision-recall.
+    """Draw the metric that decides, differences, decisions and calibration, one panel for each.
 
     Parameters
     ----------
@@ -37,7 +36,7 @@ def draw(comparison: Findings) -> dict[str, Figure]:
     Returns
     -------
     dict of str to Figure
-        Figures by caption.
+        Figures by caption, all of the same width.
     """
     try:
         from matplotlib.figure import Figure
@@ -45,41 +44,38 @@ def draw(comparison: Findings) -> dict[str, Figure]:
         raise ImportError(
             "a report with figures needs matplotlib: pip install 'imbtorch[compare]'"
         ) from error
-    done = finished(comparison.table)
-    metrics = [
-        name
-        for name in columns_of(done, comparison.scoring)
-        if name in _ONE or name == comparison.scoring
-    ]
-    height = 1.2 + 0.32 * len(done)
-    means = _side_by_side(done, metrics, comparison.reference)
-    decisions = _side_by_side(done, _DECISIONS, comparison.reference)
-    calibration = Figure(figsize=(9.5, height), layout="constrained")
-    panels = calibration.subplots(1, 2, sharey=True)
-    for axes, name in zip(panels, ("brier", "ece"), strict=True):
-        _before_and_after(axes, done, name)
-    curves = Figure(figsize=(8, 5), layout="constrained")
-    _curves(curves.subplots(), comparison)
-    return {
-        "Means over the folds, with standard errors. The dashed line is the reference; the table "
-        "shows the differences to it, and their tests.": means,
-        "Decisions on the rarest class: the best precision that catches 80% of it, and how many "
-        "of 1,000 rows must be flagged to catch 90% of it (fewer are better).": decisions,
-        "Probabilities as trained (hollow), and restated for the class frequencies of the training "
-        "data (filled). Smaller is better; the scale is logarithmic.": calibration,
-        "Precision against recall of the rarest class, over the test rows of all folds.": curves,
+    done, scoring = finished(comparison.table), comparison.scoring
+    title = metric_of(scoring).title
+    panels: dict[str, Callable[[Any], None]] = {
+        f"{heading_of(scoring)} of each fold (small dots) and their mean (large dots).": (
+            lambda axes: _folds(axes, done, comparison)
+        )
     }
+    if done["difference_low"].notna().any():
+        panels[
+            f"Mean difference to {comparison.reference} in {title}, with 95% confidence intervals "
+            "of the corrected resampled t-test. Right of the line a strategy is better."
+        ] = lambda axes: _differences(axes, done, title)
+    for name, word in (("brier", "Brier score"), ("ece", "ECE")):
+        panels[
+            f"{word} of probabilities as trained (circles), and restated for the class frequencies "
+            "of the training data (dots). Smaller is better; the scale is logarithmic."
+        ] = partial(_before_and_after, done=done, name=name)
+    height = 1.1 + 0.3 * len(done)
+    drawn = {caption: _panel(Figure, height, plot) for caption, plot in panels.items()}
+    if comparison.predictions:
+        caption = (
+            "Precision against recall of the rarest class, over the test rows of all folds: the "
+            "thresholds of the table of decisions are points of these curves."
+        )
+        height = 4.2 + 0.12 * len(done)
+        drawn[caption] = _panel(Figure, height, lambda axes: _curves(axes, comparison))
+    return drawn
 
 
-def _side_by_side(done: Any, metrics: Sequence[str], reference: str) -> Figure:
-    """Draw the means of some metrics, one panel for each."""
-    from matplotlib.figure import Figure
-
-    size = (3.2 * len(metrics) + 1.5, 1.2 + 0.32 * len(done))
-    figure = Figure(figsize=size, layout="constrained")
-    panels = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
-    for axes, name in zip(panels, metrics, strict=True):
-        _means(axes, done, name, reference)
+def _panel(kind: type[Figure], height: float, plot: Callable[[Any], None]) -> Figure:
+    figure = kind(figsize=(_WIDTH, height), layout="constrained")
+    plot(figure.subplots())
     return figure
 
 
@@ -92,20 +88,35 @@ def _rows(axes: Any, names: list[str]) -> np.ndarray[Any, Any]:
     return places
 
 
-def _means(axes: Any, done: Any, name: str, reference: str) -> None:
+def _folds(axes: Any, done: Any, comparison: Findings) -> None:
+    """Draw the metric of each fold and its mean."""
+    name, folds = comparison.scoring, comparison.folds
     places = _rows(axes, list(done.index))
-    if reference in done.index:
-        axes.axvline(done.loc[reference, name], color="0.4", linestyle="--", linewidth=1)
+    if comparison.reference in done.index:
+        axes.axvline(done.loc[comparison.reference, name], color="0.4", linestyle="--", linewidth=1)
+    for place, strategy in zip(places, done.index, strict=True):
+        values = folds.loc[folds["strategy"] == strategy, name]
+        axes.plot(values, [place] * len(values), "o", color="#0072B2", markersize=3, alpha=0.5)
+    axes.plot(done[name], places, "o", color="#0072B2", markersize=7)
+    axes.set_xlabel(metric_of(name).title)
+
+
+def _differences(axes: Any, done: Any, title: str) -> None:
+    """Draw the differences to the reference with their intervals."""
+    rows = done[done["difference_low"].notna()]
+    places = _rows(axes, list(rows.index))
+    mean, low, high = (rows[f"difference{end}"].to_numpy() for end in ("", "_low", "_high"))
+    axes.axvline(0, color="0.4", linestyle="--", linewidth=1)
     axes.errorbar(
-        done[name],
+        mean,
         places,
-        xerr=done[f"{name}_se"],
+        xerr=np.stack([mean - low, high - mean]),
         fmt="o",
         color="#0072B2",
         capsize=3,
         elinewidth=1,
     )
-    axes.set_xlabel(metric_of(name).title)
+    axes.set_xlabel(f"difference in {title}")
 
 
 def _before_and_after(axes: Any, done: Any, name: str) -> None:
@@ -126,8 +137,8 @@ def _before_and_after(axes: Any, done: Any, name: str) -> None:
 
 def _curves(axes: Any, comparison: Findings) -> None:
     for place, (name, folds) in enumerate(comparison.predictions.items()):
-        truth, score = _pooled(folds)
-        precision, recall, _ = precision_recall_curve(truth, score)
+        is_rare, probability = out_of_fold(folds)
+        precision, recall, _ = precision_recall_curve(is_rare, probability)
         axes.step(
             recall,
             precision,
@@ -137,14 +148,7 @@ def _curves(axes: Any, comparison: Findings) -> None:
             linewidth=3 - 2 * place / len(comparison.predictions),  # shows equal curves
             label=name,
         )
-    axes.axhline(truth.mean(), color="0.5", linewidth=1, linestyle=":", label="chance")
+    axes.axhline(is_rare.mean(), color="0.5", linewidth=1, linestyle=":", label="chance")
     axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
     axes.grid(color="0.9")
-    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1))
-
-
-def _pooled(folds: list[Predictions]) -> tuple[Any, Any]:
-    """Return which rows have the rarest class, and the rank of their scores within the fold."""
-    truth = np.concatenate([said.truth == said.proba.shape[1] - 1 for said in folds])
-    scores = [said.scores if said.scores.ndim == 1 else said.scores[:, -1] for said in folds]
-    return truth, np.concatenate([rankdata(s) / len(s) for s in scores])
+    axes.legend(fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.16), frameon=False)

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from imbtorch.compare._metrics import Predictions
-from imbtorch.compare._words import recommend
+from imbtorch.compare._alarms import alarms_for
+from imbtorch.compare._code import code
+from imbtorch.compare._metrics import ALARMS_RECALL, Predictions
+from imbtorch.compare._run import Run
+from imbtorch.compare._words import best_of, finished, recommend
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,8 +29,19 @@ class Findings:
     interrupted: bool = False
     predictions: dict[str, list[Predictions]] = field(default_factory=dict, repr=False)
     notes: list[str] = field(default_factory=list)
+    run: Run | None = None
 
     @property
     def recommendation(self) -> str:
         """Recommendation that the numbers support, in a few sentences."""
         return recommend(self.table, self.scoring, self.reference)
+
+    @property
+    def code(self) -> str:
+        """Python code that fits the strategy with the best mean; empty if none is finished."""
+        if self.run is None or not len(finished(self.table)):
+            return ""
+        best = best_of(self.table, self.scoring)
+        folds = self.predictions.get(best)
+        threshold = alarms_for(folds, ALARMS_RECALL).threshold if folds else None
+        return code(self.run, best, threshold)

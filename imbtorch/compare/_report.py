@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from html import escape
 
-import numpy as np
-
+from imbtorch.compare._blocks import Block, blocks
 from imbtorch.compare._figures import draw
 from imbtorch.compare._findings import Findings
-from imbtorch.compare._page import listed, page, picture
-from imbtorch.compare._words import NOTES, cell, columns_of, epochs_cell, finished, metric_of
+from imbtorch.compare._legend import legend
+from imbtorch.compare._page import facts, figures, listed, page, program, table
+from imbtorch.compare._words import best_of, finished
 
-__all__ = ["html", "html_table"]
+__all__ = ["html", "html_tables"]
 
 
 def html(comparison: Findings) -> str:
@@ -27,56 +27,67 @@ def html(comparison: Findings) -> str:
     ValueError
         If no strategy is finished.
     """
-    table = comparison.table
-    if not len(finished(table)):
-        reasons = "; ".join(f"{name}: {status}" for name, status in table["status"].items())
+    if not len(finished(comparison.table)):
+        statuses = comparison.table["status"].items()
+        reasons = "; ".join(f"{name}: {status}" for name, status in statuses)
         raise ValueError(f"no strategy was finished, so there is nothing to report ({reasons}).")
-    figures = [picture(figure, caption) for caption, figure in draw(comparison).items()]
-    cut = "<p><strong>Interrupted: not all strategies ran.</strong></p>"
-    notes = NOTES.replace("* marks the best mean", "bold is the best mean")
+    run = comparison.run
+    cut = "Interrupted: not all strategies ran." if comparison.interrupted else ""
+    banners = [cut, run.warning if run is not None else ""]
     body = [
+        *(f'<p class="banner">{escape(text)}</p>' for text in banners if text),
+        facts(run.facts) if run is not None else "",
         f"<p>{escape(comparison.data)} Reference: {escape(comparison.reference)}.</p>",
-        cut if comparison.interrupted else "",
         f'<p class="advice">{escape(comparison.recommendation)}</p>',
-        f'<div class="wide">{html_table(comparison)}</div>',
-        f'<p class="notes">{escape(notes)}</p>',
-        *figures,
-        listed(comparison.notes),
+        html_tables(comparison),
+        "<h2>Figures</h2>",
+        figures(draw(comparison)),
+        _program(comparison),
+        listed("How the table was read", comparison.notes),
+        listed("What the numbers mean", [f"{k}. {v}" for k, v in legend(comparison).items()]),
     ]
     return page("Remedies for imbalance, compared", body)
 
 
-def html_table(comparison: Findings) -> str:
-    """Return the table of strategies and metrics as HTML."""
-    table, done = comparison.table, finished(comparison.table)
-    names = columns_of(table, comparison.scoring)
-    names = [names[0], "difference", "p_value", *names[1:], "epochs", "seconds"]
-    titles = {"difference": "difference", "p_value": "p", "seconds": "seconds to fit"}
-    head = "".join(f"<th>{escape(titles.get(n, metric_of(n).title))}</th>" for n in names)
-    lines = []
-    for strategy in table.index:
-        if strategy in done.index:
-            cells = "".join(_cell(comparison, strategy, name) for name in names)
-        else:
-            status = escape(table.loc[strategy, "status"])
-            cells = f'<td class="failed" colspan="{len(names)}">{status}</td>'
-        lines.append(f"<tr><th>{escape(strategy)}</th>{cells}</tr>")
-    return (
-        f"<table><thead><tr><th>strategy</th>{head}</tr></thead>"
-        f"<tbody>{''.join(lines)}</tbody></table>"
-    )
+def html_tables(comparison: Findings, heading: str = "h2") -> str:
+    """Return the tables of strategies and metrics as HTML.
+
+    Parameters
+    ----------
+    comparison : Findings
+        Result.
+    heading : str, default="h2"
+        HTML element of the titles.
+    """
+    tables = blocks(comparison) if len(finished(comparison.table)) else []
+    return "\n".join([*(_table(block, heading) for block in tables), _failures(comparison)])
 
 
-def _cell(comparison: Findings, strategy: str, name: str) -> str:
-    done = finished(comparison.table)
-    value = done.loc[strategy, name]
-    if name == "epochs":
-        return f"<td>{epochs_cell(value)}</td>"
-    if name in {"p_value", "seconds"}:
-        digits = 3 if name == "p_value" else 2
-        return "<td>–</td>" if np.isnan(value) else f"<td>{value:.{digits}f}</td>"
-    metric = metric_of(comparison.scoring if name == "difference" else name)
-    best = (metric.sign * done[name]).round(metric.decimals).max()
-    is_best = name != "difference" and round(metric.sign * value, metric.decimals) == best
-    kind = ' class="best"' if is_best else ""
-    return f"<td{kind}>{cell(done, strategy, name, metric.decimals)}</td>"
+def _table(block: Block, heading: str) -> str:
+    rows = []
+    for name in block.columns[0].cells:
+        cells = (_cell(one.cells[name], name in one.best) for one in block.columns)
+        rows.append([escape(name), *cells])
+    head = ["strategy", *(column.title for column in block.columns)]
+    return f"<{heading}>{escape(block.title)}</{heading}>{table(head, rows)}"
+
+
+def _cell(text: str, is_best: bool) -> str:
+    """Return a cell whose standard error stands below the mean."""
+    value, sign, error = text.partition(" ±")
+    shown = f"<strong>{escape(value)}</strong>" if is_best else escape(value)
+    return f"{shown} <small>±{escape(error)}</small>" if sign else shown
+
+
+def _failures(comparison: Findings) -> str:
+    """Say why strategies have no numbers."""
+    status = comparison.table["status"]
+    others = status.drop(index=finished(comparison.table).index)
+    return listed("Without a result", [f"{name}: {text}" for name, text in others.items()])
+
+
+def _program(comparison: Findings) -> str:
+    if not comparison.code:
+        return ""
+    best = best_of(comparison.table, comparison.scoring)
+    return f"<h2>Code that fits {escape(best)}</h2>{program(comparison.code)}"

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import textwrap
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
 from imbtorch._common.html import fragment, paragraph
 from imbtorch.compare._findings import Findings
-from imbtorch.compare._report import html, html_table
-from imbtorch.compare._words import format_table
+from imbtorch.compare._report import html, html_tables
+from imbtorch.compare._text import as_text
 
 __all__ = ["StrategyComparison"]
 
@@ -24,10 +23,11 @@ class StrategyComparison(Findings):
     table : DataFrame
         One row per strategy. For each metric the mean over the folds and, in a column whose name
         ends with ``_se``, its standard error; ``difference`` to the reference in ``scoring``
-        (positive if the strategy is better), ``difference_se`` and ``p_value``, adjusted for the
-        number of strategies; ``epochs`` of a fit (trees of gradient boosting; NaN where they are
-        not known) and its ``seconds``; ``status``, which is ``"ok"``, ``"not run"`` or
-        ``"failed: "`` with the reason.
+        (positive if the strategy is better) with ``difference_se``, the ends ``difference_low`` and
+        ``difference_high`` of its 95% interval and ``p_value``, adjusted for the number of
+        strategies (NaN where the folds cannot give them); ``epochs`` of a fit (trees of gradient
+        boosting; NaN where they are not known) and its ``seconds``; ``status``, which is ``"ok"``,
+        ``"not run"`` or ``"failed: "`` with the reason.
     folds : DataFrame
         One row per strategy and fold: the metrics, ``seconds``, ``epochs``, and the parameters that
         an inner search chose.
@@ -43,11 +43,15 @@ class StrategyComparison(Findings):
         Predictions of each strategy for the test rows of each fold.
     notes : list of str
         What was decided about the columns of the table, such as an index that was left out.
+    run : Run or None
+        How the comparison was run: date, versions, seed, folds and length of the training.
 
     Attributes
     ----------
     recommendation : str
         Recommendation that the numbers support, in a few sentences.
+    code : str
+        Python code that fits the strategy with the best mean to the whole table, and predicts.
 
     Examples
     --------
@@ -59,31 +63,28 @@ class StrategyComparison(Findings):
     >>> strategies = {"nothing learnt": DummyClassifier(), "logistic": LogisticRegression()}
     >>> comparison = compare_strategies(X, y, strategies=strategies, random_state=0)
     >>> comparison.recommendation.split(":")[0]
-    'Logistic is clearly better than nothing learnt in average precision'
+    'Logistic is better than nothing learnt in average precision'
     >>> comparison.to_html("report.html")  # doctest: +SKIP
     """
 
     def __str__(self) -> str:
-        """Show the data, the table and the recommendation."""
-        advice = textwrap.fill(self.recommendation, 100)
-        parts = [self.data, format_table(self.table, self.scoring), advice]
-        if self.interrupted:
-            parts.insert(1, "Interrupted: the table shows the strategies that were finished.")
-        return "\n\n".join(parts)
+        """Show the data, the tables and the recommendation."""
+        return as_text(self)
 
     def _repr_html_(self) -> str:
         """Show the same in a notebook, as HTML without figures."""
-        cut = "Interrupted: the table shows the strategies that were finished."
+        cut = "Interrupted: the tables show the strategies that were finished."
         parts = [
             paragraph(f"{self.data} Reference: {self.reference}."),
+            paragraph(self.run.warning) if self.run is not None and self.run.reduced else "",
             paragraph(cut) if self.interrupted else "",
-            f'<div class="wide">{html_table(self)}</div>',
+            html_tables(self, heading="h4"),
             paragraph(self.recommendation),
         ]
         return fragment(parts)
 
     def to_html(self, path: str | PathLike[str]) -> None:
-        """Write a report with the table and the figures to one HTML file without scripts.
+        """Write a report with tables, figures and code to one HTML file without scripts.
 
         Parameters
         ----------

@@ -8,17 +8,34 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import t as student
 
-__all__ = ["Difference", "holm", "paired_difference", "standard_error"]
+__all__ = ["LEVEL", "Difference", "holm", "paired_difference", "standard_error"]
 
 Floats = NDArray[np.float64]
 
 
+LEVEL = 0.95  # of the intervals
+
+
 @dataclass(frozen=True)
 class Difference:
-    """Mean difference over the folds, its standard error, and the p-value of no difference."""
+    """Mean difference over the folds, with its standard error, interval and p-value.
+
+    Parameters
+    ----------
+    mean : float
+        Mean of the differences of the folds.
+    error : float
+        Its standard error, corrected for training rows that folds share.
+    low, high : float
+        Ends of the 95% confidence interval of the mean; NaN if the folds cannot give one.
+    p_value : float
+        Of the hypothesis that there is no difference; NaN if the folds cannot test it.
+    """
 
     mean: float
     error: float
+    low: float
+    high: float
     p_value: float
 
 
@@ -34,7 +51,9 @@ def paired_difference(values: ArrayLike, reference: ArrayLike, test_share: float
     """Compare two strategies fold by fold, by the corrected resampled t-test.
 
     The training rows of folds overlap, so their results are correlated and the usual standard
-    error is too small; the correction adds the ratio of test to training rows [1]_.
+    error is too small; the correction adds the ratio of test to training rows [1]_. The interval
+    has the same error and the quantiles of the same distribution, Student's with ``n_folds - 1``
+    degrees of freedom.
 
     Parameters
     ----------
@@ -46,7 +65,9 @@ def paired_difference(values: ArrayLike, reference: ArrayLike, test_share: float
     Returns
     -------
     Difference
-        The difference and its test; with a single fold the p-value is 1.
+        The difference and its test. A single fold, or folds that all differ by the same amount,
+        do not say how much folds vary: then interval and p-value are NaN. Equal results have the
+        p-value 1.
 
     References
     ----------
@@ -55,10 +76,14 @@ def paired_difference(values: ArrayLike, reference: ArrayLike, test_share: float
     """
     gain = np.asarray(values, dtype=np.float64) - np.asarray(reference, dtype=np.float64)
     mean, n = float(gain.mean()), len(gain)
-    if n < 2 or np.ptp(gain) == 0:
-        return Difference(mean, 0.0, 1.0 if n < 2 or mean == 0 else 0.0)
+    size = max(float(np.abs(gain).max()), 1e-9)
+    if n < 2 or np.ptp(gain) <= 1e-9 * size:  # rounding errors are no variation
+        no_difference = n > 1 and mean == 0
+        return Difference(mean, 0.0, np.nan, np.nan, 1.0 if no_difference else np.nan)
     error = float(np.sqrt(gain.var(ddof=1) * (1 / n + test_share)))
-    return Difference(mean, error, float(2 * student.sf(abs(mean) / error, n - 1)))
+    half = error * float(student.ppf((1 + LEVEL) / 2, n - 1))
+    p_value = float(2 * student.sf(abs(mean) / error, n - 1))
+    return Difference(mean, error, mean - half, mean + half, p_value)
 
 
 def holm(p_values: ArrayLike) -> Floats:

@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import TransformerMixin, clone
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.pipeline import Pipeline
+from sklearn.utils import column_or_1d
 
 from imbtorch._common.seed import draw_seeds
 from imbtorch._fit.fit import auto_batch_size
 from imbtorch.classifier import ImbalancedNetClassifier
 from imbtorch.compare._boosting import boosting
-from imbtorch.compare._inner_folds import N_INNER
+from imbtorch.compare._inner_folds import N_INNER, CompleteFolds, with_groups
 from imbtorch.compare._metrics import as_scorer, by_frequency
 from imbtorch.compare._search import ShorterGridSearchCV
 from imbtorch.compare._smote import smote
@@ -205,6 +206,7 @@ def default_strategies(
     preprocessing: Any = None,
     scoring: Any = "average_precision",
     inner_cv: Any = None,
+    groups: ArrayLike | None = None,
     random_state: int | np.random.RandomState | None = None,
 ) -> dict[str, Any]:
     """Build the remedies of :func:`imbtorch.compare_strategies`, to inspect, change or extend.
@@ -236,7 +238,10 @@ def default_strategies(
         Metric that the searches for gamma maximise; see :func:`imbtorch.compare_strategies`.
     inner_cv : splitter or None, default=None
         Folds of the training rows that find lengths and parameters, such as ``TimeSeriesSplit(3)``;
-        None makes three, shuffled and stratified by class.
+        None makes three, shuffled and stratified by class. Folds that lack a class in one of their
+        parts are left out.
+    groups : array-like of shape (n,) or None, default=None
+        Group of each row of ``X`` that ``fit`` will get: inner folds keep groups together.
     random_state : int, RandomState or None, default=None
         Seed of all random numbers.
 
@@ -270,6 +275,10 @@ def default_strategies(
     first = "passthrough" if preprocessing is None else preprocessing
     seed = draw_seeds(random_state, 1)[0]
     encoder = TableFeatures().fit(X).encoder_ if X is not None and preprocessing is None else None
+    if inner_cv is None and groups is not None:
+        inner_cv = StratifiedGroupKFold(N_INNER, shuffle=True, random_state=int(seed))
+    if inner_cv is not None and not isinstance(inner_cv, CompleteFolds):
+        inner_cv = CompleteFolds(inner_cv)
     contest = Contest(
         counts,
         max_epochs,
@@ -280,4 +289,8 @@ def default_strategies(
         encoder=encoder,
         inner_cv=inner_cv,
     )
-    return {name: build(contest) for name, build in STRATEGIES.items()}
+    strategies = {name: build(contest) for name, build in STRATEGIES.items()}
+    if groups is None:
+        return strategies
+    known = column_or_1d(groups)
+    return {name: with_groups(one, known) for name, one in strategies.items()}

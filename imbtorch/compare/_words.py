@@ -1,49 +1,30 @@
-"""Format a table of strategies as text, and describe in words which conclusions it supports."""
+"""Describe in words which conclusions a table of strategies supports."""
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from imbtorch.compare import _numbers
 from imbtorch.compare._metrics import METRICS, Metric
+from imbtorch.tables._words import counted
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "NOTES",
-    "cell",
-    "columns_of",
-    "epochs_cell",
-    "finished",
-    "format_table",
-    "metric_of",
-    "recommend",
-]
+__all__ = ["best_of", "columns_of", "finished", "heading_of", "metric_of", "recommend"]
 
 _LEVEL = 0.05
-NOTES = (
-    "Mean over the folds ± standard error; * marks the best mean of a column. The difference to "
-    "the reference on the same folds is positive if the strategy is better; its standard error "
-    "is corrected for training rows that folds share, and p is adjusted for the number of "
-    "strategies (Holm). Precision at recall 0.8 is the best precision of decisions that catch 80% "
-    "of the rarest class or more; alarms are the rows, of 1,000, that must be flagged to catch 90% "
-    "of it, those with the highest scores first. Fewer alarms and smaller Brier scores and ECEs "
-    'are better; the latter two are computed as trained and with target_prior="train", which '
-    "restates probabilities for the class frequencies of the data without refitting. ECE has bins "
-    "of equal mass and is averaged over the classes. Epochs are those of the fit on one fold "
-    "(trees of gradient boosting; a dash if they are not known). Seconds are the time of this fit, "
-    "with the search for its length."
-)
 
 
 def metric_of(name: str) -> Metric:
     """Return the description of a metric; for any other scorer, greater is better."""
     return METRICS.get(name, Metric(name))
+
+
+def heading_of(name: str) -> str:
+    """Return the title of a metric as a sentence begins; the name of any other scorer stays."""
+    title = metric_of(name).title
+    return f"{title[0].upper()}{title[1:]}" if name in METRICS else title
 
 
 def finished(table: pd.DataFrame) -> pd.DataFrame:
@@ -57,75 +38,9 @@ def columns_of(table: pd.DataFrame, scoring: str) -> list[str]:
     return [scoring, *(name for name in others if name not in {scoring, "difference"})]
 
 
-def cell(table: pd.DataFrame, strategy: str, name: str, decimals: int) -> str:
-    """Format a mean and its standard error; a dash stands for a missing mean."""
-    value, error = table.loc[strategy, name], table.loc[strategy, f"{name}_se"]
-    if np.isnan(value):
-        return "–"
-    return f"{_number(value, decimals)} ±{_number(error, decimals)}"
-
-
-def _number(value: float, decimals: int) -> str:
-    if abs(value) < 1:
-        return f"{value:.{decimals}f}"
-    return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
-
-
-def epochs_cell(value: float) -> str:
-    """Format a mean number of epochs; a dash stands for a number that is not known."""
-    return "–" if np.isnan(value) else f"{value:.0f}"
-
-
-def format_table(table: pd.DataFrame, scoring: str) -> str:
-    """Format strategies and metrics as a table in text.
-
-    Parameters
-    ----------
-    table : DataFrame
-        Table of :class:`imbtorch.compare.StrategyComparison`.
-    scoring : str
-        The metric that decides.
-    """
-    done = finished(table)
-    columns: dict[str, Callable[[str], str]] = {}
-    for name in columns_of(table, scoring):
-        columns[metric_of(name).title] = _marked(done, name)
-        if name == scoring:
-            decimals = metric_of(name).decimals
-            columns["difference"] = partial(cell, done, name="difference", decimals=decimals)
-            columns["p"] = lambda s: _p_value(done.loc[s, "p_value"])
-    columns["epochs"] = lambda s: epochs_cell(done.loc[s, "epochs"])
-    columns["seconds"] = lambda s: f"{done.loc[s, 'seconds']:.2f}"
-    titles = {title: textwrap.wrap(title, 12) for title in columns}
-    height = max(map(len, titles.values()))
-    width = max(map(len, table.index))
-    lines = [" " * width for _ in range(height)] + [f"{name:<{width}}" for name in table.index]
-    for title, show in columns.items():
-        words = [""] * (height - len(titles[title])) + titles[title]
-        cells = [show(name) if name in done.index else "" for name in table.index]
-        broad = max(map(len, [*words, *cells])) + 2
-        lines = [
-            line + text.rjust(broad) for line, text in zip(lines, [*words, *cells], strict=True)
-        ]
-    for row, name in enumerate(table.index):
-        if name not in done.index:
-            lines[height + row] = f"{name:<{width}}  {table.loc[name, 'status']}"
-    return "\n".join(line.rstrip() for line in lines) + "\n\n" + textwrap.fill(NOTES, 100)
-
-
-def _p_value(p: float) -> str:
-    return "–" if np.isnan(p) else f"{p:.3f}" if p < 1 else "1"
-
-
-def _marked(done: pd.DataFrame, name: str) -> Callable[[str], str]:
-    metric = metric_of(name)
-    best = (metric.sign * done[name]).round(metric.decimals).max() if len(done) else np.nan
-
-    def show(strategy: str) -> str:
-        own = round(metric.sign * done.loc[strategy, name], metric.decimals)
-        return cell(done, strategy, name, metric.decimals) + ("*" if own == best else " ")
-
-    return show
+def best_of(table: pd.DataFrame, scoring: str) -> str:
+    """Return the finished strategy with the best mean of the metric that decides."""
+    return str((metric_of(scoring).sign * finished(table)[scoring]).idxmax())
 
 
 def recommend(table: pd.DataFrame, scoring: str, reference: str) -> str:
@@ -154,25 +69,63 @@ def recommend(table: pd.DataFrame, scoring: str, reference: str) -> str:
 
 
 def _winner(done: pd.DataFrame, scoring: str, reference: str) -> str:
+    """Say which strategies are better than the reference, or how far that is open."""
     metric = metric_of(scoring)
-    others = done.drop(index=reference)
-    clear = others[(others["p_value"] < _LEVEL) & (others["difference"] > 0)]
-    ranked = (clear if len(clear) else others).sort_values("difference", ascending=False)
-    best = ranked.index[0]
-    mean, error = ranked.loc[best, ["difference", "difference_se"]]
-    gain = f"{mean:+.{metric.decimals}f} ± {error:.{metric.decimals}f}"
-    if round(mean, metric.decimals) <= 0:
-        return f"No strategy has a higher mean than {reference} in {metric.title}."
-    if not len(clear):
-        return (
-            f"No strategy is clearly better than {reference} in {metric.title}: the largest "
-            f"difference is that of {best}, {gain}, which is within the noise of the folds."
-        )
-    more = f" So {'are' if len(clear) > 2 else 'is'} {', '.join(ranked.index[1:])}."
-    p = ranked["p_value"].iloc[0]
+    others = done.drop(index=reference).sort_values("difference", ascending=False)
+    tested = others["p_value"] < _LEVEL
+    better, worse = (
+        others[tested & (others["difference"] > 0)],
+        others[tested & (others["difference"] < 0)],
+    )
+    less = (
+        f" Worse than {reference}, with an adjusted p below 0.05: {', '.join(worse.index)}."
+        if len(worse)
+        else ""
+    )
+    if round(others["difference"].iloc[0], metric.decimals) <= 0:
+        return f"No strategy has a better mean than {reference} in {metric.title}.{less}"
+    if not len(better):
+        return f"{_open(others, metric, reference)}{less}"
+    best = better.index[0]
+    text = (
+        f"{best[0].upper()}{best[1:]} is better than {reference} in {metric.title}: "
+        f"{_gain(others, best, metric)}."
+    )
+    if len(better) > 1:
+        text += f" So {'are' if len(better) > 2 else 'is'} {', '.join(better.index[1:])}."
+    if (first := others.index[0]) != best:
+        text += f" The largest mean difference is that of {first}, {_gain(others, first, metric)}."
+    return f"{text}{less}"
+
+
+def _gain(others: pd.DataFrame, name: str, metric: Metric) -> str:
+    """Write a difference with its interval and its p."""
+    row = others.loc[name]
+    gain = _numbers.difference(row["difference"], metric.decimals)
+    if row.isna()["difference_low"]:
+        return gain
+    ends = _numbers.interval(row["difference_low"], row["difference_high"], metric.decimals)
+    n_tests = int(others["p_value"].notna().sum())
+    p = _numbers.p_value(row["p_value"], equals=True)
+    after = f" after adjustment for {counted(n_tests, 'comparison')}" if n_tests > 1 else ""
+    return f"{gain} (95% interval {ends}; p {p}{after})"
+
+
+def _open(others: pd.DataFrame, metric: Metric, reference: str) -> str:
+    """Say that the folds leave it open which strategy is better."""
+    best = others.index[0]
+    low = others.loc[best, "difference_low"]
+    text = (
+        f"It remains open whether a strategy is better than {reference} in {metric.title}. The "
+        f"largest mean difference is that of {best}: {_gain(others, best, metric)}."
+    )
+    if low != low:
+        return f"{text} These folds cannot say how much such a difference varies."
+    if low <= 0:
+        return f"{text} The interval includes 0, and differences in both directions."
     return (
-        f"{best[0].upper()}{best[1:]} is clearly better than {reference} in {metric.title}: "
-        f"{gain} (p = {p:.2g}).{more if len(clear) > 1 else ''}"
+        f"{text} The interval does not include 0, but the largest of several differences is often "
+        "that far from 0 by chance, as the adjusted p says."
     )
 
 

@@ -8,7 +8,9 @@ import re
 from imbtorch.tables._source import Source
 from imbtorch.tables._words import TableError
 
-__all__ = ["find_encoding"]
+__all__ = ["BYTE_ORDER_MARK", "find_encoding"]
+
+BYTE_ORDER_MARK = "\ufeff"  # a character that is no part of the text
 
 _MARKS = {  # the longest first: the mark of UTF-32 begins with that of UTF-16
     codecs.BOM_UTF32_LE: "utf-32",
@@ -36,10 +38,11 @@ def find_encoding(source: Source, encoding: str | None) -> tuple[str, list[str]]
     Raises
     ------
     TableError
-        If the file cannot be decoded, or is not text.
+        If the file cannot be decoded, is not text, or begins with the mark of another encoding.
     """
     data, path = source.data, source.path
     if encoding is not None:
+        _check_mark(source, encoding)
         return _stated(source, encoding), []
     for mark, name in _MARKS.items():
         if data.startswith(mark):
@@ -67,6 +70,23 @@ def find_encoding(source: Source, encoding: str | None) -> tuple[str, list[str]]
         f"the text is read as cp1252 (Western Europe), because it is not UTF-8: line {line} is "
         f"{example!r}. Another one: --encoding NAME"
     ]
+
+
+def _check_mark(source: Source, encoding: str) -> None:
+    """Raise TableError if a byte order mark says another encoding than the user."""
+    for mark, name in _MARKS.items():
+        if not source.data.startswith(mark):
+            continue
+        try:
+            agrees = mark.decode(encoding) in ("", BYTE_ORDER_MARK)
+        except (LookupError, UnicodeError):
+            agrees = False
+        if not agrees:
+            raise TableError(
+                f"{source.path} begins with the byte order mark of {name.removesuffix('-sig')}, "
+                f"which --encoding {encoding} contradicts. Leave --encoding out."
+            )
+        return
 
 
 def _stated(source: Source, encoding: str) -> str:

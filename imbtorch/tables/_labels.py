@@ -92,7 +92,7 @@ def read_labels(
         if not drop_unlabelled:
             raise TableError(
                 f"there is no value of the target {name!r} in {counted(n_missing, 'row')}. Remove "
-                "them, or leave them out: --drop-unlabelled."
+                f"them, or leave them out: {said.way('unlabelled', name)}."
             )
         notes.append(f"without a value of the target: {counted(n_missing, 'row')}, left out")
     if not any_number:
@@ -115,12 +115,12 @@ def _text(column: Any, name: str, said: Statements, notes: list[str], case: str 
         n_rows = sum(words[word] for word in changed)
         notes.append(f"blanks around the labels of {counted(n_rows, 'row')} are removed")
     counts = Counter(dict(zip(*_counted(text), strict=True)))
-    text = _one_case(text, counts, notes, case)
+    text = _one_case(text, counts, notes, case, said)
     for word in counts:
         if word.lower() in _GAP_WORDS:
             notes.append(
                 f"{word!r} is a class of its own, with {counted(counts[word], 'row')}. If it means "
-                f"that the class is missing: --missing {word}"
+                f"that the class is missing: {said.way('no class', word)}"
             )
     return text
 
@@ -130,7 +130,9 @@ def _counted(text: Any) -> tuple[list[str], list[int]]:
     return counts.index.tolist(), counts.tolist()
 
 
-def _one_case(text: Any, counts: Counter[str], notes: list[str], case: str | None) -> Any:
+def _one_case(
+    text: Any, counts: Counter[str], notes: list[str], case: str | None, said: Statements
+) -> Any:
     """Give labels that differ only by upper and lower case one spelling, if the user says so."""
     spellings: dict[str, list[str]] = {}
     for word, _ in counts.most_common():
@@ -145,8 +147,8 @@ def _one_case(text: Any, counts: Counter[str], notes: list[str], case: str | Non
     )
     if case is None:
         raise TableError(
-            f"labels differ only by upper and lower case, or by blanks: {shown}. One class: --case "
-            "merge; different classes: --case keep."
+            f"labels differ only by upper and lower case, or by blanks: {shown}. One class: "
+            f"{said.way('one class', '')}; different classes: {said.way('different classes', '')}."
         )
     notes.append(f"labels that differ only by upper and lower case are one class: {shown}")
     return text.replace(alike)

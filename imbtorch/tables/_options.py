@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from imbtorch.tables._words import TableError
 
-__all__ = ["Options"]
+__all__ = ["Options", "check_unused"]
 
 
 @dataclass(frozen=True)
@@ -34,3 +34,26 @@ class Options:
             raise TableError("--thousands and --decimal must be different characters.")
         if self.skip_lines < 0:
             raise TableError(f"--skip-lines must be at least 0; got {self.skip_lines}.")
+
+
+def check_unused(options: Options, what: str, names: Iterable[str]) -> None:
+    """Raise TableError if an option is stated that does not fit a kind of file.
+
+    Parameters
+    ----------
+    options : Options
+        What the user states.
+    what : str
+        The kind of file, in words.
+    names : iterable of str
+        Options that are for text files only.
+
+    Examples
+    --------
+    >>> from imbtorch.tables._options import Options, check_unused
+    >>> check_unused(Options(decimal=","), "a Parquet file", ["sep"])
+    """
+    for name in names:
+        if getattr(options, name):
+            option = f"--{name.replace('_', '-')}"
+            raise TableError(f"{option} does not fit {what}, whose cells have types. Leave it out.")

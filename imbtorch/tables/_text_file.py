@@ -10,7 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from imbtorch.tables._dialect import Dialect, find_dialect
-from imbtorch.tables._encoding import find_encoding
+from imbtorch.tables._encoding import BYTE_ORDER_MARK, find_encoding
 from imbtorch.tables._header import (
     check_replaced,
     has_expected,
@@ -59,6 +59,8 @@ def read_text(
 
     def lines(skip: int) -> io.TextIOWrapper:
         handle = io.TextIOWrapper(io.BytesIO(source.data), encoding, newline="")
+        if handle.read(1) != BYTE_ORDER_MARK:  # which most encodings leave in the text
+            handle.seek(0)
         for _ in range(skip):
             handle.readline()
         return handle
@@ -66,28 +68,30 @@ def read_text(
     first = list(islice(lines(0), options.skip_lines + _SNIFFED))
     dialect = find_dialect(first, options.sep, options.skip_lines, expected)
     notes += dialect.notes
-    rows = scan(lines(dialect.skip), dialect.sep, dialect.skip, options.missing)
+    n_columns = len(options.names) if options.names is not None else None
+    rows = scan(lines(dialect.skip), dialect.sep, dialect.skip, options.missing, n_columns)
     header, has_names = _header(rows, dialect, options, expected)
     if options.names is not None and has_names:
         notes += check_replaced(rows.first, _others_than(rows.first, rows), options.header)
-        rows.first, rows.odd = list(header), _others(rows, len(header))
-    skipped = _left_out(rows, options, has_names, notes)
-    width = rows.check_widths(has_names)
-    header = [*header, *[""] * (width - len(header))]
-    names = tidy_names(header)
-    if not rows.widths and has_names:
-        raise TableError(f"{source.path} has no rows.")
     if not has_names:
-        rows.marks.add([*rows.first, *[""] * (width - len(rows.first))])
+        rows.add_first(dialect.skip + 1)
+    if not rows.shapes:
+        raise TableError(f"{source.path} has no rows.")
+    width = len(header) if options.names is not None else rows.width_of(header)
+    names = tidy_names(header[:width])
+    skipped = _left_out(rows, width, options, has_names, notes)
+    longest = rows.check_widths(width, has_names)
+    if longest > width:
+        notes.append("separators at the ends of rows are left out")
     marks = rows.marks.columns(width)
     as_written = positions_among(as_text, names)
     raw = as_written | _read_as_text(marks, options)
     gaps = {n: [""] if n in as_written else ["", *options.missing] for n in range(width)}
-    frame = _cells(lines(dialect.skip), source, dialect, gaps, skipped, raw)
+    frame = _cells(lines(dialect.skip), source, dialect, gaps, skipped, raw, longest)
     _check_count(len(frame), rows.count - len(skipped))
     stated = [n for n in range(width) if n not in as_written]
     frame[stated] = without(options.missing, frame[stated])
-    blank = [n for n, name in enumerate(header) if not name.strip()]
+    blank = [n for n, name in enumerate(header[:width]) if not name.strip()]
     in_doubt = [n for n, column in enumerate(marks) if column.may_have_thousands]
     return RawTable(names, frame, notes, blank, in_doubt)
 
@@ -108,13 +112,29 @@ def _check_count(read: int, expected: int) -> None:
         )
 
 
-def _left_out(rows: Rows, options: Options, has_names: bool, notes: list[str]) -> set[int]:
-    """Return the rows that are left out, with a note unless it is the header."""
+def _left_out(
+    rows: Rows, width: int, options: Options, has_names: bool, notes: list[str]
+) -> set[int]:
+    """Return the rows that are left out, with a note unless it is the header.
+
+    Raises
+    ------
+    TableError
+        If these are most rows, although only those of another length are to be left out.
+    """
     left_out = {rows.first_place} if has_names else set()
-    if options.skip_bad_rows and rows.odd:
-        notes.append(f"left out, because of another length: lines {rows.lines}")
-        left_out |= set(rows.odd)
-        rows.widths = Counter({len(rows.first): rows.widths[len(rows.first)]})
+    misfits = rows.misfits(width)
+    if options.skip_bad_rows and misfits:
+        if 2 * len(misfits) > (n_rows := rows.shapes.total()):
+            raise TableError(
+                f"--skip-bad-rows would leave out {len(misfits):,} of {counted(n_rows, 'row')}: "
+                f"there are {width} columns, but these rows are longer or shorter. Name all "
+                "columns: --names NAME ...; or, if the table begins further down: --skip-lines "
+                "NUMBER."
+            )
+        notes.append(f"left out, because of another length: lines {some(misfits.values())}")
+        left_out |= set(misfits)
+        rows.forget(width)
     if len(rows.first) == 1 and rows.blank_lines:  # which may be meant as gaps
         lines = f"{counted(rows.blank_lines, 'blank line')} left out"
         notes.append(f"{lines}; a missing value is written as two quotes")
@@ -122,6 +142,7 @@ def _left_out(rows: Rows, options: Options, has_names: bool, notes: list[str]) -
         times = counted(len(rows.repeated), "row")
         notes.append(f"left out, because the header is repeated: {times}")
         left_out |= set(rows.repeated)
+        rows.shapes -= Counter(rows.repeated.values())
     return left_out
 
 
@@ -132,15 +153,20 @@ def _cells(
     gaps: dict[int, list[str]],
     left_out: set[int],
     raw: set[int],
+    longest: int,
 ) -> pd.DataFrame:
-    """Let pandas read the cells: ``gaps`` by column; those of the columns ``raw`` stay text."""
+    """Let pandas read the cells: ``gaps`` by column; those of the columns ``raw`` stay text.
+
+    The rows have up to ``longest`` cells; those without a column are empty.
+    """
     pandas = import_pandas()
     try:
         return pandas.read_csv(
             handle,
             sep=dialect.sep,
             header=None,
-            names=list(gaps),
+            names=list(range(longest)),
+            usecols=list(gaps),
             index_col=False,
             skiprows=sorted(left_out),
             skipinitialspace=True,
@@ -158,10 +184,6 @@ def _others_than(first: list[str], rows: Rows) -> list[list[str]]:
     return [row for row in rows.sample if row != first]
 
 
-def _others(rows: Rows, width: int) -> dict[int, tuple[int, int]]:
-    return {place: found for place, found in rows.odd.items() if found[0] != width}
-
-
 def _header(
     rows: Rows, dialect: Dialect, options: Options, expected: Collection[str]
 ) -> tuple[list[str], bool]:
@@ -169,8 +191,8 @@ def _header(
     first, width = rows.first, len(rows.first)
     if options.names is not None:
         names = [name.strip() for name in options.names]
-        n_cells = max(rows.widths, key=rows.widths.__getitem__, default=width)
-        if len(names) != n_cells:
+        n_cells = rows.widths.most_common(1)[0][0] if rows.shapes else width
+        if len(names) != n_cells and 2 * len(rows.misfits(len(names))) > rows.shapes.total():
             raise TableError(f"--names gives {len(names)} names, but rows have {n_cells} cells.")
         return names, options.header is not False
     if options.header is False:

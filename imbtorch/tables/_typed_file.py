@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from imbtorch.tables._header import check_replaced, has_expected, holds_data, is_blank, tidy_names
-from imbtorch.tables._options import Options
+from imbtorch.tables._options import Options, check_unused
 from imbtorch.tables._pandas import import_pandas
 from imbtorch.tables._raw import RawTable, without
 from imbtorch.tables._source import Source
@@ -28,6 +28,9 @@ def read_parquet(source: Source, options: Options) -> RawTable:
         If pyarrow is not installed, or the file is damaged.
     """
     pandas = import_pandas()
+    check_unused(options, "a Parquet file", ("sep", "encoding", "skip_lines", "skip_bad_rows"))
+    if options.header is False:
+        raise TableError("--no-header does not fit a Parquet file, which always has names.")
     try:
         frame = pandas.read_parquet(io.BytesIO(source.data))
     except ImportError as error:
@@ -40,6 +43,10 @@ def read_parquet(source: Source, options: Options) -> RawTable:
     if not isinstance(frame.index, pandas.RangeIndex):
         names = [str(name) for name in frame.index.names if name is not None]
         notes.append(f"the index of the frame{f' ({some(names)})' if names else ''} is left out")
+    if options.names is not None:
+        _check_number(options.names, frame.shape[1])
+        notes.append(f"the names {some(frame.columns)} are replaced by --names")
+        frame = frame.set_axis(list(options.names), axis=1)
     return _raw(frame.reset_index(drop=True), options, notes)
 
 
@@ -52,6 +59,7 @@ def read_excel(source: Source, options: Options, expected: Collection[str]) -> R
         If openpyxl is not installed, the file is damaged or its first row holds data.
     """
     pandas = import_pandas()
+    check_unused(options, "an Excel file", ("sep", "encoding", "skip_bad_rows"))
     try:
         with pandas.ExcelFile(io.BytesIO(source.data), engine="openpyxl") as book:
             sheets = book.sheet_names
@@ -88,10 +96,7 @@ def _excel_names(
     first = ["" if cell != cell else str(cell).strip() for cell in cells.iloc[0]]
     rows = cells.iloc[1:1001].astype(str).to_numpy().tolist()
     if options.names is not None:
-        if len(options.names) != cells.shape[1]:
-            raise TableError(
-                f"--names gives {len(options.names)} names, but rows have {cells.shape[1]} cells."
-            )
+        _check_number(options.names, cells.shape[1])
         if options.header is not False:
             notes += check_replaced(first, rows, options.header)
         return list(options.names)
@@ -105,6 +110,11 @@ def _excel_names(
             "--skip-lines NUMBER."
         )
     return first
+
+
+def _check_number(names: Sequence[str], n_columns: int) -> None:
+    if len(names) != n_columns:
+        raise TableError(f"--names gives {len(names)} names, but rows have {n_columns} cells.")
 
 
 def _raw(frame: pd.DataFrame, options: Options, notes: list[str]) -> RawTable:

@@ -18,6 +18,10 @@ IN_COMMANDS: Mapping[str, str] = {
     "missing": "--missing {}",
     "decimal": "--decimal , or --decimal .",
     "groups": "--groups {}",
+    "unlabelled": "--drop-unlabelled",
+    "one class": "--case merge",
+    "different classes": "--case keep",
+    "no class": "--missing {}",
 }
 IN_PYTHON: Mapping[str, str] = {
     "drop": "X.drop(columns=[{!r}])",
@@ -27,6 +31,10 @@ IN_PYTHON: Mapping[str, str] = {
     "missing": "X.replace({!r}, None)",
     "decimal": "pandas.to_numeric(X[...].str.replace(...))",
     "groups": "groups=X[{!r}]",
+    "unlabelled": "X[y.notna()], y[y.notna()]",
+    "one class": "y.str.strip().str.lower()",
+    "different classes": "check_columns=False",
+    "no class": "y.replace({!r}, None)",
 }
 
 

@@ -51,10 +51,10 @@ def test_table_report_and_notes(write, capsys, tmp_path):
     assert "under-sampling" in output
     assert "epochs" in output
     page = out.read_text()
-    assert page.count("data:image/png;base64,") == 4
+    assert page.count("data:image/png;base64,") == 5
     assert not re.search(r"<script|<link|https?://|@import", page)
     assert "of class fraud (16.67%)" in page
-    assert page.count("<tr>") == 3
+    assert page.count("<tr>") == 3 * 3  # three tables of a head and two strategies
 
 
 @pytest.mark.parametrize(

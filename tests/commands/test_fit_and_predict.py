@@ -1,6 +1,7 @@
 """imbtorch fit, predict, evaluate and card: from a file to scores of new rows."""
 
 import json
+import re
 import warnings
 from importlib import import_module
 from pathlib import Path
@@ -185,7 +186,13 @@ def test_evaluate(folder, by_hand, tmp_path, capsys):
     assert values["budgets"][0]["caught"] == truth[first].sum()
     assert values["budgets"][1]["budget"] == 30
     assert sum(row["rows"] for row in values["calibration"]) == N
+    threshold = values["budgets"][0]["threshold"]
+    assert threshold == pytest.approx(np.sort(by_hand[:, 1])[-values["budgets"][0]["alarms"]])
+    assert list(values["metrics"])[2:4] == ["precision_at_recall_80", "alarms_for_recall_90"]
     assert page.read_text().count("data:image/png") == 2
+    facts = ["Model", "File", "Rows", "Date", "Versions", "Command"]
+    assert re.findall("<dt>(.*?)</dt>", page.read_text()) == facts
+    assert f"imbtorch evaluate {model} {later} --target label --budget 0.1 30" in page.read_text()
     code, output, _ = run(capsys, "evaluate", *given, "--positive", "fine")
     assert "of class fine (87.50%)" in output
     assert "average precision" in output

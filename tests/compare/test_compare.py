@@ -230,6 +230,7 @@ def stub(gain, p_value):
     }
     table = pd.DataFrame.from_dict(rows, orient="index")
     table["difference"], table["difference_se"] = [np.nan, gain], [np.nan, 0.01]
+    table["difference_low"], table["difference_high"] = [np.nan, gain - 0.2], [np.nan, gain + 0.2]
     table["p_value"], table["status"] = [np.nan, p_value], "ok"
     return table
 
@@ -237,11 +238,20 @@ def stub(gain, p_value):
 @pytest.mark.parametrize(
     ("gain", "p_value", "words"),
     [
-        (0.1, 0.01, "Remedy is clearly better than plain in average precision: +0.100 ± 0.010"),
-        (0.1, 0.20, "No strategy is clearly better than plain"),
-        (-0.1, 0.01, "No strategy has a higher mean than plain"),
+        (0.3, 0.01, "Remedy is better than plain in average precision: +0.300 (95% interval +0.100 "
+         "to +0.500; p = 0.010)."),
+        (0.1, 0.20, "It remains open whether a strategy is better than plain in average precision. "
+         "The largest mean difference is that of remedy: +0.100 (95% interval -0.100 to +0.300; "
+         "p = 0.200). The interval includes 0, and differences in both directions."),
+        (0.3, 0.20, "It remains open whether a strategy is better than plain in average precision. "
+         "The largest mean difference is that of remedy: +0.300 (95% interval +0.100 to +0.500; "
+         "p = 0.200). The interval does not include 0, but"),
+        (-0.3, 0.01, "No strategy has a better mean than plain in average precision. Worse than "
+         "plain, with an adjusted p below 0.05: remedy."),
+        (-0.1, 1.0, "No strategy has a better mean than plain in average precision. Decisions"),
+        (0.1, np.nan, "It remains open whether a strategy is better than plain"),
     ],
-)
+)  # fmt: skip
 def test_recommendation_says_what_the_numbers_support(gain, p_value, words):
     assert recommend(stub(gain, p_value), "average_precision", "plain").startswith(words)
 

@@ -16,6 +16,8 @@ def test_without_shared_rows_it_is_the_paired_t_test():
     assert found.mean == pytest.approx(0.048)
     assert found.p_value == pytest.approx(expected.pvalue)
     assert found.error == pytest.approx(standard_error(VALUES - OTHERS))
+    ends = expected.confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((ends.low, ends.high))
 
 
 def test_shared_training_rows_widen_the_error():
@@ -23,13 +25,23 @@ def test_shared_training_rows_widen_the_error():
     corrected = paired_difference(VALUES, OTHERS, test_share=0.25)
     assert corrected.error == pytest.approx(plain.error * np.sqrt((1 / 5 + 1 / 4) * 5))
     assert corrected.p_value > plain.p_value
+    assert corrected.low < plain.low < plain.high < corrected.high
+    at_the_end = paired_difference(VALUES - corrected.low, OTHERS, test_share=0.25)
+    assert at_the_end.p_value == pytest.approx(0.05)  # the interval is that of the test
 
 
 @pytest.mark.parametrize(
-    ("values", "others", "p_value"), [([0.5, 0.6], [0.5, 0.6], 1.0), ([0.5], [0.4], 1.0)]
+    ("values", "others"), [([0.5], [0.4]), ([0.6, 1.1], [0.5, 1.0]), ([0.5], [0.5])]
 )
-def test_equal_or_single_folds_show_nothing(values, others, p_value):
-    assert paired_difference(values, others, 0.25).p_value == p_value
+def test_folds_that_do_not_vary_test_nothing(values, others):
+    found = paired_difference(values, others, 0.25)
+    assert found.mean == pytest.approx(values[0] - others[0])
+    assert np.isnan([found.low, found.high, found.p_value]).all()
+
+
+def test_equal_results_show_no_difference():
+    found = paired_difference(VALUES, VALUES, 0.25)
+    assert (found.mean, found.p_value) == (0, 1)
 
 
 def test_holm_on_a_worked_example():

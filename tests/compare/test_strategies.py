@@ -10,9 +10,9 @@ from imbtorch import ImbalancedNetClassifier, NetEnsembleClassifier, compare_str
 from imbtorch._fit import length as length_file
 from imbtorch.compare import _strategies, _trees, default_strategies
 from imbtorch.compare._folds import epochs_of
+from imbtorch.compare._numbers import count
 from imbtorch.compare._search import ShorterGridSearchCV
 from imbtorch.compare._smote import AtMostNeighbors
-from imbtorch.compare._words import epochs_cell
 from imbtorch.model_selection import StackedGridSearchCV
 from imbtorch.model_selection._stacked_tasks import final_step
 
@@ -87,8 +87,8 @@ def test_epochs_are_known_of_nets_only():
     assert epochs_of(net.fit(X, y)) == 2
     assert epochs_of(NetEnsembleClassifier(net, 2, random_state=0).fit(X, y)) == 2
     assert np.isnan(epochs_of(LogisticRegression().fit(X, y)))
-    assert epochs_cell(float("nan")) == "–"
-    assert epochs_cell(19.5) == "20"
+    assert count(float("nan")) == "–"
+    assert count(19.5) == "20"
 
 
 @pytest.mark.parametrize("rows", [1, 2, 5, 6, 20])

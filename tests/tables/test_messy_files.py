@@ -61,6 +61,8 @@ SAME = {
     "UTF-16": (CLEAN.encode("utf-16"), {}),
     "UTF-16 that is named": (CLEAN.encode("utf-16-le"), {"encoding": "utf-16-le"}),
     "Windows' encoding": (CLEAN.encode("cp1252"), {}),
+    "UTF-8 with a mark that is named": (CLEAN.encode("utf-8-sig"), {"encoding": "utf-8"}),
+    "UTF-16 with a mark that is named": (CLEAN.encode("utf-16"), {"encoding": "utf-16-le"}),
     "gzip": (gzip.compress(CLEAN.encode()), {}),
     "bzip2": (bz2.compress(CLEAN.encode()), {}),
     "xz": (lzma.compress(CLEAN.encode()), {}),
@@ -75,6 +77,20 @@ SAME = {
     "a header that lacks a name": ("\n".join(["amount,city", *LINES[1:]]), {"names": list(FRAME)}),
     "separators at the ends of the rows": ("\n".join(f"{line}," for line in LINES), {}),
     "... but not of the header": ("\n".join([LINES[0], *(f"{x}," for x in LINES[1:])]), {}),
+    "... and of a bad row, left out": (
+        "\n".join([LINES[0], *(f"{x}," for x in LINES[1:]), "1,Ulm"]), {"skip_bad_rows": True}),
+    "... of some rows": (
+        "\n".join([LINES[0], *(f"{x}," if len(x) % 2 else x for x in LINES[1:])]), {}),
+    "... several, with names of the columns": (
+        "\n".join(f"{x},,," for x in LINES), {"names": list(FRAME)}),
+    "... without a header": (
+        "\n".join(f"{x}," for x in LINES[1:]), {"header": False, "target": "-1"}),
+    "... of the header only": ("\n".join([f"{LINES[0]},", *LINES[1:]]), {"target": "-1"}),
+    "the header again, with a separator at its end": (
+        "\n".join([*LINES[:30], f"{LINES[0]},", *LINES[30:]]), {}),
+    "a short row below names that are given, left out": (
+        "\n".join(["amount,city", *LINES[1:], "1,Ulm"]),
+        {"names": list(FRAME), "skip_bad_rows": True}),
     "the header again": ("\n".join([*LINES[:30], LINES[0], *LINES[30:]]), {}),
     "blanks around names and cells": (
         "\n".join(line.replace(",", " , ") for line in LINES), {}
@@ -210,6 +226,27 @@ def test_files_that_are_refused_with_the_way_out(tmp_path, kind):
     assert len(str(caught.value)) < 500
 
 
+def test_rows_that_are_left_out_are_few(tmp_path):
+    """A header that lacks a name makes all rows too long, and those that end empty too few."""
+    rows = [f"{line}," if n % 3 else f"{line},x" for n, line in enumerate(LINES[1:])]
+    path = write(tmp_path, "\n".join([LINES[0], *rows[::3], *rows[1::6]]))
+    with pytest.raises(TableError, match="would leave out 20 of 30 rows"):
+        read_table(path, "label", skip_bad_rows=True)
+
+
+@pytest.mark.parametrize("marked", ["utf-8-sig", "utf-16", "utf-32"])
+def test_an_encoding_that_contradicts_the_mark(tmp_path, marked):
+    path = write(tmp_path, CLEAN.encode(marked))
+    with pytest.raises(TableError, match=rf"mark of {marked[:5]}.* --encoding latin-1 contradicts"):
+        read_table(path, "label", encoding="latin-1")
+
+
+def test_codes_are_found_in_rows_with_and_without_a_separator_at_the_end(tmp_path):
+    codes = [f"0{n % 7},{label}{',' if n % 2 else ''}" for n, label in enumerate(LABEL)]
+    X = read_table(write(tmp_path, "\n".join(["code,label", *codes])), "label").X
+    assert set(X["code"]) == {f"0{n}" for n in range(7)}
+
+
 def read(tmp_path, content, target="label", **options) -> Table:
     return read_table(write(tmp_path, content), target, **options)
 
@@ -311,6 +348,25 @@ def test_parquet_and_its_index(tmp_path):
         read_table(path, "label")
     with pytest.raises(TableError, match="as parquet"):
         read_table(write(tmp_path, CLEAN, "data.parquet"), "label")
+
+
+def test_names_and_options_of_parquet(tmp_path):
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "data.parquet"
+    FRAME.set_axis(["0", "1", "2"], axis=1).to_parquet(path)
+    table = read_table(path, "label", names=list(FRAME))
+    assert table.X.columns.tolist() == ["amount", "city"]
+    assert table.notes[0] == "the names 0, 1, 2 are replaced by --names"
+    for options, words in (
+        ({"names": ["a"]}, "gives 1 names"),
+        ({"header": False}, "always has names"),
+        ({"sep": ";"}, "--sep does not fit a Parquet file"),
+        ({"skip_lines": 2}, "--skip-lines"),
+        ({"skip_bad_rows": True}, "--skip-bad-rows"),
+        ({"encoding": "utf-8"}, "--encoding"),
+    ):
+        with pytest.raises(TableError, match=words):
+            read_table(path, "2", **options)
 
 
 def test_excel_needs_openpyxl(tmp_path):

@@ -1,0 +1,104 @@
+"""Describe a finished comparison: its size, its budget, and the arguments of its strategies."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import TimeSeriesSplit
+
+from imbtorch.compare._inner_folds import N_INNER
+from imbtorch.compare._run import Run, installed, reasons_for_caution
+from imbtorch.tables._words import counted
+
+__all__ = ["describe_run"]
+
+# of default_strategies; its seed is no default worth leaving out
+_DEFAULTS = {"module": "tabm", "max_epochs": "auto", "scoring": "average_precision"}
+
+
+def describe_run(
+    *,
+    start: float,
+    X: Any,
+    y: NDArray[Any],
+    rare: Any,
+    folds: Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]],
+    n_strategies: int,
+    random_state: Any,
+    settings: Mapping[str, Any] | None,
+) -> Run:
+    """Return what a reader of the report needs in order to repeat the comparison.
+
+    Parameters
+    ----------
+    start : float
+        Time of the start, in seconds since 1970.
+    X, y : array-like of shape (n, n_features) and (n,)
+        Features and labels.
+    rare : object
+        Label of the rarest class.
+    folds : sequence of (ndarray, ndarray)
+        Training and test rows of the folds.
+    n_strategies : int
+        Number of strategies.
+    random_state : int, RandomState or None
+        The seed, as it was given.
+    settings : mapping or None
+        Arguments of the default strategies; None if the strategies were the caller's own.
+    """
+    tested = np.unique(np.concatenate([test for _, test in folds]))
+    sizes, is_default = np.shape(X), settings is not None
+    columns = f", {counted(sizes[1], 'column')}" if len(sizes) == 2 else ""
+    budget = f"{n_strategies} strateg{'y' if n_strategies == 1 else 'ies'}, "
+    budget += counted(len(folds), "fold")
+    max_epochs = settings["max_epochs"] if settings is not None else "auto"
+    if settings is not None:
+        found = "found by folds of the training rows" if max_epochs == "auto" else f"{max_epochs}"
+        module = settings["module"]
+        net = repr(module) if isinstance(module, str) else type(module).__name__
+        budget += f", network {net}, epochs {found}"
+    return Run(
+        date=datetime.fromtimestamp(start).astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+        seconds=time.time() - start,
+        seed=_seed(random_state),
+        budget=budget,
+        rare=rare,
+        n_rare=int((y[tested] == rare).sum()),
+        reduced=reasons_for_caution(len(folds), max_epochs, is_default=is_default),
+        arguments={} if settings is None else _as_code(settings),
+        is_default=is_default,
+        versions=installed(),
+        rows=f"{len(y):,}{columns}",
+    )
+
+
+def _seed(random_state: Any) -> str:
+    if random_state is None:
+        return "None (another run gives other numbers)"
+    is_number = isinstance(random_state, int | np.integer)
+    return f"{random_state}" if is_number else f"a {type(random_state).__name__}"
+
+
+def _as_code(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Write the arguments as Python; an object that has no short form is named by its argument."""
+    found = {}
+    for name, value in settings.items():
+        if value is None or (name in _DEFAULTS and _is_plain(value) and value == _DEFAULTS[name]):
+            continue
+        if name == "inner_cv":
+            splitter = getattr(value, "splitter", value)
+            if isinstance(splitter, TimeSeriesSplit):  # groups are stated by themselves
+                gap = f", gap={splitter.gap}" if splitter.gap else ""
+                found[name] = f"TimeSeriesSplit({N_INNER}{gap})"
+        else:
+            found[name] = repr(value) if _is_plain(value) else name
+    return found
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, str | int)

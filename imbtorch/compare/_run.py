@@ -1,0 +1,143 @@
+"""How a comparison was run: what a reader of its report needs in order to repeat it."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from imbtorch._common.versions import versions
+from imbtorch.tables._words import counted
+
+__all__ = ["Run", "installed", "reasons_for_caution", "took"]
+
+_FEWEST_FOLDS = 3
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a comparison was run.
+
+    Parameters
+    ----------
+    date : str
+        Date and time of the start, with the time zone.
+    seconds : float
+        Duration.
+    seed : str
+        The seed of all random numbers, in words.
+    budget : str
+        Strategies, folds and length of the training, in words.
+    rare : object
+        Label of the rarest class.
+    n_rare : int
+        Number of different test rows that have it.
+    reduced : list of str
+        In what the run was smaller than the default one.
+    arguments : dict of str to str
+        Arguments of ``default_strategies`` that differ from its defaults, as Python code.
+    is_default : bool
+        Whether the strategies were those of ``default_strategies``.
+    versions : dict of str to str
+        Versions of Python and of the packages.
+    rows : str
+        Size of the table, in words.
+    file, command, reading : str
+        The file, the command line, and Python code that reads the file as ``table``; empty if
+        the comparison was called in Python.
+    """
+
+    date: str
+    seconds: float
+    seed: str
+    budget: str
+    rare: Any
+    n_rare: int
+    reduced: list[str] = field(default_factory=list)
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    is_default: bool = True
+    versions: Mapping[str, str] = field(default_factory=dict)
+    rows: str = ""
+    file: str = ""
+    command: str = ""
+    reading: str = ""
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """The lines at the top of the report, by title."""
+        found = ", ".join(f"{name} {number}" for name, number in self.versions.items())
+        lines = {
+            "File": self.file,
+            "Rows": self.rows,
+            "Date": self.date,
+            "Versions": found,
+            "Command": self.command,
+            "Seed": self.seed,
+            "Budget": f"{self.budget}; no time limit; took {took(self.seconds)}",
+        }
+        return {title: text for title, text in lines.items() if text}
+
+    @property
+    def warning(self) -> str:
+        """Sentences that say that this was a quick run; empty if it was not."""
+        if not self.reduced:
+            return ""
+        return (
+            f"Quick run: {'; '.join(self.reduced)}. Repeat it without these settings before you "
+            "choose a strategy."
+        )
+
+
+def installed() -> dict[str, str]:
+    """Return the versions of Python and of the packages that matter most."""
+    found = versions()
+    names = ("imbtorch", "torch", "scikit-learn")
+    return {**{name: found[name] for name in names}, "Python": platform.python_version()}
+
+
+def reasons_for_caution(n_folds: int, max_epochs: int | str, *, is_default: bool) -> list[str]:
+    """Say in what a run is smaller than the default one.
+
+    Parameters
+    ----------
+    n_folds : int
+        Number of outer folds.
+    max_epochs : int or "auto"
+        Length of the training of the default strategies.
+    is_default : bool
+        Whether the strategies are the default ones.
+
+    Examples
+    --------
+    >>> from imbtorch.compare._run import reasons_for_caution
+    >>> reasons_for_caution(5, "auto", is_default=True)
+    []
+    >>> reasons_for_caution(2, "auto", is_default=True)
+    ['2 folds instead of 5, which can show very large differences only']
+    """
+    found = []
+    if n_folds < _FEWEST_FOLDS:
+        found.append(
+            f"{counted(n_folds, 'fold')} instead of 5, which can show very large differences only"
+        )
+    if is_default and max_epochs != "auto":
+        found.append(
+            f"{counted(int(max_epochs), 'epoch')} for all nets instead of a number that folds find "
+            "for each of them, so that strategies that need another number look worse than they are"
+        )
+    return found
+
+
+def took(seconds: float) -> str:
+    """Write a duration.
+
+    Examples
+    --------
+    >>> from imbtorch.compare._run import took
+    >>> took(8.24), took(192), took(9000)
+    ('8.2 seconds', '3.2 minutes', '2.5 hours')
+    """
+    if seconds < 90:
+        return f"{seconds:.1f} seconds"
+    return f"{seconds / 60:.1f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
