@@ -102,7 +102,7 @@ def fits(X: Array, y: Array) -> Iterable[tuple[str, Contestants, int]]:
             "skorch": partial(bench_fit.skorch, *data, train_split=None),
             FLOOR: partial(repeated, products(WIDTHS, size), steps),
         }
-        yield f"fit, {size} rows a batch", contestants, steps
+        yield f"fit, {size} rows per batch", contestants, steps
 
 
 def predictions(X: Array, y: Array) -> Iterable[tuple[str, Contestants, int]]:

@@ -50,16 +50,14 @@ from imbtorch.losses import get_loss
 from imbtorch.modules import get_module
 from imbtorch.samplers import get_sampler
 from imbtorch.training.checkpoint import Checkpoint
-from imbtorch.training.data.features import (
-    ChosenFeatures,
-    Features,
-)
+from imbtorch.training.data.features import ChosenFeatures, Features
 from imbtorch.training.distributed import refuse_company
 from imbtorch.training.loop import train_one_by_one
 from imbtorch.training.parameter_groups import check_groups
 from imbtorch.training.prediction import predict_chunks, refuse_outputs
 from imbtorch.training.single.auxiliary import check_aux_loss
 from imbtorch.training.skorch_callbacks import check_callbacks, refuse_to_copy
+from imbtorch.training.threads import check_threads
 
 __all__ = ["BaseNetEstimator", "explains_arguments"]
 
@@ -277,12 +275,7 @@ class BaseNetEstimator(
             given, allowed = self.get_params(deep=False), self._parameter_constraints
             advice = advice_on_values(given, allowed, str(error))
             raise InvalidParameterError(f"{error} {advice}".rstrip()) from None
-        if isinstance(self.n_threads, bool):  # which counts as an integer
-            raise InvalidParameterError(
-                f"The 'n_threads' parameter of {type(self).__name__} must be an int in the range "
-                f"[1, inf), 'auto' or None. Got {self.n_threads!r} instead. "
-                "One thread is n_threads=1, all of torch's threads are n_threads=None."
-            )
+        check_threads(self.n_threads)
         if isinstance(self.sampler, type):
             name = self.sampler.__name__
             raise ValueError(f"sampler={name} is a class: give an object of it, {name}().")
