@@ -16,14 +16,12 @@ __all__ = ["Branches", "Concatenation", "Node", "Sum"]
 
 
 class Sum:
-    """The sum of values of equal shape."""
+    """The sum of two values of equal shape."""
 
-    def forward(self, *values: Tensor) -> Tensor:
-        """Add up the values."""
-        total = values[0] + values[1]
-        for value in values[2:]:
-            total += value
-        return total
+    def forward(self, values: list[Tensor]) -> Tensor:
+        """Add the values."""
+        one, other = values
+        return one + other
 
     def backward(self, gradient: Tensor) -> list[Tensor]:
         """Return the gradient of each value: the same, in memory of its own."""
@@ -34,7 +32,7 @@ class Sum:
 class Concatenation:
     """Values of several widths, put beside each other."""
 
-    def forward(self, *values: Tensor) -> Tensor:
+    def forward(self, values: list[Tensor]) -> Tensor:
         """Put the columns of the values beside each other."""
         self.widths = [value.shape[-1] for value in values]
         return torch.cat(values, dim=-1)
@@ -53,7 +51,7 @@ class Node(NamedTuple):
         Places of the values that are read: 0 is the input, 1 the value of the first node.
     layers : list
         Layers of a chain, which read one value; or a single :class:`Sum` or
-        :class:`Concatenation`, which reads two or more.
+        :class:`Concatenation`, which reads several.
     """
 
     sources: tuple[int, ...]
@@ -79,7 +77,7 @@ class Branches:
         for node in self.nodes:
             value: Any = [values[source] for source in node.sources]
             if len(value) > 1:
-                value = node.layers[0].forward(*value)
+                value = node.layers[0].forward(value)
             else:
                 (value,) = value
                 for layer in node.layers:

@@ -24,7 +24,15 @@ from imbtorch.training.single.member_chain import MEMBER_LAYERS, member_layer
 from imbtorch.training.single.normalization import LayerNormalization
 from imbtorch.training.single.periodic import PERIODIC_PARAMETERS, Periodic
 
-__all__ = ["Activation", "Chain", "Dropout", "Embeddings", "embeddings_in_front", "has_hooks", "plain_layers"]
+__all__ = [
+    "Activation",
+    "Chain",
+    "Dropout",
+    "Embeddings",
+    "embeddings_in_front",
+    "has_hooks",
+    "plain_layers",
+]
 
 _aten = torch.ops.aten
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805

@@ -156,8 +156,7 @@ class SingleEngine:
         return gradients if self.scaling is None else self.scaling.unscaled(gradients)
 
     def _gradients(self) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-        n_steps = len(batch_sizes(len(self.run.order), self.run.rows_per_step))
-        gradients = self._gradients_of(self._chain(), record=n_steps >= _WORTH_RECORDING)
+        gradients = self._gradients_of(self._chain(), record=True)
         if self.in_parts is not None:
             self.in_parts.gradients = gradients
             gradients = self.in_parts
@@ -171,7 +170,7 @@ class SingleEngine:
     ) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
         """Return what writes the gradients of a batch and gives its loss, detached.
 
-        Without a chain that is autograd or, if it may ``record``, a chain that is found on the way.
+        Without a chain that is autograd, which may ``record`` a chain of what the module computes.
         """
         net, module = self.net, self.net.module_
         params = self._trained()
@@ -203,7 +202,7 @@ class SingleEngine:
 
         if chain is not None:
             return partial(by_chain, chain)
-        if record and not self._needs_graph() and not net.observing_layers():
+        if record and self._may_record():
             return RecordedChain(module, params, by_autograd, by_chain)
         return by_autograd
 
@@ -221,6 +220,12 @@ class SingleEngine:
     def _needs_graph(self) -> bool:
         learns = any(True for _ in self.net.criterion_.parameters())
         return learns or self.net.half is not None or self.auxiliary is not None
+
+    def _may_record(self) -> bool:
+        """Return whether a chain may be found in what the module computes, and pays if it is."""
+        n_steps = len(batch_sizes(len(self.run.order), self.run.rows_per_step))
+        needs_calls = self._needs_graph() or bool(self.net.observing_layers())
+        return n_steps >= _WORTH_RECORDING and not needs_calls
 
     def _hooked(self, batches: Batches) -> Tensor:
         """Do the same as ``_lean``, telling skorch's callbacks about every batch."""

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from imbtorch.training.single.branches import Concatenation, Sum
 from imbtorch.training.single.normalization import BatchNormalization, LayerNormalization
 
 __all__ = ["layer_or_part"]
@@ -39,17 +40,17 @@ class _Flattening:
         return gradient.reshape(self.shape)
 
 
-def layer_or_part(part: nn.Module) -> Any:
-    """Return a layer of a chain for a module, or the module itself if a chain knows its class.
+def layer_or_part(part: nn.Module | Sum | Concatenation) -> Any:
+    """Return a layer of a chain for a module, or what was given if a chain takes it as it is.
 
     Parameters
     ----------
-    part : torch.nn.Module
-        Linear layer, normalisation, flattening, dropout or activation.
+    part : torch.nn.Module, Sum or Concatenation
+        Linear layer, normalisation, flattening, dropout or activation; or what joins values.
 
     Returns
     -------
-    object with forward(x) and backward(gradient, first), or torch.nn.Module
+    object with forward(x) and backward(gradient, first), or torch.nn.Module, Sum, Concatenation
         A part for :meth:`Chain.made_of`.
     """
     if isinstance(part, nn.BatchNorm1d):

@@ -122,12 +122,10 @@ def _names_in(code: CodeType) -> _Names | None:
         name = step.opname
         if name.startswith(_FORBIDDEN):
             return None
-        if "_DEREF" in name and name[:4] != "LOAD" and step.argval in code.co_freevars:
+        is_outer = "DEREF" in name and step.argval in code.co_freevars
+        if is_outer and not name.startswith("LOAD"):  # a variable of a function around it
             return None
-        if name in ("LOAD_GLOBAL", "LOAD_NAME"):
-            chains.append((step.argval,))
-            is_open = True
-        elif "DEREF" in name and step.argval in code.co_freevars:
+        if is_outer or name in ("LOAD_GLOBAL", "LOAD_NAME"):
             chains.append((step.argval,))
             is_open = True
         elif name in ("LOAD_ATTR", "LOAD_METHOD") and is_open:

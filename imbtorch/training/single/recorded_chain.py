@@ -62,9 +62,9 @@ class RecordedChain:
     ) -> None:
         self.params, self.by_autograd, self.by_chain = params, by_autograd, by_chain
         self.front = embeddings_in_front(module)
-        self.body: Any = module
+        self.body = module
         if self.front:
-            self.body = nn.Sequential(*self.body[len(self.front) :])
+            self.body = nn.Sequential(*list(cast(nn.Sequential, module))[len(self.front) :])
         self.is_first = True
         self.values: list[Recorded] | None = None  # those of the body, if they are verified
         self.chain: Chain | None = None
@@ -100,7 +100,7 @@ class RecordedChain:
     def _chain_of(self, values: list[Recorded]) -> Chain:
         """Make a chain of recorded values, whose parameters get new gradients."""
         sequences = layers_of(values)
-        parts = [[layer_or_part(value.part) for value in sequence] for sequence in sequences]
+        parts = [[layer_or_part(value.part) for value in own] for own in sequences]
         if len(parts) == 1:
             return Chain.made_of([*self.front, *parts[0]])
         nodes, node_at, place = [], {0: 0}, 0
@@ -136,7 +136,7 @@ class _Trial:
 
     def agrees(self, chain_of: Callable[[], Chain], x: Tensor) -> bool:
         """Return whether a chain gives the output and the gradients of autograd, and its state."""
-        own = {id(p) for value in self.values or () for p in _parameters(value)}
+        own = {id(p) for value in self.values or () for p in value.parameters()}
         gradients, after = [p.grad for p in self.params], self._state()
         self._restore(self.before)
         for param in self.params:
@@ -182,10 +182,6 @@ class _Trial:
         torch.set_rng_state(draws[0])
         if len(draws) > 1:
             torch.cuda.set_rng_state(draws[1], self.device)
-
-
-def _parameters(value: Recorded) -> list[nn.Parameter]:
-    return list(value.part.parameters()) if isinstance(value.part, nn.Module) else []
 
 
 def _all_close(found: Sequence[Any], wanted: Sequence[Any]) -> bool:

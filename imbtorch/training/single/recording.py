@@ -19,7 +19,9 @@ from imbtorch.training.single.branches import Concatenation, Sum
 
 __all__ = ["KNOWN_FUNCTIONS", "Recorded", "Recording", "layers_of", "recorded_layers"]
 
-_HARMLESS = {Tensor.dim, Tensor.ndim.__get__, Tensor.dtype.__get__, Tensor.device.__get__}
+_tensor: Any = Tensor
+# what is the same for all batches
+_HARMLESS = {Tensor.dim, _tensor.ndim.__get__, _tensor.dtype.__get__, _tensor.device.__get__}
 
 
 class _UnknownError(Exception):
@@ -38,7 +40,11 @@ class Recorded(NamedTuple):
     """
 
     sources: tuple[int, ...]
-    part: Any
+    part: nn.Module | Sum | Concatenation
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Return the parameters that compute the value."""
+        return list(self.part.parameters()) if isinstance(self.part, nn.Module) else []
 
 
 class Recording(TorchFunctionMode):
@@ -92,7 +98,7 @@ def recorded_layers(
     values = reader.values
     read = [source for value in values for source in value.sources]
     is_net = bool(values) and reader.places.get(id(output)) == len(values)
-    owned = [id(p) for value in values for p in _parameters(value)]
+    owned = [id(p) for value in values for p in value.parameters()]
     once = len(set(owned)) == len(owned)  # the gradients of a shared parameter add up
     return values if is_net and once and set(read) == set(range(len(values))) else None
 
@@ -121,10 +127,6 @@ def layers_of(values: list[Recorded]) -> list[list[Recorded]]:
     return sequences
 
 
-def _parameters(value: Recorded) -> list[nn.Parameter]:
-    return list(value.part.parameters()) if isinstance(value.part, nn.Module) else []
-
-
 class _Reader:
     """Values of a recording, found call by call.
 
@@ -151,7 +153,8 @@ class _Reader:
         _UnknownError, TypeError
             If no layer stands for it.
         """
-        if function in _HARMLESS or function is Tensor.add_ and id(args[0]) in self.counters:
+        is_count = function in (Tensor.add_, _tensor.__float__) and id(args[0]) in self.counters
+        if function in _HARMLESS or is_count:
             return
         if function not in KNOWN_FUNCTIONS:
             raise _UnknownError
@@ -276,8 +279,9 @@ KNOWN_FUNCTIONS: dict[Any, Callable[..., _Made]] = {
     Tensor.add: _sum,
     Tensor.add_: _sum,
     torch.cat: _concatenation,
-    **dict.fromkeys((F.relu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_),
-                    _activation(nn.ReLU)),
+    **dict.fromkeys(
+        (F.relu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_), _activation(nn.ReLU)
+    ),
     **dict.fromkeys((F.tanh, torch.tanh, Tensor.tanh), _activation(nn.Tanh)),
     F.silu: _activation(nn.SiLU),
     F.gelu: _activation(nn.GELU, "approximate"),
