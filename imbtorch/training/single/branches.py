@@ -39,7 +39,7 @@ class Concatenation:
 
     def backward(self, gradient: Tensor) -> list[Tensor]:
         """Return the columns of the gradient that belong to each value."""
-        return [part.contiguous() for part in gradient.split(self.widths, dim=-1)]
+        return list(gradient.split(self.widths, dim=-1))
 
 
 class Node(NamedTuple):

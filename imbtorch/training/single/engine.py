@@ -26,7 +26,7 @@ __all__ = ["SingleEngine"]
 Batches = Iterator[tuple[Any, Any, Tensor]]
 
 # With fewer steps in an epoch, what a recording saves would not pay for its trial.
-_WORTH_RECORDING = 8
+_WORTH_RECORDING = 16
 
 
 class SingleEngine:

@@ -2,15 +2,61 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from imbtorch.training.single.branches import Concatenation, Sum
 from imbtorch.training.single.normalization import BatchNormalization, LayerNormalization
 
-__all__ = ["layer_or_part"]
+__all__ = ["FURTHER_ACTIVATIONS", "Scaling", "layer_or_part"]
+
+_aten = torch.ops.aten
+
+# derivative of each activation: (gradient, input, output, layer) -> gradient
+FURTHER_ACTIVATIONS: dict[type[nn.Module], Callable[[Tensor, Tensor, Tensor, Any], Tensor]] = {
+    nn.Sigmoid: lambda g, x, y, _: _aten.sigmoid_backward.default(g, y),
+    nn.Mish: lambda g, x, y, _: _aten.mish_backward.default(g, x),
+    nn.Hardswish: lambda g, x, y, _: _aten.hardswish_backward.default(g, x),
+    nn.Softplus: lambda g, x, y, m: _aten.softplus_backward.default(g, x, m.beta, m.threshold),
+}
+
+
+class _FurtherActivation:
+    """An activation function, and its derivative."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        self.layer, self.derivative = layer, FURTHER_ACTIVATIONS[type(layer)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.x = x
+        self.y = cast(Tensor, self.layer.forward(x))
+        return self.y
+
+    def backward(self, gradient: Tensor, first: bool) -> Tensor:
+        return self.derivative(gradient, self.x, self.y, self.layer)
+
+
+class Scaling:
+    """Multiplication by a number that does not change.
+
+    Parameters
+    ----------
+    factor : float
+        The number.
+    """
+
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Multiply the input."""
+        return x * self.factor
+
+    def backward(self, gradient: Tensor, first: bool) -> Tensor:
+        """Multiply the gradient."""
+        return gradient * self.factor
 
 
 class _WithoutBias:
@@ -40,17 +86,17 @@ class _Flattening:
         return gradient.reshape(self.shape)
 
 
-def layer_or_part(part: nn.Module | Sum | Concatenation) -> Any:
+def layer_or_part(part: Any) -> Any:
     """Return a layer of a chain for a module, or what was given if a chain takes it as it is.
 
     Parameters
     ----------
-    part : torch.nn.Module, Sum or Concatenation
-        Linear layer, normalisation, flattening, dropout or activation; or what joins values.
+    part : torch.nn.Module, or a layer of a chain
+        Linear layer, normalisation, flattening, dropout or activation.
 
     Returns
     -------
-    object with forward(x) and backward(gradient, first), or torch.nn.Module, Sum, Concatenation
+    object with forward(x) and backward(gradient, first), or torch.nn.Module
         A part for :meth:`Chain.made_of`.
     """
     if isinstance(part, nn.BatchNorm1d):
@@ -59,4 +105,6 @@ def layer_or_part(part: nn.Module | Sum | Concatenation) -> Any:
         return LayerNormalization(part)
     if isinstance(part, nn.Flatten):
         return _Flattening()
+    if type(part) in FURTHER_ACTIVATIONS:
+        return _FurtherActivation(part)
     return _WithoutBias(part) if isinstance(part, nn.Linear) and part.bias is None else part

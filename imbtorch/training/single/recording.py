@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from imbtorch.training.single.branches import Concatenation, Sum
+from imbtorch.training.single.further_layers import Scaling
 
 __all__ = ["KNOWN_FUNCTIONS", "Recorded", "Recording", "layers_of", "recorded_layers"]
 
@@ -35,12 +36,12 @@ class Recorded(NamedTuple):
     ----------
     sources : tuple of int
         Places of the values that are read: 0 is the input.
-    part : torch.nn.Module, Sum or Concatenation
+    part : torch.nn.Module, Scaling, Sum or Concatenation
         What computes the value; its parameters are those of the module.
     """
 
     sources: tuple[int, ...]
-    part: nn.Module | Sum | Concatenation
+    part: nn.Module | Scaling | Sum | Concatenation
 
     def parameters(self) -> list[nn.Parameter]:
         """Return the parameters that compute the value."""
@@ -206,8 +207,9 @@ def _linear(reader: _Reader, input: Tensor, weight: Any, bias: Any = None) -> _M
     if input.ndim != 2 or weight is None:
         raise _UnknownError
     place = reader.place(input)
-    n_outputs, n_inputs = weight.shape
-    part = nn.Linear(n_inputs, n_outputs, bias=False, device="meta")
+    part = nn.Linear.__new__(nn.Linear)  # without weights of its own
+    nn.Module.__init__(part)
+    part.out_features, part.in_features = weight.shape
     part.weight, part.bias = reader.own(weight), reader.own(bias)
     return (place,), part
 
@@ -260,6 +262,18 @@ def _sum(reader: _Reader, input: Tensor, other: Any) -> _Made:
     return sources, Sum()
 
 
+def _product(reader: _Reader, input: Tensor, other: Any) -> _Made:
+    if type(other) not in (int, float):
+        raise _UnknownError
+    return (reader.place(input),), Scaling(other)
+
+
+def _quotient(reader: _Reader, input: Tensor, other: Any) -> _Made:
+    if type(other) not in (int, float) or not other:
+        raise _UnknownError
+    return (reader.place(input),), Scaling(1 / other)
+
+
 def _concatenation(reader: _Reader, tensors: Any, dim: int = 0) -> _Made:
     sources = tuple(map(reader.place, tensors))
     if len(sources) < 2 or any(t.ndim != 2 for t in tensors) or dim not in (1, -1):
@@ -279,10 +293,18 @@ KNOWN_FUNCTIONS: dict[Any, Callable[..., _Made]] = {
     Tensor.add: _sum,
     Tensor.add_: _sum,
     torch.cat: _concatenation,
+    torch.mul: _product,
+    Tensor.mul: _product,
+    torch.div: _quotient,
+    Tensor.div: _quotient,
     **dict.fromkeys(
         (F.relu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_), _activation(nn.ReLU)
     ),
     **dict.fromkeys((F.tanh, torch.tanh, Tensor.tanh), _activation(nn.Tanh)),
+    **dict.fromkeys((F.sigmoid, torch.sigmoid, Tensor.sigmoid), _activation(nn.Sigmoid)),
+    F.softplus: _activation(nn.Softplus, "beta", "threshold"),
+    F.mish: _activation(nn.Mish),
+    F.hardswish: _activation(nn.Hardswish),
     F.silu: _activation(nn.SiLU),
     F.gelu: _activation(nn.GELU, "approximate"),
     F.elu: _activation(nn.ELU, "alpha"),
