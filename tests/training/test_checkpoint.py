@@ -94,6 +94,7 @@ class Normed(nn.Sequential):
         {"averaging": "swa"},
         {"module": Normed, "averaging": "ema"},
         {"module": Normed, "averaging": "swa", "max_epochs": 8},
+        {"module": Normed, "averaging": "ema", "batch_size": 8},  # a recorded chain
         {"early_stopping": True, "patience": 2, "max_epochs": 12},
         {"early_stopping": True, "averaging": "ema"},
         {"validation_fraction": 0.2},

@@ -24,7 +24,15 @@ from imbtorch.training.single.member_chain import MEMBER_LAYERS, member_layer
 from imbtorch.training.single.normalization import LayerNormalization
 from imbtorch.training.single.periodic import PERIODIC_PARAMETERS, Periodic
 
-__all__ = ["Activation", "Chain", "Dropout", "Embeddings", "has_hooks", "plain_layers"]
+__all__ = [
+    "Activation",
+    "Chain",
+    "Dropout",
+    "Embeddings",
+    "embeddings_in_front",
+    "has_hooks",
+    "plain_layers",
+]
 
 _aten = torch.ops.aten
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
@@ -267,6 +275,27 @@ def _parts(module: nn.Module) -> tuple[list[nn.Module], int]:
     return (parts if plain else []), first
 
 
+def embeddings_in_front(module: nn.Module) -> list[nn.Module]:
+    """Return the embeddings with which a sequence begins, as far as a chain may compute them.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Module of any class.
+
+    Returns
+    -------
+    list of torch.nn.Module
+        :class:`CategoryEmbeddings`, :class:`PeriodicEmbeddings` or both in this order; empty if
+        there are none, or if the sequence does anything besides calling its layers.
+    """
+    parts = list(module) if type(module) is nn.Sequential else []
+    if has_hooks(module) or module._parameters or "forward" in vars(module):
+        return []
+    front = parts[: _n_embeddings(parts)]
+    return front if all(map(_is_plain, front)) else []
+
+
 def _n_embeddings(parts: list[Any]) -> int:
     """Count the layers of embeddings in front, as far as they read what has no gradient."""
     if not parts or type(parts[0]) not in _EMBEDDINGS:
@@ -292,12 +321,17 @@ class Chain:
     def of(cls, module: nn.Module) -> Chain | None:
         """Split a module into its layers; return None if it is not a plain chain."""
         parts = normalised_layers(module) or _layers_of_members(module)
-        if not parts:
-            return None
+        return cls.made_of(parts) if parts else None
+
+    @classmethod
+    def made_of(cls, parts: list[Any]) -> Chain:
+        """Make a chain of modules; a part that is no module is a layer of a chain already."""
         has_members = type(parts[-1]) is MemberHeads
         layers: list[_Layer] = []
         for part in parts:
-            if isinstance(part, nn.Linear):
+            if not isinstance(part, nn.Module):
+                layers.append(part)
+            elif isinstance(part, nn.Linear):
                 layers.append(_Linear(part))
             elif isinstance(part, CategoryEmbeddings):
                 part.weight.grad = torch.zeros_like(part.weight)

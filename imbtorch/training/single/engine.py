@@ -18,11 +18,15 @@ from imbtorch.training.single.accumulation import Accumulated
 from imbtorch.training.single.auxiliary import auxiliary_of
 from imbtorch.training.single.chain import Chain
 from imbtorch.training.single.out_of_memory import InParts, check_divisible
+from imbtorch.training.single.recorded_chain import Outputs, RecordedChain
 from imbtorch.training.steps import Steps
 
 __all__ = ["SingleEngine"]
 
 Batches = Iterator[tuple[Any, Any, Tensor]]
+
+# With fewer steps in an epoch, what a recording saves would not pay for its trial.
+_WORTH_RECORDING = 16
 
 
 class SingleEngine:
@@ -152,7 +156,7 @@ class SingleEngine:
         return gradients if self.scaling is None else self.scaling.unscaled(gradients)
 
     def _gradients(self) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-        gradients = self._gradients_of(self._chain())
+        gradients = self._gradients_of(self._chain(), record=True)
         if self.in_parts is not None:
             self.in_parts.gradients = gradients
             gradients = self.in_parts
@@ -161,8 +165,13 @@ class SingleEngine:
             gradients = Accumulated(gradients, self._trained(), own)
         return gradients
 
-    def _gradients_of(self, chain: Chain | None) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-        """Return what writes the gradients of a batch and gives its loss, detached."""
+    def _gradients_of(
+        self, chain: Chain | None, *, record: bool = False
+    ) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+        """Return what writes the gradients of a batch and gives its loss, detached.
+
+        Without a chain that is autograd, which may ``record`` a chain of what the module computes.
+        """
         net, module = self.net, self.net.module_
         params = self._trained()
         backward = Tensor.backward if self.scaling is None else self.scaling.backward
@@ -170,12 +179,14 @@ class SingleEngine:
         # a module may write into its input, and must find the same input when it is called again
         computed_again = self.run.recipe.sharpness > 0 or self.in_parts is not None
 
-        def by_autograd(x: Tensor, codes: Tensor, share: Tensor) -> Tensor:
+        def by_autograd(
+            x: Tensor, codes: Tensor, share: Tensor, outputs: Outputs = self._outputs
+        ) -> Tensor:
             for param in params:
                 param.grad = None
             given = x.clone() if computed_again else None
             try:
-                output, whole = self._outputs(x)
+                output, whole = outputs(x)
             except (IndexError, RuntimeError) as error:
                 explain_ids(module, x, error)
                 raise
@@ -185,12 +196,15 @@ class SingleEngine:
                 x.detach().copy_(given)
             return summed.detach()
 
-        def by_chain(x: Tensor, codes: Tensor, share: Tensor) -> Tensor:
-            assert chain is not None
+        def by_chain(chain: Chain, x: Tensor, codes: Tensor, share: Tensor) -> Tensor:
             loss = partial(net.batch_loss, codes, share)
             return chain.gradients(x, loss, share, partial(net.closed_form, codes))
 
-        return by_autograd if chain is None else by_chain
+        if chain is not None:
+            return partial(by_chain, chain)
+        if record and self._may_record():
+            return RecordedChain(module, params, by_autograd, by_chain)
+        return by_autograd
 
     def _trained(self) -> list[Tensor]:
         return [p for group in self.net.optimizer_.param_groups for p in group["params"]]
@@ -201,9 +215,17 @@ class SingleEngine:
 
     def _chain(self) -> Chain | None:
         """Take the module apart for back-propagation without a graph, where that is possible."""
+        return None if self._needs_graph() else Chain.of(self.net.module_)
+
+    def _needs_graph(self) -> bool:
         learns = any(True for _ in self.net.criterion_.parameters())
-        needs_graph = learns or self.net.half is not None or self.auxiliary is not None
-        return None if needs_graph else Chain.of(self.net.module_)
+        return learns or self.net.half is not None or self.auxiliary is not None
+
+    def _may_record(self) -> bool:
+        """Return whether a chain may be found in what the module computes, and pays if it is."""
+        n_steps = len(batch_sizes(len(self.run.order), self.run.rows_per_step))
+        needs_calls = self._needs_graph() or bool(self.net.observing_layers())
+        return n_steps >= _WORTH_RECORDING and not needs_calls
 
     def _hooked(self, batches: Batches) -> Tensor:
         """Do the same as ``_lean``, telling skorch's callbacks about every batch."""
