@@ -48,6 +48,7 @@ linkcheck_anchors = False
 # Pages are GitHub's Markdown: headings are anchors, and ```math is a formula.
 myst_heading_anchors = 3
 myst_fence_as_directive = ["math"]
+myst_enable_extensions = ["attrs_block"]  # {.cards} in front of a list: its items become cards
 
 autodoc_typehints = "none"  # the docstrings say it better
 autodoc_member_order = "bysource"

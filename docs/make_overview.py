@@ -32,10 +32,11 @@ AFTER = {"color": BLUE, "marker": "o", "linestyle": "-", "markersize": 5}
 def reliability(ax: Axes) -> None:
     """Draw probabilities of the default loss: for balanced classes, and restated for the data."""
     X, y = make_classification(
-        60_000, n_informative=6, weights=[0.97], class_sep=1.2, n_clusters_per_class=3,
+        120_000, n_informative=6, weights=[0.97], class_sep=1.2, n_clusters_per_class=3,
         random_state=0,
     )  # fmt: skip
-    X, X_test, y, y_test = train_test_split(X, y, test_size=0.5, stratify=y, random_state=0)
+    # many test rows, so that the share in each bin is hardly a matter of chance
+    X, X_test, y, y_test = train_test_split(X, y, test_size=0.75, stratify=y, random_state=0)
     net = ImbalancedNetClassifier(random_state=0)
     model = make_pipeline(StandardScaler(), net).fit(X, y)
     ax.plot([0, 1], [0, 1], color="0.5", linestyle=":", linewidth=1)
