@@ -29,7 +29,9 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[1]
 GENERATED = {"_build", "api", "auto_examples"}
 BLOCK = re.compile(r"^[ \t]*```python[ \t]*\n(.*?)^[ \t]*```[ \t]*$", re.MULTILINE | re.DOTALL)
-EXTRAS = re.compile(r"(?:imbtorch|\.)\[([\w, -]+)\]")
+# pip install "imbtorch[onnx]", pip install ".[plot]"; the extra `tables`, the extras `a` and `b`
+BRACKETS = re.compile(r"""(?:imbtorch|["' ]\.)\[([a-z, ]+)\]""")
+WORDS = re.compile(r"\bextras? ((?:`[a-z]+`(?:, | and | or )?)+)")
 SECONDS = 1800
 # packages that a page needs and no extra brings: it says how to install them
 INSTALLED_BY_HAND = {
@@ -39,14 +41,19 @@ INSTALLED_BY_HAND = {
 
 
 def extras_of(text: str) -> set[str]:
-    """Return the extras that a page names: ``pip install "imbtorch[plot]"``."""
-    return {extra.strip() for names in EXTRAS.findall(text) for extra in names.split(",")}
+    """Return the extras that a page names."""
+    names = [*BRACKETS.findall(text), *WORDS.findall(text)]
+    return {extra for part in names for extra in re.findall(r"[a-z]+", part)} - {"and", "or"}
 
 
 def code_of(path: Path) -> str:
     """Return the Python code of a page, or of an example."""
     text = path.read_text("utf-8")
-    return text if path.suffix == ".py" else "\n".join(map(textwrap.dedent, BLOCK.findall(text)))
+    return (
+        text
+        if path.suffix == ".py"
+        else "\n".join(textwrap.dedent(code) for code in BLOCK.findall(text))
+    )
 
 
 def needed(name: str, extras: set[str]) -> dict[str, Distribution]:
