@@ -31,19 +31,24 @@ GENERATED = {"_build", "api", "auto_examples"}
 BLOCK = re.compile(r"^[ \t]*```python[ \t]*\n(.*?)^[ \t]*```[ \t]*$", re.MULTILINE | re.DOTALL)
 # pip install "imbtorch[onnx]", pip install ".[plot]"; the extra `tables`, the extras `a` and `b`
 BRACKETS = re.compile(r"""(?:imbtorch|["' ]\.)\[([a-z, ]+)\]""")
+# packages that no extra brings: `pip install dask distributed`
+BY_HAND = re.compile(r"`pip install ([a-z-]+(?: [a-z-]+)*)`")
 WORDS = re.compile(r"\bextras? ((?:`[a-z]+`(?:, | and | or )?)+)")
 SECONDS = 1800
-# packages that a page needs and no extra brings: it says how to install them
-INSTALLED_BY_HAND = {
-    "docs/adding_a_loss.md": ["pytest"],
-    "docs/scaling.md": ["dask", "distributed"],
-}
 
 
 def extras_of(text: str) -> set[str]:
     """Return the extras that a page names."""
     names = [*BRACKETS.findall(text), *WORDS.findall(text)]
     return {extra for part in names for extra in re.findall(r"[a-z]+", part)} - {"and", "or"}
+
+
+def packages_of(text: str, extras: set[str]) -> dict[str, Distribution]:
+    """Return the installed packages that a page has: what it tells the reader to install."""
+    found = needed("imbtorch", extras)
+    for name in " ".join(BY_HAND.findall(text)).split():
+        found |= needed(name, set())
+    return found
 
 
 def code_of(path: Path) -> str:
@@ -94,12 +99,10 @@ def make_environment(folder: Path, packages: dict[str, Distribution]) -> Path:
     return python
 
 
-def run(path: Path, extras: set[str], more: list[str]) -> subprocess.CompletedProcess[str]:
+def run(path: Path, extras: set[str]) -> subprocess.CompletedProcess[str]:
     """Run the code of one page outside of the checkout."""
     with tempfile.TemporaryDirectory() as folder:
-        packages = needed("imbtorch", extras)
-        for name in more:
-            packages |= needed(name, set())
+        packages = packages_of(path.read_text("utf-8"), extras)
         python = make_environment(Path(folder) / "environment", packages)
         work = Path(folder) / "work"
         work.mkdir()
@@ -138,7 +141,7 @@ def main() -> int:
         if names and not name.endswith(names):
             continue
         begin = perf_counter()
-        done = run(path, extras, INSTALLED_BY_HAND.get(name, []))
+        done = run(path, extras)
         brought = f"imbtorch[{','.join(sorted(extras))}]" if extras else "imbtorch"
         verdict = "failed" if done.returncode else "runs"
         print(f"{verdict:<6} {perf_counter() - begin:5.0f} s  {name} with {brought}", flush=True)

@@ -1,13 +1,18 @@
 """Pages run in an environment that has what their extras bring, and nothing else."""
 
+import re
 import subprocess
+import sys
+from importlib.metadata import packages_distributions
 
 import pytest
 
 from tests.release.tools import ROOT, load
+from tests.test_docs import OPTIONAL
 
-pytest.importorskip("packaging")
+canonicalize_name = pytest.importorskip("packaging.utils").canonicalize_name
 pages = load("pages")
+SCRIPTS = list((ROOT / "examples").glob("*.py"))  # examples may import each other
 
 
 def install(folder, name, *requires):
@@ -64,6 +69,32 @@ def test_every_extra_that_a_page_names_is_installed_by_make():
     makefile = (ROOT / "Makefile").read_text("utf-8")
     line = next(line for line in makefile.splitlines() if line.startswith("WHEEL_EXTRAS := "))
     assert named <= set(line.partition(" := ")[2].split(","))
+
+
+OURS = {  # names of this package that need a package of an extra
+    "make_payments": "pandas",
+    "compare_strategies": "pandas",
+    "to_onnx": "onnx",
+    "Display": "matplotlib",
+}
+
+
+def test_every_page_names_what_its_code_needs():
+    brings = packages_distributions()
+    for path, extras in pages.pages():
+        code, text = pages.code_of(path), path.read_text("utf-8")
+        wanted = set(re.findall(r"^\s*(?:from|import) (\w+)", code, re.MULTILINE))
+        wanted |= {package for name, package in OURS.items() if name in code}
+        wanted -= (
+            {"imbtorch"} | sys.stdlib_module_names | OPTIONAL | {script.stem for script in SCRIPTS}
+        )
+        has = set(pages.packages_of(text, extras))
+        lacking = {
+            name
+            for name in wanted
+            if not has & {canonicalize_name(found) for found in brings.get(name, [])}
+        }
+        assert not lacking, f"{path.name}, imbtorch{sorted(extras)}: name an extra for {lacking}"
 
 
 def test_code_of_a_page_and_of_an_example(tmp_path):
