@@ -31,8 +31,8 @@ GENERATED = {"_build", "api", "auto_examples"}
 BLOCK = re.compile(r"^[ \t]*```python[ \t]*\n(.*?)^[ \t]*```[ \t]*$", re.MULTILINE | re.DOTALL)
 # pip install "imbtorch[onnx]", pip install ".[plot]"; the extra `tables`, the extras `a` and `b`
 BRACKETS = re.compile(r"""(?:imbtorch|["' ]\.)\[([a-z, ]+)\]""")
-# packages that no extra brings: `pip install dask distributed`
-BY_HAND = re.compile(r"`pip install ([a-z-]+(?: [a-z-]+)*)`")
+# packages by their names: `pip install dask distributed`
+BY_HAND = re.compile(r"(?:`|^\$ )pip install ((?:[a-z][a-z-]* ?)+)", re.MULTILINE)
 WORDS = re.compile(r"\bextras? ((?:`[a-z]+`(?:, | and | or )?)+)")
 SECONDS = 1800
 

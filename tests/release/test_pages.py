@@ -64,6 +64,12 @@ def test_extras_that_a_page_names(text, extras):
     assert pages.extras_of(text) == extras
 
 
+@pytest.mark.parametrize("text", ["(`pip install ant wasp`)", "$ pip install ant wasp  # here"])
+def test_packages_that_a_page_installs_by_name(installed, monkeypatch, text):
+    monkeypatch.setattr(pages, "needed", lambda name, extras: {name: extras})
+    assert set(pages.packages_of(text, set())) == {"imbtorch", "ant", "wasp"}
+
+
 def test_every_extra_that_a_page_names_is_installed_by_make():
     named = set().union(*(extras for _, extras in pages.pages()))
     makefile = (ROOT / "Makefile").read_text("utf-8")
