@@ -22,6 +22,8 @@ WHEEL := .venv-wheel
 WHEEL_INSTALL := $(WHEEL)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 # every extra that a page names
 WHEEL_EXTRAS := compare,demo,excel,onnx,optuna,parquet,plot,tables
+# and what pages tell the reader to install by name
+WHEEL_MORE := dask distributed pytest
 FLOOR := .venv-floor
 FLOOR_INSTALL := $(FLOOR)/bin/python -m pip install --quiet --disable-pip-version-check
 TORCH := $(shell sed -n 's/^\(torch==[^ ;]*\).*/\1/p' constraints.txt)
@@ -120,7 +122,7 @@ check-wheel: build
 	@echo "==> creating $(WHEEL) with $(PYTHON)"
 	@test -d $(WHEEL) || $(PYTHON) -m venv $(WHEEL)
 	@$(WHEEL_INSTALL) '$(TORCH)'
-	@$(WHEEL_INSTALL) "$$(ls dist/*.whl)[$(WHEEL_EXTRAS)]"
+	@$(WHEEL_INSTALL) "$$(ls dist/*.whl)[$(WHEEL_EXTRAS)]" $(WHEEL_MORE)
 	@$(WHEEL_INSTALL) --no-deps --force-reinstall dist/*.whl
 	@OMP_NUM_THREADS=1 $(WHEEL)/bin/python release/pages.py $(ARGS)
 
