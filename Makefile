@@ -18,12 +18,19 @@ FLOOR_TORCH ?= $(TORCH)
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+WHEEL := .venv-wheel
+WHEEL_INSTALL := $(WHEEL)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# every extra that a page names
+WHEEL_EXTRAS := compare,demo,excel,onnx,optuna,parquet,plot,tables
+# and what pages tell the reader to install by name
+WHEEL_MORE := dask distributed pytest
 FLOOR := .venv-floor
 FLOOR_INSTALL := $(FLOOR)/bin/python -m pip install --quiet --disable-pip-version-check
 TORCH := $(shell sed -n 's/^\(torch==[^ ;]*\).*/\1/p' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo quick test test-floor lint typecheck bench study docs docs-links losses-page plots-page clean distclean
+.PHONY: help demo quick test test-floor lint typecheck bench study docs docs-links losses-page plots-page \
+	build check-wheel address release-check clean distclean
 
 help:
 	@echo "make demo         compare losses and SMOTE on real imbalanced data; figures in $(OUT)/"
@@ -38,6 +45,9 @@ help:
 	@echo "make docs-links   check the external links of the documentation; needs the network"
 	@echo "make losses-page  write docs/losses.md and its pictures from the docstrings of the losses"
 	@echo "make plots-page   draw the pictures of docs/plotting.md and docs/index.md"
+	@echo "make build        build the wheel and the source archive in dist/, and check them"
+	@echo "make check-wheel  run the code of all pages and examples with the built wheel and its extras"
+	@echo "make release-check  what is left to do before a release (RELEASING.md)"
 	@echo "make clean        remove caches, builds and $(OUT)/; make distclean removes the environments, too"
 
 demo: $(VENV)/.stamp-demo
@@ -99,6 +109,27 @@ plots-page: $(VENV)/.stamp-plot
 	@$(BIN)/python docs/make_plots.py
 	@$(BIN)/python docs/make_overview.py
 
+build: $(VENV)/.stamp-build
+	@echo "==> wheel and source archive"
+	@rm -rf dist
+	@$(BIN)/python -m build --no-isolation --outdir dist . >/dev/null
+	@$(BIN)/twine check --strict dist/*
+
+# in an environment of its own, which gets the wheel and what its extras ask for, and no checkout
+check-wheel: build
+	@echo "==> creating $(WHEEL) with $(PYTHON)"
+	@test -d $(WHEEL) || $(PYTHON) -m venv $(WHEEL)
+	@$(WHEEL_INSTALL) '$(TORCH)'
+	@$(WHEEL_INSTALL) "$$(ls dist/*.whl)[$(WHEEL_EXTRAS)]" $(WHEEL_MORE)
+	@$(WHEEL_INSTALL) --no-deps --force-reinstall dist/*.whl
+	@OMP_NUM_THREADS=1 $(WHEEL)/bin/python release/pages.py $(ARGS)
+
+address:
+	@$(PYTHON) release/address.py $(ADDRESS)
+
+release-check:
+	@$(PYTHON) release/check.py $(TAG)
+
 $(VENV)/.stamp-venv:
 	@echo "==> creating $(VENV) with $(PYTHON)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
@@ -129,4 +160,4 @@ clean:
 	@find imbtorch tests examples benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 distclean: clean
-	@rm -rf $(VENV) $(FLOOR)
+	@rm -rf $(VENV) $(FLOOR) $(WHEEL)

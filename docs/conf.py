@@ -5,9 +5,11 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent), str(HERE / "_ext")]
+sys.path[:0] = [str(HERE.parent), str(HERE.parent / "release"), str(HERE / "_ext")]
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+from address import PLACEHOLDER, read_address  # noqa: E402
 
 from imbtorch import __version__  # noqa: E402
 
@@ -44,6 +46,7 @@ extlinks = {
 }
 linkcheck_timeout = 20
 linkcheck_anchors = False
+linkcheck_ignore = [PLACEHOLDER]
 
 # Pages are GitHub's Markdown: headings are anchors, and ```math is a formula.
 myst_heading_anchors = 3
@@ -83,10 +86,13 @@ toc_object_entries_show_parents = "hide"  # fit(), not ImbalancedNetClassifier.f
 html_theme = "pydata_sphinx_theme"
 html_title = "imbtorch"
 html_static_path = ["_static"]
+html_logo = html_favicon = "_static/logo.svg"
+html_baseurl = os.environ.get("READTHEDOCS_CANONICAL_URL", "")
 html_css_files = ["imbtorch.css"]
 html_copy_source = False
 html_show_sourcelink = False
 html_theme_options = {
+    "logo": {"text": "imbtorch", "alt_text": "imbtorch"},
     "navigation_with_keys": False,
     "show_prev_next": True,
     "header_links_before_dropdown": 6,
@@ -97,6 +103,10 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": ["sphinx-version"],
 }
+if read_address() != PLACEHOLDER:
+    html_theme_options["icon_links"] = [
+        {"name": "Source code", "url": read_address(), "icon": "fa-solid fa-code-branch"}
+    ]
 # pages without pages below them need no navigation beside them
 html_sidebars = {
     name: [] for name in ("index", "installation", "tour", "which_remedy", "faq", "benchmarks")
