@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch.utils.data import Dataset
 
 from imbtorch._common.inputs import Inputs, InputShape, Key, is_one_sequence
+from imbtorch._common.memory_maps import map_is_finite
 from imbtorch._common.sequences import Sequences
 from imbtorch._common.sklearn_private import _check_sample_weight
 from imbtorch._data.dataset_rows import DatasetRows
@@ -138,7 +139,7 @@ class InputMixin:
                 accept_sparse="csr",
                 allow_nd=True,
                 dtype="numeric",
-                ensure_all_finite="allow-nan" if is_encoded else True,
+                ensure_all_finite=_finiteness(X, allow_nan=is_encoded),
                 accept_large_sparse=True,
                 **({"multi_output": True} if several else {}),
             )
@@ -231,6 +232,16 @@ class InputMixin:
         for name in _LEARNED:
             self.__dict__.pop(name, None)
         self.__dict__.update(learned)
+
+
+def _finiteness(X: Any, *, allow_nan: bool) -> bool | str:
+    """Return what scikit-learn is to check; a memory map it would read as a whole.
+
+    Where a number of a map is not finite, scikit-learn looks again, for the sake of its message.
+    """
+    if map_is_finite(X, allow_nan=allow_nan):
+        return False
+    return "allow-nan" if allow_nan else True
 
 
 def check_weights(sample_weight: Any, X: Any) -> NDArray[np.float64]:
