@@ -108,11 +108,13 @@ def test_error_is_that_of_the_array(features, value, path):
 def test_fit_and_predict_keep_a_small_part_of_the_file(features, path, monkeypatch):
     monkeypatch.setattr(memory_maps, "_BLOCK", 2**20)
     monkeypatch.setattr(_statistics, "_BLOCK", 2**20)
-    monkeypatch.setattr(features_module, "_DISK_ROWS", 32)
+    monkeypatch.setattr(memory_maps, "_FEW_ROWS", 20)
+    monkeypatch.setattr(features_module, "_DISK_SPAN", 2**19)
+    monkeypatch.setattr(features_module, "_FEWEST_ROWS", 32)
     found, calls, known = memory_maps._memory_map, count(), []
 
     def watched(array):
-        if next(calls) % 31 == 0:  # to look takes milliseconds
+        if next(calls) % 23 == 0:  # to look takes milliseconds
             known.append(resident(path))
         return found(array)
 
@@ -125,12 +127,19 @@ def test_fit_and_predict_keep_a_small_part_of_the_file(features, path, monkeypat
     net.fit(X, y).predict_proba(X[:5_000])
     assert max(known) < 0.5 * size
     assert resident(path) < 0.5 * size
-    assert next(calls) > N / 32
+    assert next(calls) > 100
     assert max(known) > 0
 
 
+@pytest.mark.parametrize("step", [1, 3, 700, 30_000])
+def test_every_nth_row(step, path):
+    X = np.load(path, mmap_mode="r")
+    np.testing.assert_array_equal(memory_maps.every_nth_row(X, step), np.load(path)[::step])
+
+
 def test_gathered_rows_are_in_the_order_that_is_asked_for(path, monkeypatch):
-    monkeypatch.setattr(features_module, "_DISK_ROWS", 50)
+    monkeypatch.setattr(features_module, "_DISK_SPAN", 2**20)
+    monkeypatch.setattr(features_module, "_FEWEST_ROWS", 20)
     X, order = np.load(path, mmap_mode="r"), torch.randperm(N)[:333]
     rows = as_features(X, torch.float32, torch.device("cpu"))
     np.testing.assert_array_equal(rows.gather(order), np.load(path)[order])

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["is_on_disk", "map_is_finite", "release_pages"]
+__all__ = ["every_nth_row", "is_on_disk", "map_is_finite", "release_pages"]
 
 SMALLEST = 2**30  # bytes of a file whose pages are given back; those of a smaller one may stay
 _BLOCK = 2**24  # bytes of rows that are checked together
+_FEW_ROWS = 100  # distant rows that are copied together: a system may map 2 MiB for each
 
 
 def is_on_disk(array: Any) -> bool:
@@ -44,6 +45,23 @@ def release_pages(array: Any) -> None:
         pages = getattr(pages, "base", None)
     if pages is not None and len(pages) >= SMALLEST and hasattr(pages, "madvise"):
         pages.madvise(mmap.MADV_DONTNEED)
+
+
+def every_nth_row(array: NDArray[Any], step: int) -> NDArray[Any]:
+    """Return a copy of every ``step``-th row, beginning with the first.
+
+    Parameters
+    ----------
+    array : ndarray of shape (n, ...)
+        Rows, at least one; those of a memory map are read a few at a time.
+    step : int
+        Distance of the rows, at least 1.
+    """
+    parts = []
+    for start in range(0, len(array), _FEW_ROWS * step):
+        parts.append(np.array(array[start : start + _FEW_ROWS * step : step]))
+        release_pages(array)
+    return np.concatenate(parts)
 
 
 def map_is_finite(array: Any, *, allow_nan: bool) -> bool:

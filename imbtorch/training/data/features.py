@@ -37,7 +37,8 @@ __all__ = [
 
 _RESIDENT_SHARE = 0.5  # share of the accelerator's free memory that X may take
 _DISK_BLOCKS = 8  # the more rows are fetched at once, the nearer to each other they lie
-_DISK_ROWS = 16_384  # rows between which pages are given back: up to 1 GiB, at 64 KiB for a row
+_DISK_SPAN = 2**29  # bytes of the file between which its pages are given back
+_FEWEST_ROWS = 512  # read between two such moments: a system may map 2 MiB for a single row
 _NUMPY_DTYPES: dict[torch.dtype, type[np.number[Any]]] = {
     torch.float32: np.float32,
     torch.float64: np.float64,
@@ -343,8 +344,9 @@ class DiskFeatures:
     def gather(self, index: Tensor) -> Tensor:
         """Rows at these positions, on the device."""
         lying, place = index.sort()
+        step = max(_FEWEST_ROWS, len(index) * _DISK_SPAN // max(self.array.nbytes, 1))
         gathered: Tensor | None = None
-        for few, places in zip(lying.split(_DISK_ROWS), place.split(_DISK_ROWS), strict=True):
+        for few, places in zip(lying.split(step), place.split(step), strict=True):
             rows: Tensor
             (rows,) = self.features.gather(few).split([len(few)])
             if gathered is None:
