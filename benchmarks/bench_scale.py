@@ -210,7 +210,7 @@ def note(line: dict[str, Any], out: Path) -> None:
     if out.is_file():
         table = pd.concat([pd.read_csv(out), table])
     table = table.drop_duplicates(KEYS, keep="last").sort_values(KEYS)
-    table.round(4).to_csv(out, index=False)
+    table.round(4).convert_dtypes().to_csv(out, index=False)
 
 
 def power_law(size: NDArray[Any], value: NDArray[Any]) -> tuple[float, float, float]:
@@ -234,9 +234,10 @@ def summary(out: Path) -> None:
     """Print the medians of each size, and the power law of the three largest ones."""
     table = pd.read_csv(out)
     for axis, (unit, _) in AXES.items():
-        part = table[table["axis"] == axis].groupby("size")[list(FOUND)].median()
-        if len(part) < 3:
+        part = table[table["axis"] == axis]
+        if part["size"].nunique() < 3:
             continue
+        part = part.groupby("size")[list(FOUND)].median()
         print(f"\n| {unit} | {' | '.join(FOUND.values())} |\n|---:|---:|---:|---:|")
         for size, row in part.iterrows():
             print(f"| {size:,} | {' | '.join(f'{row[k] / SCALE[k]:.3g}' for k in FOUND)} |")

@@ -111,7 +111,7 @@ def test_fit_and_predict_keep_a_small_part_of_the_file(features, path, monkeypat
     monkeypatch.setattr(memory_maps, "_FEW_ROWS", 20)
     monkeypatch.setattr(features_module, "_DISK_SPAN", 2**19)
     monkeypatch.setattr(features_module, "_FEWEST_ROWS", 32)
-    found, calls, known = memory_maps._memory_map, count(), []
+    found, calls, known = memory_maps._pages, count(), []
 
     def watched(array):
         if next(calls) % 23 == 0:  # to look takes milliseconds
@@ -123,7 +123,7 @@ def test_fit_and_predict_keep_a_small_part_of_the_file(features, path, monkeypat
     net = ImbalancedNetClassifier(MLP((2,)), features=features, max_epochs=1, random_state=0)
     net.set_params(batch_size=4096, validation_fraction=0.2)
     release_pages(X)
-    monkeypatch.setattr(memory_maps, "_memory_map", watched)
+    monkeypatch.setattr(memory_maps, "_pages", watched)
     net.fit(X, y).predict_proba(X[:5_000])
     assert max(known) < 0.5 * size
     assert resident(path) < 0.5 * size

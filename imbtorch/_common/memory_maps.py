@@ -13,16 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["every_nth_row", "is_on_disk", "map_is_finite", "release_pages"]
+__all__ = ["every_nth_row", "map_is_finite", "release_pages"]
 
 SMALLEST = 2**30  # bytes of a file whose pages are given back; those of a smaller one may stay
 _BLOCK = 2**24  # bytes of rows that are checked together
 _FEW_ROWS = 100  # distant rows that are copied together: a system may map 2 MiB for each
-
-
-def is_on_disk(array: Any) -> bool:
-    """Return whether an array is, or views, a memory map."""
-    return _memory_map(array) is not None
 
 
 def release_pages(array: Any) -> None:
@@ -37,13 +32,9 @@ def release_pages(array: Any) -> None:
     array : object
         A memory map or a view of one; anything else is left alone.
     """
-    found = _memory_map(array)
-    if found is None or found.mode not in ("r", "r+", "w+"):
-        return
-    pages: Any = found
-    while pages is not None and not isinstance(pages, mmap.mmap):
-        pages = getattr(pages, "base", None)
-    if pages is not None and len(pages) >= SMALLEST and hasattr(pages, "madvise"):
+    pages, mode = _pages(array)
+    is_shared = pages is not None and mode in ("r", "r+", "w+")
+    if is_shared and len(pages) >= SMALLEST and hasattr(pages, "madvise"):
         pages.madvise(mmap.MADV_DONTNEED)
 
 
@@ -74,17 +65,18 @@ def map_is_finite(array: Any, *, allow_nan: bool) -> bool:
     allow_nan : bool
         Whether NaN is allowed, too.
     """
-    if not is_on_disk(array) or array.dtype.kind != "f" or not array.ndim:
+    if _pages(array)[0] is None or array.dtype.kind != "f" or not array.ndim:
         return False
     return all(_is_finite(block, allow_nan=allow_nan) for block in _blocks(array))
 
 
-def _memory_map(array: Any) -> np.memmap[Any, Any] | None:
+def _pages(array: Any) -> tuple[Any, str | None]:
+    """Return the pages that an array views and the mode of its memory map; None for others."""
+    mode = None
     while isinstance(array, np.ndarray):  # a frame may have a column "base"
-        if isinstance(array, np.memmap):
-            return array
+        mode = array.mode if isinstance(array, np.memmap) else mode
         array = array.base
-    return None
+    return (array if isinstance(array, mmap.mmap) else None), mode
 
 
 def _blocks(array: NDArray[Any]) -> Iterator[NDArray[Any]]:

@@ -131,6 +131,9 @@ class InputMixin:
         try:
             if is_encoded and needs_reading(X, categorical, columns):
                 return self._read_table(X, y, categorical, columns, several=several)
+            # scikit-learn would read a memory map as a whole; its message is used where that fails
+            is_view = getattr(X, "base", None) is not None
+            is_finite = is_view and map_is_finite(X, allow_nan=is_encoded)
             checked = validate_data(
                 self,
                 X,
@@ -139,7 +142,7 @@ class InputMixin:
                 accept_sparse="csr",
                 allow_nd=True,
                 dtype="numeric",
-                ensure_all_finite=_finiteness(X, allow_nan=is_encoded),
+                ensure_all_finite=not is_finite and ("allow-nan" if is_encoded else True),
                 accept_large_sparse=True,
                 **({"multi_output": True} if several else {}),
             )
@@ -232,16 +235,6 @@ class InputMixin:
         for name in _LEARNED:
             self.__dict__.pop(name, None)
         self.__dict__.update(learned)
-
-
-def _finiteness(X: Any, *, allow_nan: bool) -> bool | str:
-    """Return what scikit-learn is to check; a memory map it would read as a whole.
-
-    Where a number of a map is not finite, scikit-learn looks again, for the sake of its message.
-    """
-    if map_is_finite(X, allow_nan=allow_nan):
-        return False
-    return "allow-nan" if allow_nan else True
 
 
 def check_weights(sample_weight: Any, X: Any) -> NDArray[np.float64]:

@@ -187,7 +187,8 @@ def _blocks(
         for first in range(0, len(block), few):
             part = slice(first, first + few)
             yield block[part], None if weights is None else weights[part]
-        release_pages(X)
+        if getattr(X, "base", None) is not None:  # not an array that owns its numbers
+            release_pages(X)
 
 
 def _moments(

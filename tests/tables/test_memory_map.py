@@ -75,7 +75,7 @@ def test_model_is_that_of_the_rows_in_memory(columns, write, tmp_path):
 
 
 WRONG = {
-    "unknown target": ({"target": "lable"}, "no column lable.*columns are: a, label, b, c"),
+    "unknown target": ({"target": "kind"}, "no column kind.*columns are: a, label, b, c"),
     "unknown column": ({"columns": ["a", "z"]}, "no column z"),
     "column named twice": ({"columns": ["a", "a"]}, "twice: a"),
     "target among the features": ({"columns": ["a", "label"]}, "twice: label"),

@@ -15,7 +15,7 @@ from scipy import sparse
 from torch import Tensor
 
 from imbtorch._common.inputs import Inputs, is_one_sequence
-from imbtorch._common.memory_maps import is_on_disk, release_pages
+from imbtorch._common.memory_maps import release_pages
 from imbtorch._common.sequences import Sequences
 from imbtorch._data.datasets_as_rows import DatasetReader
 from imbtorch.features._encoder import EncodedRows, TableEncoder, encoded, in_memory
@@ -32,6 +32,7 @@ __all__ = [
     "as_features",
     "encoded_rows",
     "first_rows",
+    "is_on_disk",
     "resident_bytes",
 ]
 
@@ -420,6 +421,15 @@ class ChosenFeatures:
             and torch.equal(self.chosen, other.chosen)
             and (self.features is other.features or self.features.same_as(other.features))
         )
+
+
+def is_on_disk(array: Any) -> bool:
+    """Whether an array is, or views, a memory map."""
+    while array is not None:
+        if isinstance(array, np.memmap):
+            return True
+        array = getattr(array, "base", None)
+    return False
 
 
 def wrap(array: NDArray[Any]) -> Tensor:
