@@ -71,7 +71,7 @@ def test_labels_are_ranked_many_at_a_time(monkeypatch):
     monkeypatch.setattr(np, "argsort", lambda a, **kw: sorts.append(a.size) or argsort(a, **kw))
     _mean_label_precision(labels, scores, weights)
     assert len(sorts) == 1
-    monkeypatch.setattr(module, "_BLOCK", 600)  # numbers in memory at once: ten labels of 60 rows
+    monkeypatch.setattr(module, "BLOCK", 600)  # numbers in memory at once: ten labels of 60 rows
     sorts.clear()
     value = _mean_label_precision(labels, scores, weights)
     n_labels = int(labels.any(axis=0).sum())

@@ -295,6 +295,33 @@ def test_mean_average_precision_is_of_the_rarer_class(rarer):
     assert mean_average_precision(codes, score if rarer else -score) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("decimals", [1, 9])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_mean_average_precision_over_classes_is_that_of_scikit_learn(decimals, weighted):
+    rng = np.random.default_rng(0)
+    codes, weights = rng.integers(0, 6, 90), rng.uniform(0.1, 3, 90)
+    scores = rng.normal(size=(90, 8)).round(decimals)  # two classes have no rows
+    weights = weights if weighted else None
+    expected = [
+        average_precision_score(codes == j, scores[:, j], sample_weight=weights) for j in range(6)
+    ]
+    assert mean_average_precision(codes, scores, weights) == pytest.approx(np.mean(expected))
+    assert np.isnan(mean_average_precision(np.full(90, 2), scores))
+    scores[3, 4] = np.nan
+    with pytest.raises(ValueError, match="NaN"):
+        mean_average_precision(codes, scores)
+
+
+def test_many_classes_are_ranked_together(monkeypatch):
+    sorted_sizes, argsort = [], np.argsort
+    monkeypatch.setattr(
+        np, "argsort", lambda a, **options: sorted_sizes.append(a.size) or argsort(a, **options)
+    )
+    codes = np.arange(1_000) % 500
+    mean_average_precision(codes, np.random.default_rng(0).random((1_000, 500)))
+    assert sorted_sizes == [500_000]
+
+
 # Regression
 
 

@@ -128,7 +128,7 @@ PUBLIC_PRIORS = {
     "shift_prior",
     "undersampling_correction",
 }
-PUBLIC_TABLES = {"Table", "TableError", "read_table"}
+PUBLIC_TABLES = {"Table", "TableError", "parquet_to_memmap", "read_table"}
 PUBLIC_TESTING = {
     "check_loss",
     "check_module",

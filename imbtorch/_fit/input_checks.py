@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch.utils.data import Dataset
 
 from imbtorch._common.inputs import Inputs, InputShape, Key, is_one_sequence
+from imbtorch._common.memory_maps import map_is_finite
 from imbtorch._common.sequences import Sequences
 from imbtorch._common.sklearn_private import _check_sample_weight
 from imbtorch._data.dataset_rows import DatasetRows
@@ -130,6 +131,9 @@ class InputMixin:
         try:
             if is_encoded and needs_reading(X, categorical, columns):
                 return self._read_table(X, y, categorical, columns, several=several)
+            # scikit-learn would read a memory map as a whole; its message is used where that fails
+            is_view = getattr(X, "base", None) is not None
+            is_finite = is_view and map_is_finite(X, allow_nan=is_encoded)
             checked = validate_data(
                 self,
                 X,
@@ -138,7 +142,7 @@ class InputMixin:
                 accept_sparse="csr",
                 allow_nd=True,
                 dtype="numeric",
-                ensure_all_finite="allow-nan" if is_encoded else True,
+                ensure_all_finite=not is_finite and ("allow-nan" if is_encoded else True),
                 accept_large_sparse=True,
                 **({"multi_output": True} if several else {}),
             )

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from imbtorch._common.memory_maps import every_nth_row
 from imbtorch.training.net import Net
 
 __all__ = ["warn_of_scale"]
@@ -45,7 +46,8 @@ def warn_of_scale(X: Any, net: Net, names: Any = None) -> None:
     is_table = isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype.kind in "fiu"
     if not is_table or net.lookups or _normalizes(net.module_):
         return
-    rows = np.asarray(X[:: max(len(X) // _ROWS, 1)], dtype=np.float64)
+    step = max(len(X) // _ROWS, 1)
+    rows = (X[::step] if X.base is None else every_nth_row(X, step)).astype(np.float64)
     if np.abs(rows).max(initial=0.0) > np.finfo(np.float32).max:
         return  # numbers that float32 does not hold are refused when the rows are read
     sizes = np.sqrt(np.mean(np.square(rows), axis=0))

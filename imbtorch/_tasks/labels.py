@@ -28,13 +28,13 @@ from imbtorch._tasks.base import Balance, ClassificationTask, Link, RowWeights, 
 from imbtorch._tasks.double_correction import check_double_correction
 from imbtorch._tasks.unknown_terms import check_leaves_out, tell_of_untrained
 from imbtorch.losses import BaseLoss, as_loss
+from imbtorch.metrics._average_precision import BLOCK, column_precision
 from imbtorch.priors import log_prior_ratio, resolve_label_prior
 from imbtorch.weights import label_weights
 
 __all__ = ["LabelBalance", "Labels"]
 
 Floats = NDArray[np.float64]
-_BLOCK = 2**20  # numbers that are ranked at once, to validate many labels in bounded memory
 Positions = NDArray[np.integer[Any]]
 _ROUNDING = 1e-9  # relative difference of two sums of the same weights
 _ABSENT_ONCE = np.array([1.0, 0.0])  # counts that a loss sees for a label that no row knows
@@ -402,34 +402,11 @@ def _mean_label_precision(
     weights = np.ones(n) if weights is None else weights
     if labels.dtype.kind == "i":
         weights, labels = weights * (labels >= 0).T, np.maximum(labels, 0)
-    step = max(_BLOCK // n, 1)
+    step = max(BLOCK // n, 1)
     total = sum(
-        _precision(
+        column_precision(
             labels.T[some], scores.T[some], weights if weights.ndim == 1 else weights[some]
         ).sum()
         for some in (usable[start : start + step] for start in range(0, len(usable), step))
     )
     return float(total / len(usable))
-
-
-def _precision(labels: NDArray[Any], scores: NDArray[Any], weights: Floats) -> Floats:
-    """Average precision of each label, ``(n_labels, n) -> (n_labels,)``.
-
-    It is the mean over the positives of the precision among the rows that score as much or more.
-    Weights are those of the rows, ``(n,)``, or of the rows for each label, ``(n_labels, n)``.
-    """
-    order = np.argsort(-scores, axis=1)
-    ranked = np.take_along_axis(scores, order, axis=1)
-    weight = weights[order] if weights.ndim == 1 else np.take_along_axis(weights, order, axis=1)
-    hits = weight * np.take_along_axis(labels, order, axis=1)
-    found, seen = hits.cumsum(axis=1), weight.cumsum(axis=1)
-    n = scores.shape[1]
-    is_last = np.ones(scores.shape, dtype=bool)  # of the rows with equal score
-    is_last[:, :-1] = ranked[:, 1:] != ranked[:, :-1]
-    last = np.where(is_last, np.arange(n), n)
-    last = np.minimum.accumulate(last[:, ::-1], axis=1)[:, ::-1]
-    found, seen = (np.take_along_axis(sums, last, axis=1) for sums in (found, seen))
-    tiny = np.finfo(np.float64).tiny  # for rows of weight 0, which add nothing
-    precision = found / np.maximum(seen, tiny)
-    values: Floats = (hits * precision).sum(axis=1) / np.maximum(hits.sum(axis=1), tiny)
-    return values

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from imbtorch._common.memory_maps import release_pages
 from imbtorch.features._columns import TableColumns
 
 __all__ = [
@@ -186,6 +187,8 @@ def _blocks(
         for first in range(0, len(block), few):
             part = slice(first, first + few)
             yield block[part], None if weights is None else weights[part]
+        if getattr(X, "base", None) is not None:  # not an array that owns its numbers
+            release_pages(X)
 
 
 def _moments(

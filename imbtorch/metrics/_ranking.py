@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import average_precision_score
-from sklearn.utils import check_scalar
+from sklearn.utils import assert_all_finite, check_scalar
 
+from imbtorch.metrics._average_precision import BLOCK, column_precision
 from imbtorch.metrics._inputs import as_labels, as_numbers, encode, is_positive
 
 __all__ = ["card_precision_at_k", "mean_average_precision", "precision_at_k"]
@@ -59,6 +60,8 @@ def mean_average_precision(
     """
     if np.ndim(codes) == 2:
         return _mean_over_labels(codes, scores, sample_weight)
+    if scores.ndim == 2 and scores.shape[1] > 2:
+        return _mean_over_classes(codes, scores, sample_weight)
     columns = dict(enumerate(scores.T))
     if scores.ndim == 1:
         rarer = int(2 * np.count_nonzero(codes) <= len(codes))
@@ -69,6 +72,25 @@ def mean_average_precision(
         if 0 < np.count_nonzero(codes == code) < len(codes)
     ]
     return float(np.mean(values)) if values else float("nan")
+
+
+def _mean_over_classes(
+    codes: NDArray[Any], scores: NDArray[Any], sample_weight: NDArray[Any] | None
+) -> float:
+    """Rank the rows for many classes at once: scikit-learn takes a millisecond for each class."""
+    assert_all_finite(scores, input_name="scores")
+    classes = np.arange(scores.shape[1])
+    classes = classes[np.isin(classes, codes)]
+    if not len(classes) or (codes == classes[0]).all():
+        return float("nan")
+    n = len(codes)
+    weights = np.ones(n) if sample_weight is None else np.asarray(sample_weight)
+    step = max(BLOCK // n, 1)
+    total = 0.0
+    for start in range(0, len(classes), step):
+        some = classes[start : start + step]
+        total += column_precision(codes == some[:, None], scores.T[some], weights).sum()
+    return float(total / len(classes))
 
 
 def _mean_over_labels(

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from imbtorch._common.inputs import Inputs
 from imbtorch._common.memo import Memo, digest
+from imbtorch._common.memory_maps import release_pages
 from imbtorch._common.sklearn_private import _safe_indexing
 from imbtorch._data.datasets_as_rows import DatasetReader
 from imbtorch._data.target_scaling import read_values
@@ -105,7 +106,10 @@ class TrainingSplit:
         n = int(self.targets.shape[0])
         step = max(n // 10_000, 1) if isinstance(self.X, DatasetReader) else 1
         starts = range(0, n, 1000 * step)  # in blocks, so that a memory map stays on the disk
-        rows = [_hash(self.X[start : min(start + 1000 * step, n) : step]) for start in starts]
+        rows = [
+            _hash_of_rows(self.X, slice(start, min(start + 1000 * step, n), step))
+            for start in starts
+        ]
         told = {"X": rows, "y": self.targets, "sample_weight": self.sample_weight}
         hashes = {name: _hash(value) for name, value in told.items()}
         return {**hashes, "shape of X": str(self.X.shape), "rows": _hash(self.index)}
@@ -381,6 +385,12 @@ class ArraySource(RowSource):
         if not isinstance(self.task, ClassificationTask):
             return {}
         return {"_n_rows_seen": self.split.n_rows, "_counts_are_stated_": False}
+
+
+def _hash_of_rows(X: Any, some: slice) -> str:
+    told = _hash(X[some])
+    release_pages(X)
+    return told
 
 
 def _hash(value: Any) -> str:

@@ -15,6 +15,7 @@ from scipy import sparse
 from torch import Tensor
 
 from imbtorch._common.inputs import Inputs, is_one_sequence
+from imbtorch._common.memory_maps import release_pages
 from imbtorch._common.sequences import Sequences
 from imbtorch._data.datasets_as_rows import DatasetReader
 from imbtorch.features._encoder import EncodedRows, TableEncoder, encoded, in_memory
@@ -36,7 +37,9 @@ __all__ = [
 ]
 
 _RESIDENT_SHARE = 0.5  # share of the accelerator's free memory that X may take
-_DISK_BLOCKS = 4  # the more rows are fetched at once, the nearer to each other they lie
+_DISK_BLOCKS = 8  # the more rows are fetched at once, the nearer to each other they lie
+_DISK_SPAN = 2**29  # bytes of the file between which its pages are given back
+_FEWEST_ROWS = 512  # read between two such moments: a system may map 2 MiB for a single row
 _NUMPY_DTYPES: dict[torch.dtype, type[np.number[Any]]] = {
     torch.float32: np.float32,
     torch.float64: np.float64,
@@ -222,10 +225,10 @@ def as_features(X: Any, dtype: Any, device: torch.device, *, resident: bool = Tr
     kind, on_disk = _NUMPY_DTYPES[dtype], is_on_disk(X)
     if device.type == "cpu" and X.dtype == kind and X.flags.c_contiguous:
         there = _TensorFeatures(wrap(X))
-        return DiskFeatures(there) if on_disk else there
+        return DiskFeatures(there, X) if on_disk else there
     n_bytes = X.size * dtype.itemsize
     if on_disk:
-        return DiskFeatures(_HostFeatures(X, dtype, device))
+        return DiskFeatures(_HostFeatures(X, dtype, device), X)
     if not resident or n_bytes > _RESIDENT_SHARE * _free_bytes(device):
         return _HostFeatures(X, dtype, device)
     return _TensorFeatures(wrap(cast(X, kind)).to(device))
@@ -319,16 +322,21 @@ def first_rows(X: Any, dtype: Any, device: torch.device) -> Any:
 class DiskFeatures:
     """Rows that lie on a disk: read in the order in which they lie there, then put in theirs.
 
+    Pages of the file are given back as soon as their rows are copied, so that the resident memory
+    does not grow with the file.
+
     Parameters
     ----------
     features : Features
         Rows of an array on a disk, which it gathers as tensors.
+    array : ndarray
+        The array, a memory map or a view of one.
     """
 
     blocks = _DISK_BLOCKS
 
-    def __init__(self, features: Features) -> None:
-        self.features, self.row_bytes = features, features.row_bytes
+    def __init__(self, features: Features, array: NDArray[Any]) -> None:
+        self.features, self.array, self.row_bytes = features, array, features.row_bytes
 
     def __len__(self) -> int:
         """Count the rows."""
@@ -337,15 +345,23 @@ class DiskFeatures:
     def gather(self, index: Tensor) -> Tensor:
         """Rows at these positions, on the device."""
         lying, place = index.sort()
-        back = torch.empty_like(place)
-        back[place] = torch.arange(len(place), device=place.device)
-        rows: Tensor
-        (rows,) = self.features.gather(lying).split([len(lying)])
-        return rows.index_select(0, back)
+        step = max(_FEWEST_ROWS, len(index) * _DISK_SPAN // max(self.array.nbytes, 1))
+        gathered: Tensor | None = None
+        for few, places in zip(lying.split(step), place.split(step), strict=True):
+            rows: Tensor
+            (rows,) = self.features.gather(few).split([len(few)])
+            if gathered is None:
+                gathered = rows.new_empty((len(index), *rows.shape[1:]))
+            gathered.index_copy_(0, places, rows)
+            release_pages(self.array)
+        assert gathered is not None  # even no rows are one part
+        return gathered
 
     def slice(self, start: int, stop: int) -> Any:
         """Neighbouring rows, on the device."""
-        return self.features.slice(start, stop)
+        rows = self.features.slice(start, stop)
+        release_pages(self.array)
+        return rows
 
     def same_as(self, other: Any) -> bool:
         """Whether these are known to be the same rows."""

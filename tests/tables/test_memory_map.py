@@ -1,0 +1,130 @@
+"""Parquet files that become memory maps."""
+
+import numpy as np
+import pytest
+
+from imbtorch import ImbalancedNetClassifier
+from imbtorch.tables import TableError, parquet_to_memmap
+
+pa = pytest.importorskip("pyarrow")
+pq = pytest.importorskip("pyarrow.parquet")
+
+N = 500
+
+
+@pytest.fixture
+def columns():
+    rng = np.random.default_rng(0)
+    return {
+        "a": rng.normal(size=N),
+        "label": np.where(rng.random(N) < 0.2, "rare", "common"),
+        "b": rng.integers(-9, 9, N),
+        "c": rng.random(N) < 0.5,
+    }
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write_file(columns, name="rows.parquet", **options):
+        pq.write_table(pa.table(columns), tmp_path / name, **options)
+        return tmp_path / name
+
+    return write_file
+
+
+def test_rows_and_labels_are_those_of_the_file(columns, write, tmp_path):
+    source = write(columns, row_group_size=64)
+    X, y = parquet_to_memmap(source, tmp_path / "X.npy", "label")
+    assert isinstance(X, np.memmap)
+    assert X.mode == "r"
+    assert X.dtype == np.float32
+    assert X.flags.c_contiguous
+    expected = np.column_stack([columns[name] for name in "abc"]).astype(np.float32)
+    np.testing.assert_array_equal(X, expected)
+    np.testing.assert_array_equal(y, columns["label"])
+    assert y.dtype.kind == "U"
+
+
+def test_several_files_follow_each_other(columns, write, tmp_path):
+    parts = [{k: v[part] for k, v in columns.items()} for part in (slice(0, 99), slice(99, None))]
+    files = [write(part, f"{i}.parquet") for i, part in enumerate(parts)]
+    X, y = parquet_to_memmap(files, tmp_path / "X.npy", "b", columns=["c", "a"], dtype="float64")
+    np.testing.assert_array_equal(X, np.column_stack([columns["c"], columns["a"]]))
+    np.testing.assert_array_equal(y, columns["b"])
+
+
+def test_gaps_are_nan_and_several_targets_a_matrix(write, tmp_path):
+    source = write({"x": [1, None, 3], "z": [True, False, None], "l": [0, 1, 1], "m": [1, 1, 0]})
+    X, y = parquet_to_memmap(source, str(tmp_path / "X.npy"), ["m", "l"])
+    np.testing.assert_array_equal(X, [[1, 1], [np.nan, 0], [3, np.nan]])
+    assert y.tolist() == [[1, 0], [1, 1], [0, 1]]
+    assert parquet_to_memmap(source, tmp_path / "X.npy")[1] is None
+
+
+def test_categories_are_labels(write, tmp_path):
+    kinds = pa.array(["no", "yes", "no"]).dictionary_encode()
+    _, y = parquet_to_memmap(write({"x": [1.0, 2, 3], "y": kinds}), tmp_path / "X.npy", "y")
+    assert y.tolist() == ["no", "yes", "no"]
+
+
+def test_model_is_that_of_the_rows_in_memory(columns, write, tmp_path):
+    X, y = parquet_to_memmap(write(columns), tmp_path / "X.npy", "label")
+    net = ImbalancedNetClassifier("mlp", max_epochs=2, random_state=0)
+    on_disk = net.fit(X, y).predict_proba(X)
+    np.testing.assert_array_equal(net.fit(np.array(X), y).predict_proba(X), on_disk)
+
+
+WRONG = {
+    "unknown target": ({"target": "kind"}, "no column kind.*columns are: a, label, b, c"),
+    "unknown column": ({"columns": ["a", "z"]}, "no column z"),
+    "column named twice": ({"columns": ["a", "a"]}, "twice: a"),
+    "target among the features": ({"columns": ["a", "label"]}, "twice: label"),
+    "text": ({"target": "a"}, r"do not hold numbers: label \(string\).*columns="),
+    "no columns": ({"columns": []}, "no column is left"),
+    "dtype": ({"dtype": "float16"}, "dtype: 'float16'; use 'float32'"),
+    "destination": ({"destination": "X.parquet"}, r"must end in \.npy"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_argument_is_an_error_that_leaves_no_file(case, columns, write, tmp_path):
+    changed, message = WRONG[case]
+    given = {"target": "label", **changed}
+    destination = tmp_path / given.pop("destination", "X.npy")
+    source = write(columns)
+    with pytest.raises(TableError, match=message):
+        parquet_to_memmap(source, destination, **given)
+    assert [path.name for path in tmp_path.iterdir()] == [source.name]
+
+
+BAD = {
+    "label with gaps": ({"x": [1.0, 2.0], "y": ["a", None]}, "target y has gaps"),
+    "whole number that float32 rounds": ({"x": [1, 2**24 + 1], "y": [0, 1]}, 'dtype="float64"'),
+    "too large": ({"x": [1.0, 1e300], "y": [0, 1]}, "column x holds infinity.*too large"),
+    "no rows": ({"x": pa.array([], "f4"), "y": pa.array([], "i4")}, "no rows"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_content_is_an_error_and_the_former_file_stays(case, write, tmp_path):
+    content, message = BAD[case]
+    former = tmp_path / "X.npy"
+    np.save(former, np.ones(3))
+    with pytest.raises(TableError, match=message):
+        parquet_to_memmap(write(content), former, "y")
+    assert np.load(former).tolist() == [1, 1, 1]
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_bad_files_are_named(columns, write, tmp_path):
+    good, other = write(columns), write({"a": [1.0], "d": [2]}, "other.parquet")
+    (damaged := tmp_path / "damaged.parquet").write_bytes(b"PAR1 and no more")
+    for files, message in {
+        (tmp_path / "none.parquet",): "no file .*none.parquet",
+        (good, damaged): "damaged.parquet cannot be read as parquet",
+        (good, other): "other.parquet has other columns.*b, c, d, label",
+        (good, good): "named twice",
+        (): "no rows in no files",
+    }.items():
+        with pytest.raises(TableError, match=message):
+            parquet_to_memmap(files, tmp_path / "X.npy", "label")
