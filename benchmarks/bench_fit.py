@@ -13,15 +13,24 @@ On a machine that others use too, ``--threads 1`` gives steadier numbers. ``--de
 a GPU: scikit-learn, which has none, stays on the CPU::
 
     python benchmarks/bench_fit.py --device cuda --batch-sizes 256 4096
+
+How far a step is from the floor of eager torch, which is the time of its matrix products alone::
+
+    python benchmarks/bench_fit.py --floor
+
+It measures processor time on one thread, which other programs on the machine disturb less than the
+clock on the wall, in many short rounds, and prints the smallest values and the medians.
 """
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from common import (
@@ -37,6 +46,7 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 from skorch import NeuralNetClassifier
+from skorch.callbacks import Callback
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -44,10 +54,17 @@ from imbtorch import ImbalancedNetClassifier
 
 Array = NDArray[Any]
 LR = 1e-3
+FLOOR_STEPS, FLOOR_EPOCHS, FLOOR_ROUNDS = 40, 6, 10  # an epoch of the floor takes milliseconds
 
 
 def imbtorch(
-    X: Array, y: Array, batch_size: int, epochs: int, device: str, loss: str = "cross_entropy"
+    X: Array,
+    y: Array,
+    batch_size: int,
+    epochs: int,
+    device: str,
+    loss: str = "cross_entropy",
+    callbacks: Any = None,
 ) -> None:
     ImbalancedNetClassifier(
         network(),
@@ -59,6 +76,7 @@ def imbtorch(
         batch_size=batch_size,
         max_epochs=epochs,
         device=device,
+        callbacks=callbacks,
         random_state=0,
     ).fit(X, y)
 
@@ -141,6 +159,68 @@ def contestants(losses: Sequence[str]) -> dict[str, Callable[..., None]]:
     }
 
 
+def matrix_products(batch_size: int) -> Callable[[], None]:
+    """Return a function that computes the matrix products of one step, and nothing else."""
+    weights = [p.detach() for p in network().parameters() if p.ndim == 2]
+    sizes = [weights[0].shape[1], *(len(weight) for weight in weights)]
+    outputs, gradients = ([torch.randn(batch_size, size) for size in sizes] for _ in range(2))
+    weight_gradients = [torch.empty_like(weight) for weight in weights]
+
+    def step() -> None:
+        for i, weight in enumerate(weights):
+            torch.mm(outputs[i], weight.t(), out=outputs[i + 1])
+        for i in reversed(range(len(weights))):
+            torch.mm(gradients[i + 1].t(), outputs[i], out=weight_gradients[i])
+            if i > 0:  # the rows themselves need no gradient
+                torch.mm(gradients[i + 1], weights[i], out=gradients[i])
+
+    return torch.no_grad()(step)
+
+
+class Clock(Callback):
+    """Processor time of each epoch after the first, with all that belongs to it."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+
+    def on_epoch_end(self, net: Any, **given: Any) -> None:
+        """Note the time."""
+        self.ends.append(time.thread_time())
+
+
+def floor(args: Any, X: Array, y: Array) -> dict[str, Any]:
+    """Measure a step of the bare loop and of imbtorch against its matrix products, and print."""
+    limit_threads(1)
+    print(f"microseconds of a step, smallest (median) of {args.rounds * FLOOR_ROUNDS} rounds")
+    print(f"{'rows':>6}{'products':>18}{'bare loop':>18}{'imbtorch':>18}{'ratio to the products':>26}")
+    found: dict[str, Any] = {}
+    for batch_size in args.batch_sizes:
+        rows, step = FLOOR_STEPS * batch_size, matrix_products(batch_size)
+        x, codes = (np.resize(array, (rows, *array.shape[1:])) for array in (X, y))
+        times: dict[str, list[float]] = {"products": [], "bare loop": [], "imbtorch": []}
+        for _ in range(args.rounds * FLOOR_ROUNDS):
+            clock = Clock()
+            imbtorch(x, codes, batch_size, FLOOR_EPOCHS, "cpu", callbacks=[("clock", clock)])
+            times["imbtorch"] += np.diff(clock.ends).tolist()
+            for _ in range(FLOOR_EPOCHS):
+                begin = time.thread_time()
+                for _ in range(FLOOR_STEPS):
+                    step()
+                times["products"].append(time.thread_time() - begin)
+            begin = time.thread_time()
+            bare_loop(x, codes, batch_size, FLOOR_EPOCHS, "cpu")
+            times["bare loop"].append((time.thread_time() - begin) / FLOOR_EPOCHS)
+        best, middle = (
+            {name: 1e6 * of(values) / FLOOR_STEPS for name, values in times.items()}
+            for of in (min, np.median)
+        )
+        cells = "".join(f"{f'{best[name]:.0f} ({middle[name]:.0f})':>18}" for name in times)
+        ratios = [each["imbtorch"] / each["products"] for each in (best, middle)]
+        print(f"{batch_size:>6}{cells}{f'{ratios[0]:.2f} ({ratios[1]:.2f})':>26}")
+        found[str(batch_size)] = {"smallest": best, "median": middle}
+    return found
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = make_parser(__doc__, rounds=5)
@@ -151,8 +231,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--rows", type=int, help="use the first so many rows only")
     parser.add_argument("--device", default="cpu", help="where the nets train (%(default)s)")
+    parser.add_argument(
+        "--floor", action="store_true", help="a step against its matrix products alone"
+    )
     args = parser.parse_args(argv)
     X, y = (array[: args.rows] for array in training_rows())
+    if args.floor:
+        write_json(args.json, {"microseconds": floor(args, X, y)})
+        return
     threads = limit_threads(args.threads)
     print(f"{args.epochs} epochs, median of {args.rounds} rounds, {threads} threads, {args.device}")
     seconds = {}
