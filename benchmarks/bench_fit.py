@@ -18,17 +18,19 @@ How far a step is from the floor of eager torch, which is the time of its matrix
 
     python benchmarks/bench_fit.py --floor
 
-It measures processor time on one thread, which other programs on the machine disturb less than the
-clock on the wall, in many short rounds, and prints the smallest values and the medians.
+It measures every step by itself, on one thread, and prints the time that one in ten steps stays
+below, and the median: other programs on the machine disturb some of the steps only.
 """
 
 from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -46,15 +48,15 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 from skorch import NeuralNetClassifier
-from skorch.callbacks import Callback
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from imbtorch import ImbalancedNetClassifier
+from imbtorch.training.data.rows import ArrayRows
 
 Array = NDArray[Any]
 LR = 1e-3
-FLOOR_STEPS, FLOOR_EPOCHS, FLOOR_ROUNDS = 40, 6, 10  # an epoch of the floor takes milliseconds
+FLOOR_ROWS, FLOOR_EPOCHS = 16_384, 4
 
 
 def imbtorch(
@@ -64,7 +66,6 @@ def imbtorch(
     epochs: int,
     device: str,
     loss: str = "cross_entropy",
-    callbacks: Any = None,
 ) -> None:
     ImbalancedNetClassifier(
         network(),
@@ -76,7 +77,6 @@ def imbtorch(
         batch_size=batch_size,
         max_epochs=epochs,
         device=device,
-        callbacks=callbacks,
         random_state=0,
     ).fit(X, y)
 
@@ -177,47 +177,45 @@ def matrix_products(batch_size: int) -> Callable[[], None]:
     return torch.no_grad()(step)
 
 
-class Clock(Callback):
-    """Processor time of each epoch after the first, with all that belongs to it."""
+@contextmanager
+def seconds_of_steps() -> Iterator[list[float]]:
+    """Note how long it takes until the training has the next batch."""
+    seconds: list[float] = []
+    batches = ArrayRows.batches
 
-    def __init__(self) -> None:
-        self.ends: list[float] = []
+    def timed(*given: Any, **parameters: Any) -> Iterator[Any]:
+        begin = time.perf_counter()
+        for batch in batches(*given, **parameters):
+            yield batch
+            end = time.perf_counter()
+            seconds.append(end - begin)
+            begin = end
 
-    def on_epoch_end(self, net: Any, **given: Any) -> None:
-        """Note the time."""
-        self.ends.append(time.thread_time())
+    with patch.object(ArrayRows, "batches", timed):
+        yield seconds
 
 
 def floor(args: Any, X: Array, y: Array) -> dict[str, Any]:
-    """Measure a step of the bare loop and of imbtorch against its matrix products, and print."""
+    """Measure the steps of imbtorch against their matrix products alone, and print."""
     limit_threads(1)
-    print(f"microseconds of a step, smallest (median) of {args.rounds * FLOOR_ROUNDS} rounds")
-    print(f"{'rows':>6}{'products':>18}{'bare loop':>18}{'imbtorch':>18}{'ratio to the products':>26}")
-    found: dict[str, Any] = {}
+    print("microseconds of a step: the fastest tenth (median)")
+    print(f"{'rows':>6}{'products':>16}{'imbtorch':>16}{'times the products':>22}")
+    X, y, found = X[:FLOOR_ROWS], y[:FLOOR_ROWS], {}
     for batch_size in args.batch_sizes:
-        rows, step = FLOOR_STEPS * batch_size, matrix_products(batch_size)
-        x, codes = (np.resize(array, (rows, *array.shape[1:])) for array in (X, y))
-        times: dict[str, list[float]] = {"products": [], "bare loop": [], "imbtorch": []}
-        for _ in range(args.rounds * FLOOR_ROUNDS):
-            clock = Clock()
-            imbtorch(x, codes, batch_size, FLOOR_EPOCHS, "cpu", callbacks=[("clock", clock)])
-            times["imbtorch"] += np.diff(clock.ends).tolist()
-            for _ in range(FLOOR_EPOCHS):
-                begin = time.thread_time()
-                for _ in range(FLOOR_STEPS):
-                    step()
-                times["products"].append(time.thread_time() - begin)
-            begin = time.thread_time()
-            bare_loop(x, codes, batch_size, FLOOR_EPOCHS, "cpu")
-            times["bare loop"].append((time.thread_time() - begin) / FLOOR_EPOCHS)
-        best, middle = (
-            {name: 1e6 * of(values) / FLOOR_STEPS for name, values in times.items()}
-            for of in (min, np.median)
-        )
-        cells = "".join(f"{f'{best[name]:.0f} ({middle[name]:.0f})':>18}" for name in times)
-        ratios = [each["imbtorch"] / each["products"] for each in (best, middle)]
-        print(f"{batch_size:>6}{cells}{f'{ratios[0]:.2f} ({ratios[1]:.2f})':>26}")
-        found[str(batch_size)] = {"smallest": best, "median": middle}
+        step, products, ours = matrix_products(batch_size), [], []
+        for _ in range(args.rounds):
+            with seconds_of_steps() as seconds:
+                imbtorch(X, y, batch_size, FLOOR_EPOCHS, "cpu")
+            ours += seconds
+            for _ in seconds:
+                begin = time.perf_counter()
+                step()
+                products.append(time.perf_counter() - begin)
+        both = 1e6 * np.quantile([products, ours], [0.1, 0.5], axis=1)
+        cells = "".join(f"{f'{tenth:.0f} ({median:.0f})':>16}" for tenth, median in both.T)
+        ratios = both[:, 1] / both[:, 0]
+        print(f"{batch_size:>6}{cells}{f'{ratios[0]:.2f} ({ratios[1]:.2f})':>22}")
+        found[str(batch_size)] = dict(zip(["products", "imbtorch"], both.T.tolist(), strict=True))
     return found
 
 

@@ -131,7 +131,7 @@ def test_gradients_are_on_again_after_a_loss_that_fails():
     def failing(output):
         raise ValueError("no")
 
-    chain, (x, codes, share) = Chain.of(MLP((7,)).build((5,), 3).double()), batch()
+    chain, (x, _, share) = Chain.of(MLP((7,)).build((5,), 3).double()), batch()
     for _ in range(2):
         with pytest.raises(ValueError, match="no"):
             chain.gradients(x, failing, share)

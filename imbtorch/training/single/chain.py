@@ -24,7 +24,7 @@ from imbtorch.training.single.member_chain import MEMBER_LAYERS, ReluInPlace, me
 from imbtorch.training.single.normalization import LayerNormalization
 from imbtorch.training.single.periodic import PERIODIC_PARAMETERS, Periodic
 
-__all__ = ["Activation", "Chain", "Dropout", "Embeddings", "has_hooks", "plain_layers"]
+__all__ = ["Activation", "Chain", "Dropout", "Embeddings", "has_hooks", "plain_layers", "with_rows"]
 
 _aten = torch.ops.aten
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
@@ -68,7 +68,7 @@ class _Linear:
         self.x = x
         if isinstance(x, SparseRows):
             return x.times(self.transposed).add_(self.bias)
-        self.output = _with_rows(self.output, x.shape[0])
+        self.output = with_rows(self.output, x.shape[0])
         return torch.addmm(self.bias, x, self.transposed, out=self.output)
 
     def backward(self, gradient: Tensor, first: bool) -> Tensor:
@@ -79,13 +79,14 @@ class _Linear:
         torch.sum(gradient, 0, out=self.bias_grad)
         if first:
             return gradient
-        self.gradient = _with_rows(self.gradient, gradient.shape[0])
+        self.gradient = with_rows(self.gradient, gradient.shape[0])
         return torch.mm(gradient, self.weight, out=self.gradient)
 
 
-def _with_rows(kept: Tensor, n: int) -> Tensor:
-    """Return a matrix of ``n`` rows to write into: the one that was kept, if it has so many."""
-    return kept if kept.shape[0] == n else kept.new_empty(n, kept.shape[1])
+def with_rows(kept: Tensor, n: int) -> Tensor:
+    """Return matrices of ``n`` rows to write into: those that were kept, if they have so many."""
+    *nets, rows, width = kept.shape
+    return kept if rows == n else kept.new_empty(*nets, n, width)
 
 
 class Embeddings:

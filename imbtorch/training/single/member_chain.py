@@ -104,10 +104,12 @@ class ReluInPlace:
     """ReLU that overwrites the results of the layer before it, and their gradient."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """Set negative values to 0, and keep the result for the derivative."""
         self.y = x.relu_()
         return self.y
 
     def backward(self, gradient: Tensor, first: bool) -> Tensor:
+        """Set the gradient to 0 where the result is 0."""
         result = _aten.threshold_backward.grad_input(gradient, self.y, 0, grad_input=gradient)
         return cast(Tensor, result)
 
