@@ -391,7 +391,7 @@ class Chain:
         return value
 
 
-@torch.enable_grad()  # type: ignore[untyped-decorator]
+@torch.enable_grad()
 def _by_autograd(loss: Callable[[Tensor], Tensor], output: Tensor) -> tuple[Tensor, Tensor]:
     """Return a loss, detached, and its gradient by the output, which the loss may keep."""
     leaf = output.clone().requires_grad_()
