@@ -380,7 +380,11 @@ class Chain:
                 output = layer.forward(output)
             known = None if closed_form is None else closed_form(output)
             if known is None:
-                value, gradient = _by_autograd(loss, output)
+                leaf = output.clone().requires_grad_()  # the loss may keep it
+                with torch.enable_grad():
+                    value = loss(leaf)
+                    value.backward()
+                value, gradient = value.detach(), leaf.grad
             else:
                 values, gradient = known
                 value = (values * share).sum()
@@ -389,13 +393,3 @@ class Chain:
             for layer in reversed(self.layers):
                 gradient = layer.backward(gradient, layer is first)
         return value
-
-
-@torch.enable_grad()
-def _by_autograd(loss: Callable[[Tensor], Tensor], output: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a loss, detached, and its gradient by the output, which the loss may keep."""
-    leaf = output.clone().requires_grad_()
-    value = loss(leaf)
-    value.backward()
-    assert leaf.grad is not None
-    return value.detach(), leaf.grad
