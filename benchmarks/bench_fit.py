@@ -13,15 +13,26 @@ On a machine that others use too, ``--threads 1`` gives steadier numbers. ``--de
 a GPU: scikit-learn, which has none, stays on the CPU::
 
     python benchmarks/bench_fit.py --device cuda --batch-sizes 256 4096
+
+How far a step is from the floor of eager torch, which is the time of its matrix products alone::
+
+    python benchmarks/bench_fit.py --floor
+
+It measures every step by itself, on one thread, and prints the time that one in ten steps stays
+below, and the median: other programs on the machine disturb some of the steps only.
 """
 
 from __future__ import annotations
 
+import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
+from unittest.mock import patch
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from common import (
@@ -41,13 +52,20 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from imbtorch import ImbalancedNetClassifier
+from imbtorch.training.data.rows import ArrayRows
 
 Array = NDArray[Any]
 LR = 1e-3
+FLOOR_ROWS, FLOOR_EPOCHS = 16_384, 4
 
 
 def imbtorch(
-    X: Array, y: Array, batch_size: int, epochs: int, device: str, loss: str = "cross_entropy"
+    X: Array,
+    y: Array,
+    batch_size: int,
+    epochs: int,
+    device: str,
+    loss: str = "cross_entropy",
 ) -> None:
     ImbalancedNetClassifier(
         network(),
@@ -141,6 +159,66 @@ def contestants(losses: Sequence[str]) -> dict[str, Callable[..., None]]:
     }
 
 
+def matrix_products(batch_size: int) -> Callable[[], None]:
+    """Return a function that computes the matrix products of one step, and nothing else."""
+    weights = [p.detach() for p in network().parameters() if p.ndim == 2]
+    sizes = [weights[0].shape[1], *(len(weight) for weight in weights)]
+    outputs, gradients = ([torch.randn(batch_size, size) for size in sizes] for _ in range(2))
+    weight_gradients = [torch.empty_like(weight) for weight in weights]
+
+    def step() -> None:
+        for i, weight in enumerate(weights):
+            torch.mm(outputs[i], weight.t(), out=outputs[i + 1])
+        for i in reversed(range(len(weights))):
+            torch.mm(gradients[i + 1].t(), outputs[i], out=weight_gradients[i])
+            if i > 0:  # the rows themselves need no gradient
+                torch.mm(gradients[i + 1], weights[i], out=gradients[i])
+
+    return torch.no_grad()(step)
+
+
+@contextmanager
+def seconds_of_steps() -> Iterator[list[float]]:
+    """Note how long it takes until the training has the next batch."""
+    seconds: list[float] = []
+    batches = ArrayRows.batches
+
+    def timed(*given: Any, **parameters: Any) -> Iterator[Any]:
+        begin = time.perf_counter()
+        for batch in batches(*given, **parameters):
+            yield batch
+            end = time.perf_counter()
+            seconds.append(end - begin)
+            begin = end
+
+    with patch.object(ArrayRows, "batches", timed):
+        yield seconds
+
+
+def floor(args: Any, X: Array, y: Array) -> dict[str, Any]:
+    """Measure the steps of imbtorch against their matrix products alone, and print."""
+    limit_threads(1)
+    print("microseconds of a step: the fastest tenth (median)")
+    print(f"{'rows':>6}{'products':>16}{'imbtorch':>16}{'times the products':>22}")
+    X, y, found = X[:FLOOR_ROWS], y[:FLOOR_ROWS], {}
+    for batch_size in args.batch_sizes:
+        step, products, ours = matrix_products(batch_size), [], []
+        for _ in range(args.rounds):
+            with seconds_of_steps() as seconds:
+                imbtorch(X, y, batch_size, FLOOR_EPOCHS, "cpu")
+            ours += seconds
+            for _ in seconds:
+                begin = time.perf_counter()
+                step()
+                products.append(time.perf_counter() - begin)
+        both = 1e6 * np.quantile([products, ours], [0.1, 0.5], axis=1)
+        cells = "".join(f"{f'{tenth:.0f} ({median:.0f})':>16}" for tenth, median in both.T)
+        ratios = both[:, 1] / both[:, 0]
+        print(f"{batch_size:>6}{cells}{f'{ratios[0]:.2f} ({ratios[1]:.2f})':>22}")
+        found[str(batch_size)] = dict(zip(["products", "imbtorch"], both.T.tolist(), strict=True))
+    return found
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = make_parser(__doc__, rounds=5)
@@ -151,8 +229,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--rows", type=int, help="use the first so many rows only")
     parser.add_argument("--device", default="cpu", help="where the nets train (%(default)s)")
+    parser.add_argument(
+        "--floor", action="store_true", help="a step against its matrix products alone"
+    )
     args = parser.parse_args(argv)
     X, y = (array[: args.rows] for array in training_rows())
+    if args.floor:
+        write_json(args.json, {"microseconds": floor(args, X, y)})
+        return
     threads = limit_threads(args.threads)
     print(f"{args.epochs} epochs, median of {args.rounds} rounds, {threads} threads, {args.device}")
     seconds = {}

@@ -125,6 +125,7 @@ def imbtorch_net(epochs: int, device: str = "cpu") -> ImbalancedNetClassifier:
         batch_size=BATCH_SIZE,
         max_epochs=epochs,
         device=device,
+        features=None,  # the waves that the default puts in front would be a larger network
         random_state=0,
     )
 
@@ -160,6 +161,14 @@ class PatientLoky(LokyBackend):
         return super().configure(*args, **{"idle_worker_timeout": IDLE_SECONDS, **parameters})
 
 
+def stacked_on_workers(
+    net: Any, grid: Any, cv: Any, n_jobs: int, threads: int | None, X: Array, y: Array
+) -> GridSearchCV:
+    """Search with one stack for each of several processes."""
+    with parallel_config(PatientLoky(inner_max_num_threads=threads)):
+        return stacked(net, grid, cv, X, y, n_jobs=n_jobs)
+
+
 def fit_by_fit(
     net: Any, grid: Any, cv: Any, n_jobs: int, threads: int | None, X: Array, y: Array
 ) -> GridSearchCV:
@@ -177,6 +186,16 @@ def contestants(args: argparse.Namespace, n_features: int) -> dict[str, Search]:
     searches: dict[str, Search] = {
         "StackedGridSearchCV": partial(stacked, ours, {"loss__gamma": args.gammas}, args.folds)
     }
+    for n_jobs in args.jobs:
+        if n_jobs > 1:
+            searches[f"StackedGridSearchCV, n_jobs={n_jobs}"] = partial(
+                stacked_on_workers,
+                ours,
+                {"loss__gamma": args.gammas},
+                args.folds,
+                n_jobs,
+                args.threads,
+            )
     for whose, net, name in (
         ("imbtorch", ours, "loss__gamma"),
         ("skorch", theirs, "criterion__gamma"),

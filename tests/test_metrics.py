@@ -535,3 +535,21 @@ def test_bad_input_is_named(metric, data, options, message):
 def test_k_is_a_whole_number(k):
     with pytest.raises(TypeError, match="k must be"):
         precision_at_k(Y, S, k)
+
+
+@pytest.mark.parametrize("decimals", [1, 8])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_average_precision_is_the_number_of_scikit_learn(decimals, dtype):
+    rng = np.random.default_rng(0)
+    for n in (2, 3, 50, 1_000):
+        scores = rng.normal(size=n).round(decimals).astype(dtype)
+        codes = (np.arange(n) == 0) | (rng.random(n) < 0.2)
+        codes[1] = False
+        rarer = codes if 2 * codes.sum() <= n else ~codes
+        expected = average_precision_score(rarer, scores if rarer is codes else -scores)
+        assert mean_average_precision(codes.astype(int), scores) == expected
+
+
+def test_average_precision_of_scores_that_are_not_finite_is_an_error():
+    with pytest.raises(ValueError, match="NaN"):
+        mean_average_precision(np.array([0, 1, 0]), np.array([0.1, np.nan, 0.3]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
@@ -89,9 +91,17 @@ def cross_entropy_with_gradient(logits: Tensor, target: Tensor) -> tuple[Tensor,
     """Cross-entropy of each row and its gradient, softmax minus one-hot: ``(n,), (n, c)``."""
     log_proba = torch.log_softmax(logits, dim=1)
     index = target.unsqueeze(1)
-    gradient = log_proba.exp()
-    gradient.scatter_add_(1, index, gradient.new_full(index.shape, -1.0))
-    return log_proba.gather(1, index).squeeze(1).neg_(), gradient
+    values = log_proba.gather(1, index).squeeze(1).neg_()
+    gradient = log_proba.exp_()
+    gradient.scatter_add_(1, index, _minus_ones(len(values), gradient.dtype, gradient.device))
+    return values, gradient
+
+
+@lru_cache(maxsize=8)  # batches have one or two sizes
+def _minus_ones(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return a column of -1, ``(n, 1)``, to be read only."""
+    with torch.inference_mode(False):
+        return torch.full((n, 1), -1.0, dtype=dtype, device=device)
 
 
 class AdjustedLogitsMixin:

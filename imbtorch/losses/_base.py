@@ -243,7 +243,8 @@ class BaseLoss(LossModule):
         """Loss of each row and its gradient in closed form, ``(n,), (n, c)``; None: autograd.
 
         Optional: for a small net on a table, the backward pass of autograd through the loss takes a
-        large part of a training step. The result is not differentiable itself.
+        large part of a training step. The result is not differentiable itself. The next step may
+        write into the memory of ``logits``: a loss that keeps them keeps a copy.
         """
         return None
 

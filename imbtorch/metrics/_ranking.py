@@ -67,7 +67,7 @@ def mean_average_precision(
         rarer = int(2 * np.count_nonzero(codes) <= len(codes))
         columns = {rarer: scores if rarer else -scores}
     values = [
-        average_precision_score(codes == code, column, sample_weight=sample_weight)
+        _average_precision(codes == code, column, sample_weight)
         for code, column in columns.items()
         if 0 < np.count_nonzero(codes == code) < len(codes)
     ]
@@ -106,8 +106,24 @@ def _mean_over_labels(
     for label, score, rows in zip(labels.T, scores.T, known.T, strict=True):
         weight = None if sample_weight is None else np.asarray(sample_weight)[rows]
         if len(np.unique(label[rows])) == 2:
-            values.append(average_precision_score(label[rows], score[rows], sample_weight=weight))
+            values.append(_average_precision(label[rows] == 1, score[rows], weight))
     return float(np.mean(values)) if values else float("nan")
+
+
+def _average_precision(
+    positive: NDArray[np.bool_], score: NDArray[Any], sample_weight: NDArray[Any] | None
+) -> float:
+    """Compute the number that scikit-learn computes, without its checks of the arguments.
+
+    A net that is scored after each epoch would spend more time on these than on its predictions.
+    """
+    if sample_weight is not None or not np.isfinite(score).all():  # scikit-learn explains the error
+        return float(average_precision_score(positive, score, sample_weight=sample_weight))
+    order = np.argsort(score)[::-1]
+    ends = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1)  # of equal scores
+    found = np.cumsum(positive[order], dtype=np.float64)[ends]
+    gained = np.diff(found / found[-1], prepend=0.0)  # recall
+    return float(np.sum((gained * (found / (ends + 1)))[::-1]))
 
 
 def precision_at_k(y_true: ArrayLike, y_score: ArrayLike, k: int, *, pos_label: Any = 1) -> float:

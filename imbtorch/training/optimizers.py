@@ -204,6 +204,7 @@ class _FusedStep:
         decoupled = self.group.get("decoupled_weight_decay", type(optimizer) is AdamW)
         self.kernel = torch._fused_adamw_ if decoupled else torch._fused_adam_
         self.params: list[Tensor] = []
+        self.without_graph = torch.no_grad()  # to make one takes longer than to enter it
 
     def __call__(self) -> None:
         if not self.params:
@@ -211,13 +212,13 @@ class _FusedStep:
             self._collect()
             return
         group = self.group
-        grads = [p.grad for p in self.params if p.grad is not None]
+        grads = [grad for p in self.params if (grad := p.grad) is not None]
         if len(grads) < len(self.params):
             self.optimizer.step()
             return
         beta1, beta2 = group["betas"]
-        self.counter.add_(1)
-        with torch.no_grad():
+        self.counter.add_(self.one)
+        with self.without_graph:
             self.kernel(
                 self.params, grads, self.averages, self.squares, [], self.steps,
                 lr=group["lr"], beta1=beta1, beta2=beta2, weight_decay=group["weight_decay"],
@@ -234,6 +235,7 @@ class _FusedStep:
             # One vector behind all the step counts: one addition instead of one per parameter.
             self.counter = torch.stack([state[p]["step"] for p in params])
             self.steps = list(self.counter.unbind())
+            self.one = torch.ones_like(self.counter)  # a number would be made a tensor each time
             for p, step in zip(params, self.steps, strict=True):
                 state[p]["step"] = step
 

@@ -69,7 +69,8 @@ def test_gradients_of_a_layer_with_its_own_settings_are_those_of_autograd(layer)
         lambda: [nn.Linear(5, 4), nn.Linear(4, 3)],
         lambda: [nn.Linear(5, 3), nn.Tanh()],
         lambda: [nn.Linear(5, 4), nn.ReLU(), nn.Tanh(), nn.Linear(4, 3), nn.SiLU()],
-        lambda: [nn.Linear(5, 4), nn.Dropout(0.0), nn.Linear(4, 3)],
+        lambda: [nn.Linear(5, 4), nn.Tanh(), nn.ReLU(), nn.Linear(4, 3), nn.ReLU()],
+        lambda: [nn.Linear(5, 4), nn.Dropout(0.0), nn.ReLU(), nn.Linear(4, 3)],
     ],
 )
 def test_gradients_of_any_chain_are_those_of_autograd(layers):
@@ -97,6 +98,44 @@ def test_gradients_follow_weights_that_change_in_place():
     gradients = [p.grad.clone() for p in module.parameters()]
     for gradient, wanted in zip(gradients, of_autograd(module, *data)[1], strict=True):
         torch.testing.assert_close(gradient, wanted, rtol=1e-12, atol=1e-12)
+
+
+def test_results_are_written_into_the_memory_of_the_step_before():
+    module, data = MLP((7, 4), activation="relu").build((5,), 3).double(), batch()
+    chain, results = Chain.of(module), []
+    for n in (16, 16, 9):
+        x, codes, share = (part[:n] for part in data)
+        chain.gradients(x, loss_of(codes, share), share)
+        linear = chain.layers[2]
+        results.append((linear.output.data_ptr(), linear.gradient.data_ptr(), len(linear.output)))
+    assert results[0] == results[1]
+    assert results[2][2] == 9
+
+
+def test_a_loss_may_keep_the_outputs():
+    module, seen = MLP((7,)).build((5,), 3).double(), []
+
+    def keeping(output):
+        seen.append((output, output.detach().clone()))
+        return output.square().sum()
+
+    chain = Chain.of(module)
+    for _ in range(2):
+        x, _, share = batch()
+        chain.gradients(x, keeping, share)
+    for output, copied in seen:
+        assert torch.equal(output, copied)
+
+
+def test_gradients_are_on_again_after_a_loss_that_fails():
+    def failing(output):
+        raise ValueError("no")
+
+    chain, (x, _, share) = Chain.of(MLP((7,)).build((5,), 3).double()), batch()
+    for _ in range(2):
+        with pytest.raises(ValueError, match="no"):
+            chain.gradients(x, failing, share)
+        assert torch.is_grad_enabled()
 
 
 def test_losses_in_another_precision_are_accepted():

@@ -20,7 +20,7 @@ from imbtorch.modules import CategoryEmbeddings, PeriodicEmbeddings
 from imbtorch.modules._member_layers import MemberHeads
 from imbtorch.modules._structured import alone
 from imbtorch.training.data.sparse_rows import SparseRows
-from imbtorch.training.single.member_chain import MEMBER_LAYERS, member_layer
+from imbtorch.training.single.member_chain import MEMBER_LAYERS, ReluInPlace, member_layer
 from imbtorch.training.single.normalization import LayerNormalization
 from imbtorch.training.single.periodic import PERIODIC_PARAMETERS, Periodic
 
@@ -32,6 +32,7 @@ __all__ = [
     "embeddings_in_front",
     "has_hooks",
     "plain_layers",
+    "with_rows",
 ]
 
 _aten = torch.ops.aten
@@ -67,6 +68,8 @@ class _Linear:
         self.layer = layer
         self.weight, self.bias = layer.weight.detach(), layer.bias.detach()
         self.transposed = self.weight.t()
+        # Written again in each step: new memory for a large result takes as long as some products.
+        self.output, self.gradient = (self.weight.new_empty(0, n) for n in self.weight.shape)
         layer.weight.grad = self.weight_grad = torch.zeros_like(self.weight)
         layer.bias.grad = self.bias_grad = torch.zeros_like(self.bias)
 
@@ -74,7 +77,8 @@ class _Linear:
         self.x = x
         if isinstance(x, SparseRows):
             return x.times(self.transposed).add_(self.bias)
-        return torch.addmm(self.bias, x, self.transposed)
+        self.output = with_rows(self.output, x.shape[0])
+        return torch.addmm(self.bias, x, self.transposed, out=self.output)
 
     def backward(self, gradient: Tensor, first: bool) -> Tensor:
         if isinstance(self.x, SparseRows):
@@ -82,7 +86,16 @@ class _Linear:
         else:
             torch.mm(gradient.t(), self.x, out=self.weight_grad)
         torch.sum(gradient, 0, out=self.bias_grad)
-        return gradient if first else torch.mm(gradient, self.weight)
+        if first:
+            return gradient
+        self.gradient = with_rows(self.gradient, gradient.shape[0])
+        return torch.mm(gradient, self.weight, out=self.gradient)
+
+
+def with_rows(kept: Tensor, n: int) -> Tensor:
+    """Return matrices of ``n`` rows to write into: those that were kept, if they have so many."""
+    *nets, rows, width = kept.shape
+    return kept if rows == n else kept.new_empty(*nets, n, width)
 
 
 class Embeddings:
@@ -316,6 +329,7 @@ class Chain:
 
     def __init__(self, layers: list[_Layer]) -> None:
         self.layers = layers
+        self.without_graph = torch.no_grad()  # to make one takes longer than to enter it
 
     @classmethod
     def of(cls, module: nn.Module) -> Chain | None:
@@ -348,6 +362,8 @@ class Chain:
                 layers.append(LayerNormalization(part))
             elif has_members:
                 layers.append(member_layer(part))
+            elif isinstance(part, nn.ReLU) and layers and isinstance(layers[-1], _Linear):
+                layers.append(ReluInPlace())  # nothing else reads the output of the linear layer
             else:
                 layers.append(Activation(part))
         return cls(layers)
@@ -393,23 +409,22 @@ class Chain:
         Tensor
             The loss, a detached scalar.
         """
-        with torch.no_grad():
+        with self.without_graph:
             output: Any = x
             for layer in self.layers:
                 output = layer.forward(output)
             known = None if closed_form is None else closed_form(output)
-        if known is None:
-            output.requires_grad_()
-            value = loss(output)
-            value.backward()
-            gradient = output.grad
-            assert gradient is not None
-        else:
-            values, gradient = known
-            value = (values * share).sum()
-            gradient.mul_(share if share.ndim == 2 else share.unsqueeze(1))
-        first = self.layers[0]
-        with torch.no_grad():
+            if known is None:
+                leaf = output.clone().requires_grad_()  # the loss may keep it
+                with torch.enable_grad():
+                    value = loss(leaf)
+                    value.backward()
+                value, gradient = value.detach(), leaf.grad
+            else:
+                values, gradient = known
+                value = (values * share).sum()
+                gradient.mul_(share if share.ndim == 2 else share.unsqueeze(1))
+            first = self.layers[0]
             for layer in reversed(self.layers):
                 gradient = layer.backward(gradient, layer is first)
-        return value.detach()
+        return value

@@ -123,7 +123,7 @@ class SingleEngine:
             again = self._unscaled(partial(gradients, x, codes, share))
             value = again()
             step(again)
-            total.add_(value, alpha=len(x))
+            total.add_(value, alpha=share.shape[0])
         return total
 
     def _no_loss(self) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from imbtorch.modules._member_layers import BatchEnsembleLinear, MemberHeads
 
-__all__ = ["MEMBER_LAYERS", "member_layer"]
+__all__ = ["MEMBER_LAYERS", "ReluInPlace", "member_layer"]
 
 _aten = torch.ops.aten
 # parameters of each layer
@@ -100,19 +100,21 @@ class _Heads(_Products):
         return self.backward_of_product(gradient.transpose(0, 1), self.layer.weight.grad, first)
 
 
-class _ReluInPlace:
+class ReluInPlace:
     """ReLU that overwrites the results of the layer before it, and their gradient."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """Set negative values to 0, and keep the result for the derivative."""
         self.y = x.relu_()
         return self.y
 
     def backward(self, gradient: Tensor, first: bool) -> Tensor:
+        """Set the gradient to 0 where the result is 0."""
         result = _aten.threshold_backward.grad_input(gradient, self.y, 0, grad_input=gradient)
         return cast(Tensor, result)
 
 
-def member_layer(layer: nn.Module) -> _BatchEnsemble | _Heads | _ReluInPlace:
+def member_layer(layer: nn.Module) -> _BatchEnsemble | _Heads | ReluInPlace:
     """Return what computes a layer of a TabM, and its gradients.
 
     Parameters
@@ -127,4 +129,4 @@ def member_layer(layer: nn.Module) -> _BatchEnsemble | _Heads | _ReluInPlace:
     """
     if isinstance(layer, BatchEnsembleLinear):
         return _BatchEnsemble(layer)
-    return _Heads(layer) if isinstance(layer, MemberHeads) else _ReluInPlace()
+    return _Heads(layer) if isinstance(layer, MemberHeads) else ReluInPlace()

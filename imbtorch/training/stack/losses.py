@@ -61,7 +61,7 @@ class _Looped(_Way):
     def __call__(
         self, nets: slice, output: Tensor, target: Tensor, share: Tensor
     ) -> tuple[Tensor, Tensor]:
-        leaf = output.detach().requires_grad_()
+        leaf = output.clone().requires_grad_()  # a loss may keep the outputs
         rows = zip(self.nets[nets], target, share, leaf, strict=True)
         with torch.enable_grad():
             values = torch.stack([net.batch_loss(t, s, z) for net, t, s, z in rows])

@@ -12,7 +12,14 @@ from torch.func import functional_call, vmap
 from imbtorch.modules import CategoryEmbeddings, PeriodicEmbeddings
 from imbtorch.modules._build import copied_module
 from imbtorch.modules._lookups import explain_ids
-from imbtorch.training.single.chain import Activation, Dropout, Embeddings, plain_layers
+from imbtorch.training.single.chain import (
+    Activation,
+    Dropout,
+    Embeddings,
+    plain_layers,
+    with_rows,
+)
+from imbtorch.training.single.member_chain import ReluInPlace
 from imbtorch.training.single.periodic import PERIODIC_PARAMETERS, Periodic
 from imbtorch.training.stack.storage import Storage
 
@@ -38,10 +45,14 @@ class _Linear:
         self.bias_grad = storage.grads[f"{name}.bias"][nets]
         self.transposed, self.bias = self.weight.transpose(1, 2), bias.unsqueeze(1)
         self.widens = self.weight.shape[1] > self.weight.shape[2]
+        # Written again in each step: new memory for a large result takes as long as some products.
+        n, *sizes = self.weight.shape
+        self.output, self.gradient = (self.weight.new_empty(n, 0, size) for size in sizes)
 
     def forward(self, x: Tensor) -> Tensor:
         self.x = x
-        return torch.baddbmm(self.bias, x, self.transposed)
+        self.output = with_rows(self.output, x.shape[1])
+        return torch.baddbmm(self.bias, x, self.transposed, out=self.output)
 
     def backward(self, gradient: Tensor, first: bool) -> Tensor:
         if self.widens:  # a batched product is fastest when its result has few rows
@@ -50,7 +61,10 @@ class _Linear:
         else:
             torch.bmm(gradient.transpose(1, 2), self.x, out=self.weight_grad)
         torch.sum(gradient, 1, out=self.bias_grad)
-        return gradient if first else torch.bmm(gradient, self.weight)
+        if first:
+            return gradient
+        self.gradient = with_rows(self.gradient, gradient.shape[1])
+        return torch.bmm(gradient, self.weight, out=self.gradient)
 
 
 class _Chain:
@@ -70,6 +84,8 @@ class _Chain:
                 values = [storage.values[name][nets] for name in names]
                 grads = [storage.grads[name][nets] for name in names]
                 self.layers.append(Periodic(layer, values, grads))
+            elif isinstance(layer, nn.ReLU) and isinstance(self.layers[-1], _Linear):
+                self.layers.append(ReluInPlace())
             else:
                 self.layers.append((Dropout if type(layer) is nn.Dropout else Activation)(layer))
 
