@@ -186,7 +186,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         steps = args.epochs * -(-len(X) // batch_size)
         table = {name: 1e6 * value / steps for name, value in seconds.items()}
         measured[batch_size] = table
-        print(f"\n{batch_size} rows a batch: microseconds a step")
+        print(f"\n{batch_size} rows per batch: microseconds a step")
         print(f"{'':<55}{'fit':>8}{'graph':>8}{'ratio':>8}{'bare loop':>11}{'fit/plain':>11}")
         for name in [*NETS, *BEHIND]:
             of_fit, graph = table[f"{name}|fit"], table[f"{name}|graph"]

@@ -58,7 +58,7 @@ SCALE = {"seconds": 1, "memory": MB, "predict": 1}
 
 
 def with_rows(n: int) -> tuple[Any, Any]:
-    """Return rows of 50 numbers, of which 1 % is rare."""
+    """Return rows of 50 numbers, of which 1% is rare."""
     rng = np.random.default_rng(0)
     return rng.standard_normal((n, 50), dtype=np.float32), rng.random(n) < 0.01
 
@@ -81,7 +81,7 @@ def with_labels(n: int) -> tuple[Any, Any]:
 
 
 def with_columns(n: int) -> tuple[Any, Any]:
-    """Return sparse rows with 50 ones each, 5 % of which are rare."""
+    """Return sparse rows with 50 ones each, 5% of which are rare."""
     rng = np.random.default_rng(0)
     return sparse_ones(rng, n, PER_ROW).astype(np.float32), rng.random(N_ROWS) < 0.05
 

@@ -42,7 +42,7 @@ from imbtorch._fit.parameters import NetParameters
 from imbtorch._fit.sources import ArraySource, ChunkSource, RowSource, StreamSource
 from imbtorch._fit.table import is_for_tables
 from imbtorch._fit.validation_rows import ValidationRows, chosen_rows, joined, refuse_validation
-from imbtorch._fit.value_advice import advice_on_values
+from imbtorch._fit.value_advice import advice_on_values, refuse_boolean
 from imbtorch.features import FeatureEncoder, get_features
 from imbtorch.features._display import diagram
 from imbtorch.features._encoder import behind_encoder
@@ -57,7 +57,6 @@ from imbtorch.training.parameter_groups import check_groups
 from imbtorch.training.prediction import predict_chunks, refuse_outputs
 from imbtorch.training.single.auxiliary import check_aux_loss
 from imbtorch.training.skorch_callbacks import check_callbacks, refuse_to_copy
-from imbtorch.training.threads import check_threads
 
 __all__ = ["BaseNetEstimator", "explains_arguments"]
 
@@ -275,7 +274,8 @@ class BaseNetEstimator(
             given, allowed = self.get_params(deep=False), self._parameter_constraints
             advice = advice_on_values(given, allowed, str(error))
             raise InvalidParameterError(f"{error} {advice}".rstrip()) from None
-        check_threads(self.n_threads)
+        if isinstance(self.n_threads, bool):  # which counts as an integer
+            refuse_boolean("n_threads", self.n_threads)
         if isinstance(self.sampler, type):
             name = self.sampler.__name__
             raise ValueError(f"sampler={name} is a class: give an object of it, {name}().")

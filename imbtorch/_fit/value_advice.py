@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from numbers import Real
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
-from imbtorch._common.sklearn_private import StrOptions
+from imbtorch._common.sklearn_private import InvalidParameterError, StrOptions
 from imbtorch.training.skorch_callbacks import advice_on_callback
 
-__all__ = ["advice_on_values"]
+__all__ = ["advice_on_values", "refuse_boolean"]
 
 
 def _is_number(value: Any) -> bool:
@@ -154,3 +154,24 @@ def advice_on_values(
             return f"Did you mean {name}={near[0]!r}?"
     advise = _ADVICE.get(name)
     return "" if advise is None else advise(value)
+
+
+def refuse_boolean(name: str, value: bool) -> NoReturn:
+    """Raise InvalidParameterError for True or False as a number of threads.
+
+    Parameters
+    ----------
+    name : str
+        Name of the parameter.
+    value : bool
+        Its value.
+
+    Raises
+    ------
+    InvalidParameterError
+        Always.
+    """
+    raise InvalidParameterError(
+        f"The {name!r} parameter must be an int in the range [1, inf), 'auto' or None. Got "
+        f"{value!r} instead. One thread is {name}=1, all of torch's threads are {name}=None."
+    )

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from imbtorch._common.sklearn_private import InvalidParameterError
 from imbtorch._common.threads import ThreadLimit
 from imbtorch.modules import CategoryEmbeddings, PeriodicEmbeddings
 from imbtorch.modules._member_layers import BatchEnsembleLinear, MemberHeads
@@ -23,7 +22,6 @@ from imbtorch.training.net import Net
 
 __all__ = [
     "SMALL_PRODUCT",
-    "check_threads",
     "product_per_row",
     "threads_of_prediction",
     "threads_of_training",
@@ -41,16 +39,6 @@ _KNOWN = {
     nn.ReLU6, nn.PReLU, nn.LeakyReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish,
     nn.Hardswish, nn.Tanh, nn.Sigmoid, nn.Softplus,
 }  # fmt: skip
-
-
-def check_threads(n_threads: int | str | None) -> None:
-    """Raise ValueError if ``n_threads`` is True or False, which Python counts as integers."""
-    if isinstance(n_threads, bool):
-        raise InvalidParameterError(
-            "The 'n_threads' parameter must be an int in the range [1, inf), 'auto' or None. Got "
-            f"{n_threads!r} instead. One thread is n_threads=1, all of torch's threads are "
-            "n_threads=None."
-        )
 
 
 def threads_of_training(runs: Sequence[Any]) -> AbstractContextManager[None]:

@@ -91,6 +91,14 @@ class InPlace(Net):
         return self.act(y)
 
 
+class PreActivated(Net):
+    """The output of a linear layer is read before and after ReLU."""
+
+    def between(self, x):
+        x = self.second(x)
+        return x + F.relu(x)
+
+
 class Dropped(Net):
     def __init__(self, input_shape, n_outputs):
         super().__init__(input_shape, n_outputs)
@@ -190,6 +198,7 @@ class DerivedSequence(nn.Sequential):
 COVERED = {
     "activations": Activations,
     "in place": InPlace,
+    "before and after ReLU": PreActivated,
     "dropout": Dropped,
     "residual blocks and heads": Heads,
     "batch normalisation": Normalised,
