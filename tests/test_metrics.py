@@ -312,6 +312,14 @@ def test_mean_average_precision_over_classes_is_that_of_scikit_learn(decimals, w
         mean_average_precision(codes, scores)
 
 
+def test_weights_of_half_precision_are_added_up_exactly():
+    rng = np.random.default_rng(0)
+    codes, scores = rng.integers(0, 3, 60_000), rng.random((60_000, 3))
+    weights = rng.uniform(0.5, 1.5, 60_000).astype(np.float16)
+    exact = mean_average_precision(codes, scores, weights.astype(np.float64))
+    assert mean_average_precision(codes, scores, weights) == exact
+
+
 def test_many_classes_are_ranked_together(monkeypatch):
     sorted_sizes, argsort = [], np.argsort
     monkeypatch.setattr(

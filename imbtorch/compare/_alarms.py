@@ -103,7 +103,7 @@ def rounded_down(threshold: float, digits: int = 6) -> float:
     >>> rounded_down(0.0123456789), rounded_down(0.5)
     (0.0123456, 0.5)
     """
-    if threshold <= 0:
+    if threshold < 1e-290:  # the power of ten below has no floating-point number
         return threshold
     scale = 10.0 ** (digits - 1 - int(np.floor(np.log10(threshold))))
     nearest = round(threshold * scale) / scale

@@ -84,7 +84,7 @@ def _predicting(run: Run, threshold: float | None) -> str:
     ]
     if threshold is not None:
         lines += [
-            f"# This threshold caught {ALARMS_RECALL:.0%} of class {run.rare} among rows that a "
+            f"# This threshold caught {ALARMS_RECALL:.0%} of class {run.rare!r} among rows that a "
             "model was not trained on",
             f"print(probability >= {rounded_down(threshold)!r})",
         ]

@@ -79,9 +79,14 @@ def _panel(kind: type[Figure], height: float, plot: Callable[[Any], None]) -> Fi
     return figure
 
 
+def _plain(name: str) -> str:
+    """Return a name that matplotlib shows as it is, and does not read as a formula."""
+    return name.replace("$", r"\$")
+
+
 def _rows(axes: Any, names: list[str]) -> np.ndarray[Any, Any]:
     places = np.arange(len(names))
-    axes.set_yticks(places, names)
+    axes.set_yticks(places, [_plain(name) for name in names])
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.grid(axis="x", color="0.9")
     axes.set_axisbelow(True)
@@ -146,7 +151,7 @@ def _curves(axes: Any, comparison: Findings) -> None:
             color=_COLOURS[place % len(_COLOURS)],
             linestyle=_STYLES[place // len(_COLOURS) % len(_STYLES)],
             linewidth=3 - 2 * place / len(comparison.predictions),  # shows equal curves
-            label=name,
+            label=_plain(name),
         )
     axes.axhline(is_rare.mean(), color="0.5", linewidth=1, linestyle=":", label="chance")
     axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")

@@ -84,7 +84,7 @@ def _mean_over_classes(
     if not len(classes) or (codes == classes[0]).all():
         return float("nan")
     n = len(codes)
-    weights = np.ones(n) if sample_weight is None else np.asarray(sample_weight)
+    weights = np.ones(n) if sample_weight is None else np.asarray(sample_weight, np.float64)
     step = max(BLOCK // n, 1)
     total = 0.0
     for start in range(0, len(classes), step):

@@ -66,7 +66,8 @@ def parquet_to_memmap(
     TableError
         If pyarrow is not installed, a file is missing, damaged or empty, its columns differ from
         those of the first file, a column does not exist, is named twice or does not hold numbers, a
-        number does not fit into ``dtype``, a target has gaps, or ``destination`` or ``dtype`` is
+        number does not fit into ``dtype``, a target has gaps, is neither numbers nor text or has more than
+        one type, or ``destination`` or ``dtype`` is
         not valid. A TableError is a ValueError.
 
     Notes
@@ -101,6 +102,7 @@ def parquet_to_memmap(
     files = _opened([Path(each) for each in paths])
     targets = [] if target is None else [target] if isinstance(target, str) else list(target)
     names = _features(files, targets, columns)
+    _check_targets(files, targets)
     part = path.with_name(f"{path.name}.part")
     try:
         labels = _write(part, files, names, targets, np.dtype(dtype))
@@ -174,6 +176,35 @@ def _is_number(kind: Any) -> bool:
     return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind))
 
 
+def _check_targets(files: dict[Path, Any], targets: Sequence[str]) -> None:
+    """Raise TableError if targets are neither numbers nor text, or have more than one type."""
+    kinds: dict[str, str] = {}
+    for path, file in files.items():
+        for name in targets:
+            given = file.schema_arrow.field(name).type
+            kind = _kind_of_target(given)
+            if kind is None:
+                raise TableError(
+                    f"the target {name} of {path} holds {given}, neither "
+                    "integers, floating-point numbers, booleans nor text. Write it as one of these."
+                )
+            kinds.setdefault(kind, f"{name} of {path}")
+    if len(kinds) > 1:
+        found = ", ".join(f"{kind} ({where})" for kind, where in kinds.items())
+        raise TableError(f"targets have more than one type: {found}. Write all in the same type.")
+
+
+def _kind_of_target(kind: Any) -> str | None:
+    """Return the type of a target by name, or None if it cannot be one."""
+    from pyarrow import types
+
+    if types.is_dictionary(kind):
+        kind = kind.value_type
+    if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
+        return "text"
+    return str(kind) if _is_number(kind) else None
+
+
 def _write(
     path: Path,
     files: dict[Path, Any],
@@ -235,4 +266,6 @@ def _labels(column: Any, name: str) -> NDArray[Any]:
     if types.is_dictionary(column.type):
         column = column.dictionary_decode()
     labels: NDArray[Any] = column.to_numpy(zero_copy_only=False)
-    return labels.astype(str) if labels.dtype == object else labels
+    if labels.dtype.kind == "f" and np.isnan(labels).any():
+        raise TableError(f"the target {name} has gaps; leave out the rows without a label.")
+    return labels.astype(str) if _kind_of_target(column.type) == "text" else labels

@@ -174,7 +174,7 @@ def test_alarms_are_the_fewest_that_catch_enough(recall):
     assert found.per_thousand == pytest.approx(1000 * alarms.mean())
 
 
-@pytest.mark.parametrize("value", [0.1 + 0.2, 1 / 3, 2e-9 / 7, 0.999999999, 1.0, 0.0])
+@pytest.mark.parametrize("value", [0.1 + 0.2, 1 / 3, 2e-9 / 7, 0.999999999, 1.0, 0.0, 1e-310])
 def test_a_rounded_threshold_loses_no_alarm(value):
     assert value * (1 - 1e-5) <= rounded_down(value) <= value
 
@@ -250,6 +250,20 @@ def test_the_code_of_strategies_of_ones_own(own):
     found = executed(own.code, {"X": X, "y": Y, "strategies": OWN})
     expected = LogisticRegression().fit(X, Y).predict_proba(X[:5])[:, 1]
     np.testing.assert_allclose(found["probability"], expected)
+
+
+@pytest.mark.parametrize("rare", ["ra'\"re\n<i>\\", "rare\nraise SystemExit  #"])
+def test_a_label_does_not_end_a_line_of_the_code(rare):
+    labels = np.where(Y == "fraud", rare, "common")
+    comparison = compare_strategies(X, labels, strategies=OWN, random_state=0)
+    found = executed(comparison.code, {"X": X, "y": labels, "strategies": OWN})
+    assert found["place"] == list(found["model"].classes_).index(rare)
+
+
+def test_names_of_strategies_are_no_formulas(tmp_path):
+    strategies = {r"a $\foo$": DummyClassifier(), "a $b": LogisticRegression()}
+    page = report(compare_strategies(X, Y, strategies=strategies, random_state=0), tmp_path)
+    assert r"a $\foo$" in unescape(page)
 
 
 @pytest.mark.slow

@@ -101,6 +101,11 @@ BAD = {
     "label with gaps": ({"x": [1.0, 2.0], "y": ["a", None]}, "target y has gaps"),
     "whole number that float32 rounds": ({"x": [1, 2**24 + 1], "y": [0, 1]}, 'dtype="float64"'),
     "too large": ({"x": [1.0, 1e300], "y": [0, 1]}, "column x holds infinity.*too large"),
+    "number that is a gap": ({"x": [1.0, 2.0], "y": [0.0, float("nan")]}, "target y has gaps"),
+    "decimals as labels": (
+        {"x": [1.0, 2.0], "y": pa.array([1, 0], pa.decimal128(5, 2))},
+        r"target y of .* holds decimal128\(5, 2\), neither",
+    ),
     "no rows": ({"x": pa.array([], "f4"), "y": pa.array([], "i4")}, "no rows"),
 }
 
@@ -128,3 +133,16 @@ def test_bad_files_are_named(columns, write, tmp_path):
     }.items():
         with pytest.raises(TableError, match=message):
             parquet_to_memmap(files, tmp_path / "X.npy", "label")
+
+
+def test_targets_have_one_type(write, tmp_path):
+    numbers, text = ({"x": [1.0], "y": labels, "z": [0]} for labels in ([1], ["1"]))
+    files = [write(numbers, "one.parquet"), write(text, "other.parquet")]
+    message = r"more than one type: int64 \(y of .*one\.parquet\), text \(y of .*other\.parquet\)"
+    with pytest.raises(TableError, match=message):
+        parquet_to_memmap(files, tmp_path / "X.npy", "y", columns=["x"])
+    with pytest.raises(TableError, match="more than one type"):
+        parquet_to_memmap(files[1], tmp_path / "X.npy", ["y", "z"])
+    categories = write({"x": [1.0], "y": pa.array(["1"]).dictionary_encode()}, "third.parquet")
+    _, y = parquet_to_memmap(categories, tmp_path / "X.npy", "y")
+    assert y.tolist() == ["1"]
