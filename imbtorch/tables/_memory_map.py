@@ -66,9 +66,9 @@ def parquet_to_memmap(
     TableError
         If pyarrow is not installed, a file is missing, damaged or empty, its columns differ from
         those of the first file, a column does not exist, is named twice or does not hold numbers, a
-        number does not fit into ``dtype``, a target has gaps, is neither numbers nor text or has more than
-        one type, or ``destination`` or ``dtype`` is
-        not valid. A TableError is a ValueError.
+        number does not fit into ``dtype``, a target has gaps, is neither numbers nor text or has
+        more than one type, or ``destination`` or ``dtype`` is not valid. A TableError is a
+        ValueError.
 
     Notes
     -----
