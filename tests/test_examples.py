@@ -25,7 +25,7 @@ GALLERY = {  # what each script prints, among other things
     "plot_chainer_class_weight.py": ["2.6265234", "[[ 1.4621172 -1.4621172]]", "0.214"],
     "plot_compare_with_smote.py": ["SMOTE inside the net", "gamma found", "Average precision"],
     "plot_costs_of_each_row.py": ["costs of each row", "one cost matrix", "gradient boosting"],
-    "plot_decisions_that_keep_a_promise.py": ["50 alarms in 1000", "undecided", "confidence 0.9"],
+    "plot_decisions_that_keep_a_promise.py": ["50 alarms in 1,000", "undecided", "confidence 0.9"],
     "plot_drifting_frequencies.py": ["p-value", "Brier, as trained", "budget"],
     "plot_eye_state_sequences.py": ["torch's L1Loss", "balanced", "recall, closed"],
     "plot_focal_loss_shape.py": ["gradient", "p = 0.9"],
