@@ -23,7 +23,7 @@ WHEEL_INSTALL := $(WHEEL)/bin/python -m pip install --quiet --disable-pip-versio
 # every extra that a page names
 WHEEL_EXTRAS := compare,demo,excel,onnx,optuna,parquet,plot,tables
 # and what pages tell the reader to install by name
-WHEEL_MORE := dask distributed pytest
+WHEEL_MORE := dask distributed fastapi httpx2 mlflow-skinny optuna-integration pandas pytest tensorboard uvicorn
 FLOOR := .venv-floor
 FLOOR_INSTALL := $(FLOOR)/bin/python -m pip install --quiet --disable-pip-version-check
 TORCH := $(shell sed -n 's/^\(torch==[^ ;]*\).*/\1/p' constraints.txt)
@@ -54,7 +54,7 @@ demo: $(VENV)/.stamp-demo
 	@echo "==> losses and SMOTE compared on imbalanced data"
 	@$(BIN)/python examples/compare_with_smote.py --out $(OUT)
 	@echo "==> shape of the focal loss"
-	@$(BIN)/python examples/plot_focal_loss_shape.py --out $(OUT)
+	@$(BIN)/python examples/gallery.py examples/plot_focal_loss_shape.py --out $(OUT)
 	@echo "==> figures:"
 	@ls $(OUT)/*.png
 

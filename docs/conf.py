@@ -5,11 +5,15 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent), str(HERE.parent / "release"), str(HERE / "_ext")]
+sys.path[:0] = [str(HERE.parent / name) for name in ("", "release", "examples", "docs/_ext")]
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
+# where the examples look for data that are not part of the project
+os.environ.setdefault("IMBTORCH_DATA", str(HERE.parents[1] / "shared" / "data"))
 
+import matplotlib.pyplot as plt  # noqa: E402
 from address import PLACEHOLDER, read_address  # noqa: E402
+from gallery import LOOK  # noqa: E402
 
 from imbtorch import __version__  # noqa: E402
 
@@ -59,6 +63,12 @@ autosummary_generate = False  # api_pages writes the pages
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 
+
+def set_look(gallery_conf, file_name):
+    """Set the look of the figures of an example."""
+    plt.rcParams.update(LOOK)
+
+
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
@@ -68,7 +78,7 @@ sphinx_gallery_conf = {
     "backreferences_dir": "api/backreferences",
     "doc_module": ("imbtorch",),
     "inspect_global_variables": False,
-    "reset_modules": ("matplotlib",),
+    "reset_modules": ("matplotlib", set_look),
     "capture_repr": ("_repr_html_",),
     "image_scrapers": ("matplotlib",),
     "thumbnail_size": (400, 280),

@@ -1,9 +1,16 @@
-"""What the scripts of the gallery share: two options, the look and the files of figures."""
+"""Run a script of the gallery with the look of the gallery, and write its figures.
+
+    python examples/gallery.py examples/plot_fraud_focal.py --out figures
+
+The scripts need neither this file nor each other.
+"""
 
 from __future__ import annotations
 
 import argparse
+import runpy
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -22,40 +29,36 @@ LOOK = {
 }
 
 
-def start() -> bool:
-    """Set the look of figures; return whether to be quick: little data, few epochs.
-
-    The command line of each script is ``[--quick] [--out FOLDER]``. sphinx-gallery runs scripts
-    without a command line.
-    """
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the script that the command line names."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("script", type=Path, help="examples/plot_fraud_focal.py")
+    add("--quick", action="store_true", help="little data and few epochs")
+    parser.add_argument(
+        "--out", type=Path, default=Path("figures"), help="the folder of the figures"
+    )
+    args = parser.parse_args(argv)
+    if not args.script.is_file():
+        parser.error(f"there is no script {args.script}")
+    args.out.mkdir(parents=True, exist_ok=True)
+    plt.switch_backend("agg")
     plt.rcParams.update(LOOK)
-    return bool(_options().quick)
+    sys.argv = [str(args.script), *(["--quick"] if args.quick else [])]
+    runpy.run_path(str(args.script), run_name="__main__")
+    write_figures(args.out, args.script.stem.removeprefix("plot_"))
 
 
-def finish() -> None:
-    """Write the figures to the folder named by ``--out``, else show them."""
-    if "sphinx_gallery" in sys.modules:  # it collects the figures by itself
-        return
-    folder, script = _options().out, Path(sys.argv[0]).stem.removeprefix("plot_")
-    if folder is None:
-        if "agg" in plt.get_backend().lower() and plt.get_fignums():
-            print("There is no display for the figures: name a folder, --out FOLDER.")
-        else:
-            plt.show()
-        return
-    folder.mkdir(parents=True, exist_ok=True)
+def write_figures(folder: Path, name: str) -> None:
+    """Write all figures that are open as PNG files, and print their names."""
     numbers = plt.get_fignums()
     for number in numbers:
-        path = folder / f"{script}{'' if len(numbers) == 1 else f'_{number}'}.png"
+        path = folder / f"{name}{'' if len(numbers) == 1 else f'_{number}'}.png"
         plt.figure(number).savefig(path, dpi=150)
         print(f"Figure: {path}")
 
 
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=sys.modules["__main__"].__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--quick", action="store_true", help="little data and few epochs")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="write the figures to it")
-    return parser.parse_args()
+if __name__ == "__main__":
+    main()

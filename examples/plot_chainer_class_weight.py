@@ -8,17 +8,18 @@ losses of imbtorch. torch divides by the *sum of the weights* in the batch. This
 loss of one row by hand, and shows how the other divisor changes the weight of rare classes.
 """
 
+import sys
+
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from gallery import finish, start
 from sklearn.datasets import make_classification
 
 from imbtorch import MLP, ImbalancedNetClassifier
 from imbtorch.features import TableFeatures
 from imbtorch.losses import CrossEntropyLoss
 
-quick = start()
+quick = "--quick" in sys.argv  # little data and few epochs
 
 # %%
 # One row by hand
@@ -162,4 +163,4 @@ for name, p in probabilities.items():
     mean = (rare.mean() + common.mean()) / 2
     print(f"{name:<30}{mean:>8.3f}{(rare > 0.5).mean():>14.3f}{(common < 0.5).mean():>16.3f}")
 
-finish()
+plt.show()

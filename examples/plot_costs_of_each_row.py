@@ -7,9 +7,10 @@ five like one of five thousand. Here the costs of each payment decide, around a 
 gradient boosting, and are compared with single thresholds and with training by costs.
 """
 
+import sys
+
 import matplotlib.pyplot as plt
 import numpy as np
-from gallery import COLOURS, finish, start
 from sklearn.base import clone
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -20,7 +21,7 @@ from imbtorch import ImbalancedNetClassifier
 from imbtorch.datasets import make_payments
 from imbtorch.model_selection import TunedDecisionClassifierCV, cross_fit
 
-quick = start()
+quick = "--quick" in sys.argv  # little data and few epochs
 
 # %%
 # Costs
@@ -116,17 +117,18 @@ axes[0].legend(loc="lower left")
 # seed to seed; it is the way where the costs are not known when the decision is made.
 
 fig, ax = plt.subplots(figsize=(7.5, 3.8))
+COLOURS = ("#D55E00", "#0072B2")
 ways = [way for way in results if way not in {"best threshold", "most probable class"}]
-for j, (name, marker) in enumerate(zip(CLASSIFIERS, "os", strict=True)):
+for j, (name, marker, colour) in enumerate(zip(CLASSIFIERS, "os", COLOURS, strict=True)):
     best = np.array(results["best threshold"][name])
     for i, way in enumerate(ways):
         saving = 100 * (1 - np.array(results[way][name]) / best)
         places = np.full(len(saving), i + 0.2 * j - 0.1)
-        ax.plot(places, saving, marker, color=COLOURS[4 + 2 * j], label=name if i == 0 else None)
+        ax.plot(places, saving, marker, color=colour, label=name if i == 0 else None)
 ax.axhline(0, color="black", linewidth=1)
 ax.set_xticks(range(len(ways)), ways)
 ax.set_xlim(-0.5, len(ways) - 0.5)
 ax.set_ylabel("saved against the best threshold, %")
 ax.legend(loc="lower right")
 
-finish()
+plt.show()

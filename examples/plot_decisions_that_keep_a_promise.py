@@ -8,16 +8,17 @@ none needs further training: nets are trained once, on the folds of a cross-vali
 out-of-fold predictions are used for everything.
 """
 
+import sys
+
 import matplotlib.pyplot as plt
 import numpy as np
-from gallery import finish, start
 from sklearn.metrics import precision_recall_curve, precision_score, recall_score
 
 from imbtorch import ImbalancedNetClassifier, NetEnsembleClassifier
 from imbtorch.datasets import make_payments
 from imbtorch.model_selection import TunedDecisionClassifierCV
 
-quick = start()
+quick = "--quick" in sys.argv  # little data and few epochs
 
 # %%
 # One training
@@ -136,4 +137,4 @@ right.set(xlabel="1 - alpha", ylabel="share of rows with both classes", ylim=(0,
 # The guarantee has a price, which is paid in undecided rows. More frauds to learn from, or a better
 # model, lower it.
 
-finish()
+plt.show()

@@ -8,9 +8,10 @@ the scores alone, with intervals; probabilities, decisions and budgets follow. I
 something else changes, and the estimate says that it is not to be trusted.
 """
 
+import sys
+
 import matplotlib.pyplot as plt
 import numpy as np
-from gallery import finish, start
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import brier_score_loss
 
@@ -19,7 +20,7 @@ from imbtorch.datasets import make_payments
 from imbtorch.model_selection import cross_fit
 from imbtorch.priors import PriorShiftClassifier, prior_interval
 
-quick = start()
+quick = "--quick" in sys.argv  # little data and few epochs
 
 # %%
 # Training, and eight months
@@ -135,4 +136,4 @@ for ax, title in zip(
     ax.set(xlabel="month", title=title, ylim=(0, None))
 axes[0].legend(loc="upper left")
 
-finish()
+plt.show()

@@ -9,17 +9,19 @@ weights change the decisions with all of them. Synthetic data are used where the
 found.
 """
 
+import os
+import sys
+from pathlib import Path
+
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from gallery import finish, start
-from loaders import recording
 from sklearn.metrics import average_precision_score, recall_score
 from torch import nn
 
 from imbtorch import ImbalancedNetClassifier
 
-quick = start()
+quick = "--quick" in sys.argv  # little data and few epochs
 
 # %%
 # Windows
@@ -27,14 +29,25 @@ quick = start()
 # The channels are averaged to 32 Hz and cut into windows of shape (16, 14). Neighbouring windows
 # overlap. So each fold gets whole blocks of two seconds, and a window never lies in two blocks:
 # else the net would be tested on samples that it was trained on. A random part of the windows with
-# closed eyes is kept.
+# closed eyes is kept. The environment variable ``IMBTORCH_DATA`` names the folder of the data.
 
 LENGTH, STEP, BLOCK, N_FOLDS = 16, 2, 64, 4  # samples at 32 Hz
 RARE_SHARE = 0.1
 
-name, signal, state = recording()
+folder = Path(os.environ.get("IMBTORCH_DATA", "."))
+if (folder / "eeg_eye_state.csv").is_file():
+    name = "EEG"
+    table = np.genfromtxt(folder / "eeg_eye_state.csv", delimiter=",", skip_header=1)
+    signal, state = table[:, :-1], table[:, -1]
+    low, middle, high = np.percentile(signal, [25, 50, 75], axis=0)
+    signal = np.clip((signal - middle) / (high - low), -5, 5)  # bounds a few spikes of the sensors
+else:
+    name = "synthetic signals"
+    rng = np.random.default_rng(0)
+    state = np.repeat(rng.integers(0, 2, 60), 256)
+    signal = rng.normal(size=(len(state), 14)) + 0.5 * state[:, None] * rng.normal(size=14)
 n_samples = len(state) // 4
-signal = signal[: 4 * n_samples].reshape(n_samples, 4, -1).mean(axis=1)
+signal = signal[: 4 * n_samples].astype(np.float32).reshape(n_samples, 4, -1).mean(axis=1)
 is_closed = state[3::4][:n_samples] == 1
 
 starts = np.arange(0, n_samples - LENGTH, STEP)
@@ -124,4 +137,4 @@ axes[0].set_yticks(rows, LOSSES)
 axes[0].set_ylim(len(LOSSES) - 0.5, -0.5)
 fig.legend(*axes[0].get_legend_handles_labels(), title="class_weight", loc="outside right upper")
 
-finish()
+plt.show()

@@ -7,13 +7,12 @@ probability of the true class. Rows that are classified well lose their influenc
 that are not keep it.
 """
 
+import matplotlib.pyplot as plt
 import numpy as np
-from gallery import finish, start
 
 from imbtorch.losses import FocalLoss
 from imbtorch.plotting import LossShapeDisplay
 
-start()
 GAMMAS = (0.0, 0.5, 1.0, 2.0, 5.0)
 
 # %%
@@ -52,4 +51,4 @@ for gamma, curve in zip(GAMMAS[1:], focal, strict=True):
 # probabilities. The estimators know the inverse link, so that ``predict_proba`` gives probabilities
 # nevertheless; see :ref:`the fraud example <sphx_glr_auto_examples_plot_fraud_focal.py>`.
 
-finish()
+plt.show()

@@ -9,6 +9,7 @@ each with and without these random changes. The photographs are drawn by the scr
 """
 
 import multiprocessing
+import sys
 import tempfile
 from pathlib import Path
 from time import perf_counter
@@ -16,7 +17,6 @@ from time import perf_counter
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from gallery import COLOURS, finish, start
 from PIL import Image
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, recall_score
 from sklearn.preprocessing import label_binarize
@@ -25,7 +25,7 @@ from torch.utils.data import Dataset
 
 from imbtorch import ImbalancedNetClassifier
 
-quick = start()
+quick = "--quick" in sys.argv  # little data and few epochs
 
 # %%
 # Photographs in folders
@@ -192,12 +192,12 @@ for ax, k in zip(axes, (2, 1), strict=True):
         np.array([results[name, augment][k] for name in REMEDIES]) for augment in (False, True)
     )
     ax.hlines(lines, before, after, color="0.6", linewidth=2)
-    ax.plot(before, lines, "o", color=COLOURS[4], markersize=8, label="images as they are")
-    ax.plot(after, lines, "s", color=COLOURS[6], markersize=8, label="mirrored and shifted")
+    ax.plot(before, lines, "o", color="#D55E00", markersize=8, label="images as they are")
+    ax.plot(after, lines, "s", color="#0072B2", markersize=8, label="mirrored and shifted")
     ax.set(xlabel=f"recall of {CLASSES[k]}", xlim=(-0.05, 1.05))
 axes[0].set_yticks(lines, REMEDIES)
 axes[0].set_ylim(len(REMEDIES) - 0.5, -0.5)
 right.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
 
 temporary.cleanup()
-finish()
+plt.show()

@@ -10,10 +10,11 @@ imbalance, and shows the labels that the best net takes for wrong ones. The digi
 scikit-learn's, the orders are drawn.
 """
 
+import sys
+
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from gallery import COLOURS, finish, start
 from sklearn.datasets import load_digits
 from sklearn.metrics import (
     average_precision_score,
@@ -25,7 +26,7 @@ from torch import nn
 
 from imbtorch import ImbalancedNetClassifier, Inputs
 
-quick = start()
+quick = "--quick" in sys.argv  # little data and few epochs
 
 # %%
 # Three inputs
@@ -171,11 +172,11 @@ for line, label in zip(left.subplots(2, 3), ("wrong", "right"), strict=True):
         ax.grid(visible=False)
 
 ax = right.subplots()
-for (name, score), colour in zip(scores.items(), (COLOURS[1], COLOURS[2], COLOURS[6]), strict=True):
+for (name, score), colour in zip(scores.items(), ("#E69F00", "#56B4E9", "#0072B2"), strict=True):
     precision, recall, _ = precision_recall_curve(is_wrong, score)
     ax.plot(recall, precision, color=colour, label=name, drawstyle="steps-post")
 ax.axhline(np.mean(is_wrong), color="0.5", linestyle=":", linewidth=1, label="chance")
 ax.set(xlabel='recall of "wrong"', ylabel="precision", xlim=(0, 1.01), ylim=(0, 1.03))
 ax.legend(loc="center left", fontsize=9)
 
-finish()
+plt.show()

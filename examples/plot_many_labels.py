@@ -8,22 +8,50 @@ by hand. Here ``class_weight="balanced"`` does it for each label. X and Y stay s
 data are used where these are not found.
 """
 
+import os
+import sys
 import time
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from gallery import finish, start
-from loaders import tagged_entries
+from scipy import sparse
+from sklearn.datasets import make_multilabel_classification
 from sklearn.metrics import average_precision_score, f1_score
 from sklearn.model_selection import train_test_split
 
 from imbtorch import MLP, ImbalancedNetClassifier
 from imbtorch.losses import BCELoss
 
-quick = start()
+quick = "--quick" in sys.argv  # little data and few epochs
 
-name, X, Y = tagged_entries()
+# %%
+# Data
+# ----
+# The environment variable ``IMBTORCH_DATA`` names the folder of the data.
+
+folder = Path(os.environ.get("IMBTORCH_DATA", "."))
+if (folder / "bibtex.npz").is_file():
+    name = "bibtex"
+    with np.load(folder / "bibtex.npz") as data:
+        X, Y = (
+            sparse.csr_array(
+                (
+                    np.ones(len(data[f"{part}_indices"]), dtype=np.float32),
+                    data[f"{part}_indices"],
+                    data[f"{part}_indptr"],
+                ),
+                shape=tuple(data[f"{part}_shape"]),
+            )
+            for part in "XY"
+        )
+else:
+    name = "synthetic tags"
+    X, Y = make_multilabel_classification(
+        3000, 400, n_classes=60, n_labels=2, sparse=True, random_state=0
+    )
+    X, Y = sparse.csr_array(X, dtype=np.float32), sparse.csr_array(Y)
 train, test = train_test_split(np.arange(X.shape[0]), test_size=0.3, random_state=0)
 if quick:
     train = train[:1000]
@@ -142,4 +170,4 @@ right.set(ylabel="mean average precision", ylim=(0, 0.6))
 right.set_title("mean of the labels in each quarter", fontsize=11)
 right.legend(fontsize=9)
 
-finish()
+plt.show()

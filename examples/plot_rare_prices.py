@@ -7,10 +7,12 @@ learns the price of most houses. This page compares losses, and weights by the d
 target, on Boston housing where it is found, else on synthetic data with a long tail of targets.
 """
 
+import os
+import sys
+from pathlib import Path
+
 import matplotlib.pyplot as plt
 import numpy as np
-from gallery import finish, start
-from loaders import prices
 from sklearn.metrics import mean_absolute_error, r2_score
 from sklearn.model_selection import KFold
 from torch import nn
@@ -20,9 +22,23 @@ from imbtorch.density import dense_weights
 from imbtorch.losses.regression import BalancedMSELoss
 from imbtorch.metrics import error_by_density
 
-quick = start()
+quick = "--quick" in sys.argv  # little data and few epochs
 
-name, X, y = prices()
+# %%
+# Data
+# ----
+# The environment variable ``IMBTORCH_DATA`` names the folder of the data.
+
+folder = Path(os.environ.get("IMBTORCH_DATA", "."))
+if (folder / "housing.csv").is_file():
+    name = "Boston housing"
+    table = np.genfromtxt(folder / "housing.csv", delimiter=",")
+    X, y = table[:, :-1], table[:, -1]
+else:
+    name = "synthetic prices"
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(600, 8))
+    y = 20 * np.exp(X @ rng.normal(size=8) / 6) + rng.normal(size=600)
 print(f"{name}: {X.shape[0]} rows, {X.shape[1]} features, prices {y.min():g} to {y.max():g}")
 
 # %%
@@ -115,4 +131,4 @@ right.plot([y.min(), y.max()], [y.min(), y.max()], color="0.5", linewidth=1)
 right.set(xlabel="price, 1,000 dollars", ylabel="prediction for test rows, 1,000 dollars")
 right.legend(markerscale=2, loc="upper left")
 
-finish()
+plt.show()

@@ -10,10 +10,11 @@ which words the net looks at. A small grammar makes the sentences, so that nothi
 A model of Hugging Face takes the place of this transformer unchanged: see :doc:`/sequences`.
 """
 
+import sys
+
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from gallery import COLOURS, finish, start
 from scipy.special import logit
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
@@ -23,7 +24,7 @@ from torch import nn
 
 from imbtorch import ImbalancedNetClassifier
 
-quick = start()
+quick = "--quick" in sys.argv  # little data and few epochs
 
 # %%
 # A grammar of reports
@@ -174,7 +175,7 @@ fig, (left, right) = plt.subplots(1, 2, figsize=(10.5, 3.6), width_ratios=[1, 1.
 lines = np.arange(len(results))
 for k, (label, marker) in enumerate((("average precision", "o"), ("balanced accuracy", "s"))):
     values = [scores[k] for scores in results.values()]
-    left.plot(values, lines, marker, color=COLOURS[(4, 6)[k]], markersize=8, label=label)
+    left.plot(values, lines, marker, color=("#D55E00", "#0072B2")[k], markersize=8, label=label)
 left.set_yticks(lines, results)
 left.set(xlim=(0.2, 1.03), ylim=(len(results) - 0.5, -0.5))
 left.legend(loc="upper left", fontsize=9)
@@ -195,4 +196,4 @@ right.set(xlim=(0, 50), ylim=(len(SENTENCES) - 0.5, -0.8))
 right.set_title("probability of a danger", loc="right", fontsize=10)
 right.set_axis_off()
 
-finish()
+plt.show()

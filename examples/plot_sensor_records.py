@@ -10,9 +10,10 @@ the imbalance. Records may have any length, so that the same net can also follow
 minute. The records are synthetic.
 """
 
+import sys
+
 import matplotlib.pyplot as plt
 import numpy as np
-from gallery import COLOURS, finish, start
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import average_precision_score, balanced_accuracy_score
 from sklearn.pipeline import make_pipeline
@@ -22,7 +23,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from imbtorch import ImbalancedNetClassifier, Sequences
 
-quick = start()
+quick = "--quick" in sys.argv  # little data and few epochs
 
 # %%
 # Runs of a pump
@@ -142,9 +143,9 @@ for column, kind in zip(axes.T, ("fault", "rise before jump"), strict=True):
     run = np.asarray(X[[n + np.flatnonzero(long[test])[0]]][0])
     growing = net.predict_proba([run[:minute] for minute in range(1, len(run) + 1)])[:, 0]
     minutes = np.arange(1, len(run) + 1)
-    column[0].plot(minutes, run[:, 0], color=COLOURS[2])
-    column[1].plot(minutes, run[:, 1], color=COLOURS[1])
-    column[2].plot(minutes, growing, color=COLOURS[4])
+    column[0].plot(minutes, run[:, 0], color="#56B4E9")
+    column[1].plot(minutes, run[:, 1], color="#E69F00")
+    column[2].plot(minutes, growing, color="#D55E00")
     column[2].axhline(0.5, color="0.5", linestyle=":", linewidth=1)
     column[0].set_title(f"a test run: {kind}", fontsize=10)
     column[2].set_xlabel("minute")
@@ -153,4 +154,4 @@ for ax, label in zip(axes[:, 0], ("vibration", "temperature", "P(fault) so far")
 axes[2, 0].set_ylim(-0.03, 1.03)
 fig.align_ylabels()
 
-finish()
+plt.show()

@@ -8,14 +8,15 @@ saved and loaded again. The data are Boston housing and MNIST where they are fou
 prices and scikit-learn's digits.
 """
 
+import gzip
+import os
+import sys
 import tempfile
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from data_sets import keep
-from gallery import finish, start
-from loaders import images, prices
+from sklearn.datasets import load_digits
 from sklearn.metrics import (
     average_precision_score,
     balanced_accuracy_score,
@@ -30,7 +31,7 @@ from imbtorch import ImbalancedNetClassifier, ImbalancedNetRegressor
 from imbtorch.datasets import make_long_tailed
 from imbtorch.metrics import min_class_recall
 
-quick = start()
+quick = "--quick" in sys.argv  # little data and few epochs
 
 # %%
 # Modules
@@ -60,9 +61,33 @@ def image_net(input_shape, n_outputs):
 # %%
 # Data
 # ----
+# The environment variable ``IMBTORCH_DATA`` names the folder of the data.
 
-house_name, X_house, price = prices()
-image_name, X_image, digit = images()
+folder = Path(os.environ.get("IMBTORCH_DATA", "."))
+if (folder / "housing.csv").is_file():
+    house_name = "Boston housing"
+    table = np.genfromtxt(folder / "housing.csv", delimiter=",")
+    X_house, price = table[:, :-1], table[:, -1]
+else:
+    house_name = "synthetic prices"
+    rng = np.random.default_rng(0)
+    X_house = rng.normal(size=(600, 8))
+    price = 20 * np.exp(X_house @ rng.normal(size=8) / 6) + rng.normal(size=600)
+
+if (folder / "mnist-t10k-images-idx3-ubyte.gz").is_file():
+    image_name = "MNIST, 14 x 14 pixels"
+    with gzip.open(folder / "mnist-t10k-images-idx3-ubyte.gz") as file:
+        pixels = np.frombuffer(file.read(), np.uint8, offset=16)
+    with gzip.open(folder / "mnist-t10k-labels-idx1-ubyte.gz") as file:
+        digit = np.frombuffer(file.read(), np.uint8, offset=8).astype(np.int64)
+    # halved: a net trains four times as fast
+    X_image = pixels.reshape(-1, 1, 14, 2, 14, 2).mean(axis=(3, 5)) / 255
+else:
+    image_name = "scikit-learn's digits"
+    X_image, digit = load_digits(return_X_y=True)
+    X_image = X_image.reshape(-1, 1, 8, 8) / 16
+X_image = X_image.astype(np.float32)
+
 houses = train_test_split(X_house, price, test_size=0.3, random_state=0)
 X_train, X_test, digit_train, digit_test = train_test_split(
     X_image, digit, test_size=0.7, stratify=digit, random_state=0
@@ -71,7 +96,9 @@ X_train, X_test, digit_train, digit_test = train_test_split(
 label_train, label_test = (
     np.where(values == 8, "8", "other") for values in (digit_train, digit_test)
 )
-rows = keep(label_train, {"8": np.count_nonzero(label_train == "other") // 50})
+others = np.flatnonzero(label_train == "other")
+few = np.random.default_rng(0).permutation(np.flatnonzero(label_train == "8"))
+rows = np.sort(np.concatenate([others, few[: len(others) // 50]]))
 eights = X_train[rows], X_test, label_train[rows], label_test
 X_tail, digit_tail = make_long_tailed(X_train, digit_train, 50, random_state=0)
 tail = X_tail, X_test, digit_tail, digit_test
@@ -167,4 +194,4 @@ with tempfile.TemporaryDirectory() as folder:
 same = np.array_equal(loaded.predict_proba(X_test), net.predict_proba(X_test))
 print(f"the same probabilities, to the bit: {same}")
 
-finish()
+plt.show()

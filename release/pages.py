@@ -4,8 +4,9 @@
     python release/pages.py docs/tables.md plot_rare_text.py
 
 Each page runs in an environment of its own. It holds links to those packages of this environment
-that ``imbtorch[...]`` brings with the extras which the page names, and nothing else: no other
-package, and no checkout. So a page that needs an extra without saying so fails here.
+that ``imbtorch[...]`` brings with the extras which the page names, and those that the page installs
+by their names (``pip install pandas``). There is no other package, and no checkout. So a page that
+needs a package without saying so fails here.
 """
 
 from __future__ import annotations
@@ -31,8 +32,12 @@ GENERATED = {"_build", "api", "auto_examples"}
 BLOCK = re.compile(r"^[ \t]*```python[ \t]*\n(.*?)^[ \t]*```[ \t]*$", re.MULTILINE | re.DOTALL)
 # pip install "imbtorch[onnx]", pip install ".[plot]"; the extra `tables`, the extras `a` and `b`
 BRACKETS = re.compile(r"""(?:imbtorch|["' ]\.)\[([a-z, ]+)\]""")
-# packages by their names: `pip install dask distributed`
-BY_HAND = re.compile(r"(?:`|^\$ )pip install ((?:[a-z][a-z-]* ?)+)", re.MULTILINE)
+# what pip is told in a sentence or in a console: `pip install dask`, $ pip install pandas  # here
+BY_HAND = re.compile(r"(?:`|^\$ )pip install ([^`#\n]+)", re.MULTILINE)
+OPTIONAL = {"transformers", "wandb"}  # blocks that import one of these are left out
+IMPORTS_OPTIONAL = re.compile(rf"^(?:from|import) (?:{'|'.join(OPTIONAL)})\b", re.MULTILINE)
+FILES = re.compile(r" -[cr] \S+")  # -c constraints.txt
+NAME = re.compile(r"[a-z][a-z0-9._-]*")
 WORDS = re.compile(r"\bextras? ((?:`[a-z]+`(?:, | and | or )?)+)")
 SECONDS = 1800
 
@@ -43,10 +48,17 @@ def extras_of(text: str) -> set[str]:
     return {extra for part in names for extra in re.findall(r"[a-z]+", part)} - {"and", "or"}
 
 
+def names_of(text: str) -> set[str]:
+    """Return the packages that a page installs by their names, beside imbtorch and its extras."""
+    lines = (FILES.sub(" ", f" {line}") for line in BY_HAND.findall(text))
+    words = {word for line in lines for word in line.split()}
+    return {word for word in words if NAME.fullmatch(word)} - {"imbtorch"}
+
+
 def packages_of(text: str, extras: set[str]) -> dict[str, Distribution]:
     """Return the installed packages that a page has: what it tells the reader to install."""
     found = needed("imbtorch", extras)
-    for name in " ".join(BY_HAND.findall(text)).split():
+    for name in names_of(text):
         found |= needed(name, set())
     return found
 
@@ -54,11 +66,10 @@ def packages_of(text: str, extras: set[str]) -> dict[str, Distribution]:
 def code_of(path: Path) -> str:
     """Return the Python code of a page, or of an example."""
     text = path.read_text("utf-8")
-    return (
-        text
-        if path.suffix == ".py"
-        else "\n".join(textwrap.dedent(code) for code in BLOCK.findall(text))
-    )
+    if path.suffix == ".py":
+        return text
+    blocks = [textwrap.dedent(code) for code in BLOCK.findall(text)]
+    return "\n".join(code for code in blocks if not IMPORTS_OPTIONAL.search(code))
 
 
 def needed(name: str, extras: set[str]) -> dict[str, Distribution]:
@@ -108,7 +119,7 @@ def run(path: Path, extras: set[str]) -> subprocess.CompletedProcess[str]:
         work.mkdir()
         script = work / f"{path.stem}.py"
         script.write_text(code_of(path), "utf-8")
-        arguments = ["--quick", "--out", "figures"] if path.suffix == ".py" else []
+        arguments = ["--quick"] if path.suffix == ".py" else []
         env = {
             "PATH": os.environ["PATH"],
             "HOME": folder,

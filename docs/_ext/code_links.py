@@ -1,7 +1,10 @@
-"""On Markdown pages, link each public name in code style to its API page.
+"""Link what is written in code style: public names on Markdown pages, pages in docstrings.
 
-So the pages stay plain Markdown, which also reads well without Sphinx.
+So the pages stay plain Markdown, which also reads well without Sphinx, and a docstring may name a
+page of the repository, such as ``docs/losses.md``.
 """
+
+import re
 
 from api_pages import public_names
 from docutils import nodes
@@ -23,6 +26,17 @@ def targets():
     return {written: name for written, name in found.items() if name}
 
 
+PAGE = re.compile(r"docs(/[\w/]+)\.md")
+LINKED = (nodes.reference, addnodes.pending_xref, nodes.title)
+
+
+def link(literal, docname, **options):
+    """Wrap a code span in a reference, which is resolved later."""
+    reference = addnodes.pending_xref("", refexplicit=True, refwarn=True, refdoc=docname, **options)
+    literal.replace_self(reference)
+    reference += literal
+
+
 class LinkPublicNames(SphinxTransform):
     """Wrap code spans that are public names in references."""
 
@@ -34,15 +48,25 @@ class LinkPublicNames(SphinxTransform):
         names = targets()
         for literal in list(self.document.findall(nodes.literal)):
             full_name = names.get(literal.astext())
-            inside = (nodes.reference, addnodes.pending_xref, nodes.title)
-            if full_name and not isinstance(literal.parent, inside):
+            if full_name and not isinstance(literal.parent, LINKED):
                 options = {"refdomain": "py", "reftype": "obj", "reftarget": full_name}
-                link = addnodes.pending_xref("", refexplicit=True, refwarn=True, **options)
-                link["refdoc"] = self.env.docname
-                literal.replace_self(link)
-                link += literal
+                link(literal, self.env.docname, **options)
+
+
+class LinkPages(SphinxTransform):
+    """Wrap code spans that are names of pages in references."""
+
+    default_priority = 5
+
+    def apply(self):
+        for literal in list(self.document.findall(nodes.literal)):
+            page = PAGE.fullmatch(literal.astext())
+            if page and not isinstance(literal.parent, LINKED):
+                options = {"refdomain": "std", "reftype": "doc", "reftarget": page[1]}
+                link(literal, self.env.docname, **options)
 
 
 def setup(app):
     app.add_transform(LinkPublicNames)
+    app.add_transform(LinkPages)
     return {"parallel_read_safe": True}

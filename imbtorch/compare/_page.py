@@ -24,6 +24,7 @@ tbody th { font-weight: 500; }
 small { color: #555; font-size: 12px; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .15em 1.2em; margin: 1em 0; }
 dt { color: #555; } dd { margin: 0; overflow-wrap: anywhere; }
+dd code { display: block; white-space: pre; overflow-x: auto; }
 pre { background: #f5f5f5; padding: 1em; overflow-x: auto; font-size: 13px; line-height: 1.45; }
 .figures { display: grid; gap: 0 1.5em;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 30em), 1fr)); }

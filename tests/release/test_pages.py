@@ -12,7 +12,6 @@ from tests.test_docs import OPTIONAL
 
 canonicalize_name = pytest.importorskip("packaging.utils").canonicalize_name
 pages = load("pages")
-SCRIPTS = list((ROOT / "examples").glob("*.py"))  # examples may import each other
 
 
 def install(folder, name, *requires):
@@ -64,10 +63,21 @@ def test_extras_that_a_page_names(text, extras):
     assert pages.extras_of(text) == extras
 
 
-@pytest.mark.parametrize("text", ["(`pip install ant wasp`)", "$ pip install ant wasp  # here"])
-def test_packages_that_a_page_installs_by_name(installed, monkeypatch, text):
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(`pip install ant wasp2`)",
+        "$ pip install ant wasp2  # here: pip install bee",
+        '$ pip install "imbtorch[onnx]" ant wasp2',
+        "$ pip install imbtorch ant wasp2\n$ python -m ant",
+        'It needs `pip install "imbtorch[a, b]" ant wasp2`, and `bee`.',
+        '$ pip install -c constraints.txt ".[demo]"\n$ pip install . ant wasp2',
+    ],
+)
+def test_packages_that_a_page_installs_by_name(monkeypatch, text):
+    assert pages.names_of(text) == {"ant", "wasp2"}
     monkeypatch.setattr(pages, "needed", lambda name, extras: {name: extras})
-    assert set(pages.packages_of(text, set())) == {"imbtorch", "ant", "wasp"}
+    assert {"imbtorch", "ant", "wasp2"} <= set(pages.packages_of(text, set()))
 
 
 def test_every_extra_that_a_page_names_is_installed_by_make():
@@ -75,6 +85,13 @@ def test_every_extra_that_a_page_names_is_installed_by_make():
     makefile = (ROOT / "Makefile").read_text("utf-8")
     line = next(line for line in makefile.splitlines() if line.startswith("WHEEL_EXTRAS := "))
     assert named <= set(line.partition(" := ")[2].split(","))
+
+
+def test_every_package_that_a_page_names_is_installed_by_make():
+    named = set().union(*(pages.names_of(path.read_text("utf-8")) for path, _ in pages.pages()))
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    line = next(line for line in makefile.splitlines() if line.startswith("WHEEL_MORE := "))
+    assert named <= set(line.partition(" := ")[2].split())
 
 
 OURS = {  # names of this package that need a package of an extra
@@ -91,9 +108,7 @@ def test_every_page_names_what_its_code_needs():
         code, text = pages.code_of(path), path.read_text("utf-8")
         wanted = set(re.findall(r"^\s*(?:from|import) (\w+)", code, re.MULTILINE))
         wanted |= {package for name, package in OURS.items() if name in code}
-        wanted -= (
-            {"imbtorch"} | sys.stdlib_module_names | OPTIONAL | {script.stem for script in SCRIPTS}
-        )
+        wanted -= {"imbtorch"} | sys.stdlib_module_names
         has = set(pages.packages_of(text, extras))
         lacking = {
             name
@@ -112,3 +127,10 @@ def test_code_of_a_page_and_of_an_example(tmp_path):
     example = tmp_path / "plot_a.py"
     example.write_text("a = 1\n")
     assert pages.code_of(example) == "a = 1\n"
+
+
+def test_blocks_that_need_an_optional_package_are_left_out(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("```python\nx = 1\n```\n```python\nx\nfrom wandb import y\n```\n")
+    assert pages.code_of(page) == "x = 1\n"
+    assert pages.OPTIONAL == OPTIONAL
