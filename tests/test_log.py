@@ -90,8 +90,8 @@ def test_the_reason_is_logged_why_nets_are_not_stacked(said):
 def test_lack_of_memory_is_logged(said, monkeypatch):
     backward = engine.SingleEngine._gradients_of
 
-    def scarce(self, chain):
-        gradients = backward(self, chain)
+    def scarce(self, *args, **options):
+        gradients = backward(self, *args, **options)
 
         def limited(x, codes, share):
             if len(x) > 100:

@@ -76,6 +76,6 @@ def test_page_of_made_up_results(tmp_path, load):
     assert text.endswith("after\n")
     assert "old" not in text
     assert f"| {list(study.REMEDIES)[-1]} | **0.4" in text
-    assert "| precision at recall .8 | alarms per 1000 rows for recall .9 |" in text
+    assert "| precision at recall 0.8 | alarms per 1,000 rows for recall 0.9 |" in text
     assert "| ECE, train prior | epochs | seconds |" in text
     assert (tmp_path / "study_ranks.png").stat().st_size > 10_000

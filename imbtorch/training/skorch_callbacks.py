@@ -105,6 +105,8 @@ def check_monitored(callbacks: Iterable[tuple[str, Any]]) -> None:
         name = type(callback).__name__
         # the callback of optuna keeps its argument under a private name
         monitor = getattr(callback, "monitor", getattr(callback, "_monitor", None))
+        if _has_own_end_of_epoch(type(callback)):
+            monitor = None
         if isinstance(callback, WandbLogger) and callback.save_model:
             monitor = "valid_loss_best"  # it saves the weights of these epochs
         if isinstance(monitor, str) and monitor in _OF_VALIDATION - own:
@@ -113,6 +115,16 @@ def check_monitored(callbacks: Iterable[tuple[str, Any]]) -> None:
                 f"{name} monitors {monitor!r}, but no rows are held out for validation. Hold rows "
                 f"out: validation_fraction=0.1. {advice}".rstrip()
             )
+
+
+def _has_own_end_of_epoch(kind: type) -> bool:
+    """Return whether a class takes its arguments from a base, but not what it does with them."""
+    first = {}
+    for name in ("on_epoch_end", "__init__"):
+        first[name] = next(base for base in kind.__mro__ if name in vars(base))
+    return first["on_epoch_end"] is not first["__init__"] and issubclass(
+        first["on_epoch_end"], first["__init__"]
+    )
 
 
 def refuse_to_copy(callbacks: Iterable[Any], error: Exception) -> None:

@@ -177,6 +177,16 @@ def pruned(monitor, stop):
     return clf, study.get_trials()[0].intermediate_values
 
 
+def test_a_callback_with_an_end_of_epoch_of_its_own_needs_none():
+    class Counting(sc.EarlyStopping):
+        def on_epoch_end(self, net, **kwargs):
+            self.seen = len(net.history)
+
+    clf = small(callbacks=[counting := Counting()]).fit(X, Y)
+    assert clf.n_iter_ == 2
+    assert counting.monitor == "valid_loss"
+
+
 def test_optuna_prunes_a_training():
     clf, reports = pruned("valid_score", stop=1)
     assert list(reports) == [0, 1]

@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 _RESIDENT_SHARE = 0.5  # share of the accelerator's free memory that X may take
-_DISK_BLOCKS = 8  # the more rows are fetched at once, the nearer to each other they lie
+_DISK_BLOCKS = 4  # the more rows are fetched at once, the nearer to each other they lie
 _DISK_SPAN = 2**29  # bytes of the file between which its pages are given back
 _FEWEST_ROWS = 512  # read between two such moments: a system may map 2 MiB for a single row
 _NUMPY_DTYPES: dict[torch.dtype, type[np.number[Any]]] = {
