@@ -201,7 +201,7 @@ def updates_in_place(optimizer: Optimizer) -> bool:
         hasattr(step, "_wrapped_by_lr_sched")
         and getattr(step, "__wrapped__", None) is type(optimizer).step
     )
-    is_of_torch = type(optimizer).__module__.startswith("torch.optim.")
+    is_of_torch = f"{type(optimizer).__module__}.".startswith("torch.optim.")
     return is_of_torch and (step is None or counts_only) and not _has_hooks(optimizer)
 
 
