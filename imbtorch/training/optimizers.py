@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 __all__ = [
     "LR_SCHEDULES",
@@ -19,6 +20,7 @@ __all__ = [
     "begin_momentum",
     "build_optimizer",
     "lean_step",
+    "updates_in_place",
 ]
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adam": Adam, "adamw": AdamW, "sgd": SGD}
@@ -170,6 +172,49 @@ def begin_momentum(optimizer: Optimizer, parameters: set[Tensor]) -> None:
                 optimizer.state[parameter] = {"momentum_buffer": torch.zeros_like(parameter)}
 
 
+def updates_in_place(optimizer: Optimizer) -> bool:
+    """Return whether a step is known to write into the tensors of parameters and keep gradients.
+
+    The steps of torch's own optimizers do. Any other step may give a parameter a new tensor
+    (``p.data = p.data - lr * p.grad``), replace its gradient or remove it.
+
+    Parameters
+    ----------
+    optimizer : torch.optim.Optimizer
+        Optimizer of any class.
+
+    Returns
+    -------
+    bool
+        True if the class is one of ``torch.optim`` and nothing is called around its step, apart
+        from the counter of torch's learning rate schedulers.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from imbtorch.training.optimizers import updates_in_place
+    >>> updates_in_place(torch.optim.SGD([torch.zeros(1, requires_grad=True)]))
+    True
+    """
+    step = vars(optimizer).get("step")
+    counts_only = (
+        hasattr(step, "_wrapped_by_lr_sched")
+        and getattr(step, "__wrapped__", None) is type(optimizer).step
+    )
+    is_of_torch = f"{type(optimizer).__module__}.".startswith("torch.optim.")
+    return is_of_torch and (step is None or counts_only) and not _has_hooks(optimizer)
+
+
+def _has_hooks(optimizer: Optimizer) -> bool:
+    """Return whether hooks are called around a step, its own or those of every optimizer."""
+    return bool(
+        optimizer._optimizer_step_pre_hooks
+        or optimizer._optimizer_step_post_hooks
+        or _global_optimizer_pre_hooks
+        or _global_optimizer_post_hooks
+    )
+
+
 def lean_step(optimizer: Optimizer) -> Callable[[], Any]:
     """Return a function that steps ``optimizer`` with little overhead.
 
@@ -184,7 +229,7 @@ def lean_step(optimizer: Optimizer) -> Callable[[], Any]:
     unusual = (
         not plain
         or "step" in vars(optimizer)
-        or bool(optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks)
+        or _has_hooks(optimizer)
         or not group["fused"]
         or group["amsgrad"]
         or group["maximize"]

@@ -127,6 +127,24 @@ def test_a_loss_may_keep_the_outputs():
         assert torch.equal(output, copied)
 
 
+@pytest.mark.parametrize("last", [nn.Identity, nn.Tanh])
+def test_a_loss_may_change_the_outputs_in_place(last):
+    def shifted(output):
+        output.sub_(output.detach().max(1, keepdim=True).values)
+        return output.mul_(3).square().sum()
+
+    layers = [nn.Linear(5, 3)] if last is nn.Identity else [nn.Linear(5, 3), last()]
+    module, (x, _, share) = nn.Sequential(*layers).double(), batch()
+    value = Chain.of(module).gradients(x, shifted, share)
+    found = [p.grad.clone() for p in module.parameters()]
+    module.zero_grad()
+    expected = shifted(module(x).clone())
+    expected.backward()
+    torch.testing.assert_close(value, expected.detach())
+    for gradient, p in zip(found, module.parameters(), strict=True):
+        torch.testing.assert_close(gradient, p.grad)
+
+
 def test_gradients_are_on_again_after_a_loss_that_fails():
     def failing(output):
         raise ValueError("no")

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from imbtorch import MLP
+from imbtorch.losses import BaseLoss
 from imbtorch.training.single import branches, chain, further_layers, normalization
 from imbtorch.training.single.engine import SingleEngine
 from imbtorch.training.single.recorded_chain import RecordedChain
@@ -273,7 +274,7 @@ class Own(Net):
         self.calls, self.seen, self.rng = 0, [], random.Random(0)
         self.p, self.scale = 0.2, nn.Parameter(torch.ones(8))
         self.register_buffer("mask", torch.ones(8))
-        self.norm = nn.BatchNorm1d(8)
+        self.norm, self.mean = nn.BatchNorm1d(8), nn.BatchNorm1d(8, momentum=None)
 
 
 class Simple(Own):
@@ -408,6 +409,19 @@ def frozen_statistics(self, x):
     return F.batch_norm(x, *args, training=False)
 
 
+def warmed_up(self, x):
+    return self.norm(x) * min(1.0, float(self.norm.num_batches_tracked) / 40)
+
+
+def warmed_up_before(self, x):
+    warmth = min(1.0, float(self.mean.num_batches_tracked) / 40)
+    return self.mean(x) * warmth
+
+
+def warmed_up_afterwards(self, x):
+    return self.mean(x) * min(1.0, float(self.mean.num_batches_tracked) / 40)
+
+
 def broadcast(self, x):
     return x + self.scale
 
@@ -443,8 +457,8 @@ BETWEEN = [
     draw_in_numpy, draw_own, draw_noise, draw_constant, reseed, look_at_values, look_at_shape,
     look_at_length, without_graph, detached, in_half, in_other_dtype, softmax, scaled,
     divided_by_rows, squared, masked, changed_buffer, twice, tied, frozen, evaluating,
-    frozen_statistics, broadcast, unread_layer, branch_that_hides, imported, dynamic,
-    new_layer,
+    frozen_statistics, warmed_up, warmed_up_before, warmed_up_afterwards, broadcast, unread_layer,
+    branch_that_hides, imported, dynamic, new_layer,
 ]  # fmt: skip
 
 
@@ -569,6 +583,19 @@ def test_a_chain_that_does_not_agree_is_not_used(cls, name, wrong):
     assert count == 0
     states = net.module_.state_dict(), by_autograd(Heads).module_.state_dict()
     torch.testing.assert_close(*states, rtol=0, atol=0)
+
+
+class Tiny(BaseLoss):
+    """A loss whose gradients are far smaller than the outputs."""
+
+    def per_sample(self, logits, target):
+        return 1e-15 * F.cross_entropy(logits, target, reduction="none")
+
+
+def test_gradients_that_are_smaller_than_the_rounding_of_the_output_are_compared():
+    assert fit(Heads, loss=Tiny())[1] == 56
+    with mock.patch.object(*WRONG[0]):
+        assert fit(Heads, loss=Tiny())[1] == 0
 
 
 def test_wrong_running_statistics_are_seen_and_put_back():

@@ -123,8 +123,24 @@ class InTraining(Branching):
         return self.gain * value if self.training else value
 
 
+class Overwriting(Branching):
+    """Changes the outputs in place."""
+
+    def per_sample(self, logits, target):
+        logits.sub_(logits.detach().max(1, keepdim=True).values)
+        return super().per_sample(logits.mul_(2), target)
+
+
+class OverwritingMapped(Overwriting):
+    """Changes the outputs in place, which torch can map."""
+
+    def per_sample(self, logits, target):
+        logits.mul_(2)
+        return self.gain * torch.nn.functional.cross_entropy(logits, target, reduction="none")
+
+
 @pytest.mark.matrix
-@pytest.mark.parametrize("cls", [Branching, Deferred, InTraining])
+@pytest.mark.parametrize("cls", [Branching, Deferred, InTraining, Overwriting, OverwritingMapped])
 def test_losses_of_the_user_that_are_hard_to_map(cls):
     check(loss=cls(), grid=[{"loss__gain": g} for g in (1.0, 2.0, 3.0)])
     check(loss=cls(2.0), grid=[{}, {"lr": 0.1}])

@@ -415,9 +415,9 @@ class Chain:
                 output = layer.forward(output)
             known = None if closed_form is None else closed_form(output)
             if known is None:
-                leaf = output.clone().requires_grad_()  # the loss may keep it
+                leaf = output.detach().requires_grad_()
                 with torch.enable_grad():
-                    value = loss(leaf)
+                    value = loss(leaf.clone())  # the loss may change what it gets, or keep it
                     value.backward()
                 value, gradient = value.detach(), leaf.grad
             else:

@@ -12,7 +12,7 @@ from torch import Tensor
 from imbtorch.modules._lookups import explain_ids
 from imbtorch.training.data.rows import batch_sizes
 from imbtorch.training.half_precision import LossScaling
-from imbtorch.training.optimizers import LearningRate
+from imbtorch.training.optimizers import LearningRate, updates_in_place
 from imbtorch.training.run import Run
 from imbtorch.training.single.accumulation import Accumulated
 from imbtorch.training.single.auxiliary import auxiliary_of
@@ -47,10 +47,11 @@ class SingleEngine:
             check_divisible(net, hooked=bool(self.run.hooks))
             self.in_parts = InParts([p for _, p in net.get_all_learnable_params()])
         self.auxiliary = None if recipe.aux_loss is None else auxiliary_of(self.run)
-        self.takes_sparse = self.run.rows.can_stay_sparse and self._lays_out_for_sparse()
         scaler = None if net.half is None else net.half.begin()
         self.scaling = None if scaler is None else LossScaling(scaler, net.optimizer_)
         self.rate = LearningRate(net.optimizer_, self.run.lr_schedule, recipe.epochs)
+        self.in_place = updates_in_place(net.optimizer_)
+        self.takes_sparse = self.run.rows.can_stay_sparse and self._lays_out_for_sparse()
         self.steps = Steps(
             net.module_,
             net.optimizer_,
@@ -71,6 +72,8 @@ class SingleEngine:
         """
         run = self.run
         self.rate.begin_epoch(epoch, len(batch_sizes(len(run.order), run.rows_per_step)))
+        self.in_place = updates_in_place(self.net.optimizer_)  # callbacks may have added hooks
+        self.takes_sparse = self.takes_sparse and self.in_place
         with self.steps.epoch():
             total = (self._hooked if run.hooks else self._lean)(self._batches())
         if self.auxiliary is not None:
@@ -218,8 +221,10 @@ class SingleEngine:
         return None if self._needs_graph() else Chain.of(self.net.module_)
 
     def _needs_graph(self) -> bool:
+        """Return whether a chain, which holds tensors of the parameters, cannot be used."""
         learns = any(True for _ in self.net.criterion_.parameters())
-        return learns or self.net.half is not None or self.auxiliary is not None
+        others = learns or self.net.half is not None or self.auxiliary is not None
+        return others or not self.in_place
 
     def _may_record(self) -> bool:
         """Return whether a chain may be found in what the module computes, and pays if it is."""

@@ -98,7 +98,7 @@ def recorded_layers(
         return None
     values = reader.values
     read = [source for value in values for source in value.sources]
-    is_net = bool(values) and reader.places.get(id(output)) == len(values)
+    is_net = bool(values) and not reader.counted and reader.places.get(id(output)) == len(values)
     owned = [id(p) for value in values for p in value.parameters()]
     once = len(set(owned)) == len(owned)  # the gradients of a shared parameter add up
     return values if is_net and once and set(read) == set(range(len(values))) else None
@@ -142,7 +142,8 @@ class _Reader:
         # what is looked up by an object that the layer holds, and nothing else
         self.norms = {id(layer.weight): layer for layer in norms if layer.weight is not None}
         self.norms |= {id(n.running_mean): n for n in norms if n.running_mean is not None}
-        self.counters = {id(layer.num_batches_tracked) for layer in norms}
+        self.counters = {id(layer.num_batches_tracked): layer for layer in norms}
+        self.counted: set[int] = set()  # counters that were read for a call that is still to come
 
     def read(
         self, function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any
@@ -154,8 +155,7 @@ class _Reader:
         _UnknownError, TypeError
             If no layer stands for it.
         """
-        is_count = function in (Tensor.add_, _tensor.__float__) and id(args[0]) in self.counters
-        if function in _HARMLESS or is_count:
+        if function in _HARMLESS or (args and self._counts(function, args[0])):
             return
         if function not in KNOWN_FUNCTIONS:
             raise _UnknownError
@@ -168,6 +168,21 @@ class _Reader:
             raise _UnknownError
         self.values.append(Recorded(sources, part))
         self.places[id(result)] = len(self.values)
+
+    def _counts(self, function: Any, counter: Any) -> bool:
+        """Return whether a batch normalisation counts its batches, as torch's own code does.
+
+        It reads the number once before it normalises, if it takes the mean of all batches. Whoever
+        else reads it gets another number for each batch.
+        """
+        layer = self.counters.get(id(counter))
+        if layer is None or function not in (Tensor.add_, _tensor.__float__):
+            return False
+        if function is _tensor.__float__:
+            if layer.momentum is not None or id(counter) in self.counted:
+                raise _UnknownError
+            self.counted.add(id(counter))
+        return True
 
     def place(self, value: Any) -> int:
         """Return the place of a value that is known."""
@@ -246,6 +261,7 @@ def _batch_norm(
         raise _UnknownError
     for parameter in layer.parameters():
         reader.own(parameter)
+    reader.counted.discard(id(layer.num_batches_tracked))
     return (reader.place(input),), layer
 
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from imbtorch.training.data.rows import ArrayRows
 from imbtorch.training.data.several import InputFeatures
+from imbtorch.training.optimizers import updates_in_place
 from imbtorch.training.run import Run
 from imbtorch.training.single.chain import has_hooks
 from imbtorch.training.stack.attributes import IncomparableError, attributes_of
@@ -49,6 +50,9 @@ def not_stackable_because(run: Run) -> str | None:
         return "rows of a stream come in an order of their own"
     if _norm_would_differ(run):
         return "the optimizer holds only some of the parameters, whose gradient has its own norm"
+    if not updates_in_place(net.optimizer_):
+        name = type(net.optimizer_).__name__
+        return f"the step of {name} is not torch's own, and may give parameters new tensors"
     kinds = {p.dtype for p in module.parameters() if p.requires_grad}
     if kinds != {net.dtype}:
         return f"{type(module).__name__} has no trainable parameters, or some of another dtype"

@@ -61,10 +61,10 @@ class _Looped(_Way):
     def __call__(
         self, nets: slice, output: Tensor, target: Tensor, share: Tensor
     ) -> tuple[Tensor, Tensor]:
-        leaf = output.clone().requires_grad_()  # a loss may keep the outputs
-        rows = zip(self.nets[nets], target, share, leaf, strict=True)
-        with torch.enable_grad():
-            values = torch.stack([net.batch_loss(t, s, z) for net, t, s, z in rows])
+        leaf = output.detach().requires_grad_()
+        with torch.enable_grad():  # a loss may change the outputs that it gets, or keep them
+            rows = zip(self.nets[nets], target, share, leaf, strict=True)
+            values = torch.stack([net.batch_loss(t, s, z.clone()) for net, t, s, z in rows])
             values.sum().backward()
         assert leaf.grad is not None
         return values.detach(), leaf.grad
@@ -184,7 +184,7 @@ class _Mapped(_Way):
                 self.has_closed_form = False
         leaf = output.detach().requires_grad_()
         with torch.enable_grad():
-            values = self.plain(numbers, buffers, leaf, target, share)
+            values = self.plain(numbers, buffers, leaf.clone(), target, share)
             values.sum().backward()
         assert leaf.grad is not None
         return values.detach(), leaf.grad
@@ -271,7 +271,7 @@ def _remembers(net: Net, output: Tensor, target: Tensor, share: Tensor) -> bool:
     loss = trial.criterion_
     before = copy.deepcopy((loss._buffers, _plain(loss)))
     with torch.no_grad():
-        trial.batch_loss(target, share, output)
+        trial.batch_loss(target, share, output.clone())  # which the loss may change
     after = loss._buffers, _plain(loss)
     same = before[1] == after[1] and before[0].keys() == after[0].keys()
     return not (same and all(_all_equal([before[0][k], after[0][k]]) for k in before[0]))
