@@ -213,7 +213,7 @@ def test_the_code_of_the_page_fits_the_best_strategy_and_predicts(quick):
     model = default_strategies(Y, X=features, **settings)[best]
     expected = model.fit(features, Y).predict_proba(features[:5])[:, 1]
     np.testing.assert_allclose(found["probability"], expected)
-    assert "90% of class fraud" in program
+    assert "90% of class 'fraud'" in program
 
 
 OTHERS = {
