@@ -117,7 +117,8 @@ def run(path: Path, extras: set[str]) -> subprocess.CompletedProcess[str]:
         python = make_environment(Path(folder) / "environment", packages)
         work = Path(folder) / "work"
         work.mkdir()
-        script = work / f"{path.stem}.py"
+        # the name must not hide a package, such as torch from the page torch.md
+        script = work / (path.name if path.suffix == ".py" else f"page_{path.stem}.py")
         script.write_text(code_of(path), "utf-8")
         arguments = ["--quick"] if path.suffix == ".py" else []
         env = {
