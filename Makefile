@@ -23,7 +23,7 @@ WHEEL_INSTALL := $(WHEEL)/bin/python -m pip install --quiet --disable-pip-versio
 # every extra that a page names
 WHEEL_EXTRAS := compare,demo,excel,onnx,optuna,parquet,plot,tables
 # and what pages tell the reader to install by name
-WHEEL_MORE := dask distributed fastapi httpx2 mlflow-skinny optuna-integration pandas pytest tensorboard uvicorn
+WHEEL_MORE := alembic dask distributed fastapi httpx2 mlflow-skinny optuna-integration pandas pytest sqlalchemy tensorboard uvicorn
 FLOOR := .venv-floor
 FLOOR_INSTALL := $(FLOOR)/bin/python -m pip install --quiet --disable-pip-version-check
 TORCH := $(shell sed -n 's/^\(torch==[^ ;]*\).*/\1/p' constraints.txt)
