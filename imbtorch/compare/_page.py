@@ -22,9 +22,10 @@ thead th { vertical-align: bottom; white-space: normal; max-width: 9em; }
 tr > :first-child { text-align: left; position: sticky; left: 0; background: #fff; }
 tbody th { font-weight: 500; }
 small { color: #555; font-size: 12px; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .15em 1.2em; margin: 1em 0; }
+dl { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: .15em 1.2em;
+  margin: 1em 0; }
 dt { color: #555; } dd { margin: 0; overflow-wrap: anywhere; }
-dd code { display: block; white-space: pre; overflow-x: auto; }
+dd code { white-space: pre-wrap; }
 pre { background: #f5f5f5; padding: 1em; overflow-x: auto; font-size: 13px; line-height: 1.45; }
 .figures { display: grid; gap: 0 1.5em;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 30em), 1fr)); }
@@ -36,7 +37,7 @@ figcaption, .notes { color: #444; font-size: 14px; }
 .banner { border: 2px solid #8a3300; background: #fff4ec; padding: .6em 1em; font-weight: 600; }
 @media (max-width: 600px) {
   body { margin: 1em auto; }
-  dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .5em; }
+  dl { grid-template-columns: minmax(0, 1fr); gap: 0; } dd { margin-bottom: .5em; }
   th, td { padding: .35em .5em; font-size: 13px; }
   tbody th { white-space: normal; min-width: 6.5em; }
   small { display: block; }

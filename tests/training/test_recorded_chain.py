@@ -452,13 +452,26 @@ def new_layer(self, x):
     return x + nn.Linear(8, 8).double()(x)
 
 
+def kept_with_a_function(self, x):
+    noted.seen.append(1)
+    return x
+
+
+noted.seen = []
+
+
+def through_global_names(self, x):
+    activation.__globals__["LOG"].append(1)
+    return x
+
+
 BETWEEN = [
     count_calls, keep_lengths, print_something, write_global, read_global, draw_in_python,
     draw_in_numpy, draw_own, draw_noise, draw_constant, reseed, look_at_values, look_at_shape,
     look_at_length, without_graph, detached, in_half, in_other_dtype, softmax, scaled,
     divided_by_rows, squared, masked, changed_buffer, twice, tied, frozen, evaluating,
     frozen_statistics, warmed_up, warmed_up_before, warmed_up_afterwards, broadcast, unread_layer,
-    branch_that_hides, imported, dynamic, new_layer,
+    branch_that_hides, imported, dynamic, new_layer, kept_with_a_function, through_global_names,
 ]  # fmt: skip
 
 
@@ -486,6 +499,50 @@ def test_other_code_is_called_for_each_batch(between, capsys):
         assert len(LOG) >= n_batches
     if between is print_something:
         assert capsys.readouterr().out.count("forward") >= n_batches
+
+
+def logs(result):
+    def method(self, *args):
+        LOG.append(1)
+        return result
+
+    return method
+
+
+def length(self, x):
+    return F.relu(x) if len(self) else x
+
+
+def text(self, x):
+    return F.relu(x) if str(self) else x
+
+
+def pattern(self, x):
+    match self:
+        case Simple(told=1):
+            return F.relu(x)
+    return x
+
+
+def looked_up(self, name):
+    LOG.append(1)
+    return nn.Module.__getattr__(self, name)
+
+
+SPECIAL = {
+    "length": {"between": length, "__len__": logs(1)},
+    "text": {"between": text, "extra_repr": logs("")},
+    "pattern": {"between": pattern, "told": property(logs(1))},
+    "attributes": {"between": Net.between, "__getattr__": looked_up},
+}
+
+
+@pytest.mark.parametrize("name", SPECIAL)
+def test_what_python_calls_by_itself_is_called_for_each_batch(name):
+    module = type("Special", (Simple,), SPECIAL[name])
+    LOG.clear()
+    assert fit(module)[1] == 0
+    assert len(LOG) >= 2 * 29
 
 
 def with_layer(change):

@@ -34,10 +34,23 @@ _REDEFINED = {
     "__orig_bases__",
 }  # fmt: skip
 _USED_OF_MODULE = {"forward", "training", "children", "modules", "named_children"}
-_FORBIDDEN = (
-    "STORE_ATTR", "STORE_GLOBAL", "STORE_NAME", "STORE_SUBSCR", "STORE_SLICE", "DELETE_ATTR",
-    "DELETE_GLOBAL", "DELETE_NAME", "DELETE_SUBSCR", "IMPORT_", "LOAD_BUILD_CLASS", "BEFORE_",
-    "SETUP_WITH", "LOAD_SPECIAL", "SETUP_ASYNC", "GET_AWAITABLE", "SETUP_FINALLY", "PUSH_EXC_INFO",
+# Instructions of Python 3.10 to 3.14 that store nothing beyond the variables of their function. An
+# instruction that is not here, such as one of a later Python, is taken for harmful.
+_HARMLESS = {
+    "CACHE", "CALL", "CALL_FUNCTION_EX", "CALL_INTRINSIC_1", "CALL_KW", "COMPARE_OP", "CONTAINS_OP",
+    "CONVERT_VALUE", "COPY", "COPY_FREE_VARS", "DICT_MERGE", "DICT_UPDATE", "END_FOR",
+    "EXTENDED_ARG", "FOR_ITER", "GEN_START", "GET_ITER", "GET_LEN", "IS_OP", "KW_NAMES",
+    "LIST_APPEND", "LIST_EXTEND", "LIST_TO_TUPLE", "LOAD_ASSERTION_ERROR", "LOAD_ATTR",
+    "LOAD_CLOSURE", "LOAD_COMMON_CONSTANT", "LOAD_CONST", "LOAD_DEREF", "LOAD_GLOBAL",
+    "LOAD_METHOD", "LOAD_NAME", "LOAD_SMALL_INT", "LOAD_SUPER_ATTR", "MAKE_CELL", "MAKE_FUNCTION",
+    "MAP_ADD", "NOP", "NOT_TAKEN", "POP_ITER", "PRECALL", "PUSH_NULL", "RAISE_VARARGS", "RERAISE",
+    "RESUME", "RETURN_GENERATOR", "SET_ADD", "SET_FUNCTION_ATTRIBUTE", "SET_UPDATE", "STORE_DEREF",
+    "SWAP", "TO_BOOL", "YIELD_VALUE",
+}  # fmt: skip
+_HARMLESS_FAMILIES = (
+    "BINARY_", "BUILD_", "CALL_FUNCTION", "CALL_METHOD", "DELETE_FAST", "DUP_", "FORMAT_",
+    "INPLACE_", "JUMP_", "LOAD_FAST", "POP_JUMP", "POP_TOP", "RETURN_", "ROT_", "STORE_FAST",
+    "UNARY_", "UNPACK_",
 )  # fmt: skip
 _BUILTINS = {
     abs, all, any, bool, enumerate, float, int, isinstance, len, list, max, min, range, reversed,
@@ -81,8 +94,9 @@ def pure_state(module: nn.Module) -> tuple[Any, ...]:
             if name not in _INTERNAL:
                 state.append((name, code.described(value, may_change=True)))
     for cls in code.classes:
-        if "forward" in vars(cls):
-            code.check(vars(cls)["forward"])
+        for name in ("forward", "extra_repr", "__repr__"):  # text of a module calls the latter two
+            if name in vars(cls):
+                code.check(vars(cls)[name])
     code.check_rest()
     return tuple(state)
 
@@ -93,13 +107,16 @@ def _own_classes(cls: type) -> list[type]:
     Raises
     ------
     ImpureError
-        If a class is of another package of torch or of this one, or changes how a module is called.
+        If a class is of another package of torch or of this one, or changes how a module is called
+        or what Python's own operations do with it.
     """
     torchs = [base for base in cls.__mro__ if base.__module__.startswith("torch.nn.modules.")]
     own = [base for base in cls.__mro__ if base not in torchs and base is not object]
     known = {name for base in torchs for name in vars(base)} - _REDEFINED
     for base in own:
-        if base.__module__.split(".")[0] in ("torch", "imbtorch") or vars(base).keys() & known:
+        special = {name for name in vars(base) if name.startswith("__")} - _REDEFINED
+        foreign = base.__module__.split(".")[0] in ("torch", "imbtorch")
+        if foreign or special or vars(base).keys() & known:
             raise ImpureError
     return own
 
@@ -120,7 +137,7 @@ def _names_in(code: CodeType) -> _Names | None:
     is_open = False
     for step in dis.get_instructions(code):
         name = step.opname
-        if name.startswith(_FORBIDDEN):
+        if name not in _HARMLESS and not name.startswith(_HARMLESS_FAMILIES):
             return None
         is_outer = "DEREF" in name and step.argval in code.co_freevars
         if is_outer and not name.startswith("LOAD"):  # a variable of a function around it
@@ -156,7 +173,7 @@ class _Code:
 
     def check(self, function: Any) -> None:
         """Look a function through, now or later."""
-        if not isinstance(function, FunctionType):
+        if not isinstance(function, FunctionType) or vars(function):  # it may collect what it sees
             raise ImpureError
         if id(function) not in self.seen:
             self.seen.add(id(function))
@@ -207,7 +224,8 @@ class _Code:
 
     def _check_attribute(self, name: str) -> None:
         """Check what the name may stand for in a class of the user, or in torch's modules."""
-        if hasattr(nn.Module, name) and name not in _USED_OF_MODULE:
+        is_special = name.startswith("__")  # such as the global names of a function
+        if is_special or (hasattr(nn.Module, name) and name not in _USED_OF_MODULE):
             raise ImpureError
         for cls in self.classes:
             value = vars(cls).get(name)
