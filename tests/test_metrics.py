@@ -558,6 +558,18 @@ def test_average_precision_is_the_number_of_scikit_learn(decimals, dtype):
         assert mean_average_precision(codes.astype(int), scores) == expected
 
 
+@pytest.mark.parametrize("n_columns", [None, 2, 3, "labels"])
+@pytest.mark.parametrize("weights", [[1, np.nan, 1, 1], [1, -1, 1, 1], [1, 1]])
+def test_average_precision_checks_weights(n_columns, weights):
+    codes, scores = np.array([0, 1, 0, 1]), np.linspace(0, 1, 4)
+    if n_columns == "labels":
+        codes, scores = np.column_stack([codes, 1 - codes]), np.column_stack([scores, -scores])
+    elif n_columns is not None:
+        scores = np.column_stack([scores] * n_columns)
+    with pytest.raises(ValueError):  # noqa: PT011 - of scikit-learn, in several words
+        mean_average_precision(codes, scores, np.array(weights, dtype=float))
+
+
 def test_average_precision_of_scores_that_are_not_finite_is_an_error():
     with pytest.raises(ValueError, match="NaN"):
         mean_average_precision(np.array([0, 1, 0]), np.array([0.1, np.nan, 0.3]))

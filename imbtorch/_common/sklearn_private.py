@@ -63,7 +63,11 @@ except ImportError:  # pragma: no cover - depends on the installed scikit-learn
     callback_management_context = nullcontext
 
 
+# attribute of an estimator that holds what `set_callbacks` of scikit-learn was given
+CALLBACKS = "_skl_callbacks"
+
 __all__ = [
+    "CALLBACKS",
     "CallbackSupportMixin",
     "HasMethods",
     "Interval",

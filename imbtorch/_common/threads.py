@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 
 import torch
 
 __all__ = ["ThreadLimit"]
+
+
+# One thread of Python sets a number at a time: between its two calls, another one would take the
+# limit for the number of new threads, and put that back.
+_setting = Lock()
 
 
 class ThreadLimit:
@@ -38,7 +44,7 @@ class ThreadLimit:
     """
 
     def __init__(self, n: int, *, is_short: bool = False) -> None:
-        self.n, self._set = n, torch.set_num_threads if is_short else _set_in_this_thread
+        self.n, self._set = n, _set if is_short else _set_in_this_thread
 
     def __enter__(self) -> None:
         """Lower the number of threads, if it is larger."""
@@ -56,9 +62,15 @@ class ThreadLimit:
             self._set(self._before)
 
 
+def _set(n: int) -> None:
+    """Set the number for this thread of Python, and for threads that begin later."""
+    with _setting:
+        torch.set_num_threads(n)
+
+
 def _set_in_this_thread(n: int) -> None:
     """Set the number for this thread of Python alone, and not for threads that begin later."""
-    with ThreadPoolExecutor(1) as new_thread:
+    with _setting, ThreadPoolExecutor(1) as new_thread:
         for_new_threads = new_thread.submit(torch.get_num_threads).result()
         try:
             torch.set_num_threads(n)

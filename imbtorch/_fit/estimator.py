@@ -42,7 +42,7 @@ from imbtorch._fit.parameters import NetParameters
 from imbtorch._fit.sources import ArraySource, ChunkSource, RowSource, StreamSource
 from imbtorch._fit.table import is_for_tables
 from imbtorch._fit.validation_rows import ValidationRows, chosen_rows, joined, refuse_validation
-from imbtorch._fit.value_advice import advice_on_values, refuse_boolean
+from imbtorch._fit.value_advice import advice_on_values, refuse_boolean_threads
 from imbtorch.features import FeatureEncoder, get_features
 from imbtorch.features._display import diagram
 from imbtorch.features._encoder import behind_encoder
@@ -275,7 +275,7 @@ class BaseNetEstimator(
             advice = advice_on_values(given, allowed, str(error))
             raise InvalidParameterError(f"{error} {advice}".rstrip()) from None
         if isinstance(self.n_threads, bool):  # which counts as an integer
-            refuse_boolean("n_threads", self.n_threads)
+            refuse_boolean_threads(self.n_threads)
         if isinstance(self.sampler, type):
             name = self.sampler.__name__
             raise ValueError(f"sampler={name} is a class: give an object of it, {name}().")

@@ -21,7 +21,7 @@ from sklearn.base import BaseEstimator
 
 from imbtorch._common.memo import Memo
 from imbtorch._common.seed import draw_seeds
-from imbtorch._common.sklearn_private import callback_management_context
+from imbtorch._common.sklearn_private import CALLBACKS, callback_management_context
 from imbtorch._fit.epoch_callbacks import EpochCallbacks
 from imbtorch._fit.pairs import PairWatch
 from imbtorch._fit.parameters import PATIENCE, NetParameters, check_settings
@@ -370,7 +370,7 @@ def _monitors(
         monitors.append(BestEpoch(score, patience, *(() if rows is None else rows.judged)))
     if estimator.verbose:
         monitors.append(ProgressBar())
-    if getattr(estimator, "_skl_callbacks", None):
+    if getattr(estimator, CALLBACKS, None):
         weights = source.sample_weight
         metadata = {} if weights is None else {"sample_weight": weights}
         monitors.append(EpochCallbacks(estimator, lambda: attributes, *source.given, metadata))

@@ -23,6 +23,7 @@ from sklearn.utils import indexable
 from imbtorch._common.log import logger
 from imbtorch._common.memo import Memo
 from imbtorch._common.seed import draw_seeds
+from imbtorch._common.sklearn_private import CALLBACKS
 from imbtorch._common.training_length import TrainingLength
 from imbtorch._data.datasets_as_rows import DatasetStream
 from imbtorch._data.folds import as_folds
@@ -384,7 +385,7 @@ def _shared_scores(
 def _for_fold(estimator: Any, settings: dict[str, Any], seed: int) -> Any:
     """Return an estimator whose training may be stopped after any epoch."""
     bare = copy.copy(estimator).set_params(callbacks=None)  # callbacks cannot always be copied
-    vars(bare).pop("_skl_callbacks", None)
+    vars(bare).pop(CALLBACKS, None)
     fold = clone(bare).set_params(
         **settings,
         validation=None,

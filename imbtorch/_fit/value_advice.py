@@ -12,7 +12,7 @@ import torch
 from imbtorch._common.sklearn_private import InvalidParameterError, StrOptions
 from imbtorch.training.skorch_callbacks import advice_on_callback
 
-__all__ = ["advice_on_values", "refuse_boolean"]
+__all__ = ["advice_on_values", "refuse_boolean_threads"]
 
 
 def _is_number(value: Any) -> bool:
@@ -156,15 +156,13 @@ def advice_on_values(
     return "" if advise is None else advise(value)
 
 
-def refuse_boolean(name: str, value: bool) -> NoReturn:
-    """Raise InvalidParameterError for True or False as a number of threads.
+def refuse_boolean_threads(value: bool) -> NoReturn:
+    """Raise InvalidParameterError for ``n_threads=True`` or False, which Python takes for integers.
 
     Parameters
     ----------
-    name : str
-        Name of the parameter.
     value : bool
-        Its value.
+        The value.
 
     Raises
     ------
@@ -172,6 +170,6 @@ def refuse_boolean(name: str, value: bool) -> NoReturn:
         Always.
     """
     raise InvalidParameterError(
-        f"The {name!r} parameter must be an int in the range [1, inf), 'auto' or None. Got "
-        f"{value!r} instead. One thread is {name}=1, all of torch's threads are {name}=None."
+        "The 'n_threads' parameter must be an int in the range [1, inf), 'auto' or None. Got "
+        f"{value!r} instead. {_n_threads(value)}"
     )

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import average_precision_score
-from sklearn.utils import assert_all_finite, check_scalar
+from sklearn.utils import assert_all_finite, check_consistent_length, check_scalar
 
+from imbtorch._common.sklearn_private import _check_sample_weight
 from imbtorch.metrics._average_precision import BLOCK, column_precision
 from imbtorch.metrics._inputs import as_labels, as_numbers, encode, is_positive
 
@@ -42,7 +43,8 @@ def mean_average_precision(
     Raises
     ------
     ValueError
-        If labels are not 0, 1 or NaN, or have another shape than the scores.
+        If labels are not 0, 1 or NaN, or have another shape than the scores; if scores are not
+        finite, or weights are negative, not finite or not as many as rows.
 
     Examples
     --------
@@ -58,6 +60,12 @@ def mean_average_precision(
     >>> mean_average_precision(labels, np.array([[0.9, 0.2], [0.1, 0.8], [0.5, 0.7]]))
     1.0
     """
+    scores = np.asarray(scores)
+    check_consistent_length(codes, scores, sample_weight)
+    if sample_weight is not None:
+        sample_weight = _check_sample_weight(
+            sample_weight, scores, dtype=np.float64, ensure_non_negative=True
+        )
     if np.ndim(codes) == 2:
         return _mean_over_labels(codes, scores, sample_weight)
     if scores.ndim == 2 and scores.shape[1] > 2:
@@ -84,7 +92,7 @@ def _mean_over_classes(
     if not len(classes) or (codes == classes[0]).all():
         return float("nan")
     n = len(codes)
-    weights = np.ones(n) if sample_weight is None else np.asarray(sample_weight, np.float64)
+    weights = np.ones(n) if sample_weight is None else sample_weight
     step = max(BLOCK // n, 1)
     total = 0.0
     for start in range(0, len(classes), step):
@@ -96,7 +104,7 @@ def _mean_over_classes(
 def _mean_over_labels(
     labels: NDArray[Any], scores: NDArray[Any], sample_weight: NDArray[Any] | None
 ) -> float:
-    labels, scores = np.asarray(labels, dtype=np.float64), np.asarray(scores)
+    labels = np.asarray(labels, dtype=np.float64)
     if labels.shape != scores.shape:
         raise ValueError(f"labels have shape {labels.shape}, but scores have {scores.shape}.")
     known = ~np.isnan(labels)
@@ -104,7 +112,7 @@ def _mean_over_labels(
         raise ValueError("labels must be 0 or 1, or NaN where a label is not known.")
     values = []
     for label, score, rows in zip(labels.T, scores.T, known.T, strict=True):
-        weight = None if sample_weight is None else np.asarray(sample_weight)[rows]
+        weight = None if sample_weight is None else sample_weight[rows]
         if len(np.unique(label[rows])) == 2:
             values.append(_average_precision(label[rows] == 1, score[rows], weight))
     return float(np.mean(values)) if values else float("nan")
@@ -116,6 +124,7 @@ def _average_precision(
     """Compute the number that scikit-learn computes, without its checks of the arguments.
 
     A net that is scored after each epoch would spend more time on these than on its predictions.
+    The bits are those of scikit-learn, which those of ``column_precision`` are not always.
     """
     if sample_weight is not None or not np.isfinite(score).all():  # scikit-learn explains the error
         return float(average_precision_score(positive, score, sample_weight=sample_weight))

@@ -187,7 +187,11 @@ class _Trial:
 
 def _all_close(found: Sequence[Any], wanted: Sequence[Any]) -> bool:
     """Return whether tensors are equal up to rounding; integers exactly, and None only to None."""
-    sizes = [float(w.abs().max()) for w in wanted if w is not None and w.is_floating_point()]
+    sizes = [
+        float(w.abs().max())
+        for w in wanted
+        if w is not None and w.is_floating_point() and w.numel()
+    ]
     overall = max(sizes, default=0.0)
     for one, other in zip(found, wanted, strict=True):
         if one is None or other is None:
@@ -199,8 +203,8 @@ def _all_close(found: Sequence[Any], wanted: Sequence[Any]) -> bool:
             if not torch.equal(one, other):
                 return False
         else:
-            unit = torch.finfo(one.dtype).eps
             own = float(other.abs().max()) if other.numel() else 0.0
-            if not float((one - other).abs().max()) <= unit * (_OWN * own + _OVERALL * overall):
+            tolerance = torch.finfo(one.dtype).eps * (_OWN * own + _OVERALL * overall)
+            if not torch.allclose(one, other, rtol=0, atol=tolerance):
                 return False
     return True

@@ -8,6 +8,7 @@ net, if a known function makes every value, from the input and from parameters t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from inspect import signature
 from typing import Any, NamedTuple
 
 import torch
@@ -94,7 +95,7 @@ def recorded_layers(
     try:
         for function, args, kwargs, result in recording.calls:
             reader.read(function, args, kwargs, result)
-    except (_UnknownError, TypeError):  # a call has arguments that are not known
+    except _UnknownError:
         return None
     values = reader.values
     read = [source for value in values for source in value.sources]
@@ -152,14 +153,19 @@ class _Reader:
 
         Raises
         ------
-        _UnknownError, TypeError
+        _UnknownError
             If no layer stands for it.
         """
         if function in _HARMLESS or (args and self._counts(function, args[0])):
             return
         if function not in KNOWN_FUNCTIONS:
             raise _UnknownError
-        made = KNOWN_FUNCTIONS[function](self, *args, **kwargs)
+        read = KNOWN_FUNCTIONS[function]
+        try:
+            signature(read).bind(self, *args, **kwargs)
+        except TypeError:  # an argument that is not known
+            raise _UnknownError from None
+        made = read(self, *args, **kwargs)
         if made is None:  # it does nothing: the result is the value that it got
             self.places[id(result)] = self.place(args[0])
             return
