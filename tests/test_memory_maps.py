@@ -5,6 +5,7 @@ from itertools import count
 
 import numpy as np
 import pytest
+import sklearn
 import torch
 
 from imbtorch import MLP, ImbalancedNetClassifier
@@ -86,6 +87,12 @@ def test_finite_numbers_are_found_block_by_block(value, allow_nan, path, monkeyp
     X[N - 3, :3] = value  # the sum of three times 3e38 is infinite in float32
     expected = np.isfinite(value) or (allow_nan and np.isnan(value))
     assert map_is_finite(X, allow_nan=allow_nan) == expected
+
+
+def test_nothing_is_read_if_numbers_are_assumed_to_be_finite(path, monkeypatch):
+    monkeypatch.setattr(memory_maps, "_blocks", None)  # which would raise
+    with sklearn.config_context(assume_finite=True):
+        assert map_is_finite(np.load(path, mmap_mode="r"), allow_nan=False)
 
 
 @pytest.mark.parametrize(("features", "value"), [(None, np.nan), (None, np.inf), ("auto", -np.inf)])

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn import get_config
+from sklearn.utils import assert_all_finite
 
 __all__ = ["every_nth_row", "map_is_finite", "release_pages"]
 
@@ -58,6 +60,8 @@ def every_nth_row(array: NDArray[Any], step: int) -> NDArray[Any]:
 def map_is_finite(array: Any, *, allow_nan: bool) -> bool:
     """Return whether an array is a memory map of finite floats, read block by block.
 
+    It is scikit-learn's check, which ``sklearn.config_context(assume_finite=True)`` leaves out.
+
     Parameters
     ----------
     array : object
@@ -67,7 +71,14 @@ def map_is_finite(array: Any, *, allow_nan: bool) -> bool:
     """
     if _pages(array)[0] is None or array.dtype.kind != "f" or not array.ndim:
         return False
-    return all(_is_finite(block, allow_nan=allow_nan) for block in _blocks(array))
+    if get_config()["assume_finite"]:
+        return True
+    try:
+        for block in _blocks(array):
+            assert_all_finite(block, allow_nan=allow_nan)
+    except ValueError:
+        return False
+    return True
 
 
 def _pages(array: Any) -> tuple[Any, str | None]:
@@ -85,10 +96,3 @@ def _blocks(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
     for start in range(0, len(array), step):
         yield np.asarray(array[start : start + step])
         release_pages(array)
-
-
-def _is_finite(block: NDArray[Any], *, allow_nan: bool) -> bool:
-    with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(block.sum()):  # which needs no copy
-            return True
-    return not (np.isinf(block).any() if allow_nan else not np.isfinite(block).all())
