@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from imbtorch._common.seed import outside_autocast
 from imbtorch.modules import PeriodicEmbeddings
-from imbtorch.modules._build import without_graph
 from imbtorch.training.data.features import ChosenFeatures, Features
 from imbtorch.training.net import Net
+from imbtorch.training.sparse_prediction import way_of_computing
 from imbtorch.training.threads import threads_of_prediction
 
 __all__ = [
@@ -60,6 +60,7 @@ def predict_chunks(
         return
     stop = len(features)
     module = in_evaluation(net.module_)
+    features, outputs = way_of_computing(features, [net])
     step = rows_at_a_time(features, module)
     threads = threads_of_prediction(net, min(step, stop))
     bounds = [(first, min(first + step, stop)) for first in range(0, stop, step)]
@@ -68,7 +69,7 @@ def predict_chunks(
         # generator must not leave modes behind for its caller
         with torch.inference_mode(False), torch.no_grad(), outside_autocast(net.device), threads:
             with net.autocast():
-                output = without_graph(module, rows)
+                output = outputs(module, rows)
             net.task.check_outputs(output, last - first, module)
             result = link(net.read(output))
         yield result

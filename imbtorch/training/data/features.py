@@ -22,7 +22,7 @@ from imbtorch.features._encoder import EncodedRows, TableEncoder, encoded, in_me
 from imbtorch.training.data.loading import DatasetFeatures, cast_tensor, too_large
 from imbtorch.training.data.sequences import SequenceFeatures
 from imbtorch.training.data.several import InputFeatures, named
-from imbtorch.training.data.sparse_rows import SparseRows
+from imbtorch.training.data.sparse_rows import SparseRows, sparse_products_pay
 
 __all__ = [
     "ChosenFeatures",
@@ -132,25 +132,36 @@ class SparseFeatures:
         self, matrix: Any, dtype: torch.dtype, device: torch.device, *, stay_sparse: bool = False
     ) -> None:
         self.matrix, self.dtype, self.device = matrix, dtype, device
-        self.row_bytes = matrix.shape[1] * dtype.itemsize
         self.stay_sparse = stay_sparse
+        if stay_sparse:  # a value and its column
+            self.row_bytes = 1 + matrix.nnz * (dtype.itemsize + 4) // max(1, matrix.shape[0])
+        else:
+            self.row_bytes = matrix.shape[1] * dtype.itemsize
 
     def __len__(self) -> int:
         """Count the rows."""
         return int(self.matrix.shape[0])
 
-    def sparse(self) -> Features:
+    def sparse(self) -> SparseFeatures:
         """Return the same rows, in batches that stay sparse."""
         return SparseFeatures(self.matrix, self.dtype, self.device, stay_sparse=True)
+
+    @property
+    def is_sparse_enough(self) -> bool:
+        """Whether products with these rows are faster when zeros are skipped."""
+        return sparse_products_pay(self.matrix, self.device)
 
     def gather(self, index: Tensor) -> SparseFeatures:
         """Rows at these positions, sparse until they are split."""
         rows = self.matrix[index.cpu().numpy()]
         return SparseFeatures(rows, self.dtype, self.device, stay_sparse=self.stay_sparse)
 
-    def slice(self, start: int, stop: int) -> Tensor:
-        """Neighbouring rows, dense, on the device."""
-        return torch.from_numpy(self.matrix[start:stop].toarray()).to(self.device)
+    def slice(self, start: int, stop: int) -> Any:
+        """Neighbouring rows: a dense tensor on the device, or SparseRows."""
+        rows = self.matrix[start:stop]
+        if self.stay_sparse:
+            return SparseRows(rows)
+        return torch.from_numpy(rows.toarray()).to(self.device)
 
     def same_as(self, other: Any) -> bool:
         """Return False: whether two sparse matrices are equal is not looked up."""
@@ -162,10 +173,7 @@ class SparseFeatures:
         steps = [sizes] * -(-n // sizes) if isinstance(sizes, int) else sizes
         start = 0
         for size in steps:
-            if self.stay_sparse:
-                yield SparseRows(self.matrix[start : start + size])
-            else:
-                yield self.slice(start, start + size)
+            yield self.slice(start, start + size)
             start += size
 
 
@@ -413,6 +421,17 @@ class ChosenFeatures:
         index = self.chosen[start:stop]
         (rows,) = self.features.gather(index).split([len(index)])
         return rows
+
+    def sparse(self) -> ChosenFeatures:
+        """Return the same rows of a sparse matrix, in batches that stay sparse."""
+        assert isinstance(self.features, SparseFeatures | ChosenFeatures)
+        chosen = self.chosen.cpu().numpy()
+        return ChosenFeatures(self.features.sparse(), chosen, self.chosen.device)
+
+    @property
+    def is_sparse_enough(self) -> bool:
+        """Whether these are sparse rows, and products with them are faster without the zeros."""
+        return getattr(self.features, "is_sparse_enough", False)
 
     def same_as(self, other: Any) -> bool:
         """Whether these are known to be the same rows."""

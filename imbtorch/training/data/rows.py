@@ -18,7 +18,6 @@ from torch import Tensor
 
 from imbtorch.training.data.features import Features, SparseFeatures
 from imbtorch.training.data.mixing import Mixing
-from imbtorch.training.data.sparse_rows import sparse_products_pay
 
 __all__ = [
     "BLOCK_BYTES",
@@ -165,11 +164,8 @@ class ArrayRows(WeightedRows):
     def can_stay_sparse(self) -> bool:
         """Whether batches of sparse rows are available, and faster than dense ones."""
         features = self.features
-        return (
-            self.mixing is None
-            and isinstance(features, SparseFeatures)
-            and sparse_products_pay(features.matrix, self.device)
-        )
+        is_sparse = isinstance(features, SparseFeatures) and features.is_sparse_enough
+        return is_sparse and self.mixing is None
 
     def batches(
         self, order: Tensor, batch_size: int, *, sparse: bool = False

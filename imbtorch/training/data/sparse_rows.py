@@ -64,6 +64,16 @@ class SparseRows:
         """Return the product with a dense matrix, ``(b, n_features) @ (n_features, k)``."""
         return torch.mm(_as_tensor(self.matrix), dense)
 
+    def times_each(self, weights: Tensor) -> Tensor:
+        """Return the product with each of n matrices, ``(n, k, n_features)``, as ``(n, b, k)``."""
+        n, k, n_features = weights.shape
+        product = self.times(weights.reshape(n * k, n_features).t())
+        return product.view(len(self), n, k).transpose(0, 1)
+
+    def clone(self) -> SparseRows:
+        """Return these rows: nothing writes into them."""
+        return self
+
     def transposed_times(self, dense: Tensor, out: Tensor) -> None:
         """Write the product of the transpose with a dense matrix, ``(n_features, k)``, to ``out``.
 

@@ -12,12 +12,13 @@ from torch.func import functional_call, vmap
 
 from imbtorch._common.seed import outside_autocast
 from imbtorch.modules import CategoryEmbeddings, PeriodicEmbeddings
-from imbtorch.modules._build import without_graph
 from imbtorch.training.data.features import Features
+from imbtorch.training.data.sparse_rows import SparseRows
 from imbtorch.training.net import Net
 from imbtorch.training.prediction import in_evaluation, rows_at_a_time
 from imbtorch.training.single.chain import Embeddings, has_hooks, plain_layers
 from imbtorch.training.single.periodic import PERIODIC_PARAMETERS, Periodic
+from imbtorch.training.sparse_prediction import Outputs, way_of_computing
 from imbtorch.training.stack.attributes import IncomparableError
 from imbtorch.training.stack.compatibility import module_kind
 from imbtorch.training.stack.modules import mappable_copy
@@ -28,7 +29,7 @@ __all__ = ["FEW_ROWS", "Siblings", "predict_chunks_stacked"]
 FEW_ROWS = 256  # for so few rows the choice of a way and the stack of the weights cost too much
 _REMEMBERED = 4  # how many sets of rows to remember: test rows, training rows, and two more
 
-Forward = Callable[[Tensor], Any]  # (b, ...) -> n_nets outputs of shape (b, n_outputs)
+Forward = Callable[[Any], Any]  # (b, ...) -> n_nets outputs of shape (b, n_outputs)
 
 
 def predict_chunks_stacked(nets: Sequence[Net], features: Features) -> Iterator[list[Tensor]]:
@@ -49,7 +50,8 @@ def predict_chunks_stacked(nets: Sequence[Net], features: Features) -> Iterator[
     """
     stop = len(features)
     modules = [in_evaluation(net.module_) for net in nets]
-    one_by_one = partial(_one_by_one, nets)
+    features, outputs = way_of_computing(features, nets)
+    one_by_one = partial(_one_by_one, nets, outputs)
     forward = one_by_one if stop <= FEW_ROWS else _forward(nets, modules, one_by_one)
     step = max(1, rows_at_a_time(features, modules[0]) // 4)
     at_once = min(step, stop) * (1 if stop <= FEW_ROWS else len(nets))
@@ -62,8 +64,8 @@ def predict_chunks_stacked(nets: Sequence[Net], features: Features) -> Iterator[
             outside_autocast(nets[0].device),
             threads,
         ):
-            outputs = forward(features.slice(first, min(first + step, stop)))
-            read = [net.read(output) for net, output in zip(nets, outputs, strict=True)]
+            found = forward(features.slice(first, min(first + step, stop)))
+            read = [net.read(output) for net, output in zip(nets, found, strict=True)]
         yield read
 
 
@@ -87,24 +89,27 @@ def _forward(nets: Sequence[Net], modules: Sequence[nn.Module], one_by_one: Forw
     return _mapped(modules, tensors, one_by_one)
 
 
-def _one_by_one(nets: Sequence[Net], x: Tensor) -> list[Tensor]:
-    return [_outputs(net, x) for net in nets]
+def _one_by_one(nets: Sequence[Net], outputs: Outputs, x: Any) -> list[Tensor]:
+    return [_outputs_of(net, outputs, x) for net in nets]
 
 
-def _outputs(net: Net, x: Tensor) -> Tensor:
+def _outputs_of(net: Net, outputs: Outputs, x: Any) -> Tensor:
     with net.autocast():
-        return without_graph(net.module_, x.clone)
+        return outputs(net.module_, x.clone)
 
 
 def _chain(layers: Sequence[nn.Module], stacked: dict[str, Tensor]) -> Forward:
     n = len(next(iter(stacked.values())))
 
-    def forward(x: Tensor) -> Tensor:
-        x = x.expand(n, *x.shape)
+    def forward(rows: Any) -> Tensor:
+        x: Any = rows if isinstance(rows, SparseRows) else rows.expand(n, *rows.shape)
         for place, layer in enumerate(layers):
             if isinstance(layer, nn.Linear):
-                weight, bias = stacked[f"{place}.weight"], stacked[f"{place}.bias"]
-                x = torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2))
+                weight, bias = stacked[f"{place}.weight"], stacked[f"{place}.bias"].unsqueeze(1)
+                if isinstance(x, SparseRows):
+                    x = x.times_each(weight).add_(bias)
+                else:
+                    x = torch.baddbmm(bias, x, weight.transpose(1, 2))
             elif isinstance(layer, CategoryEmbeddings):
                 x = Embeddings(layer, stacked[f"{place}.weight"]).forward(x)
             elif isinstance(layer, PeriodicEmbeddings):
@@ -112,7 +117,8 @@ def _chain(layers: Sequence[nn.Module], stacked: dict[str, Tensor]) -> Forward:
                 x = Periodic(layer, own).forward(x)
             else:
                 x = layer(x)
-        return x
+        outputs: Tensor = x
+        return outputs
 
     return forward
 
