@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from imbtorch.modules._build import without_graph
 from imbtorch.training.data.features import ChosenFeatures, Features, SparseFeatures
 from imbtorch.training.data.sparse_rows import SparseRows
 from imbtorch.training.net import Net
+from imbtorch.training.plain_forward import in_evaluation, outputs_of
 from imbtorch.training.single.chain import normalised_layers
 
 __all__ = ["Outputs", "way_of_computing"]
@@ -38,9 +38,9 @@ def way_of_computing(features: Features, nets: Sequence[Net]) -> tuple[Features,
         sparse rows the outputs differ by rounding from those for dense rows.
     """
     if not isinstance(features, SparseFeatures | ChosenFeatures) or not features.is_sparse_enough:
-        return features, without_graph
+        return features, outputs_of
     if not all(map(_begins_with_linear, nets)):
-        return features, without_graph
+        return features, outputs_of
     return features.sparse(), _sparse_outputs
 
 
@@ -50,6 +50,7 @@ def _begins_with_linear(net: Net) -> bool:
 
 
 def _sparse_outputs(module: Any, rows: Callable[[], SparseRows]) -> Tensor:
+    in_evaluation(module)
     first, *others = module
     x = rows().times(first.weight.t()).add_(first.bias)
     for layer in others:

@@ -15,7 +15,8 @@ from imbtorch.modules import CategoryEmbeddings, PeriodicEmbeddings
 from imbtorch.training.data.features import Features
 from imbtorch.training.data.sparse_rows import SparseRows
 from imbtorch.training.net import Net
-from imbtorch.training.prediction import in_evaluation, rows_at_a_time
+from imbtorch.training.plain_forward import in_evaluation
+from imbtorch.training.prediction import rows_at_a_time
 from imbtorch.training.single.chain import Embeddings, has_hooks, plain_layers
 from imbtorch.training.single.periodic import PERIODIC_PARAMETERS, Periodic
 from imbtorch.training.sparse_prediction import Outputs, way_of_computing
@@ -49,7 +50,7 @@ def predict_chunks_stacked(nets: Sequence[Net], features: Features) -> Iterator[
         classes.
     """
     stop = len(features)
-    modules = [in_evaluation(net.module_) for net in nets]
+    modules = [net.module_ for net in nets]
     features, outputs = way_of_computing(features, nets)
     one_by_one = partial(_one_by_one, nets, outputs)
     forward = one_by_one if stop <= FEW_ROWS else _forward(nets, modules, one_by_one)
@@ -81,6 +82,8 @@ def _forward(nets: Sequence[Net], modules: Sequence[nn.Module], one_by_one: Forw
     apart = len(modules) == 1 or not alike or any(net.half is not None for net in nets)
     if apart or any(map(has_hooks, modules[0].modules())):
         return one_by_one
+    for module in modules:
+        in_evaluation(module)
     tensors = [{**dict(m.named_parameters()), **dict(m.named_buffers())} for m in modules]
     layers = plain_layers(modules[0])
     if layers is not None:
