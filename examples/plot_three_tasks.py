@@ -104,7 +104,7 @@ rows = np.sort(np.concatenate([others, few[: len(others) // 50]]))
 eights = X_train[rows], X_test, label_train[rows], label_test
 X_tail, digit_tail = make_long_tailed(X_train, digit_train, 50, random_state=0)
 tail = X_tail, X_test, digit_tail, digit_test
-print(f"{house_name}: {len(price)} rows, {price.min():g} to {price.max():g} (1000 dollars)")
+print(f"{house_name}: {len(price)} rows, {price.min():g} to {price.max():g} (1,000 dollars)")
 print(f"{image_name}, 8 or not: {len(rows):,} rows, {np.mean(eights[2] == '8'):.1%} show an 8")
 print(f"{image_name}, long tail: {len(digit_tail):,} rows, {np.bincount(digit_tail).tolist()}")
 
