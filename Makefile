@@ -22,7 +22,10 @@ WHEEL := .venv-wheel
 WHEEL_INSTALL := $(WHEEL)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 # every extra that a page names
 WHEEL_EXTRAS := compare,demo,excel,onnx,optuna,parquet,plot,tables
-# and what pages tell the reader to install by name
+# and what pages tell the reader to install by name. Not wandb (docs/tracking.md), which starts a service beside
+# Python and is made for an account, and not transformers (docs/sequences.md), which is large: release/pages.py
+# leaves out the blocks that import them. The tests run that of wandb with a stand-in, and both blocks with the
+# packages themselves where they are installed.
 WHEEL_MORE := alembic dask distributed fastapi httpx2 mlflow-skinny optuna-integration pandas pytest sqlalchemy tensorboard uvicorn
 FLOOR := .venv-floor
 FLOOR_INSTALL := $(FLOOR)/bin/python -m pip install --quiet --disable-pip-version-check

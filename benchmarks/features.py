@@ -309,7 +309,7 @@ FEATURES: dict[str, tuple[str, Callable[[Peer], Answer]]] = {
     "strings": ("strings as labels", ask_strings),
     "float64": ("float64 and DataFrame as `X`", ask_float64),
     "sparse": ("sparse `X`", ask_sparse),
-    "balanced": ('`class_weight="balanced"`', ask_balanced),
+    "balanced": ('`"balanced"` class weights', ask_balanced),
     "unbiased": ("class weights balance in small batches", ask_unbiased),
     "sample_weight": ("`sample_weight` acts", ask_sample_weight),
     "batches": ("balanced batches without a copy of the rows", ask_batches),

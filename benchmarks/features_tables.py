@@ -152,7 +152,7 @@ PACKAGES = {
         monotone="no parameter",
         embeddings=("yes", "read: where one-hot columns would be many"),
     ),
-    "HistGradientBoosting": Package("scikit-learn", histogram_boosting, text=TO_CATEGORIES),
+    "HistGB": Package("scikit-learn", histogram_boosting, text=TO_CATEGORIES),
     "LightGBM": Package(
         "lightgbm",
         lightgbm,
@@ -254,15 +254,15 @@ def probability(model: Any, X: pd.DataFrame) -> Any:
 
 
 QUESTIONS: dict[str, Callable[[Package], Answer]] = {
-    "columns of text, as categories": ask_text,
-    "categories that training has not seen": ask_unseen,
+    "text as categories": ask_text,
+    "unseen categories": ask_unseen,
     "missing numbers": ask_gaps,
     "missing text": ask_text_gaps,
     "dates": ask_dates,
-    "embeddings of categories that are learned": lambda package: package.embeddings,
+    "learned embeddings": lambda package: package.embeddings,
     "monotone constraints": ask_monotone,
-    "one file for raw columns, without pickle": ask_file,
-    "a file with a table, without code": lambda package: package.command,
+    "one file, no pickle": ask_file,
+    "tables without code": lambda package: package.command,
 }
 
 

@@ -89,11 +89,13 @@ def fit_all(X, y, seed):
 # each seed. The environment variable ``IMBTORCH_DATA`` names the folder of the images.
 
 folder = Path(os.environ.get("IMBTORCH_DATA", "."))
-if (folder / "mnist-t10k-images-idx3-ubyte.gz").is_file():
+image_file = folder / "mnist-t10k-images-idx3-ubyte.gz"
+label_file = folder / "mnist-t10k-labels-idx1-ubyte.gz"
+if image_file.is_file() and label_file.is_file():
     name = "MNIST, 14 x 14 pixels"
-    with gzip.open(folder / "mnist-t10k-images-idx3-ubyte.gz") as file:
+    with gzip.open(image_file) as file:
         pixels = np.frombuffer(file.read(), np.uint8, offset=16)
-    with gzip.open(folder / "mnist-t10k-labels-idx1-ubyte.gz") as file:
+    with gzip.open(label_file) as file:
         y = np.frombuffer(file.read(), np.uint8, offset=8).astype(np.int64)
     # halved: a net trains four times as fast
     X = pixels.reshape(-1, 1, 14, 2, 14, 2).mean(axis=(3, 5)) / 255

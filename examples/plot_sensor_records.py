@@ -119,7 +119,7 @@ for name, model in models.items():
 # Statistics do not say what came first, so that boosted trees on them find few of the faults. In
 # twelve epochs balanced batches and logit adjustment let the recurrent net learn the order of the
 # two events; plain cross-entropy has hardly begun, and weights are late, too. What the remedies
-# gain here is time: with 2000 runs and 15 epochs plain cross-entropy reached an average precision
+# gain here is time: with 2,000 runs and 15 epochs plain cross-entropy reached an average precision
 # of 0.88, balanced weights 0.97, and the other two 0.99.
 #
 # Neither the other records of a batch nor its padding changes a prediction:

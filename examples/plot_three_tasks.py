@@ -74,11 +74,13 @@ else:
     X_house = rng.normal(size=(600, 8))
     price = 20 * np.exp(X_house @ rng.normal(size=8) / 6) + rng.normal(size=600)
 
-if (folder / "mnist-t10k-images-idx3-ubyte.gz").is_file():
+image_file = folder / "mnist-t10k-images-idx3-ubyte.gz"
+label_file = folder / "mnist-t10k-labels-idx1-ubyte.gz"
+if image_file.is_file() and label_file.is_file():
     image_name = "MNIST, 14 x 14 pixels"
-    with gzip.open(folder / "mnist-t10k-images-idx3-ubyte.gz") as file:
+    with gzip.open(image_file) as file:
         pixels = np.frombuffer(file.read(), np.uint8, offset=16)
-    with gzip.open(folder / "mnist-t10k-labels-idx1-ubyte.gz") as file:
+    with gzip.open(label_file) as file:
         digit = np.frombuffer(file.read(), np.uint8, offset=8).astype(np.int64)
     # halved: a net trains four times as fast
     X_image = pixels.reshape(-1, 1, 14, 2, 14, 2).mean(axis=(3, 5)) / 255
@@ -102,7 +104,7 @@ rows = np.sort(np.concatenate([others, few[: len(others) // 50]]))
 eights = X_train[rows], X_test, label_train[rows], label_test
 X_tail, digit_tail = make_long_tailed(X_train, digit_train, 50, random_state=0)
 tail = X_tail, X_test, digit_tail, digit_test
-print(f"{house_name}: {len(price)} rows, {price.min():g} to {price.max():g} (1000 dollars)")
+print(f"{house_name}: {len(price)} rows, {price.min():g} to {price.max():g} (1,000 dollars)")
 print(f"{image_name}, 8 or not: {len(rows):,} rows, {np.mean(eights[2] == '8'):.1%} show an 8")
 print(f"{image_name}, long tail: {len(digit_tail):,} rows, {np.bincount(digit_tail).tolist()}")
 

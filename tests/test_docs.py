@@ -1,10 +1,15 @@
 """The Python blocks of the README and of the pages in docs/ run as they stand."""
 
+import os
 import re
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 
 import pytest
+
+from tests.limits import PROCESS_SECONDS
 
 ROOT = Path(__file__).resolve().parents[1]
 GENERATED = {"_build", "api", "auto_examples"}
@@ -71,6 +76,35 @@ def test_blocks_of_page_run(path, tmp_path, monkeypatch):
         pytest.importorskip(package)
     if run_page(path) == 0:
         pytest.skip(f"{path.name} has no Python block")
+
+
+def words(text, number=float):
+    """Return the words of each line, and its numbers as what ``number`` makes of them."""
+    return [
+        [number(word) if re.fullmatch(r"[\d.]+", word) else word for word in line.split()]
+        for line in text.replace(",", " ").strip().splitlines()
+    ]
+
+
+def rounded(word):
+    """Return a number that may differ as far as machines do after a training."""
+    return pytest.approx(float(word), abs=0.03)
+
+
+@pytest.mark.slow
+def test_first_block_of_the_readme_prints_what_it_shows_in_a_new_process(tmp_path):
+    pytest.importorskip("pandas")
+    _, code = python_blocks((ROOT / "README.md").read_text("utf-8"))[0]
+    shown = re.search(r"(^# .*\n)+\Z", code, re.MULTILINE)[0]
+    (tmp_path / "first.py").write_text(code, "utf-8")
+    done = subprocess.run(
+        [sys.executable, "first.py"], env=dict(os.environ, OMP_NUM_THREADS="1"),
+        cwd=tmp_path, timeout=PROCESS_SECONDS, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    expected = words(re.sub(r"^#", "", shown, flags=re.MULTILINE), rounded)
+    assert len(expected) == 5
+    assert words(done.stdout) == expected
 
 
 def test_blocks_are_found_and_share_a_namespace(tmp_path):

@@ -4,6 +4,7 @@ import ast
 import csv
 import json
 import os
+import re
 import runpy
 import shutil
 import subprocess
@@ -38,6 +39,14 @@ GALLERY = {  # what each script prints, among other things
     "plot_rare_text.py": ["different words", "logit adjustment", "counts of up to 3"],
     "plot_sensor_records.py": ["20 to 70 minutes", "statistics, boosted trees", "together: "],
     "plot_three_tasks.py": ["huber", "balanced_softmax", "to the bit: True"],
+}
+FIGURES = {  # how many each of them draws, if it is not one
+    "plot_compare_with_smote.py": 2,
+    "plot_costs_of_each_row.py": 2,
+    "plot_decisions_that_keep_a_promise.py": 3,
+    "plot_drifting_frequencies.py": 2,
+    "plot_fraud_focal.py": 4,
+    "plot_rare_prices.py": 2,
 }
 
 WITH_DATA = [  # those that look for files, and use stand-ins where there are none
@@ -203,10 +212,55 @@ def test_example_prints_its_table_and_draws(tmp_path, monkeypatch, as_main, scri
     monkeypatch.chdir(tmp_path)
     output = as_main(script, "--quick")
     assert all(word in output for word in GALLERY[script])
+    if data == "none":
+        assert STAND_INS[script][1] in output
     figures = [tmp_path / f"{number}.png" for number in plt.get_fignums()]
+    assert len(figures) == FIGURES.get(script, 1)
     for figure in figures:
         plt.figure(int(figure.stem)).savefig(figure)
-    assert min(figure.stat().st_size for figure in figures) > 8_000
+    assert min(figure.stat().st_size for figure in figures) > 10_000
+
+
+STAND_INS = {  # what a script says instead of the names of its data
+    "plot_eye_state_sequences.py": ("EEG:", "synthetic signals:"),
+    "plot_fraud_focal.py": ("card fraud:", "synthetic transactions:"),
+    "plot_long_tailed_images.py": ("MNIST, 14 x 14 pixels:", "scikit-learn's digits:"),
+    "plot_many_labels.py": ("bibtex:", "synthetic tags:"),
+    "plot_rare_prices.py": ("Boston housing:", "synthetic prices:"),
+    "plot_three_tasks.py": ("MNIST, 14 x 14 pixels, 8", "scikit-learn's digits, 8"),
+}
+
+
+def data_files(script):
+    """Return the names of the files that a script looks for in the folder of the data."""
+    source = (ROOT / "examples" / script).read_text("utf-8")
+    return set(re.findall(r'\bfolder / "([\w.-]+)"', source))
+
+
+def test_scripts_with_data_and_their_files_are_known():
+    assert sorted(STAND_INS) == sorted(WITH_DATA)
+    assert all(map(data_files, WITH_DATA))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("script", "present"),
+    [
+        (script, name)
+        for script in WITH_DATA
+        for name in sorted(data_files(script))
+        if len(data_files(script)) > 1
+    ],
+)
+def test_example_uses_data_only_if_all_of_its_files_are_present(
+    tmp_path, monkeypatch, as_main, data_dir, script, present
+):
+    data, stand_in = STAND_INS[script]
+    (tmp_path / present).symlink_to(data_dir / present)
+    monkeypatch.setenv("IMBTORCH_DATA", str(tmp_path))
+    output = as_main(script, "--quick")
+    assert stand_in in output
+    assert data not in output
 
 
 @pytest.mark.slow

@@ -12,12 +12,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 GENERATED = {"_build", "api", "auto_examples"}
-PAGES = [ROOT / f"{name}.md" for name in ("README", "CHANGELOG", "CONTRIBUTING", "SECURITY")] + [
+PAGES = sorted(ROOT.glob("*.md")) + [
     path for path in (ROOT / "docs").rglob("*.md") if not GENERATED.intersection(path.parts)
 ]
 SOURCES = [
     path
-    for folder in ("imbtorch", "examples", "docs", "benchmarks")
+    for folder in ("imbtorch", "examples", "docs", "benchmarks", "release")
     for path in (ROOT / folder).rglob("*.py")
     if not GENERATED.intersection(path.parts)
 ]
@@ -34,11 +34,15 @@ PHRASES = {  # what is hard to understand, and what to write instead
     r"\b(measured|found|treated|weighted|written|ranked) alike\b": "in the same way, equally well",
 }
 PHRASES = {form.replace(" ", r"[\s#]+"): better for form, better in PHRASES.items()}  # over lines
+COUNTED = "rows|columns|cells|runs|steps|epochs|batches|classes|labels|nets|trees|images|files"
 NUMBERS = {
     r"(?<![\w.)\]/\\])\.\d": "a zero in front of the point: 0.5",
     r"\d[ \u00a0\u202f]%(?! ?\d)": "no blank in front of the percent sign: 3%",
     r"(?<![\w.,])\d{1,3}([ \u00a0\u202f]\d{3})+(?![\w.,]?\d|\w)": "a comma for thousands: 4,000",
     r"(?<![\w.,/:#=^*$(-])(?!(19|20)\d\d\b)[1-9]\d{3,6}(?![\w/:=^)-]|[.,]\d| \*)": "a comma: 4,000",
+    # counts that look like years
+    r"(?<![\w.,/:#=^*$(-])(19|20)00(?=[\s#]+[a-z])": "a comma: 2,000 runs",
+    rf"(?<![\w.,/:#=^*$(-])(19|20)\d\d(?=[\s#]+({COUNTED})\b)": "a comma: 1,950 rows",
 }
 NO_PROSE = re.compile(  # fenced code, code and formulas in a line, links, tags, roles
     r"^[ \t]*(?P<fence>```+)[^\n]*\n.*?^[ \t]*(?P=fence)[ \t]*$"
@@ -103,6 +107,18 @@ def test_pages_are_plain(path):
     assert wrong([(1, prose(text))], NUMBERS) == []
 
 
+def test_all_pages_and_sources_are_read():
+    names = {name(path) for path in PAGES + SOURCES}
+    assert names >= {
+        "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "RELEASING.md",
+        "CODE_OF_CONDUCT.md", "docs/index.md", "docs/coming_from/skorch.md", "release/address.py",
+        "release/check.py", "release/pages.py", "imbtorch/classifier.py", "docs/conf.py",
+        "benchmarks/common.py", "examples/gallery.py",
+    }  # fmt: skip
+    folder = [path for path in ROOT.iterdir() if path.suffix == ".md"]
+    assert set(folder) <= set(PAGES)
+
+
 def test_sources_are_plain():
     found = {}
     for path in SOURCES:
@@ -124,7 +140,19 @@ def test_phrases_are_found(text):
 
 @pytest.mark.parametrize(
     "text",
-    ["it is .509", "| -.02 |", "±.1", "**.878**", "4 000 rows", "3 %", "8000 rows", "| 1024 |"],
+    [
+        "it is .509",
+        "| -.02 |",
+        "±.1",
+        "**.878**",
+        "4 000 rows",
+        "3 %",
+        "8000 rows",
+        "| 1024 |",
+        "with 2000 good steps",
+        "2000\n# runs",
+        "1950 rows",
+    ],
 )
 def test_numbers_are_found(text):
     assert wrong([(1, prose(text))], NUMBERS)
@@ -133,6 +161,7 @@ def test_numbers_are_found(text):
 @pytest.mark.parametrize(
     "text",
     ["0.509, 4,000 and 3%", "`lr=.1` of `n = 4000`", "in 2024", "version 1.8.0", "[x](a.1234)",
+     "Since 1970 nobody asked.", "the 2026 release",
      "$`x = .5`$", "```python\nn = 4000  # 3 %\n```", "shape (4000, 2)"],
 )  # fmt: skip
 def test_code_and_right_numbers_are_left_alone(text):

@@ -48,10 +48,10 @@ class Memo:
         object
             Result of the first call with these arguments.
         """
-        told = arguments if key is None else key()
-        call = (function, *map(_identity, told))
+        compared = arguments if key is None else key()
+        call = (function, *map(_identity, compared))
         if call not in self._known:
-            self._known[call] = (arguments, told), function(*arguments)
+            self._known[call] = (arguments, compared), function(*arguments)
         result: Result = self._known[call][1]
         return result
 

@@ -166,10 +166,12 @@ class DatasetRows:
 
     def given(self, y: Any, sample_weight: Any) -> tuple[Any, Any]:
         """Return targets and weights: those given here, or else to DatasetRows, or else None."""
-        told, weights = (None if part is None else self._chosen(part) for part in self._whole.given)
-        return told if y is None else y, weights if sample_weight is None else sample_weight
+        targets, weights = (
+            None if part is None else self._chosen(part) for part in self._whole.given
+        )
+        return targets if y is None else y, weights if sample_weight is None else sample_weight
 
-    def told(self, y: Any, sample_weight: Any) -> tuple[Any, Any]:
+    def targets_and_weights(self, y: Any, sample_weight: Any) -> tuple[Any, Any]:
         """Return targets and weights: those given here, or else those of the rows.
 
         Raises

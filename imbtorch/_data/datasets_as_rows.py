@@ -197,8 +197,8 @@ class DatasetStream:
 
     def identity(self) -> dict[str, str]:
         """Describe the data by their shape, a hash of the first rows, and a hash of the counts."""
-        told = {"X": joblib.hash(self._first[:2]), "y": joblib.hash(self.counts)}
-        return {**told, "shape of X": str(self.shape)}
+        hashes = {"X": joblib.hash(self._first[:2]), "y": joblib.hash(self.counts)}
+        return {**hashes, "shape of X": str(self.shape)}
 
     def __getitem__(self, few: slice) -> Any:
         """Return some of the first rows, for a trial of the module or to learn an encoding."""
@@ -254,7 +254,7 @@ def as_rows(
         )
     if isinstance(X, DatasetRows):
         reader = DatasetReader(X.items, num_workers, collate_fn, allow_nan=allow_nan)
-        return reader, *_told(X, reader, y, sample_weight)
+        return reader, *_targets_and_weights(X, reader, y, sample_weight)
     if not isinstance(X, Dataset):
         return X, y, sample_weight
     if y is not None or sample_weight is not None:
@@ -278,10 +278,12 @@ def as_rows(
     return stream, None, None
 
 
-def _told(X: DatasetRows, reader: DatasetReader, y: Any, sample_weight: Any) -> tuple[Any, Any]:
+def _targets_and_weights(
+    X: DatasetRows, reader: DatasetReader, y: Any, sample_weight: Any
+) -> tuple[Any, Any]:
     """Return targets and weights of rows; all items are read only if something is missing."""
     if reader.collate.collate_fn is None:
-        return X.told(y, sample_weight)
+        return X.targets_and_weights(y, sample_weight)
     y, sample_weight = X.given(y, sample_weight)
     if y is None or (sample_weight is None and reader.collates_weights()):
         targets, weights = reader.targets()

@@ -9,6 +9,8 @@ import numpy as np
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import FeatureUnion, Pipeline
 
+from imbtorch._common.gaps import is_missing
+
 __all__ = ["learned_values", "with_empty_texts"]
 
 
@@ -75,7 +77,7 @@ def with_empty_texts(step: Any) -> Any:
             leaf.missing_values = ""
         for words in getattr(leaf, "categories_", []):
             if _holds_text(words) and "" not in words:
-                words[[value is None or value != value for value in words]] = ""
+                words[[is_missing(value) for value in words]] = ""
     return step
 
 

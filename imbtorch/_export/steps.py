@@ -11,6 +11,7 @@ from scipy.sparse import issparse
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 
+from imbtorch._common.gaps import is_missing
 from imbtorch._export.learned import learned_values, with_empty_texts
 from imbtorch._publish.onnx import require
 from imbtorch._publish.onnx_columns import check_names
@@ -40,7 +41,7 @@ class _Input:
 
     def examples(self, n_rows: int) -> NDArray[Any]:
         """Return rows that the steps know, one of unknown values, and one of gaps."""
-        known: list[Any] = [value for value in self.learned if _is_value(value)]
+        known: list[Any] = [value for value in self.learned if not is_missing(value)]
         known = known or [0.5, 1.0, 0.25]
         column = np.empty(n_rows + 2, dtype=object if self.is_text else np.float64)
         column[:n_rows] = [known[i % len(known)] for i in range(n_rows)]
@@ -51,11 +52,7 @@ class _Input:
         """Return rows in the type of the input."""
         if not self.is_text:
             return values.astype(np.float32)
-        return np.where([[_is_value(value)] for value in values[:, 0]], values, "")
-
-
-def _is_value(value: Any) -> bool:
-    return value is not None and bool(value == value)
+        return np.where([[is_missing(value)] for value in values[:, 0]], "", values)
 
 
 def transforming_steps(pipeline: Pipeline) -> list[tuple[str, Any]]:

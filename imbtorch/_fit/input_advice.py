@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Mapping
 from itertools import islice
@@ -14,6 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
+
+from imbtorch._common.gaps import is_missing
 
 __all__ = ["explain_features", "explain_labels", "warn_of_spellings"]
 
@@ -163,7 +164,7 @@ def explain_labels(y: Any, error: Exception) -> None:
             f"fit(table.drop(columns={y!r}), table[{y!r}])."
         ) from error
     labels = [] if y is None or not hasattr(y, "__iter__") else list(y)
-    missing = sum(map(_is_missing, labels))
+    missing = sum(map(is_missing, labels))
     if missing:
         raise ValueError(
             f"Input y contains NaN or None: {missing} missing values in {len(labels)} rows. "
@@ -217,12 +218,6 @@ def warn_of_spellings(classes: NDArray[Any]) -> None:
                 stacklevel=2,
             )
             return
-
-
-def _is_missing(label: Any) -> bool:
-    if label is None or type(label).__name__ in ("NAType", "NaTType"):
-        return True
-    return isinstance(label, float | np.floating) and math.isnan(label)
 
 
 def _is_item(row: tuple[Any, ...]) -> bool:

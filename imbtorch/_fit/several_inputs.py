@@ -155,8 +155,8 @@ def refuse_shape(name: str, found: Any, expected: Any) -> NoReturn:
         missing = [key for key in fitted if key not in now]
         unknown = [key for key in now if key not in fitted]
         other = [key for key in fitted if key in now and now[key] != fitted[key]]
-        told = {"is missing": missing, "is not known": unknown, "has another shape": other}
-        wrong = "; ".join(f"{keys} {what}" for what, keys in told.items() if keys)
+        problems = {"is missing": missing, "is not known": unknown, "has another shape": other}
+        wrong = "; ".join(f"{keys} {what}" for what, keys in problems.items() if keys)
         wrong = "" if is_one_sequence(found) and is_one_sequence(expected) else f" {wrong}."
     raise ValueError(
         f"X has {_described(found)}, but {name} was fitted on {_described(expected)}.{wrong}"

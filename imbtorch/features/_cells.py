@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from imbtorch._common.gaps import is_missing
+
 __all__ = ["TEMPORAL", "Cells", "cells_of", "is_frame", "no_dates"]
 
 TEMPORAL = (np.datetime64, np.timedelta64, datetime.date, datetime.time, datetime.timedelta)
@@ -174,7 +176,7 @@ class _Values(Cells):
         pandas = sys.modules.get("pandas")
         if pandas is not None:
             return np.asarray(pandas.isna(values))
-        return np.fromiter((v is None or v != v for v in values), bool, len(values))
+        return np.fromiter(map(is_missing, values), bool, len(values))
 
     def _types(self) -> set[type]:
         return set(map(type, self.column[~self.gaps].tolist()))

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.preprocessing import LabelEncoder
 from sklearn.utils import column_or_1d
 
+from imbtorch._common.gaps import is_missing
 from imbtorch._common.probabilities import row_shares
 
 __all__ = [
@@ -37,9 +38,7 @@ def as_labels(values: ArrayLike, name: str, n: int | None = None) -> NDArray[Any
 def _any_missing(labels: NDArray[Any]) -> bool:
     kind = labels.dtype.kind
     if kind == "O":
-        # pandas.NA has no truth value, and pandas may not be installed
-        missing = (label is None or type(label).__name__ == "NAType" for label in labels)
-        return any(missing) or any(isinstance(label, float) and label != label for label in labels)
+        return any(map(is_missing, labels))
     if kind == "f":
         return bool(np.isnan(labels).any())
     return kind in "mM" and bool(np.isnat(labels).any())

@@ -14,6 +14,7 @@ from scipy.special import xlogy
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_scalar
 
+from imbtorch._common.gaps import is_missing
 from imbtorch._common.probabilities import check_proba
 from imbtorch._common.seed import draw_seeds
 from imbtorch.priors._resolve import normalize
@@ -240,11 +241,8 @@ def _check_shapes(new: Floats, old: Floats, labels: NDArray[Any]) -> None:
 def _is_unknown(labels: NDArray[Any]) -> NDArray[np.bool_]:
     if labels.dtype.kind == "f":
         return np.asarray(np.isnan(labels))
-    if labels.dtype.kind == "O":  # NA of pandas cannot be compared
-        return np.array(
-            [v is None or type(v).__name__ == "NAType" or v != v for v in labels.tolist()],
-            dtype=bool,
-        )
+    if labels.dtype.kind == "O":
+        return np.array([is_missing(label) for label in labels.tolist()], dtype=bool)
     return np.zeros(len(labels), dtype=bool)
 
 
@@ -252,8 +250,8 @@ def _codes(
     labels: NDArray[Any], known: NDArray[np.bool_], classes: Any, n_classes: int
 ) -> Integers:
     """Return the column of each label, and -1 for labels that do not count."""
-    told = ~_is_unknown(labels)
-    names = np.unique(labels[told]) if classes is None else np.asarray(classes)
+    given = ~_is_unknown(labels)
+    names = np.unique(labels[given]) if classes is None else np.asarray(classes)
     if len(names) != n_classes:
         raise ValueError(
             f"proba has {n_classes} columns, but the classes are {names.tolist()[:20]}. Give the "
@@ -261,7 +259,7 @@ def _codes(
         )
     codes = np.full(len(labels), -1, dtype=np.intp)
     for code, name in enumerate(names.tolist()):
-        codes[told] = np.where(labels[told] == name, code, codes[told])
+        codes[given] = np.where(labels[given] == name, code, codes[given])
     lacking = [name for j, name in enumerate(names.tolist()) if not (codes[known] == j).any()]
     if lacking:
         raise ValueError(

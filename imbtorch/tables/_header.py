@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Collection, Iterable, Sequence
 
+from imbtorch._common.gaps import is_missing
 from imbtorch.tables._numbers import looks_like_a_number
 from imbtorch.tables._words import TableError, some
 
@@ -98,7 +99,7 @@ def tidy_names(names: Iterable[object]) -> list[str]:
     """
     tidied = []
     for place, name in enumerate(names, start=1):
-        text = "" if name is None or name != name else str(name).strip()
+        text = "" if is_missing(name) else str(name).strip()
         tidied.append(f"column_{place}" if is_blank(text) else text)
     return tidied
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from imbtorch._safe_file import replacing
 from imbtorch.tables._words import TableError, some
 
 __all__ = ["parquet_to_memmap"]
@@ -44,8 +45,8 @@ def parquet_to_memmap(
     source : str, path or sequence of these
         A Parquet file, or several with the same columns, whose rows follow each other.
     destination : str or path
-        File to write, whose name ends in ``.npy``. A former file is replaced when all rows are
-        written; if an error occurs, it stays as it was.
+        File to write, whose name ends in ``.npy``, in a folder that exists. A former file is
+        replaced when all rows are written; if an error occurs, it stays as it was.
     target : str, sequence of str or None, default=None
         Column of the labels or values; several columns for several labels.
     columns : sequence of str or None, default=None
@@ -98,26 +99,29 @@ def parquet_to_memmap(
     path = Path(destination)
     if path.suffix != ".npy":
         raise TableError(f"the name of the destination must end in .npy; got {path}.")
+    if not path.parent.is_dir():
+        raise TableError(f"there is no folder {path.parent}; make it, or name another destination.")
+    if path.exists() and not path.is_file():
+        raise TableError(f"the destination {path} is not a regular file; choose another name.")
     paths = [source] if isinstance(source, str | os.PathLike) else list(source)
-    files = _opened([Path(each) for each in paths])
     targets = [] if target is None else [target] if isinstance(target, str) else list(target)
-    names = _features(files, targets, columns)
-    _check_targets(files, targets)
-    part = path.with_name(f"{path.name}.part")
-    try:
-        labels = _write(part, files, names, targets, np.dtype(dtype))
-        os.replace(part, path)
-    finally:
-        with suppress(FileNotFoundError):
-            part.unlink()
+    with ExitStack() as to_close:
+        files = _opened([Path(each) for each in paths], to_close)
+        names = _features(files, targets, columns)
+        _check_targets(files, targets)
+        with replacing(path) as out:
+            labels = _write(out, files, names, targets, np.dtype(dtype))
     y = [np.concatenate(column) for column in labels]
     if target is None:
         return np.load(path, mmap_mode="r"), None
     return np.load(path, mmap_mode="r"), y[0] if isinstance(target, str) else np.column_stack(y)
 
 
-def _opened(paths: Sequence[Path]) -> dict[Path, Any]:
-    """Open the files, and check that they have the same columns, and rows."""
+def _opened(paths: Sequence[Path], to_close: ExitStack) -> dict[Path, Any]:
+    """Open the files until the stack closes them; check that they have the same columns, and rows.
+
+    The stack gets each file before pyarrow parses it, so that a damaged file is closed as well.
+    """
     try:
         import pyarrow as pa
         from pyarrow.parquet import ParquetFile
@@ -126,7 +130,8 @@ def _opened(paths: Sequence[Path]) -> dict[Path, Any]:
     files = {}
     for path in paths:
         try:
-            files[path] = ParquetFile(path)
+            content = to_close.enter_context(pa.OSFile(str(path)))
+            files[path] = to_close.enter_context(ParquetFile(content))
         except FileNotFoundError as error:
             raise TableError(f"there is no file {path}.") from error
         except (pa.ArrowInvalid, OSError) as error:
@@ -150,12 +155,12 @@ def _features(
     files: dict[Path, Any], targets: Sequence[str], columns: Sequence[str] | None
 ) -> list[str]:
     """Return the columns of the features, which have to hold numbers."""
-    there = next(iter(files.values())).schema_arrow.names
-    chosen = [name for name in there if name not in targets] if columns is None else list(columns)
+    present = next(iter(files.values())).schema_arrow.names
+    chosen = [name for name in present if name not in targets] if columns is None else list(columns)
     both = [*chosen, *targets]
-    if unknown := [name for name in both if name not in there]:
-        raise TableError(f"there is no column {some(unknown)}. The columns are: {some(there)}.")
-    twice = {name for name in both if both.count(name) > 1 or there.count(name) > 1}
+    if unknown := [name for name in both if name not in present]:
+        raise TableError(f"there is no column {some(unknown)}. The columns are: {some(present)}.")
+    twice = {name for name in both if both.count(name) > 1 or present.count(name) > 1}
     if twice:
         raise TableError(f"columns stand or are named twice: {some(sorted(twice))}.")
     if not chosen:
@@ -206,7 +211,7 @@ def _kind_of_target(kind: Any) -> str | None:
 
 
 def _write(
-    path: Path,
+    out: BinaryIO,
     files: dict[Path, Any],
     names: list[str],
     targets: list[str],
@@ -217,15 +222,14 @@ def _write(
     n_rows = sum(file.metadata.num_rows for file in files.values())
     header = {"descr": dtype.str, "fortran_order": False, "shape": (n_rows, len(names))}
     step = max(1, _BLOCK // (len(names) * dtype.itemsize))
-    with path.open("wb") as out:
-        np.lib.format.write_array_header_1_0(out, header)
-        for batch in _batches(files, names + targets, step):
-            block = np.empty((batch.num_rows, len(names)), dtype)
-            for j, name in enumerate(names):
-                block[:, j] = _numbers(batch.column(name), name, dtype)
-            block.tofile(out)
-            for name, blocks in zip(targets, labels, strict=True):
-                blocks.append(_labels(batch.column(name), name))
+    np.lib.format.write_array_header_1_0(out, header)
+    for batch in _batches(files, names + targets, step):
+        block = np.empty((batch.num_rows, len(names)), dtype)
+        for j, name in enumerate(names):
+            block[:, j] = _numbers(batch.column(name), name, dtype)
+        block.tofile(out)
+        for name, blocks in zip(targets, labels, strict=True):
+            blocks.append(_labels(batch.column(name), name))
     return labels
 
 

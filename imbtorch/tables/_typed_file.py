@@ -6,6 +6,7 @@ import io
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
+from imbtorch._common.gaps import is_missing
 from imbtorch.tables._header import check_replaced, has_expected, holds_data, is_blank, tidy_names
 from imbtorch.tables._options import Options, check_unused
 from imbtorch.tables._pandas import import_pandas
@@ -93,7 +94,7 @@ def read_excel(source: Source, options: Options, expected: Collection[str]) -> R
 def _excel_names(
     cells: pd.DataFrame, options: Options, expected: Collection[str], notes: list[str]
 ) -> list[str]:
-    first = ["" if cell != cell else str(cell).strip() for cell in cells.iloc[0]]
+    first = ["" if is_missing(cell) else str(cell).strip() for cell in cells.iloc[0]]
     rows = cells.iloc[1:1001].astype(str).to_numpy().tolist()
     if options.names is not None:
         _check_number(options.names, cells.shape[1])

@@ -135,7 +135,7 @@ class LossScaling:
     Parameters
     ----------
     scaler : torch.amp.GradScaler
-        Present scale. A step whose gradients are not finite is left out and halves it; 2000 good
+        Present scale. A step whose gradients are not finite is left out and halves it; 2,000 good
         steps double it. With sharpness each of the two gradients of a step counts.
     optimizer : torch.optim.Optimizer
         Optimizer of the net.

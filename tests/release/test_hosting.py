@@ -1,6 +1,9 @@
 """Files for the hosts of the code: they can be read, and agree with the project."""
 
 import re
+import shlex
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -132,3 +135,102 @@ def test_recipe_asks_for_the_dependencies_of_the_package():
     assert set(re.findall(r'"(.+?)"', backend)) == host
     script = re.search(r'^imbtorch = "(.+)"$', PYPROJECT, re.MULTILINE)[1]
     assert recipe["build"]["python"]["entry_points"] == [f"imbtorch = {script}"]
+
+
+# what a runner has before the first command of a job
+OF_THE_RUNNER = {"make", "python", "apt-get", "mkdir", "cp", "pip"}
+
+
+def jobs(name):
+    """Yield each job of a file as its name and its commands, one program each, in their order."""
+    content = read(name)
+    if name == ".readthedocs.yaml":
+        found = {"build": content["build"]["commands"]}
+    elif name == ".gitlab-ci.yml":
+        first = content["default"]["before_script"]
+        found = {
+            job: [*given.get("before_script", first), *given["script"]]
+            for job, given in content.items()
+            if isinstance(given, dict) and "script" in given
+        }
+    else:
+        found = {
+            job: [step["run"] for step in given["steps"] if "run" in step]
+            for job, given in content["jobs"].items()
+        }
+    for job, lines in found.items():
+        yield job, [part for line in lines for part in re.split(r"&&|;|\n", line) if part.strip()]
+
+
+def of_extra(extra):
+    """Return the names of the packages that an extra of this package brings."""
+    listed = re.search(rf"^{extra} = \[(.*?)\]$", PYPROJECT, re.MULTILINE | re.DOTALL)[1]
+    names = set()
+    for requirement in re.findall(r'"(.+?)"', listed):
+        if extras := re.match(r"imbtorch\[(.+)\]", requirement):
+            names |= set().union(*map(of_extra, extras[1].split(",")))
+        else:
+            names.add(re.match(r"[\w-]+", requirement)[0])
+    return names
+
+
+def installed_by_make(arguments):
+    """Return the programs that targets of make install, as their paths, from a clean checkout."""
+    done = subprocess.run(
+        ["make", "--dry-run", "VENV=.no-such-folder", *arguments],
+        cwd=ROOT, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    extras = re.findall(r"\.no-such-folder/bin/python -m pip install .*'\.\[(.+?)\]'", done.stdout)
+    names = set().union(*(of_extra(extra) for part in extras for extra in part.split(",")))
+    return {f".venv/bin/{name}" for name in names | ({"python"} if extras else set())}
+
+
+def programs_that_are_missing(commands):
+    """Return the programs and modules that commands run before the job has installed them."""
+    has, missing = set(OF_THE_RUNNER), []
+    for command in commands:
+        words = shlex.split(command)
+        module = words[2] if words[:2] == ["python", "-m"] else None
+        missing += [word for word in (words[0], module) if word not in has | {None}]
+        if words[0] == "make":
+            has |= installed_by_make(words[1:])
+        elif words[:4] == ["python", "-m", "pip", "install"]:
+            has |= set(words[4:])
+    return missing
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_jobs_install_the_programs_that_they_run(name):
+    found = dict(jobs(name))
+    assert found
+    assert {job: programs_that_are_missing(commands) for job, commands in found.items()} == {
+        job: [] for job in found
+    }
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+@pytest.mark.parametrize(
+    ("commands", "missing"),
+    [
+        (["make release-check TAG=v1", ".venv/bin/twine upload dist/*"], [".venv/bin/twine"]),
+        (["make docs", ".venv/bin/twine upload dist/*"], [".venv/bin/twine"]),
+        (["make build", ".venv/bin/twine upload dist/*"], []),
+        (["make lint", ".venv/bin/ruff check", ".venv/bin/python x.py"], []),
+        (["python -m twine upload", "python -m pip install twine"], ["twine"]),
+        (["python -m pip install twine", "python -m twine upload"], []),
+        (["ruff check"], ["ruff"]),
+    ],
+)
+def test_missing_programs_are_found(commands, missing):
+    assert programs_that_are_missing(commands) == missing
+
+
+def test_files_that_are_published_come_from_the_job_that_built_them():
+    gitlab = read(".gitlab-ci.yml")
+    publish = gitlab["release"]
+    assert any("twine upload" in command and "dist/*" in command for command in publish["script"])
+    built = [path for job in publish["needs"] for path in gitlab[job]["artifacts"]["paths"]]
+    assert built == ["dist/"]
+    # twine reads the token of the audience "pypi" from this variable
+    assert publish["id_tokens"] == {"PYPI_ID_TOKEN": {"aud": "pypi"}}

@@ -1,10 +1,13 @@
 """Parquet files that become memory maps."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from imbtorch import ImbalancedNetClassifier
-from imbtorch.tables import TableError, parquet_to_memmap
+from imbtorch.tables import TableError, _memory_map, parquet_to_memmap
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -83,6 +86,7 @@ WRONG = {
     "no columns": ({"columns": []}, "no column is left"),
     "dtype": ({"dtype": "float16"}, "dtype: 'float16'; use 'float32'"),
     "destination": ({"destination": "X.parquet"}, r"must end in \.npy"),
+    "no folder": ({"destination": "none/X.npy"}, "no folder .*none; make it"),
 }
 
 
@@ -146,3 +150,94 @@ def test_targets_have_one_type(write, tmp_path):
     categories = write({"x": [1.0], "y": pa.array(["1"]).dictionary_encode()}, "third.parquet")
     _, y = parquet_to_memmap(categories, tmp_path / "X.npy", "y")
     assert y.tolist() == ["1"]
+
+
+def open_files(folder):
+    """Return the names of the files in a folder that this process holds open."""
+    held = []
+    for descriptor in Path("/proc/self/fd").iterdir():
+        if descriptor.is_symlink():  # that of this listing is gone
+            held.append(Path(os.readlink(descriptor)))
+    return [path.name for path in held if path.parent == folder]
+
+
+needs_linux = pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="needs Linux")
+
+
+def test_destination_that_is_a_folder_is_an_error(columns, write, tmp_path):
+    (tmp_path / "X.npy").mkdir()
+    with pytest.raises(TableError, match="X.npy is not a regular file; choose another name"):
+        parquet_to_memmap(write(columns), tmp_path / "X.npy", "label")
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_file_of_the_user_with_a_similar_name_stays(fails, write, tmp_path):
+    names = ("X.npy.part", "X.npy.tmp", ".X.npy.part")
+    for name in names:
+        (tmp_path / name).write_text("of the user")
+    source = write({"x": [1.0, 1e300 if fails else 2.0]})
+    if fails:
+        with pytest.raises(TableError, match="too large"):
+            parquet_to_memmap(source, tmp_path / "X.npy")
+    else:
+        parquet_to_memmap(source, tmp_path / "X.npy")
+    assert [(tmp_path / name).read_text() for name in names] == ["of the user"] * 3
+    output = [] if fails else ["X.npy"]
+    assert {path.name for path in tmp_path.iterdir()} == {*names, source.name, *output}
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError("no space left"), MemoryError])
+@pytest.mark.parametrize("former", [False, True])
+def test_interruption_leaves_what_was_there(error, former, columns, write, tmp_path, monkeypatch):
+    source, destination = write(columns, row_group_size=64), tmp_path / "X.npy"
+    if former:
+        np.save(destination, np.ones(3))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    calls, numbers = [], _memory_map._numbers
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == 8:  # three columns a row group: in the third
+            raise error
+        return numbers(*arguments)
+
+    monkeypatch.setattr(_memory_map, "_numbers", interrupted)
+    with pytest.raises(error if isinstance(error, type) else type(error)):
+        parquet_to_memmap(source, destination, "label")
+    assert len(calls) == 8
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@needs_linux
+@pytest.mark.parametrize("case", ["written", "too large", "text", "other columns", "damaged"])
+def test_parquet_files_are_closed(case, write, tmp_path):
+    second = {
+        "too large": {"x": [1e300]},
+        "text": {"x": ["a"]},
+        "other columns": {"z": [1.0]},
+    }
+    files = [write({"x": [1.0]}), write(second.get(case, {"x": [2.0]}), "other.parquet")]
+    if case == "damaged":
+        files[1].write_bytes(b"PAR1 and no more")
+    if case == "written":
+        X, _ = parquet_to_memmap(files, tmp_path / "X.npy")
+        assert X.tolist() == [[1], [2]]
+    else:
+        # the error is alive, as in a notebook, and with it the frames that it went through
+        with pytest.raises(TableError) as held:
+            parquet_to_memmap(files, tmp_path / "X.npy")
+        assert held.value.__traceback__ is not None
+    assert not [name for name in open_files(tmp_path) if name.endswith(".parquet")]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_file_has_the_permissions_of_any_new_file(mask, write, tmp_path):
+    former = os.umask(mask)
+    try:
+        parquet_to_memmap(write({"x": [1.0]}), tmp_path / "X.npy")
+        (tmp_path / "new").touch()
+    finally:
+        os.umask(former)
+    modes = [(tmp_path / name).stat().st_mode for name in ("X.npy", "new")]
+    assert modes[0] == modes[1]

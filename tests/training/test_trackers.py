@@ -1,14 +1,18 @@
 """Callbacks that track a training: skorch's loggers, and the pruning of Optuna."""
 
+import contextlib
+import sys
 import threading
+import types
 
 import pytest
 import skorch.callbacks as sc
 from sklearn.base import clone
 from sklearn.model_selection import cross_val_score
 
-from imbtorch import ImbalancedNetClassifier, NetEnsembleClassifier
+from imbtorch import ImbalancedNetClassifier, NetEnsembleClassifier, load
 from imbtorch.training.skorch_callbacks import batch_hooks
+from tests.test_docs import ROOT, python_blocks
 from tests.toy import small, table
 
 X, Y = table()
@@ -90,6 +94,30 @@ def test_wandb_without_validation_rows_says_what_to_do(tmp_path):
     assert not run.watched
     small(callbacks=[sc.WandbLogger(run, save_model=False)]).fit(X, Y)
     assert len(run.logged) == 2
+
+
+@pytest.mark.slow
+def test_code_of_the_page_runs_with_a_stand_in_for_wandb(tmp_path, monkeypatch):
+    pytest.importorskip("pandas")  # the data of the page are a frame
+    blocks = [code for _, code in python_blocks((ROOT / "docs/tracking.md").read_text("utf-8"))]
+    (shown,) = (code for code in blocks if "import wandb" in code)
+    run, wandb, given = WandbRun(tmp_path), types.ModuleType("wandb"), {}
+    run.config = {}
+
+    @contextlib.contextmanager
+    def init(**settings):
+        given.update(settings)
+        yield run
+
+    wandb.init = init
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    namespace = {}
+    exec(blocks[0] + shown, namespace)
+    clf = namespace["clf"]
+    assert given == {"project": "payments", "mode": "offline"}
+    assert run.config == {"loss": clf.loss, "lr": clf.lr}
+    assert [values["valid_score"] for values in run.logged] == clf.history_[:, "valid_score"]
+    assert load(tmp_path / "payments.imbtorch").classes_.tolist() == clf.classes_.tolist()
 
 
 @pytest.mark.parametrize(

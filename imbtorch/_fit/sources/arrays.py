@@ -110,8 +110,8 @@ class TrainingSplit:
             _hash_of_rows(self.X, slice(start, min(start + 1000 * step, n), step))
             for start in starts
         ]
-        told = {"X": rows, "y": self.targets, "sample_weight": self.sample_weight}
-        hashes = {name: _hash(value) for name, value in told.items()}
+        content = {"X": rows, "y": self.targets, "sample_weight": self.sample_weight}
+        hashes = {name: _hash(value) for name, value in content.items()}
         return {**hashes, "shape of X": str(self.X.shape), "rows": _hash(self.index)}
 
     def counts(self, task: Task) -> Floats:
@@ -388,9 +388,9 @@ class ArraySource(RowSource):
 
 
 def _hash_of_rows(X: Any, some: slice) -> str:
-    told = _hash(X[some])
+    found = _hash(X[some])
     release_pages(X)
-    return told
+    return found
 
 
 def _hash(value: Any) -> str:
