@@ -21,7 +21,7 @@ from imbtorch.modules import CategoryEmbeddings, PeriodicEmbeddings
 from imbtorch.modules._member_layers import BatchEnsembleLinear, MemberHeads
 from imbtorch.modules._structured import alone
 from imbtorch.training.data.sparse_rows import SparseRows
-from imbtorch.training.single.member_chain import MEMBER_LAYERS, BatchEnsemble, Heads
+from imbtorch.training.single.member_chain import MEMBER_LAYERS, BatchEnsemble, Heads, ReluInPlace
 from imbtorch.training.single.normalization import BatchNormalization, LayerNormalization
 from imbtorch.training.single.periodic import PERIODIC_PARAMETERS, Periodic
 
@@ -30,7 +30,6 @@ __all__ = [
     "Chain",
     "Dropout",
     "Embeddings",
-    "ReluInPlace",
     "embeddings_in_front",
     "has_hooks",
     "plain_layers",
@@ -179,20 +178,6 @@ class Activation:
     def backward(self, gradient: Tensor, first: bool) -> Tensor:
         """Return the gradient by the input, given the gradient by the output."""
         return self.derivative(gradient, self.x, self.y, self.layer)
-
-
-class ReluInPlace:
-    """ReLU that overwrites the results of the layer before it, and their gradient."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Set negative values to 0, and keep the result for the derivative."""
-        self.y = x.relu_()
-        return self.y
-
-    def backward(self, gradient: Tensor, first: bool) -> Tensor:
-        """Set the gradient to 0 where the result is 0."""
-        result = _aten.threshold_backward.grad_input(gradient, self.y, 0, grad_input=gradient)
-        return cast(Tensor, result)
 
 
 class Dropout:

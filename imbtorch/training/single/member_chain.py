@@ -6,15 +6,16 @@ takes as long as the smaller products.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from imbtorch.modules._member_layers import BatchEnsembleLinear, MemberHeads
 
-__all__ = ["MEMBER_LAYERS", "BatchEnsemble", "Heads"]
+__all__ = ["MEMBER_LAYERS", "BatchEnsemble", "Heads", "ReluInPlace"]
 
+_aten = torch.ops.aten
 # parameters of each layer
 MEMBER_LAYERS: dict[type[nn.Module], set[str]] = {
     BatchEnsembleLinear: {"weight", "scale_in", "scale_out", "bias"},
@@ -101,3 +102,17 @@ class Heads(_Products):
     def backward(self, gradient: Tensor, first: bool) -> Tensor:
         """Write the gradients of matrices and biases, and return that of the input."""
         return self.backward_of_product(gradient.transpose(0, 1), self.layer.weight.grad, first)
+
+
+class ReluInPlace:
+    """ReLU that overwrites the results of the layer before it, and their gradient."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Set negative values to 0, and keep the result for the derivative."""
+        self.y = x.relu_()
+        return self.y
+
+    def backward(self, gradient: Tensor, first: bool) -> Tensor:
+        """Set the gradient to 0 where the result is 0."""
+        result = _aten.threshold_backward.grad_input(gradient, self.y, 0, grad_input=gradient)
+        return cast(Tensor, result)

@@ -16,10 +16,10 @@ from imbtorch.training.single.chain import (
     Activation,
     Dropout,
     Embeddings,
-    ReluInPlace,
     plain_layers,
     with_rows,
 )
+from imbtorch.training.single.member_chain import ReluInPlace
 from imbtorch.training.single.periodic import PERIODIC_PARAMETERS, Periodic
 from imbtorch.training.stack.storage import Storage
 
