@@ -47,8 +47,8 @@ class RecordedChain:
         Parameters that are trained.
     by_autograd : callable(x, codes, share, outputs) -> Tensor
         Function that writes the gradients of a batch into the parameters and returns its loss,
-        detached. It calls ``outputs(x)``, if that is given, in place of the module, which gives
-        the logits and None: a module that returns more than its logits has no recorded chain.
+        detached. ``outputs(x)``, if it is given, replaces the call of the module and returns
+        ``(logits, None)``; None stands for values beside the logits, which are never recorded.
     by_chain : callable(chain, x, codes, share) -> Tensor
         Function that does the same by a chain instead of the module.
     """
