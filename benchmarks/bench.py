@@ -39,7 +39,7 @@ import bench_predict
 import bench_search
 import numpy as np
 import torch
-from common import limit_threads, make_parser, synthetic, timed_runs
+from common import WIDTHS, limit_threads, make_parser, matrix_products, synthetic, timed_runs
 from numpy.typing import NDArray
 
 import imbtorch
@@ -48,43 +48,11 @@ Array = NDArray[Any]
 Contestants = dict[str, Callable[[], object]]
 KEPT = Path(__file__).parent / "results" / "speed"
 OURS, FLOOR = "imbtorch", "floor"
-WIDTHS, SEARCH_WIDTHS = (15, 100, 100, 2), (15, 64, 64, 2)
+SEARCH_WIDTHS = (15, 64, 64, 2)
 BATCHES, GAMMAS, FOLDS, SEARCH_BATCH = (64, 256, 1024), (0.0, 1.0, 2.0), 3, 256
 N_REQUESTS = 200
 TIMES = ["median_s", "quartile1_s", "quartile3_s"]
 FIELDS = ["version", "date", "torch", "cpus", "threads", "case", "contestant", *TIMES]
-
-
-# -- the floor -----------------------------------------------------------------------------------
-
-
-def products(widths: Sequence[int], rows: int, *, n_nets: int = 1, backward: bool = True) -> Any:
-    """Return a function that computes the matrix products of one step, each into a kept tensor."""
-    x = [torch.randn(n_nets, rows, width) for width in widths]
-    w = [torch.randn(n_nets, *pair) for pair in zip(widths, widths[1:], strict=False)]
-    if n_nets == 1:
-        x, w = [a[0] for a in x], [a[0] for a in w]
-    multiply: Any = torch.mm if n_nets == 1 else torch.bmm
-    layers = [(x[i], w[i], torch.empty_like(x[i + 1])) for i in range(len(w))]
-    back = [(x[i + 1], x[i], w[i].mT, torch.empty_like(w[i]), torch.empty_like(x[i]))
-            for i in reversed(range(len(w)))]  # fmt: skip
-
-    def step() -> None:
-        for a, b, out in layers:
-            multiply(a, b, out=out)
-        for place, (gradient, a, b, of_weight, of_rows) in enumerate(back if backward else []):
-            multiply(a.mT, gradient, out=of_weight)
-            if place + 1 < len(back):  # nobody needs the gradient of the features
-                multiply(gradient, b, out=of_rows)
-
-    return step
-
-
-def repeated(step: Callable[[], object], times: int) -> None:
-    """Call a step many times, without gradients."""
-    with torch.inference_mode():
-        for _ in range(times):
-            step()
 
 
 # -- the cases -----------------------------------------------------------------------------------
@@ -100,7 +68,7 @@ def fits(X: Array, y: Array) -> Iterable[tuple[str, Contestants, int]]:
             "bare loop": partial(bench_fit.bare_loop, *data),
             "scikit-learn MLPClassifier": partial(bench_fit.scikit_learn, *data),
             "skorch": partial(bench_fit.skorch, *data, train_split=None),
-            FLOOR: partial(repeated, products(WIDTHS, size), steps),
+            FLOOR: partial(repeated, matrix_products(WIDTHS, size), steps),
         }
         yield f"fit, {size} rows per batch", contestants, steps
 
@@ -112,7 +80,7 @@ def predictions(X: Array, y: Array) -> Iterable[tuple[str, Contestants, int]]:
     kept = {name.split(",")[0]: call for name, call in few.items() if name != "skorch, defaults"}
     contestants: Contestants = {name: partial(call, many) for name, call in kept.items()}
     chunk = 4096
-    step = products(WIDTHS, chunk, backward=False)
+    step = matrix_products(WIDTHS, chunk, backward=False)
     contestants[FLOOR] = partial(repeated, step, -(-len(many) // chunk))
     yield f"predict_proba, {len(many):,} rows", contestants, 1
     one: Contestants = {
@@ -120,8 +88,15 @@ def predictions(X: Array, y: Array) -> Iterable[tuple[str, Contestants, int]]:
         for name, call in kept.items()
         if "bare loop" not in name
     }
-    one[FLOOR] = partial(repeated, products(WIDTHS, 1, backward=False), N_REQUESTS)
+    one[FLOOR] = partial(repeated, matrix_products(WIDTHS, 1, backward=False), N_REQUESTS)
     yield "predict_proba, one row", one, N_REQUESTS
+
+
+def repeated(step: Callable[[], object], times: int) -> None:
+    """Call a step many times, without gradients."""
+    with torch.inference_mode():
+        for _ in range(times):
+            step()
 
 
 def repeated_requests(predict: Callable[[Array], Array], row: Array) -> None:
@@ -137,7 +112,7 @@ def searches(X: Array, y: Array) -> Iterable[tuple[str, Contestants, int]]:
     net, other = bench_search.imbtorch_net(1), bench_search.skorch_net(1, X.shape[1])
     ours, theirs = {"loss__gamma": grid}, {"criterion__gamma": grid}
     n_nets, steps = len(grid) * FOLDS, -(-some * (FOLDS - 1) // FOLDS // SEARCH_BATCH)
-    step = products(SEARCH_WIDTHS, SEARCH_BATCH, n_nets=n_nets)
+    step = matrix_products(SEARCH_WIDTHS, SEARCH_BATCH, n_nets=n_nets)
     contestants: Contestants = {
         OURS: partial(bench_search.stacked, net, ours, FOLDS, X[:some], y[:some]),
         "GridSearchCV, imbtorch": partial(bench_search.fit_by_fit, net, ours, *data),

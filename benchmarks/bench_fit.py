@@ -36,11 +36,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from common import (
+    WIDTHS,
     limit_threads,
     make_parser,
+    matrix_products,
     network,
     print_ratios,
     timed_rounds,
+    train_in_bare_loop,
     training_rows,
     write_json,
 )
@@ -117,19 +120,8 @@ def data_loader_loop(X: Array, y: Array, batch_size: int, epochs: int, device: s
 
 
 def bare_loop(X: Array, y: Array, batch_size: int, epochs: int, device: str) -> None:
-    """Train with the least work possible: slices of shuffled tensors, a fused optimizer."""
-    module = network().to(device)
-    optimizer = torch.optim.Adam(module.parameters(), lr=LR, fused=True)
-    features, codes = torch.from_numpy(X).to(device), torch.from_numpy(y).to(device)
-    for _ in range(epochs):
-        order = torch.randperm(len(codes), device=device)
-        x_shuffled, y_shuffled = features[order], codes[order]
-        for first in range(0, len(codes), batch_size):
-            batch = slice(first, first + batch_size)
-            optimizer.zero_grad()
-            F.cross_entropy(module(x_shuffled[batch]), y_shuffled[batch]).backward()
-            optimizer.step()
-    next(module.parameters()).sum().item()  # waits for the device
+    """Train with the least work possible."""
+    train_in_bare_loop(network(), X, y, batch_size, epochs, device, LR)
 
 
 def scikit_learn(X: Array, y: Array, batch_size: int, epochs: int, device: str) -> None:
@@ -159,24 +151,6 @@ def contestants(losses: Sequence[str]) -> dict[str, Callable[..., None]]:
     }
 
 
-def matrix_products(batch_size: int) -> Callable[[], None]:
-    """Return a function that computes the matrix products of one step, and nothing else."""
-    weights = [p.detach() for p in network().parameters() if p.ndim == 2]
-    sizes = [weights[0].shape[1], *(len(weight) for weight in weights)]
-    outputs, gradients = ([torch.randn(batch_size, size) for size in sizes] for _ in range(2))
-    weight_gradients = [torch.empty_like(weight) for weight in weights]
-
-    def step() -> None:
-        for i, weight in enumerate(weights):
-            torch.mm(outputs[i], weight.t(), out=outputs[i + 1])
-        for i in reversed(range(len(weights))):
-            torch.mm(gradients[i + 1].t(), outputs[i], out=weight_gradients[i])
-            if i > 0:  # the rows themselves need no gradient
-                torch.mm(gradients[i + 1], weights[i], out=gradients[i])
-
-    return torch.no_grad()(step)
-
-
 @contextmanager
 def seconds_of_steps() -> Iterator[list[float]]:
     """Note how long it takes until the training has the next batch."""
@@ -202,7 +176,7 @@ def floor(args: Any, X: Array, y: Array) -> dict[str, Any]:
     print(f"{'rows':>6}{'products':>16}{'imbtorch':>16}{'times the products':>22}")
     X, y, found = X[:FLOOR_ROWS], y[:FLOOR_ROWS], {}
     for batch_size in args.batch_sizes:
-        step, products, ours = matrix_products(batch_size), [], []
+        step, products, ours = matrix_products(WIDTHS, batch_size, like_linear=True), [], []
         for _ in range(args.rounds):
             with seconds_of_steps() as seconds:
                 imbtorch(X, y, batch_size, FLOOR_EPOCHS, "cpu")

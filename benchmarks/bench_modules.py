@@ -24,7 +24,7 @@ from unittest import mock
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
-from common import limit_threads, make_parser, training_rows, write_json
+from common import limit_threads, make_parser, train_in_bare_loop, training_rows, write_json
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -127,19 +127,9 @@ def fit_with_graph(*args: Any) -> None:
 def bare_loop(
     build: Callable[[int, int], nn.Module], X: Array, y: Array, batch_size: int, epochs: int
 ) -> None:
-    """Train with the least work possible: slices of shuffled tensors, a fused optimizer."""
+    """Train with the least work possible."""
     torch.manual_seed(0)
-    module = build(X.shape[1], 2).train()
-    optimizer = torch.optim.Adam(module.parameters(), lr=LR, fused=True)
-    features, codes = torch.from_numpy(X), torch.from_numpy(y)
-    for _ in range(epochs):
-        order = torch.randperm(len(codes))
-        x_shuffled, y_shuffled = features[order], codes[order]
-        for first in range(0, len(codes), batch_size):
-            batch = slice(first, first + batch_size)
-            optimizer.zero_grad()
-            F.cross_entropy(module(x_shuffled[batch]), y_shuffled[batch]).backward()
-            optimizer.step()
+    train_in_bare_loop(build(X.shape[1], 2), X, y, batch_size, epochs, lr=LR)
 
 
 def ways(X: Array, y: Array, batch_size: int, epochs: int) -> dict[str, Callable[[], object]]:

@@ -1,4 +1,4 @@
-"""What the benchmarks share: data, fair timing, peak memory, tables."""
+"""What the benchmarks share: data, nets and what they are compared with, timing, memory, tables."""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from torch import nn
 
 FRAUD_FILE = "fraud_transactions.npz"
 N_ROWS, N_FEATURES, FRAUD_SHARE = 1_754_155, 15, 0.0084
+WIDTHS = (N_FEATURES, 100, 100, 2)  # of the network of all contestants: features, layers, logits
 FIT_DAY, FIT_ROWS, FIT_FRAUDS = 115, 67_240, 598
 # two hidden layers on scaled numbers: the net of the studies that compare remedies and lengths
 PLAIN_MLP: dict[str, Any] = {"module": "mlp", "features__numeric_embedding": None}
@@ -93,13 +95,103 @@ def synthetic(n: int, n_rare: int) -> tuple[NDArray[np.float32], NDArray[np.int6
 def network() -> nn.Sequential:
     """Build the network of all contestants: two hidden layers of 100, ReLU, two logits."""
     torch.manual_seed(0)
+    n_inputs, first, second, n_outputs = WIDTHS
     return nn.Sequential(
-        nn.Linear(N_FEATURES, 100),
+        nn.Linear(n_inputs, first),
         nn.ReLU(),
-        nn.Linear(100, 100),
+        nn.Linear(first, second),
         nn.ReLU(),
-        nn.Linear(100, 2),
+        nn.Linear(second, n_outputs),
     )
+
+
+def matrix_products(
+    widths: Sequence[int],
+    rows: int,
+    *,
+    n_nets: int = 1,
+    backward: bool = True,
+    like_linear: bool = False,
+) -> Callable[[], None]:
+    """Return a function that computes the matrix products of one step, and nothing else.
+
+    Each product is written into memory that is kept.
+
+    Parameters
+    ----------
+    widths : sequence of int
+        Number of features, width of each hidden layer, number of outputs.
+    rows : int
+        Number of rows of a batch.
+    n_nets : int, default=1
+        Number of nets whose products are computed together.
+    backward : bool, default=True
+        Whether the products of the gradients are computed, too.
+    like_linear : bool, default=False
+        Whether weights and their gradients lie in memory as those of ``torch.nn.Linear``, one
+        output after the other; else one input after the other, as in the tables that ``bench.py``
+        has kept so far. This changes the time by up to a tenth.
+    """
+    x = [torch.randn(n_nets, rows, width) for width in widths]
+    sizes = list(zip(widths, widths[1:], strict=False))
+    if like_linear:
+        w = [torch.randn(n_nets, n_out, n_in).mT for n_in, n_out in sizes]
+    else:
+        w = [torch.randn(n_nets, n_in, n_out) for n_in, n_out in sizes]
+    if n_nets == 1:
+        x, w = [a[0] for a in x], [a[0] for a in w]
+    multiply: Any = torch.mm if n_nets == 1 else torch.bmm
+    layers = [(x[i], w[i], torch.empty_like(x[i + 1])) for i in range(len(w))]
+    back = [(x[i + 1], x[i], w[i].mT, torch.empty_like(w[i]), torch.empty_like(x[i]))
+            for i in reversed(range(len(w)))]  # fmt: skip
+
+    def step() -> None:
+        for a, b, out in layers:
+            multiply(a, b, out=out)
+        for place, (gradient, a, b, of_weight, of_rows) in enumerate(back if backward else []):
+            multiply(a.mT, gradient, out=of_weight)
+            if place + 1 < len(back):  # nobody needs the gradient of the features
+                multiply(gradient, b, out=of_rows)
+
+    return step
+
+
+def train_in_bare_loop(
+    module: nn.Module,
+    X: NDArray[Any],
+    y: NDArray[Any],
+    batch_size: int,
+    epochs: int,
+    device: str = "cpu",
+    lr: float = 1e-3,
+) -> None:
+    """Train with the least work possible: slices of shuffled tensors, a fused optimizer.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Net with one output for each class.
+    X, y : ndarray of shape (n, n_features) and (n,)
+        Rows and classes.
+    batch_size, epochs : int
+        Number of rows of a batch, and of passes over the rows.
+    device : str, default="cpu"
+        Where the net is trained.
+    lr : float, default=1e-3
+        Learning rate of Adam.
+    """
+    module = module.to(device).train()
+    optimizer = torch.optim.Adam(module.parameters(), lr=lr, fused=True)
+    features, codes = torch.from_numpy(X).to(device), torch.from_numpy(y).to(device)
+    for _ in range(epochs):
+        order = torch.randperm(len(codes), device=device)
+        x_shuffled, y_shuffled = features[order], codes[order]
+        for first in range(0, len(codes), batch_size):
+            batch = slice(first, first + batch_size)
+            optimizer.zero_grad()
+            F.cross_entropy(module(x_shuffled[batch]), y_shuffled[batch]).backward()
+            optimizer.step()
+    next(module.parameters()).sum().item()  # waits for the device
 
 
 def limit_threads(n: int | None) -> int:

@@ -73,18 +73,22 @@ def test_last_table_is_the_newest_for_the_same_number_of_threads(bench, tmp_path
     assert records[0]["date"] == "2026-01-10"
 
 
+@pytest.mark.parametrize("like_linear", [False, True])
 @pytest.mark.parametrize("n_nets", [1, 3])
-def test_floor_computes_the_products_of_a_step(bench, monkeypatch, n_nets):
-    calls = []
+def test_floor_computes_the_products_of_a_step(bench, monkeypatch, n_nets, like_linear):
+    calls, layouts = [], []
     name = "mm" if n_nets == 1 else "bmm"
     multiply = getattr(torch, name)
 
     def counted(a, b, out):
         calls.append(tuple(out.shape))
+        layouts.append((b.mT.is_contiguous(), out.mT.is_contiguous()))
         return multiply(a, b, out=out)
 
     monkeypatch.setattr(torch, name, counted)
-    bench.products((4, 3, 2), 5, n_nets=n_nets)()
+    bench.matrix_products((4, 3, 2), 5, n_nets=n_nets, like_linear=like_linear)()
     nets = () if n_nets == 1 else (n_nets,)
     shapes = [(5, 3), (5, 2), (3, 2), (5, 3), (4, 3)]  # forward; weights and rows backward
     assert calls == [(*nets, *shape) for shape in shapes]
+    assert layouts[0] == (like_linear, False)  # the weights, which torch.nn.Linear stores by output
+    assert layouts[2] == (False, like_linear)  # their gradient

@@ -266,14 +266,14 @@ class Checkpoint:
         theirs = self.saved["identity"]
         names = [name for name in {**theirs, **identity} if theirs.get(name) != identity.get(name)]
         if names:
-            told = "; ".join(
+            differences = "; ".join(
                 f"{printable(name)} was {printable(theirs.get(name), 300)}, is {identity.get(name)}"
                 for name in names
             )
             raise ValueError(
-                f"The checkpoint in {self.path.parent} is of another training: {told}. Use the "
-                "former values to continue it, or fit with resume=False to replace it by a new "
-                "training."
+                f"The checkpoint in {self.path.parent} is of another training: {differences}. "
+                "Use the former values to continue it, or fit with resume=False to replace it by "
+                "a new training."
             )
         with self._refusing():
             check_fits(self.saved["seeds"], seeds, "seeds")

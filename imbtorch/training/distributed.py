@@ -93,9 +93,9 @@ class Processes:
                 raise error
             return [value]
         answers: list[Any] = [None] * self.size
-        told = None if error is None else f"{type(error).__name__}: {error}"
+        failure = None if error is None else f"{type(error).__name__}: {error}"
         try:
-            dist.all_gather_object(answers, (told, value))
+            dist.all_gather_object(answers, (failure, value))
         except RuntimeError as lost:
             raise error or self.lost() from lost
         failures = [f"process {i}: {answer[0]}" for i, answer in enumerate(answers) if answer[0]]
@@ -153,15 +153,15 @@ class Processes:
             In every process, if a description differs; the message names it, and the processes
             that are unlike the others.
         """
-        told = self.exchange(dict(facts))
-        names = {name: None for others in told for name in others}
-        differing = [name for name in names if len({others.get(name) for others in told}) > 1]
+        answers = self.exchange(dict(facts))
+        names = {name: None for answer in answers for name in answer}
+        differing = [name for name in names if len({answer.get(name) for answer in answers}) > 1]
         if differing:
             self.failed = True
             raise ValueError(
                 f"With data_parallel=True each of the {self.size} processes gets all of the data "
                 f"and the same parameters, but they differ in {', '.join(differing)}. "
-                f"{_unlike([[others.get(name) for name in differing] for others in told])} Give "
+                f"{_unlike([[answer.get(name) for name in differing] for answer in answers])} Give "
                 "every process the whole X and y in the same order; fit divides the rows itself."
             )
 
@@ -176,8 +176,9 @@ class Processes:
         if self.size == 1 or self.failed:
             return
         try:
-            told = self.exchange((run.done, self.interrupted, _sums(run.net.module_)), run.error)
-            weights = [sums for *_, sums in told]
+            state = (run.done, self.interrupted, _sums(run.net.module_))
+            states = self.exchange(state, run.error)
+            weights = [sums for *_, sums in states]
             if len(set(weights)) > 1:
                 self.failed = True
                 raise RuntimeError(
@@ -188,8 +189,8 @@ class Processes:
         except Exception as error:
             run.error, run.done = error, True
             return
-        run.done = any(done for done, *_ in told)
-        if any(interrupted for _, interrupted, _ in told):
+        run.done = any(done for done, *_ in states)
+        if any(interrupted for _, interrupted, _ in states):
             self.interrupted = False
             raise KeyboardInterrupt
 

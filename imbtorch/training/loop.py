@@ -153,8 +153,8 @@ def _engine_of_one_net(runs: Sequence[Run]) -> Engine:
 
 
 def _threads(runs: Sequence[Run]) -> AbstractContextManager[None]:
-    """Return a context with the threads of a training; there is no choice where torch has one."""
-    return nullcontext() if torch.get_num_threads() == 1 else threads_of_training(runs)
+    """Return a context with the threads of a training."""
+    return threads_of_training(runs) if runs[0].net.limits_threads else nullcontext()
 
 
 def _attempt(run: Run, act: Callable[[], None]) -> None:

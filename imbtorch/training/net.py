@@ -157,6 +157,12 @@ class Net(ClassifierMixin, NeuralNet):
         """Number of classes, labels or values."""
         return self.task.n_outputs
 
+    @property
+    def limits_threads(self) -> bool:
+        """Whether torch may get fewer threads for this net: on the CPU, where it has several."""
+        is_wanted = self.n_threads is not None and self.device == "cpu"
+        return is_wanted and torch.get_num_threads() > 1
+
     def autocast(self) -> AbstractContextManager[Any]:
         """Return a context for the forward pass of the module, which may use half precision."""
         return nullcontext() if self.half is None else self.half.autocast(self.device)

@@ -142,6 +142,11 @@ class Run:
         self.guard = DivergenceGuard(self.recipe.on_divergence)
         self.device = torch.device(self.net.device)
         self.rows_per_step: int = self.net.batch_size * self.recipe.accumulate
+        # what skorch's callbacks get: of a training, and of an epoch
+        self._given: dict[str, Any] = {"X": None, "y": None}
+        self._datasets: dict[str, Any] = {}
+        if self.validation is not None:
+            self._given, self._datasets = self.validation.given, self.validation.datasets
         features = self.rows.features
         # of rows that a user's Dataset reads, and may draw random numbers for
         self.begin_reading = getattr(
@@ -167,18 +172,12 @@ class Run:
         assert isinstance(self.rows, ArrayRows)
         return self.rows
 
-    @property
-    def _given(self) -> dict[str, Any]:
-        return {"X": None, "y": None} if self.validation is None else self.validation.given
-
-    @property
-    def _datasets(self) -> dict[str, Any]:
-        return {} if self.validation is None else self.validation.datasets
-
     # -- before the epochs -------------------------------------------------------------------
 
     def begin(self) -> None:
         """Tell monitors and callbacks that the training is about to start."""
+        if any(isinstance(callback, LRScheduler) for _, callback in self.net.callbacks_):
+            self.lr_schedule = "constant"  # the callback is in charge
         self.hooks = self.net.requested_hooks()
         if self.validation is not None and self.validation.rows is None:
             check_monitored(self.net.callbacks_)
@@ -186,8 +185,6 @@ class Run:
             check_accumulable(self.net, self.recipe.accumulate, hooked=bool(self.hooks))
         for watcher in (self.guard, *self.monitors):
             watcher.begin(self.net, self.recipe.epochs, self.row_order.n_rows)
-        if any(isinstance(callback, LRScheduler) for _, callback in self.net.callbacks_):
-            self.lr_schedule = "constant"  # the callback is in charge
         self.net.notify("on_train_begin", **self._given)
 
     # -- an epoch ----------------------------------------------------------------------------
@@ -218,7 +215,6 @@ class Run:
     def close_epoch(self, total: float, weights_are_finite: bool) -> None:
         """Record the epoch, whose losses sum up to ``total``, and ask whether it was the last."""
         net, self.guard.weights_are_finite = self.net, weights_are_finite
-        datasets = self._datasets
         self.set_training(False)
         record: dict[str, Any] = {
             "epoch": len(net.history),
@@ -240,7 +236,7 @@ class Run:
             valid_loss = self.validation.show(net, record["train_loss"], self.hooks)
             if valid_loss is not None:
                 net.history.record_loss("valid_loss", valid_loss)
-        net.notify("on_epoch_end", **datasets)
+        net.notify("on_epoch_end", **self._datasets)
 
     def resume(self, epoch: int, *, done: bool) -> None:
         """Restore the state after this epoch of a former training."""

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-import torch
 from torch import nn
 
 from imbtorch._common.threads import ThreadLimit
@@ -47,10 +46,10 @@ def threads_of_training(runs: Sequence[Any]) -> AbstractContextManager[None]:
     Parameters
     ----------
     runs : sequence of Run
-        Runs that are trained together.
+        Runs that are trained together, whose nets have ``limits_threads``.
     """
     first = runs[0]
-    rows = min(first.net.batch_size, max(run.n_rows for run in runs))
+    rows = min(first.net.batch_size, max(run.row_order.n_rows for run in runs))
     own = -(-rows // first.processes.size)
     return _limit(first.net, own * len(runs))
 
@@ -65,13 +64,14 @@ def threads_of_prediction(net: Net, n_rows: int) -> AbstractContextManager[None]
     n_rows : int
         Number of rows of a chunk, times the number of nets. For one row torch uses one thread.
     """
-    return nullcontext() if n_rows == 1 else _limit(net, n_rows, is_short=True)
+    if n_rows == 1 or not net.limits_threads:
+        return nullcontext()
+    return _limit(net, n_rows, is_short=True)
 
 
 def _limit(net: Net, n_rows: int, *, is_short: bool = False) -> AbstractContextManager[None]:
-    if net.n_threads is None or net.device != "cpu" or torch.get_num_threads() == 1:
-        return nullcontext()
     if net.n_threads != "auto":
+        assert net.n_threads is not None  # the net limits threads
         return ThreadLimit(int(net.n_threads), is_short=is_short)
     is_small = n_rows * product_per_row(net.module_) < SMALL_PRODUCT
     return ThreadLimit(1, is_short=is_short) if is_small else nullcontext()

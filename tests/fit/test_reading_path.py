@@ -5,6 +5,7 @@ the files and 14 of the changes belong to the table, whose columns are scaled: t
 twice, when they are read and when they are learned, and the rows are encoded. The net is an MLP
 behind plain columns. Each further kind of layer of the default net (embeddings of numbers, layers
 of members, layer normalisation) adds a file of its own to these, such as that of its gradients.
+torch has one thread, whatever the machine has: several add the two files that limit their number.
 """
 
 import re
@@ -15,6 +16,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
+import torch
 
 import imbtorch
 from imbtorch import ImbalancedNetClassifier
@@ -25,7 +27,7 @@ PACKAGE = Path(imbtorch.__file__).parent
 PAGE = PACKAGE.parent / "docs" / "architecture.md"
 
 
-def files_of(clf):
+def files_of(clf, n_threads=1):
     """Return the files of the package in the order in which a fit enters their functions."""
     X = np.random.default_rng(0).normal(size=(64, 20))
     y = np.arange(64) % 8 == 0
@@ -36,25 +38,33 @@ def files_of(clf):
         if event == "call" and path.is_relative_to(PACKAGE):
             files.append(path.relative_to(PACKAGE).as_posix())
 
+    threads = torch.get_num_threads()
+    torch.set_num_threads(n_threads)
     before = sys.getprofile()
     sys.setprofile(record)
     try:
         clf.fit(X, y)
     finally:
         sys.setprofile(before)
+        torch.set_num_threads(threads)
+    return files
+
+
+def files_of_perceptron(n_threads=1):
+    """Return the files that the fit of a perceptron on plain columns enters."""
+    clf = ImbalancedNetClassifier(module="mlp", max_epochs=1)
+    # features="auto" with plain columns; an object in its place would be checked as well
+    plain = partial(TableFeatures, numeric_embedding=None)
+    with mock.patch.object(table, "TableFeatures", plain):
+        files = files_of(clf, n_threads)
+    assert not clf.net_.encoder_.periodic
     return files
 
 
 @pytest.fixture(scope="module")
 def entered():
-    """Files that the fit of a perceptron on plain columns enters."""
-    clf = ImbalancedNetClassifier(module="mlp", max_epochs=1)
-    # features="auto" with plain columns; an object in its place would be checked as well
-    plain = partial(TableFeatures, numeric_embedding=None)
-    with mock.patch.object(table, "TableFeatures", plain):
-        files = files_of(clf)
-    assert not clf.net_.encoder_.periodic
-    return files
+    """Files that the fit of a perceptron enters where torch has one thread."""
+    return files_of_perceptron()
 
 
 def test_few_files_are_entered(entered):
@@ -63,6 +73,12 @@ def test_few_files_are_entered(entered):
 
 def test_the_reader_rarely_changes_the_file(entered):
     assert sum(a != b for a, b in zip(entered, entered[1:], strict=False)) <= 160
+
+
+def test_several_threads_add_the_rule_and_the_limit(entered):
+    files = files_of_perceptron(n_threads=2)
+    assert set(files) - set(entered) == {"training/threads.py", "_common/threads.py"}
+    assert sum(a != b for a, b in zip(files, files[1:], strict=False)) <= 163
 
 
 def test_the_default_net_adds_its_layers_and_their_gradients(entered):

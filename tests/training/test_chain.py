@@ -77,6 +77,19 @@ def test_gradients_of_any_chain_are_those_of_autograd(layers):
     assert_same(nn.Sequential(*layers()), *batch())
 
 
+@pytest.mark.parametrize("first", [[nn.Sigmoid], [nn.Mish, nn.ReLU], [nn.ReLU, nn.ReLU], []])
+def test_layers_that_only_recorded_chains_have_give_the_gradients_of_autograd(first):
+    between = [nn.BatchNorm1d(4), nn.ReLU(), nn.LayerNorm(4, bias=False), nn.ReLU()]
+    layers = [nn.Linear(5, 4, bias=False), nn.ReLU(), *(layer() for layer in first), *between]
+    module, data = nn.Sequential(*layers, nn.Linear(4, 3, bias=False)).double(), batch()
+    assert Chain.of(module) is None
+    expected, gradients = of_autograd(module, *data)
+    values = Chain.made_of(list(module)).gradients(data[0], loss_of(*data[1:]), data[2])
+    torch.testing.assert_close(values, expected, rtol=1e-12, atol=1e-12)
+    for parameter, wanted in zip(module.parameters(), gradients, strict=True):
+        torch.testing.assert_close(parameter.grad, wanted, rtol=1e-12, atol=1e-12)
+
+
 def test_gradients_are_those_of_the_latest_batch_alone():
     module = MLP((7,)).build((5,), 3).double()
     chain = Chain.of(module)

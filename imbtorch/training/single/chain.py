@@ -10,6 +10,7 @@ Values and gradients are equal to those of autograd. All other modules use autog
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol, cast
 
 import torch
@@ -17,11 +18,11 @@ from torch import Tensor, nn
 from torch.nn.modules import module as _global_hooks
 
 from imbtorch.modules import CategoryEmbeddings, PeriodicEmbeddings
-from imbtorch.modules._member_layers import MemberHeads
+from imbtorch.modules._member_layers import BatchEnsembleLinear, MemberHeads
 from imbtorch.modules._structured import alone
 from imbtorch.training.data.sparse_rows import SparseRows
-from imbtorch.training.single.member_chain import MEMBER_LAYERS, ReluInPlace, member_layer
-from imbtorch.training.single.normalization import LayerNormalization
+from imbtorch.training.single.member_chain import MEMBER_LAYERS, BatchEnsemble, Heads, ReluInPlace
+from imbtorch.training.single.normalization import BatchNormalization, LayerNormalization
 from imbtorch.training.single.periodic import PERIODIC_PARAMETERS, Periodic
 
 __all__ = [
@@ -39,7 +40,7 @@ _aten = torch.ops.aten
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 
 # derivative of each activation: (gradient, input, output, layer) -> gradient
-_ACTIVATIONS: dict[type[nn.Module], Callable[[Tensor, Tensor, Tensor, Any], Tensor]] = {
+_DERIVATIVES: dict[type[nn.Module], Callable[[Tensor, Tensor, Tensor, Any], Tensor]] = {
     nn.ReLU: lambda g, x, y, _: _aten.threshold_backward.default(g, y, 0),
     nn.SiLU: lambda g, x, y, _: _aten.silu_backward.default(g, x),
     nn.Tanh: lambda g, x, y, _: _aten.tanh_backward.default(g, y),
@@ -51,7 +52,13 @@ _ACTIVATIONS: dict[type[nn.Module], Callable[[Tensor, Tensor, Tensor, Any], Tens
     nn.LeakyReLU: lambda g, x, y, m: _aten.leaky_relu_backward.default(
         g, x, m.negative_slope, False
     ),
+    nn.Sigmoid: lambda g, x, y, _: _aten.sigmoid_backward.default(g, y),
+    nn.Mish: lambda g, x, y, _: _aten.mish_backward.default(g, x),
+    nn.Hardswish: lambda g, x, y, _: _aten.hardswish_backward.default(g, x),
+    nn.Softplus: lambda g, x, y, m: _aten.softplus_backward.default(g, x, m.beta, m.threshold),
 }
+# activations that are computed only in a recorded chain, which autograd has verified
+_ONLY_RECORDED = {nn.Sigmoid, nn.Mish, nn.Hardswish, nn.Softplus}
 # layers of embeddings, in the order in which they may stand in front of a chain
 _EMBEDDINGS: tuple[type[nn.Module], ...] = (CategoryEmbeddings, PeriodicEmbeddings)
 
@@ -62,34 +69,47 @@ class _Layer(Protocol):
 
 
 class _Linear:
-    """A linear layer that writes its gradients directly into ``weight.grad`` and ``bias.grad``."""
+    """A linear layer that writes its gradients directly into ``weight.grad`` and ``bias.grad``.
+
+    The layer may lack biases. What that changes is chosen here, so that a step does not ask for it.
+    """
 
     def __init__(self, layer: nn.Linear) -> None:
         self.layer = layer
-        self.weight, self.bias = layer.weight.detach(), layer.bias.detach()
+        self.weight = layer.weight.detach()
         self.transposed = self.weight.t()
         # Written again in each step: new memory for a large result takes as long as some products.
         self.output, self.gradient = (self.weight.new_empty(0, n) for n in self.weight.shape)
         layer.weight.grad = self.weight_grad = torch.zeros_like(self.weight)
-        layer.bias.grad = self.bias_grad = torch.zeros_like(self.bias)
+        self.product: Callable[..., Tensor] = torch.mm
+        self.write_bias_gradient: Callable[[Tensor], object] = _write_nothing
+        if layer.bias is not None:
+            self.bias = layer.bias.detach()
+            layer.bias.grad = torch.zeros_like(self.bias)
+            self.product = partial(torch.addmm, self.bias)
+            self.write_bias_gradient = partial(torch.sum, dim=0, out=layer.bias.grad)
 
     def forward(self, x: Tensor | SparseRows) -> Tensor:
         self.x = x
-        if isinstance(x, SparseRows):
+        if isinstance(x, SparseRows):  # only plain layers get them, and these have biases
             return x.times(self.transposed).add_(self.bias)
         self.output = with_rows(self.output, x.shape[0])
-        return torch.addmm(self.bias, x, self.transposed, out=self.output)
+        return self.product(x, self.transposed, out=self.output)
 
     def backward(self, gradient: Tensor, first: bool) -> Tensor:
         if isinstance(self.x, SparseRows):
             self.x.transposed_times(gradient, out=self.weight_grad.t())
         else:
             torch.mm(gradient.t(), self.x, out=self.weight_grad)
-        torch.sum(gradient, 0, out=self.bias_grad)
+        self.write_bias_gradient(gradient)
         if first:
             return gradient
         self.gradient = with_rows(self.gradient, gradient.shape[0])
         return torch.mm(gradient, self.weight, out=self.gradient)
+
+
+def _write_nothing(gradient: Tensor) -> None:
+    """Leave out the gradient of biases that a layer does not have."""
 
 
 def with_rows(kept: Tensor, n: int) -> Tensor:
@@ -146,7 +166,7 @@ class Activation:
     """An activation function and its derivative."""
 
     def __init__(self, layer: nn.Module) -> None:
-        self.layer, self.derivative = layer, _ACTIVATIONS[type(layer)]
+        self.layer, self.derivative = layer, _DERIVATIVES[type(layer)]
         self.apply = layer.forward
 
     def forward(self, x: Tensor) -> Tensor:
@@ -221,7 +241,8 @@ def _is_plain(layer: nn.Module) -> bool:
         return not layer.inplace and layer.p < 1
     if type(layer) is nn.ReLU:  # its derivative follows from its output
         return True
-    return type(layer) in _ACTIVATIONS and not getattr(layer, "inplace", False)
+    is_activation = type(layer) in _DERIVATIVES and type(layer) not in _ONLY_RECORDED
+    return is_activation and not getattr(layer, "inplace", False)
 
 
 def plain_layers(module: nn.Module) -> list[nn.Module] | None:
@@ -318,6 +339,35 @@ def _n_embeddings(parts: list[Any]) -> int:
     return 2 if max(parts[1].columns, default=0) < parts[0].n_numbers else 1
 
 
+def _embeddings(layer: CategoryEmbeddings) -> Embeddings:
+    layer.weight.grad = torch.zeros_like(layer.weight)
+    return Embeddings(layer, layer.weight.detach(), layer.weight.grad)
+
+
+def _periodic(layer: PeriodicEmbeddings) -> Periodic:
+    parameters: list[Any] = [getattr(layer, name) for name in PERIODIC_PARAMETERS]
+    for parameter in parameters:
+        parameter.grad = torch.zeros_like(parameter)
+    values = [parameter.detach() for parameter in parameters]
+    return Periodic(layer, values, [parameter.grad for parameter in parameters])
+
+
+# what makes a layer of a chain from each kind of module
+_LAYERS: dict[type[nn.Module], Callable[[Any], _Layer]] = {
+    nn.Linear: _Linear,
+    nn.Dropout: Dropout,
+    nn.LayerNorm: LayerNormalization,
+    nn.BatchNorm1d: BatchNormalization,
+    CategoryEmbeddings: _embeddings,
+    PeriodicEmbeddings: _periodic,
+    BatchEnsembleLinear: BatchEnsemble,
+    MemberHeads: Heads,
+    **dict.fromkeys(_DERIVATIVES, Activation),
+}
+# Layers that write into memory of their own and do not read their outputs again.
+_OVERWRITABLE = (_Linear, BatchEnsemble, LayerNormalization, BatchNormalization, Dropout)
+
+
 class Chain:
     """A ``torch.nn.Sequential`` in training mode, run layer by layer.
 
@@ -340,32 +390,14 @@ class Chain:
     @classmethod
     def made_of(cls, parts: list[Any]) -> Chain:
         """Make a chain of modules; a part that is no module is a layer of a chain already."""
-        has_members = type(parts[-1]) is MemberHeads
         layers: list[_Layer] = []
         for part in parts:
             if not isinstance(part, nn.Module):
                 layers.append(part)
-            elif isinstance(part, nn.Linear):
-                layers.append(_Linear(part))
-            elif isinstance(part, CategoryEmbeddings):
-                part.weight.grad = torch.zeros_like(part.weight)
-                layers.append(Embeddings(part, part.weight.detach(), part.weight.grad))
-            elif isinstance(part, PeriodicEmbeddings):
-                own: list[Any] = [getattr(part, name) for name in PERIODIC_PARAMETERS]
-                for parameter in own:
-                    parameter.grad = torch.zeros_like(parameter)
-                values = [parameter.detach() for parameter in own]
-                layers.append(Periodic(part, values, [parameter.grad for parameter in own]))
-            elif isinstance(part, nn.Dropout):
-                layers.append(Dropout(part))
-            elif isinstance(part, nn.LayerNorm):
-                layers.append(LayerNormalization(part))
-            elif has_members:
-                layers.append(member_layer(part))
-            elif isinstance(part, nn.ReLU) and layers and isinstance(layers[-1], _Linear):
-                layers.append(ReluInPlace())  # nothing else reads the output of the linear layer
+            elif type(part) is nn.ReLU and layers and isinstance(layers[-1], _OVERWRITABLE):
+                layers.append(ReluInPlace())  # nothing else reads the output of the layer before
             else:
-                layers.append(Activation(part))
+                layers.append(_LAYERS[type(part)](part))
         return cls(layers)
 
     def store_by_feature(self, *, fresh: bool) -> bool:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from imbtorch.modules._member_layers import BatchEnsembleLinear, MemberHeads
 
-__all__ = ["MEMBER_LAYERS", "ReluInPlace", "member_layer"]
+__all__ = ["MEMBER_LAYERS", "BatchEnsemble", "Heads", "ReluInPlace"]
 
 _aten = torch.ops.aten
 # parameters of each layer
@@ -65,7 +65,7 @@ class _Products:
         return out.sum(0) if self.shared else out
 
 
-class _BatchEnsemble(_Products):
+class BatchEnsemble(_Products):
     """A linear layer whose matrix the members share, up to factors of rows and columns."""
 
     def __init__(self, layer: BatchEnsembleLinear) -> None:
@@ -76,11 +76,13 @@ class _BatchEnsemble(_Products):
         self.shape = (layer.n_members, layer.in_features, layer.out_features)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Multiply the rows by the matrix of each member."""
         matrix = self.kept("matrix", *self.shape)
         torch.mul(self.weight, self.scale_in, out=matrix)
         return self.product(x, matrix.mul_(self.scale_out))
 
     def backward(self, gradient: Tensor, first: bool) -> Tensor:
+        """Write the gradients of matrix, factors and biases, and return that of the input."""
         layer, own = self.layer, self.kept("gradient", *self.shape)
         result = self.backward_of_product(gradient, own, first)
         weighted = torch.mul(own, self.weight, out=self.kept("weighted", *self.shape))
@@ -90,13 +92,15 @@ class _BatchEnsemble(_Products):
         return result
 
 
-class _Heads(_Products):
+class Heads(_Products):
     """A linear layer of each member; its outputs are those of a row, one member after another."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """Compute the outputs of all members, ``(n, k, n_outputs)``."""
         return self.product(x, self.layer.weight.detach()).transpose(0, 1)
 
     def backward(self, gradient: Tensor, first: bool) -> Tensor:
+        """Write the gradients of matrices and biases, and return that of the input."""
         return self.backward_of_product(gradient.transpose(0, 1), self.layer.weight.grad, first)
 
 
@@ -112,21 +116,3 @@ class ReluInPlace:
         """Set the gradient to 0 where the result is 0."""
         result = _aten.threshold_backward.grad_input(gradient, self.y, 0, grad_input=gradient)
         return cast(Tensor, result)
-
-
-def member_layer(layer: nn.Module) -> _BatchEnsemble | _Heads | ReluInPlace:
-    """Return what computes a layer of a TabM, and its gradients.
-
-    Parameters
-    ----------
-    layer : BatchEnsembleLinear, MemberHeads or torch.nn.ReLU
-        The layer; gets gradients that are written in place. ReLU comes after another layer.
-
-    Returns
-    -------
-    object with forward(x) and backward(gradient, first)
-        Part of a chain.
-    """
-    if isinstance(layer, BatchEnsembleLinear):
-        return _BatchEnsemble(layer)
-    return _Heads(layer) if isinstance(layer, MemberHeads) else ReluInPlace()

@@ -34,8 +34,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     bool
         Whether memory ran out. On the CPU only the text of torch's error shows it.
     """
-    told = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-    return told or isinstance(error, torch.OutOfMemoryError | MemoryError)
+    is_from_cpu = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return is_from_cpu or isinstance(error, torch.OutOfMemoryError | MemoryError)
 
 
 def check_divisible(net: Net, *, hooked: bool) -> None:

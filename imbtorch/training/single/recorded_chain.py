@@ -17,9 +17,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from imbtorch.training.single.branches import Branches, Node
 from imbtorch.training.single.chain import Chain, embeddings_in_front
-from imbtorch.training.single.further_layers import layer_or_part
+from imbtorch.training.single.layer_graph import LayerGraph, Node
 from imbtorch.training.single.pure_forward import ImpureError, pure_state
 from imbtorch.training.single.recording import (
     Recorded,
@@ -48,9 +47,10 @@ class RecordedChain:
         Parameters that are trained.
     by_autograd : callable(x, codes, share, outputs) -> Tensor
         Function that writes the gradients of a batch into the parameters and returns its loss,
-        detached; ``outputs(x)`` computes the module, and None whatever belongs to it.
+        detached. ``outputs(x)``, if it is given, replaces the call of the module and returns
+        ``(logits, None)``; None stands for values beside the logits, which are never recorded.
     by_chain : callable(chain, x, codes, share) -> Tensor
-        Function that does the same by a chain.
+        Function that does the same by a chain instead of the module.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class RecordedChain:
     def _chain_of(self, values: list[Recorded]) -> Chain:
         """Make a chain of recorded values, whose parameters get new gradients."""
         sequences = layers_of(values)
-        parts = [[layer_or_part(value.part) for value in own] for own in sequences]
+        parts = [[value.part for value in own] for own in sequences]
         if len(parts) == 1:
             return Chain.made_of([*self.front, *parts[0]])
         nodes, node_at, place = [], {0: 0}, 0
@@ -109,7 +109,7 @@ class RecordedChain:
             nodes.append(Node(sources, own if len(sources) > 1 else Chain.made_of(own).layers))
             place += len(sequence)
             node_at[place] = len(nodes)
-        return Chain.made_of([*self.front, Branches(nodes)])
+        return Chain.made_of([*self.front, LayerGraph(nodes)])
 
 
 class _Trial:

@@ -16,8 +16,12 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from imbtorch.training.single.branches import Concatenation, Sum
-from imbtorch.training.single.further_layers import Scaling
+from imbtorch.training.single.operations import (
+    ColumnConcatenation,
+    ElementwiseSum,
+    Flattening,
+    Scaling,
+)
 
 __all__ = ["KNOWN_FUNCTIONS", "Recorded", "Recording", "layers_of", "recorded_layers"]
 
@@ -37,12 +41,12 @@ class Recorded(NamedTuple):
     ----------
     sources : tuple of int
         Places of the values that are read: 0 is the input.
-    part : torch.nn.Module, Scaling, Sum or Concatenation
+    part : torch.nn.Module or operation
         What computes the value; its parameters are those of the module.
     """
 
     sources: tuple[int, ...]
-    part: nn.Module | Scaling | Sum | Concatenation
+    part: nn.Module | Scaling | Flattening | ElementwiseSum | ColumnConcatenation
 
     def parameters(self) -> list[nn.Parameter]:
         """Return the parameters that compute the value."""
@@ -274,14 +278,14 @@ def _batch_norm(
 def _flatten(reader: _Reader, input: Tensor, start_dim: int = 0, end_dim: int = -1) -> _Made:
     if start_dim != 1 or end_dim != -1:
         raise _UnknownError
-    return ((reader.place(input),), nn.Flatten()) if input.ndim > 2 else None
+    return ((reader.place(input),), Flattening()) if input.ndim > 2 else None
 
 
 def _sum(reader: _Reader, input: Tensor, other: Any) -> _Made:
     sources = reader.place(input), reader.place(other)
     if input.shape != other.shape:
         raise _UnknownError
-    return sources, Sum()
+    return sources, ElementwiseSum()
 
 
 def _product(reader: _Reader, input: Tensor, other: Any) -> _Made:
@@ -300,7 +304,7 @@ def _concatenation(reader: _Reader, tensors: Any, dim: int = 0) -> _Made:
     sources = tuple(map(reader.place, tensors))
     if len(sources) < 2 or any(t.ndim != 2 for t in tensors) or dim not in (1, -1):
         raise _UnknownError
-    return sources, Concatenation()
+    return sources, ColumnConcatenation()
 
 
 # what reads the calls of each function of torch

@@ -91,8 +91,8 @@ class StackedEngine:
             run.net.optimizer_.param_groups[0]["lr"] = rate  # the history reads the rate here
         self.steps.show(runs)
         finite = self.storage.finite().to(totals.dtype)
-        told = torch.stack([totals, finite]).tolist()  # the only wait for the device in an epoch
-        return [(total, bool(is_finite)) for total, is_finite in zip(*told, strict=True)]
+        results = torch.stack([totals, finite]).tolist()  # the only wait for the device in an epoch
+        return [(total, bool(is_finite)) for total, is_finite in zip(*results, strict=True)]
 
     def _gradients(self, step: Batch) -> Tensor:
         """Compute the gradients of a step in place, and return the losses of its nets."""
@@ -157,7 +157,7 @@ class StackedEngine:
 
 def _changes(run: Run) -> bool:
     """Return whether the loss of a run may change from epoch to epoch."""
-    told = type(run.net.criterion_).set_epoch
-    return told not in (BaseLoss.set_epoch, BaseRegressionLoss.set_epoch) or any(
+    set_epoch = type(run.net.criterion_).set_epoch
+    return set_epoch not in (BaseLoss.set_epoch, BaseRegressionLoss.set_epoch) or any(
         isinstance(monitor, LossSchedule) for monitor in run.monitors
     )

@@ -1,7 +1,8 @@
-"""Back-propagation through layers whose values are used more than once, without an autograd graph.
+"""Back-propagation through a directed acyclic graph of layers, without an autograd graph.
 
-Residual connections add a value to what later layers have made of it; heads read the same value,
-and their outputs are put beside each other.
+In a chain each layer reads the output of the layer before it. Here several layers may read the same
+value: a residual connection adds a value to what later layers have made of it, and several heads
+read the last hidden layer.
 """
 
 from __future__ import annotations
@@ -9,57 +10,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
-__all__ = ["Branches", "Concatenation", "Node", "Sum"]
-
-
-class Sum:
-    """The sum of two values of equal shape."""
-
-    def forward(self, values: list[Tensor]) -> Tensor:
-        """Add the values."""
-        one, other = values
-        return one + other
-
-    def backward(self, gradient: Tensor) -> list[Tensor]:
-        """Return the gradient of each value: the same, in memory of its own."""
-        # the layers that get them may write into them
-        return [gradient, gradient.clone()]
-
-
-class Concatenation:
-    """Values of several widths, put beside each other."""
-
-    def forward(self, values: list[Tensor]) -> Tensor:
-        """Put the columns of the values beside each other."""
-        self.widths = [value.shape[-1] for value in values]
-        return torch.cat(values, dim=-1)
-
-    def backward(self, gradient: Tensor) -> list[Tensor]:
-        """Return the columns of the gradient that belong to each value."""
-        return list(gradient.split(self.widths, dim=-1))
+__all__ = ["LayerGraph", "Node"]
 
 
 class Node(NamedTuple):
-    """One step of a net with branches.
+    """What computes one value of a graph from earlier values.
 
     Attributes
     ----------
     sources : tuple of int
-        Places of the values that are read: 0 is the input, 1 the value of the first node.
+        Indices of the values that are read: 0 is the input, 1 the value of the first node.
     layers : list
-        Layers of a chain, which read one value; or a single :class:`Sum` or
-        :class:`Concatenation`, which reads several.
+        Layers of a chain, which read one value; or a single
+        :class:`~imbtorch.training.single.operations.ElementwiseSum` or
+        :class:`~imbtorch.training.single.operations.ColumnConcatenation`, which reads several.
     """
 
     sources: tuple[int, ...]
     layers: list[Any]
 
 
-class Branches:
-    """A layer of a chain that consists of nodes, each of which reads values of earlier nodes.
+class LayerGraph:
+    """A layer of a chain that is itself a directed acyclic graph of layers.
 
     Parameters
     ----------
