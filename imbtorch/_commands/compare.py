@@ -29,7 +29,7 @@ from imbtorch.compare._strategies import STRATEGIES
 
 __all__ = ["add_to", "run"]
 
-_QUICK_EPOCHS, _QUICK_FOLDS = 3, 2
+_FOLDS, _QUICK_FOLDS, _QUICK_EPOCHS = 5, 2, 3
 
 
 def add_to(commands: Any) -> None:
@@ -45,7 +45,7 @@ def add_to(commands: Any) -> None:
     add = parser.add_argument
     add("file", type=Path, help="CSV, Parquet or Excel file")
     add("--strategies", nargs="+", metavar="NAME", help="some of those below, or their first words")
-    add("--folds", type=int, default=5, help="folds of the outer cross-validation (%(default)s)")
+    add("--folds", type=int, help=f"folds of the outer cross-validation (default: {_FOLDS})")
     add("--groups", metavar="COLUMN", help="rows of one group stay in one part of each fold")
     add("--time", metavar="COLUMN", help="sort the rows by it; test on later rows than trained on")
     add(
@@ -63,7 +63,12 @@ def add_to(commands: Any) -> None:
     )
     add("--out", type=Path, metavar="FILE.html", help="write a report with figures to this file")
     add("--seed", type=int, default=0, help="seed of all random numbers (%(default)s)")
-    add("--quick", action="store_true", help="use two folds and three epochs, for a quick trial")
+    add(
+        "--quick",
+        action="store_true",
+        help=f"a quick trial: {_QUICK_FOLDS} folds and {_QUICK_EPOCHS} epochs, unless --folds or "
+        "--epochs states another number",
+    )
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
@@ -76,13 +81,14 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     """
     positive("--folds", arguments.folds, 2)
     positive("--epochs", arguments.epochs)
-    check_writable("--out", arguments.out)
+    check_writable("--out", arguments.out, [arguments.file])
     if arguments.groups and arguments.time:
         raise ValueError("--groups and --time make different folds; give one of them.")
     table = read(arguments, groups=arguments.groups, time=arguments.time)
     console.notes(table.notes)
-    quick = arguments.quick
-    n_folds = _QUICK_FOLDS if quick else arguments.folds
+    # what is stated counts more than what --quick implies
+    n_folds = arguments.folds or (_QUICK_FOLDS if arguments.quick else _FOLDS)
+    n_epochs = arguments.epochs or (_QUICK_EPOCHS if arguments.quick else "auto")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="interrupted: .* strategies were finished")
         comparison = compare_strategies(
@@ -93,7 +99,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             groups=table.groups,
             scoring=arguments.scoring,
             module=arguments.module,
-            max_epochs=_QUICK_EPOCHS if quick else arguments.epochs or "auto",
+            max_epochs=n_epochs,
             random_state=arguments.seed,
             verbose=console.progress,
             check_columns=False,  # which the reader has done
