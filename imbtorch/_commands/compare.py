@@ -22,9 +22,10 @@ from imbtorch._commands.options import (
 )
 from imbtorch.compare._code import call
 from imbtorch.compare._compare import compare_strategies
+from imbtorch.compare._findings import INTERRUPTED
 from imbtorch.compare._metrics import METRICS
 from imbtorch.compare._result import StrategyComparison
-from imbtorch.compare._run import Run
+from imbtorch.compare._run import ComparisonRun
 from imbtorch.compare._strategies import STRATEGIES
 
 __all__ = ["add_to", "run"]
@@ -47,6 +48,11 @@ def add_to(commands: Any) -> None:
     add("--strategies", nargs="+", metavar="NAME", help="some of those below, or their first words")
     add("--folds", type=int, help=f"folds of the outer cross-validation (default: {_FOLDS})")
     add("--groups", metavar="COLUMN", help="rows of one group stay in one part of each fold")
+    add(
+        "--weight",
+        metavar="COLUMN",
+        help="weight of each row, in training and in all metrics; SMOTE takes none",
+    )
     add("--time", metavar="COLUMN", help="sort the rows by it; test on later rows than trained on")
     add(
         "--module",
@@ -84,19 +90,20 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     check_writable("--out", arguments.out, [arguments.file])
     if arguments.groups and arguments.time:
         raise ValueError("--groups and --time make different folds; give one of them.")
-    table = read(arguments, groups=arguments.groups, time=arguments.time)
+    table = read(arguments, **_roles(arguments))
     console.notes(table.notes)
     # what is stated counts more than what --quick implies
     n_folds = arguments.folds or (_QUICK_FOLDS if arguments.quick else _FOLDS)
     n_epochs = arguments.epochs or (_QUICK_EPOCHS if arguments.quick else "auto")
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="interrupted: .* strategies were finished")
+        warnings.filterwarnings("ignore", message=INTERRUPTED)  # the result says it
         comparison = compare_strategies(
             table.X,
             table.y,
             strategies=arguments.strategies or "default",
             cv=TimeSeriesSplit(n_folds) if table.is_in_order else n_folds,
             groups=table.groups,
+            sample_weight=table.sample_weight,
             scoring=arguments.scoring,
             module=arguments.module,
             max_epochs=n_epochs,
@@ -116,11 +123,16 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     return 130 if comparison.interrupted else 0 if finished else 1
 
 
-def _from_file(run: Run | None, arguments: argparse.Namespace) -> Run | None:
+def _roles(arguments: argparse.Namespace) -> dict[str, str | None]:
+    """Return the columns with a role of their own, by their role."""
+    return {"weight": arguments.weight, "groups": arguments.groups, "time": arguments.time}
+
+
+def _from_file(run: ComparisonRun | None, arguments: argparse.Namespace) -> ComparisonRun | None:
     """Add the file, the command and how Python reads the file."""
     if run is None:
         return None
-    options = reading_options(arguments, groups=arguments.groups, time=arguments.time)
+    options = reading_options(arguments, **_roles(arguments))
     given = {name: repr(value) for name, value in options.items()}
     file = str(arguments.file)
     groups = {"groups": "table.groups"} if arguments.groups else {}
@@ -130,6 +142,7 @@ def _from_file(run: Run | None, arguments: argparse.Namespace) -> Run | None:
         command=arguments.typed,
         reading=f"table = {call('read_table', given, f'{file!r}, {arguments.target!r}')}",
         arguments={**run.arguments, **groups},
+        weights="table.sample_weight" if run.weights else "",
     )
 
 

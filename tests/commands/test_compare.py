@@ -208,6 +208,42 @@ def test_a_missing_file_is_still_named_as_such(tmp_path, capsys):
     assert "there is no file" in errors
 
 
+# Weights ------------------------------------------------------------------------------------
+
+
+def test_a_column_of_weights_counts_in_training_and_in_all_metrics(write, capsys):
+    weight = [1 + row % 3 for row in range(120)]
+    path = write(amount=AMOUNT, weight=weight, Class=CLASS)
+    given = ["--target", "Class", "--strategies", "cross", "smote", "--module", "mlp", "--json"]
+    options = [*given, "--epochs", "1", "--folds", "3"]
+    code, output, errors = run(capsys, path, *options, "--weight", "weight")
+    assert code == 0, errors
+    weighted = json.loads(output)
+    assert weighted["run"]["Rows"] == "120, 1 column, weighted"
+    assert weighted["data"].endswith("each row counts with its weight.")
+    assert weighted["strategies"]["cross-entropy"]["status"] == "ok"
+    assert "no sample_weight" in weighted["strategies"]["SMOTE"]["status"]
+    assert "classify__sample_weight=table.sample_weight" in weighted["code"]
+    code, output, _ = run(capsys, path, *options, "--drop", "weight")
+    plain = json.loads(output)
+    assert code == 0
+    numbers = [one["strategies"]["cross-entropy"]["brier"] for one in (weighted, plain)]
+    assert abs(numbers[0] - numbers[1]) > 1e-6
+
+
+def test_weights_that_cannot_be_used_are_explained(write, capsys):
+    path = write(amount=AMOUNT, weight=[-1] * 120, Class=CLASS)
+    code, _, errors = run(capsys, path, "--target", "Class", "--weight", "weight")
+    assert code == 2
+    assert "the weights in 'weight' must be finite, at least 0" in errors
+    code, _, errors = run(capsys, path, "--target", "Class", "--weight", "Class")
+    assert code == 2
+    assert "cannot be both the target and the weight" in errors
+    code, _, errors = run(capsys, path, "--target", "Class", "--weight", "Weight")
+    assert code == 2
+    assert "'weight'" in errors
+
+
 # What --quick implies, and what is stated ---------------------------------------------------
 
 
