@@ -45,7 +45,7 @@ def test_table_report_and_notes(write, capsys, tmp_path):
     path, out = write(amount=gaps, Shop=SHOP, Class=CLASS), tmp_path / "report.html"
     code, output, errors = run(
         capsys, path, "--target", "Class", "--strategies", "cross", "under", "--quick",
-        "--module", "mlp", "--out", out,
+        "--folds", "3", "--module", "mlp", "--out", out,
     )  # fmt: skip
     assert code == 0, errors
     assert "categories, with the number of different ones: Shop (2)" in output
