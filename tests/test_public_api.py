@@ -56,7 +56,12 @@ PUBLIC_LOSSES = {
     "all_losses",
     "get_loss",
 }
-PUBLIC_COMPARE = {"StrategyComparison", "compare_strategies", "default_strategies"}
+PUBLIC_COMPARE = {
+    "ComparisonRun",
+    "StrategyComparison",
+    "compare_strategies",
+    "default_strategies",
+}
 PUBLIC_DATASETS = {"make_long_tailed", "make_payments"}
 PUBLIC_FEATURES = {
     "FeatureEncoder",

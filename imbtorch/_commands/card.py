@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     ValueError
         If the file holds no model.
     """
-    check_writable("--out", arguments.out)
+    check_writable("--out", arguments.out, [arguments.model])
     card = card_of(load_model(arguments.model))
     if arguments.out is None:
         console.result(card, {"card": card})

@@ -22,14 +22,15 @@ from imbtorch._commands.options import (
 )
 from imbtorch.compare._code import call
 from imbtorch.compare._compare import compare_strategies
+from imbtorch.compare._findings import INTERRUPTED
 from imbtorch.compare._metrics import METRICS
 from imbtorch.compare._result import StrategyComparison
-from imbtorch.compare._run import Run
+from imbtorch.compare._run import ComparisonRun
 from imbtorch.compare._strategies import STRATEGIES
 
 __all__ = ["add_to", "run"]
 
-_QUICK_EPOCHS, _QUICK_FOLDS = 3, 2
+_FOLDS, _QUICK_FOLDS, _QUICK_EPOCHS = 5, 2, 3
 
 
 def add_to(commands: Any) -> None:
@@ -45,8 +46,13 @@ def add_to(commands: Any) -> None:
     add = parser.add_argument
     add("file", type=Path, help="CSV, Parquet or Excel file")
     add("--strategies", nargs="+", metavar="NAME", help="some of those below, or their first words")
-    add("--folds", type=int, default=5, help="folds of the outer cross-validation (%(default)s)")
+    add("--folds", type=int, help=f"folds of the outer cross-validation (default: {_FOLDS})")
     add("--groups", metavar="COLUMN", help="rows of one group stay in one part of each fold")
+    add(
+        "--weight",
+        metavar="COLUMN",
+        help="weight of each row, in training and in all metrics; SMOTE takes none",
+    )
     add("--time", metavar="COLUMN", help="sort the rows by it; test on later rows than trained on")
     add(
         "--module",
@@ -63,7 +69,12 @@ def add_to(commands: Any) -> None:
     )
     add("--out", type=Path, metavar="FILE.html", help="write a report with figures to this file")
     add("--seed", type=int, default=0, help="seed of all random numbers (%(default)s)")
-    add("--quick", action="store_true", help="use two folds and three epochs, for a quick trial")
+    add(
+        "--quick",
+        action="store_true",
+        help=f"a quick trial: {_QUICK_FOLDS} folds and {_QUICK_EPOCHS} epochs, unless --folds or "
+        "--epochs states another number",
+    )
 
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
@@ -76,24 +87,26 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     """
     positive("--folds", arguments.folds, 2)
     positive("--epochs", arguments.epochs)
-    check_writable("--out", arguments.out)
+    check_writable("--out", arguments.out, [arguments.file])
     if arguments.groups and arguments.time:
         raise ValueError("--groups and --time make different folds; give one of them.")
-    table = read(arguments, groups=arguments.groups, time=arguments.time)
+    table = read(arguments, **_roles(arguments))
     console.notes(table.notes)
-    quick = arguments.quick
-    n_folds = _QUICK_FOLDS if quick else arguments.folds
+    # what is stated counts more than what --quick implies
+    n_folds = arguments.folds or (_QUICK_FOLDS if arguments.quick else _FOLDS)
+    n_epochs = arguments.epochs or (_QUICK_EPOCHS if arguments.quick else "auto")
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="interrupted: .* strategies were finished")
+        warnings.filterwarnings("ignore", message=INTERRUPTED)  # the result says it
         comparison = compare_strategies(
             table.X,
             table.y,
             strategies=arguments.strategies or "default",
             cv=TimeSeriesSplit(n_folds) if table.is_in_order else n_folds,
             groups=table.groups,
+            sample_weight=table.sample_weight,
             scoring=arguments.scoring,
             module=arguments.module,
-            max_epochs=_QUICK_EPOCHS if quick else arguments.epochs or "auto",
+            max_epochs=n_epochs,
             random_state=arguments.seed,
             verbose=console.progress,
             check_columns=False,  # which the reader has done
@@ -110,11 +123,16 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     return 130 if comparison.interrupted else 0 if finished else 1
 
 
-def _from_file(run: Run | None, arguments: argparse.Namespace) -> Run | None:
+def _roles(arguments: argparse.Namespace) -> dict[str, str | None]:
+    """Return the columns with a role of their own, by their role."""
+    return {"weight": arguments.weight, "groups": arguments.groups, "time": arguments.time}
+
+
+def _from_file(run: ComparisonRun | None, arguments: argparse.Namespace) -> ComparisonRun | None:
     """Add the file, the command and how Python reads the file."""
     if run is None:
         return None
-    options = reading_options(arguments, groups=arguments.groups, time=arguments.time)
+    options = reading_options(arguments, **_roles(arguments))
     given = {name: repr(value) for name, value in options.items()}
     file = str(arguments.file)
     groups = {"groups": "table.groups"} if arguments.groups else {}
@@ -124,6 +142,7 @@ def _from_file(run: Run | None, arguments: argparse.Namespace) -> Run | None:
         command=arguments.typed,
         reading=f"table = {call('read_table', given, f'{file!r}, {arguments.target!r}')}",
         arguments={**run.arguments, **groups},
+        weights="table.sample_weight" if run.weights else "",
     )
 
 

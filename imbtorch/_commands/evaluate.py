@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     ValueError
         If the model or the file cannot be used.
     """
-    check_writable("--out", arguments.out)
+    check_writable("--out", arguments.out, [arguments.model, arguments.file])
     if any(not budget > 0 for budget in arguments.budget):
         raise ValueError(f"--budget must be above 0; got {min(arguments.budget):g}.")
     model = load_model(arguments.model)

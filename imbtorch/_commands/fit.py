@@ -110,8 +110,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 def _check(arguments: argparse.Namespace) -> None:
     """Raise ValueError if options cannot be used, before anything is trained."""
     positive("--epochs", arguments.epochs)
-    check_writable("--out", arguments.out)
-    check_writable("--onnx", arguments.onnx)
+    check_writable("--out", arguments.out, [arguments.file])
+    check_writable("--onnx", arguments.onnx, [arguments.file])
     if arguments.onnx is not None:
         if arguments.onnx.resolve() == arguments.out.resolve():
             raise ValueError("--out and --onnx must be different files.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -143,8 +144,24 @@ def reading_options(
     return {k: v for k, v in given.items() if v or (k == "header" and v is not None)}
 
 
-def check_writable(option: str, out: Path | None) -> None:
-    """Raise ValueError if a file cannot be written, before minutes of work are lost."""
+def check_writable(option: str, out: Path | None, inputs: Sequence[Path]) -> None:
+    """Raise ValueError if a file cannot or must not be written, before minutes of work are lost.
+
+    Parameters
+    ----------
+    option : str
+        Option that names the file.
+    out : Path or None
+        File to write; None if there is none.
+    inputs : sequence of Path
+        Files that the command reads, none of which it may write over.
+
+    Raises
+    ------
+    ValueError
+        If ``out`` is no file in a folder that exists, is not writable, or is one of ``inputs``,
+        also under another spelling of its path or as a link.
+    """
     if out is None:
         return
     if str(out) == "-":  # elsewhere this is the standard output
@@ -153,6 +170,19 @@ def check_writable(option: str, out: Path | None) -> None:
         raise ValueError(f"{option} must be a file in a folder that exists; got {out}.")
     if not os.access(out if out.exists() else out.resolve().parent, os.W_OK):
         raise ValueError(f"{option} cannot be written: {out}.")
+    for given in inputs:
+        if _is_same_file(out, given):
+            raise ValueError(
+                f"{option} {out} is the file {given} that is read, and would replace it; name "
+                "another file."
+            )
+
+
+def _is_same_file(one: Path, other: Path) -> bool:
+    """Return whether two paths lead to one file, also by links or by upper and lower case."""
+    if one.exists() and other.exists():
+        return one.samefile(other)
+    return one.resolve() == other.resolve()
 
 
 def positive(option: str, value: int | None, least: int = 1) -> None:

@@ -12,6 +12,7 @@ from sklearn.metrics import precision_recall_curve
 
 from imbtorch._commands.measures import Measures, summary
 from imbtorch.compare import _page
+from imbtorch.compare._figures import import_figure
 from imbtorch.compare._numbers import number
 
 __all__ = ["write"]
@@ -76,21 +77,16 @@ _LEGEND = (
 
 def _figures(found: Measures) -> dict[str, Any]:
     """Draw precision against recall, and calibration; return the figures by caption."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            "a report with figures needs matplotlib: pip install 'imbtorch[compare]'"
-        ) from error
+    kind = import_figure()
     said, name = found.said, found.classes[-1]
     scores = said.scores if said.scores.ndim == 1 else said.scores[:, -1]
     precision, recall, _ = precision_recall_curve(said.truth == len(found.classes) - 1, scores)
-    curve = Figure(figsize=(5.6, 4), layout="constrained")
+    curve = kind(figsize=(5.6, 4), layout="constrained")
     axes: Any = curve.subplots()
     axes.step(recall, precision, where="post", color="#0072B2")
     axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
     axes.grid(color="0.9")
-    calibration = Figure(figsize=(5.6, 4), layout="constrained")
+    calibration = kind(figsize=(5.6, 4), layout="constrained")
     axes = calibration.subplots()
     expected = np.array([row.probability for row in found.bins])
     axes.axline((0, 0), slope=1, color="0.5", linestyle=":")

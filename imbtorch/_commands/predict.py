@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     ValueError
         If the model or the file cannot be used.
     """
-    check_writable("--out", arguments.out)
+    check_writable("--out", arguments.out, [arguments.model, arguments.file])
     model = load_model(arguments.model)
     copied = {name: name for name in arguments.copy}
     options = file_options(arguments)

@@ -8,6 +8,7 @@ from inspect import signature
 from typing import Any, TypeVar
 
 from sklearn.base import _fit_context
+from sklearn.model_selection._search import BaseSearchCV
 from sklearn.model_selection._validation import _fit_and_score
 from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import (
@@ -68,6 +69,7 @@ CALLBACKS = "_skl_callbacks"
 
 __all__ = [
     "CALLBACKS",
+    "BaseSearchCV",
     "CallbackSupportMixin",
     "HasMethods",
     "Interval",

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from imbtorch.compare._metrics import Predictions
 
-__all__ = ["Alarms", "alarms_for", "recall_error", "rounded_down", "out_of_fold"]
+__all__ = ["Alarms", "alarms_for", "out_of_fold", "recall_error", "rounded_down", "weights_of"]
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,16 @@ def out_of_fold(folds: Sequence[Predictions]) -> tuple[NDArray[np.bool_], NDArra
     return is_rare, np.concatenate([said.proba[:, last] for said in folds])
 
 
+def weights_of(folds: Sequence[Predictions]) -> NDArray[np.float64]:
+    """Return the weight of each row of :func:`out_of_fold`, ``(n,)``; 1 if all count alike."""
+    given = [np.ones(len(said.truth)) if said.weight is None else said.weight for said in folds]
+    return np.concatenate(given)
+
+
 def alarms_for(folds: Sequence[Predictions], recall: float) -> Alarms:
     """Find the highest threshold whose alarms catch a share of the rarest class.
 
-    Rows of equal probabilities are alarms together.
+    Rows of equal probabilities are alarms together. Each row counts with its weight.
 
     Parameters
     ----------
@@ -80,13 +86,16 @@ def alarms_for(folds: Sequence[Predictions], recall: float) -> Alarms:
     (0.6, 1.0, 750.0)
     """
     is_rare, probability = out_of_fold(folds)
-    rare = np.sort(probability[is_rare])[::-1]
-    needed = int(np.ceil(recall * len(rare) - 1e-9))
-    threshold = float(rare[needed - 1])
+    weights = weights_of(folds)
+    order = np.argsort(-probability[is_rare], kind="stable")
+    caught = np.cumsum(weights[is_rare][order])  # by thresholds that let in row after row
+    of_rare = float(caught[-1])
+    last = int(np.searchsorted(caught, recall * of_rare * (1 - 1e-9)))  # less rounding errors
+    threshold = float(probability[is_rare][order][last])
     is_alarm = probability >= threshold
-    n_alarms, n_caught = int(is_alarm.sum()), int((is_alarm & is_rare).sum())
-    per_thousand = 1000 * n_alarms / len(probability)
-    return Alarms(threshold, n_caught / n_alarms, n_caught / len(rare), per_thousand)
+    alarms, right = float(weights[is_alarm].sum()), float(weights[is_alarm & is_rare].sum())
+    per_thousand = 1000 * alarms / float(weights.sum())
+    return Alarms(threshold, right / alarms, right / of_rare, per_thousand)
 
 
 def recall_error(recall: float, n_rare: int) -> float:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from imbtorch.compare import _numbers
 from imbtorch.compare._alarms import alarms_for
-from imbtorch.compare._findings import Findings
+from imbtorch.compare._findings import Findings, has_intervals
 from imbtorch.compare._metrics import ALARMS_RECALL, PRECISION_RECALL
 from imbtorch.compare._words import columns_of, finished, heading_of, metric_of
 
@@ -79,6 +79,8 @@ def _deciding(done: pd.DataFrame, comparison: Findings) -> Block:
         "seconds": lambda row: f"{row['seconds']:,.2f}",
     }
     columns = [_mean(done, scoring)]
+    if not has_intervals(comparison):
+        del shown["95% interval"], shown["p"]
     for title, show in shown.items():
         columns.append(Column(title, {name: show(row) for name, row in done.iterrows()}))
     title = f"{heading_of(scoring)}, and differences to {reference}"

@@ -97,7 +97,7 @@ def boosting(
     cv : splitter or None, default=None
         Folds that find the number of trees; None makes three, stratified by class.
     """
-    trees: Any
+    trees: BoostingOfFoundLength | HistGradientBoostingClassifier
     if n_trees == "auto":
         trees = BoostingOfFoundLength(class_weight=class_weight, cv=cv, random_state=seed)
     else:

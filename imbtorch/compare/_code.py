@@ -6,17 +6,17 @@ from collections.abc import Mapping
 
 from imbtorch.compare._alarms import rounded_down
 from imbtorch.compare._metrics import ALARMS_RECALL
-from imbtorch.compare._run import Run
+from imbtorch.compare._run import ComparisonRun
 
 __all__ = ["call", "code"]
 
 
-def code(run: Run, name: str, threshold: float | None) -> str:
+def code(run: ComparisonRun, name: str, threshold: float | None) -> str:
     """Return a program that reads the table, fits a strategy, and finds alarms among new rows.
 
     Parameters
     ----------
-    run : Run
+    run : ComparisonRun
         How the comparison was run.
     name : str
         Name of the strategy.
@@ -40,7 +40,7 @@ def call(name: str, arguments: Mapping[str, str], first: str = "") -> str:
     return f"{name}({', '.join([*given, *(f'{k}={v}' for k, v in arguments.items())])})"
 
 
-def _imports(run: Run) -> str:
+def _imports(run: ComparisonRun) -> str:
     lines = []
     if not run.is_default:
         lines.append("from sklearn.base import clone")
@@ -55,26 +55,28 @@ def _imports(run: Run) -> str:
     return "\n".join(lines).strip("\n")
 
 
-def _reading(run: Run) -> str:
+def _reading(run: ComparisonRun) -> str:
     if not run.reading:
         return (
             "# X and y are the table and the labels that were compared. Of a pandas frame, X has\n"
             "# the columns that the notes of the report say."
+            + ("\n# sample_weight holds the weights of the rows." if run.weights else "")
         )
     return f"# The table, read as it was for the report\n{run.reading}\nX, y = table.X, table.y"
 
 
-def _fitting(run: Run, name: str) -> str:
+def _fitting(run: ComparisonRun, name: str) -> str:
     lines = ["# The strategy with the best mean, fitted to all rows"]
+    fit = call("model.fit", {run.weight_names[name]: run.weights} if run.weights else {}, "X, y")
     if not run.is_default:
         lines.append("# (strategies is the mapping that was compared)")
-        return "\n".join([*lines, f"model = clone(strategies[{name!r}])", "model.fit(X, y)"])
+        return "\n".join([*lines, f"model = clone(strategies[{name!r}])", fit])
     lines[0] += "; list(strategies) shows the names of the others"
     lines.append(f"strategies = {call('default_strategies', run.arguments, 'y, X=X')}")
-    return "\n".join([*lines, f"model = strategies[{name!r}]", "model.fit(X, y)"])
+    return "\n".join([*lines, f"model = strategies[{name!r}]", fit])
 
 
-def _predicting(run: Run, threshold: float | None) -> str:
+def _predicting(run: ComparisonRun, threshold: float | None) -> str:
     lines = [
         "# New rows have the columns of X; here the first rows of the table stand for them",
         "new = X[:5]",

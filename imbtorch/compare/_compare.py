@@ -6,11 +6,10 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, check_cv
 from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import type_of_target
 
@@ -19,20 +18,18 @@ from imbtorch._common.sequences import are_sequences
 from imbtorch._common.threads import ThreadLimit
 from imbtorch._fit.input_advice import explain_labels
 from imbtorch.compare._describe import describe_run
-from imbtorch.compare._folds import Fold, Outcome, evaluate
+from imbtorch.compare._folds import Outcome, evaluate
+from imbtorch.compare._frames import by_fold, by_strategy
 from imbtorch.compare._inner_folds import inner_folds
-from imbtorch.compare._metrics import METRICS, as_scorer, by_frequency
+from imbtorch.compare._metrics import METRICS, as_scorer, by_frequency, check_weighted
+from imbtorch.compare._outer_folds import outer_folds
 from imbtorch.compare._result import StrategyComparison
-from imbtorch.compare._statistics import holm, paired_difference, standard_error
+from imbtorch.compare._row_values import checked_groups, checked_weights, weight_names
 from imbtorch.compare._strategies import default_strategies
 from imbtorch.tables._frame import checked_frame, checked_labels
+from imbtorch.tables._pandas import import_pandas
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-__all__ = ["compare_strategies", "import_pandas", "pick"]
-
-_WITHOUT_ERROR = ("seconds", "epochs")  # columns of the table that are no metrics
+__all__ = ["compare_strategies", "pick"]
 
 
 def compare_strategies(
@@ -42,6 +39,7 @@ def compare_strategies(
     strategies: str | Sequence[str] | Mapping[str, Any] = "default",
     cv: Any = 5,
     groups: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
     scoring: str | Callable[..., float] = "average_precision",
     reference: str | None = None,
     preprocessing: Any = None,
@@ -66,7 +64,7 @@ def compare_strategies(
     X : array-like or DataFrame of shape (n, n_features)
         Features. A column of numbers whose values are categories needs the type ``category``.
     y : array-like of shape (n,)
-        Labels of any type. The rarer of two classes is the positive class.
+        Labels of any type. The rarer of two classes, by its number of rows, is the positive class.
     strategies : "default", sequence of str or dict of str to classifier, default="default"
         ``"default"`` compares all of :func:`imbtorch.compare.default_strategies`; a sequence
         selects some of them by name or by the first letters of the name. A dict holds your own
@@ -81,6 +79,11 @@ def compare_strategies(
         keeps groups together, and is stratified as far as they allow. So do the inner folds of the
         default strategies. In your own ones each splitter gets the groups of its rows, such as
         ``cv=GroupKFold(3)`` of a search, or ``validation=`` of a net.
+    sample_weight : array-like of shape (n,) or None, default=None
+        Weight >= 0 of each row: 2 counts as the row given twice, 0 as a row left out, both in
+        training and in all metrics. Searches inside of a strategy train with the weights, but
+        count each of their test rows once, as scikit-learn does. Every strategy must take weights.
+        SMOTE does not, because its new rows have none: its row of the table says so.
     scoring : str or callable, default="average_precision"
         Metric that inner searches maximise and that decides the comparison:
         ``"average_precision"``, ``"roc_auc"`` (both averaged over more than two classes),
@@ -102,10 +105,12 @@ def compare_strategies(
     verbose : int, default=0
         Whether to show a progress bar over the strategies: 1 shows it.
     check_columns : bool, default=True
-        Whether the columns of a pandas frame are decided upon as those of a file are, see
-        :func:`imbtorch.tables.read_table`: an index or an identifier is left out, numbers that are
-        written as text become numbers; the notes of the result, and a warning, name them. False
-        takes ``X`` as it is. So do ``preprocessing`` and strategies of your own.
+        Whether labels and columns are checked as those of a file are, see
+        :func:`imbtorch.tables.read_table`. Blanks around labels are removed, and labels that differ
+        only by upper and lower case are an error. In a pandas frame a column that is an index or
+        an identifier is left out, and numbers that are written as text become numbers; a warning
+        and the notes of the result name these columns. False takes ``X`` and ``y`` as they are.
+        With ``preprocessing``, and for strategies of your own, only the labels are checked.
 
     Returns
     -------
@@ -121,6 +126,8 @@ def compare_strategies(
     ValueError
         If ``y`` has one class, a class is too rare for the folds, a name is unknown, ``max_epochs``
         is invalid, or the scorer does not fit the labels: ``"f1"``, for example, needs a label 1.
+        If ``groups`` or ``sample_weight`` has another length than ``y``, or a strategy of your own
+        or the scorer takes no weights.
         Also if a column of ``X`` holds dates or free text, or numbers and words, and the default
         strategies get no ``preprocessing``.
     KeyboardInterrupt
@@ -158,77 +165,72 @@ def compare_strategies(
     >>> comparison.table["status"].tolist()
     ['ok', 'ok']
     """
-    import_pandas()
-    start, own = time.time(), isinstance(strategies, Mapping)
-    if not own and are_sequences(X):
-        raise ValueError(
-            "X holds sequences of unequal length, but the strategies of this package take a table. "
-            "Give strategies of your own: a mapping of names to classifiers."
-        )
+    start = time.time()
+    import_pandas("comparing strategies")
+    own = isinstance(strategies, Mapping)
+    if not own:
+        _refuse_sequences(X)
     labels, notes = _labels(y, check_columns)
     if check_columns and preprocessing is None and not own:
         X, about_columns = checked_frame(X)
         notes += about_columns
-    check_consistent_length(X, labels, groups)
-    grouped = None if groups is None else column_or_1d(groups)
+    check_consistent_length(X, labels)
+    by_group = checked_groups(groups, len(labels))
+    weights = checked_weights(sample_weight, labels)
     classes, counts = by_frequency(labels)
+    name, scorer = _scorer(scoring, classes, weights is not None)
     seeds = draw_seeds(random_state, 2)
-    folds = _folds(X, labels, cv, grouped, classes, seeds[0])
-    inner = inner_folds(folds, grouped, int(seeds[1]))
-    if isinstance(strategies, Mapping):
-        chosen = dict(strategies)
-    else:
-        defaults = default_strategies(
-            labels,
-            X=X,
-            module=module,
-            max_epochs=max_epochs,
-            preprocessing=preprocessing,
-            scoring=scoring,
-            inner_cv=inner,
-            random_state=seeds[1],
-        )
-        chosen = defaults if strategies == "default" else pick(defaults, strategies)
-    if not chosen:
-        raise ValueError("strategies is empty: there is nothing to compare.")
-    first = next(iter(chosen)) if reference is None else reference
-    if first not in chosen:
-        raise ValueError(f"reference {first!r} is not one of the strategies: {', '.join(chosen)}.")
-    name = scoring if isinstance(scoring, str) else getattr(scoring, "__name__", "score")
-    scorer = None if name in METRICS else (name, as_scorer(scoring, classes))
-    own = isinstance(strategies, Mapping)
+    folds = outer_folds(X, labels, cv, by_group, weights, classes, seeds[0])
+    settings = {
+        "module": module,
+        "max_epochs": max_epochs,
+        "preprocessing": preprocessing,
+        "scoring": scoring,
+        "inner_cv": inner_folds(folds, by_group, int(seeds[1])),
+    }
+    chosen = _chosen(strategies, labels, X, {**settings, "random_state": seeds[1]})
+    first = _first(chosen, reference)
+    weighted_by = None if weights is None else weight_names(chosen)
+
+    def results(strategy: Any) -> list[Outcome]:
+        return evaluate(strategy, X, labels, folds, classes, scorer, by_group, weights)
+
     # the steps of these nets are so small that more threads would mostly wait for each other
     with nullcontext() if own else ThreadLimit(1):
-        done, status, interrupted = _run(
-            chosen, verbose, lambda one: evaluate(one, X, labels, folds, classes, scorer, grouped)
+        done, status, interrupted = _run(chosen, verbose, results)
+    comparison = StrategyComparison(
+        table=by_strategy(done, status, folds, name, first),
+        folds=by_fold(done),
+        scoring=name,
+        reference=first,
+        data=_size(labels, classes, counts, len(folds), weights is not None),
+        interrupted=interrupted,
+        predictions={strategy: [one.said for one in found] for strategy, found in done.items()},
+        notes=notes,
+        run=describe_run(
+            start=start,
+            X=X,
+            y=labels,
+            rare=classes.tolist()[-1],
+            folds=folds,
+            n_strategies=len(chosen),
+            random_state=random_state,
+            settings=None if own else {"groups": groups, **settings, "random_state": random_state},
+            weighted_by=weighted_by,
+        ),
+    )
+    if interrupted:
+        warnings.warn(comparison.interruption, stacklevel=2)
+    return comparison
+
+
+def _refuse_sequences(X: Any) -> None:
+    """Raise ValueError if the default strategies cannot take ``X``, because it is no table."""
+    if are_sequences(X):
+        raise ValueError(
+            "X holds sequences of unequal length, but the strategies of this package take a table. "
+            "Give strategies of your own: a mapping of names to classifiers."
         )
-    rare = f"{counts[-1]:,} of class {classes[-1]} ({counts[-1] / len(labels):.2%})"
-    data = f"{len(labels):,} rows, {len(classes)} classes, {rare}; {len(folds)} folds."
-    table = _table(done, status, folds, name, first)
-    said = {strategy: [outcome.said for outcome in outcomes] for strategy, outcomes in done.items()}
-    run = describe_run(
-        start=start,
-        X=X,
-        y=labels,
-        rare=classes.tolist()[-1],
-        folds=folds,
-        n_strategies=len(chosen),
-        random_state=random_state,
-        settings=None
-        if own
-        else {
-            "groups": groups,
-            "inner_cv": inner,
-            "module": module,
-            "max_epochs": max_epochs,
-            "preprocessing": preprocessing,
-            "scoring": scoring,
-            "random_state": random_state,
-        },
-    )
-    return StrategyComparison(
-        table, _by_fold(done), name, first, data, interrupted, said, notes, run
-    )
 
 
 def _labels(y: Any, check: bool) -> tuple[NDArray[Any], list[str]]:
@@ -249,16 +251,70 @@ def _labels(y: Any, check: bool) -> tuple[NDArray[Any], list[str]]:
     return checked_labels(labels) if check else (labels, [])
 
 
-def import_pandas() -> Any:
-    """Import pandas, or raise an ImportError that names the extra."""
-    try:
-        import pandas
-    except ImportError as error:
-        raise ImportError(
-            "comparing strategies needs pandas, which is not installed: pip install "
-            "'imbtorch[compare]'"
-        ) from error
-    return pandas
+def _scorer(
+    scoring: str | Callable[..., float], classes: NDArray[Any], is_weighted: bool
+) -> tuple[str, tuple[str, Callable[..., float]] | None]:
+    """Return the name of the metric that decides, and its scorer if it is none of ``METRICS``.
+
+    Raises
+    ------
+    ValueError
+        If the scorer does not fit the labels, or takes no weights and there are some.
+    """
+    name = scoring if isinstance(scoring, str) else getattr(scoring, "__name__", "score")
+    if name in METRICS:
+        return name, None
+    scorer = as_scorer(scoring, classes)
+    if is_weighted:
+        check_weighted(name, scorer)
+    return name, (name, scorer)
+
+
+def _chosen(
+    strategies: str | Sequence[str] | Mapping[str, Any],
+    y: NDArray[Any],
+    X: Any,
+    settings: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the strategies by name: the caller's own ones, or some of the default ones.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or a name is not known.
+    """
+    if isinstance(strategies, Mapping):
+        chosen = dict(strategies)
+    else:
+        defaults = default_strategies(y, X=X, **settings)
+        chosen = defaults if strategies == "default" else pick(defaults, strategies)
+    if not chosen:
+        raise ValueError("strategies is empty: there is nothing to compare.")
+    return chosen
+
+
+def _first(chosen: Mapping[str, Any], reference: str | None) -> str:
+    """Return the strategy that the others are compared with."""
+    first = next(iter(chosen)) if reference is None else reference
+    if first not in chosen:
+        raise ValueError(f"reference {first!r} is not one of the strategies: {', '.join(chosen)}.")
+    return first
+
+
+def _size(
+    y: NDArray[Any],
+    classes: NDArray[Any],
+    counts: NDArray[np.intp],
+    n_folds: int,
+    is_weighted: bool,
+) -> str:
+    """Describe the data in words."""
+    rare = f"{counts[-1]:,} of class {classes[-1]} ({counts[-1] / len(y):.2%})"
+    weighted = " In training and in all metrics each row counts with its weight."
+    return (
+        f"{len(y):,} rows, {len(classes)} classes, {rare}; {n_folds} folds."
+        f"{weighted if is_weighted else ''}"
+    )
 
 
 def pick(among: Mapping[str, Any], names: str | Sequence[str]) -> dict[str, Any]:
@@ -288,36 +344,6 @@ def pick(among: Mapping[str, Any], names: str | Sequence[str]) -> dict[str, Any]
     return found
 
 
-def _folds(
-    X: Any, y: NDArray[Any], cv: Any, groups: Any, classes: NDArray[Any], seed: int
-) -> list[Fold]:
-    if isinstance(cv, int | np.integer):
-        rarest = classes.tolist()[-1]
-        if (count := np.count_nonzero(y == rarest)) < cv:
-            raise ValueError(
-                f"class {rarest!r} has {count} rows, fewer than the {cv} folds. Leave it out, "
-                "merge it with another class, or use fewer folds."
-            )
-        kind = StratifiedKFold if groups is None else StratifiedGroupKFold
-        cv = kind(cv, shuffle=True, random_state=seed)
-    everything = np.arange(len(y))
-    folds = [
-        (everything[np.asarray(train)], everything[np.asarray(test)])
-        for train, test in check_cv(cv, y, classifier=True).split(X, y, groups)
-    ]
-    if not folds:
-        raise ValueError("cv holds no splits; give a splitter, such as StratifiedKFold(5).")
-    for number, fold in enumerate(folds):
-        for part, rows in zip(("training", "test"), fold, strict=True):
-            lacking = np.setdiff1d(classes, y[rows]).tolist()
-            if lacking:
-                raise ValueError(
-                    f"fold {number} has no {part} row of class {lacking[0]!r}: every class must be "
-                    "in both parts of each fold. Use fewer folds, or stratified folds."
-                )
-    return folds
-
-
 def _run(
     strategies: Mapping[str, Any], verbose: int, evaluate: Callable[[Any], list[Outcome]]
 ) -> tuple[dict[str, list[Outcome]], dict[str, str], bool]:
@@ -339,59 +365,7 @@ def _run(
     except KeyboardInterrupt:
         if not done:
             raise
-        warnings.warn(
-            f"interrupted: {len(done)} of {len(strategies)} strategies were finished.",
-            stacklevel=3,
-        )
         return done, status, True
     finally:
         bar.close()
     return done, status, False
-
-
-def _by_fold(done: Mapping[str, list[Outcome]]) -> pd.DataFrame:
-    pandas = import_pandas()
-    return pandas.DataFrame(
-        [
-            {"strategy": name, "fold": fold, **outcome.measures, "chosen": outcome.chosen}
-            for name, outcomes in done.items()
-            for fold, outcome in enumerate(outcomes)
-        ]
-    )
-
-
-def _table(
-    done: Mapping[str, list[Outcome]],
-    status: Mapping[str, str],
-    folds: list[Fold],
-    scoring: str,
-    reference: str,
-) -> pd.DataFrame:
-    pandas = import_pandas()
-    share = float(np.mean([len(test) / len(train) for train, test in folds]))
-    rows: dict[str, dict[str, Any]] = {}
-    for name, outcomes in done.items():
-        row = rows[name] = {}
-        for key in outcomes[0].measures:
-            values = [outcome.measures[key] for outcome in outcomes]
-            row[key] = float(np.mean(values))
-            if key not in _WITHOUT_ERROR:
-                row[f"{key}_se"] = standard_error(values)
-        if name != reference and reference in done:
-            values, others = ([o.measures[scoring] for o in done[n]] for n in (name, reference))
-            sign = METRICS[scoring].sign if scoring in METRICS else 1
-            found = paired_difference(values, others, share)
-            low, high = sorted((sign * found.low, sign * found.high))
-            row["difference"], row["difference_se"] = sign * found.mean, found.error
-            row["difference_low"], row["difference_high"] = low, high
-            row["p_value"] = found.p_value
-    extra = [] if scoring in METRICS else [scoring]
-    columns = [name for key in [*METRICS, *extra] for name in (key, f"{key}_se")]
-    columns += ["difference", "difference_se", "difference_low", "difference_high", "p_value"]
-    columns += _WITHOUT_ERROR
-    table = pandas.DataFrame.from_dict(rows, orient="index", columns=None)
-    table = table.reindex(index=list(status), columns=columns)
-    table["p_value"] = holm(table["p_value"])
-    table["status"] = pandas.Series(status)
-    table.index.name = "strategy"
-    return table

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import TimeSeriesSplit
 
 from imbtorch.compare._inner_folds import N_INNER
-from imbtorch.compare._run import Run, installed, reasons_for_caution
+from imbtorch.compare._run import ComparisonRun, installed, reasons_for_caution
 from imbtorch.tables._words import counted
 
 __all__ = ["describe_run"]
@@ -26,12 +26,13 @@ def describe_run(
     start: float,
     X: Any,
     y: NDArray[Any],
-    rare: Any,
+    rare: object,
     folds: Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]],
     n_strategies: int,
     random_state: Any,
     settings: Mapping[str, Any] | None,
-) -> Run:
+    weighted_by: Mapping[str, str] | None,
+) -> ComparisonRun:
     """Return what a reader of the report needs in order to repeat the comparison.
 
     Parameters
@@ -50,6 +51,9 @@ def describe_run(
         The seed, as it was given.
     settings : mapping or None
         Arguments of the default strategies; None if the strategies were the caller's own.
+    weighted_by : mapping of str to str, or None
+        For each strategy the parameter of ``fit`` that takes the weights of the rows; None if there
+        are no weights.
     """
     tested = np.unique(np.concatenate([test for _, test in folds]))
     sizes, is_default = np.shape(X), settings is not None
@@ -62,7 +66,7 @@ def describe_run(
         module = settings["module"]
         net = repr(module) if isinstance(module, str) else type(module).__name__
         budget += f", network {net}, epochs {found}"
-    return Run(
+    return ComparisonRun(
         date=datetime.fromtimestamp(start).astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         seconds=time.time() - start,
         seed=_seed(random_state),
@@ -73,7 +77,9 @@ def describe_run(
         arguments={} if settings is None else _as_code(settings),
         is_default=is_default,
         versions=installed(),
-        rows=f"{len(y):,}{columns}",
+        rows=f"{len(y):,}{columns}{'' if weighted_by is None else ', weighted'}",
+        weights="" if weighted_by is None else "sample_weight",
+        weight_names=weighted_by or {},
     )
 
 

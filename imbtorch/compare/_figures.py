@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.metrics import precision_recall_curve
 
-from imbtorch.compare._alarms import out_of_fold
+from imbtorch.compare._alarms import out_of_fold, weights_of
 from imbtorch.compare._findings import Findings
 from imbtorch.compare._words import finished, heading_of, metric_of
 
@@ -17,12 +17,29 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-__all__ = ["draw"]
+__all__ = ["draw", "import_figure"]
 
 # Okabe and Ito's palette, which people with colour vision deficiency can distinguish
 _COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7")
 _STYLES = ("-", "--", ":")
 _WIDTH = 5.6  # inches, so that a panel is readable on a phone, too
+
+
+def import_figure() -> type[Figure]:
+    """Import the figure class of matplotlib.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed; the message names the extra.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(
+            "a report with figures needs matplotlib: pip install 'imbtorch[compare]'"
+        ) from error
+    return Figure
 
 
 def draw(comparison: Findings) -> dict[str, Figure]:
@@ -38,12 +55,7 @@ def draw(comparison: Findings) -> dict[str, Figure]:
     dict of str to Figure
         Figures by caption, all of the same width.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            "a report with figures needs matplotlib: pip install 'imbtorch[compare]'"
-        ) from error
+    kind = import_figure()
     done, scoring = finished(comparison.table), comparison.scoring
     title = metric_of(scoring).title
     panels: dict[str, Callable[[Any], None]] = {
@@ -62,14 +74,14 @@ def draw(comparison: Findings) -> dict[str, Figure]:
             "of the training data (dots). Smaller is better; the scale is logarithmic."
         ] = partial(_before_and_after, done=done, name=name)
     height = 1.1 + 0.3 * len(done)
-    drawn = {caption: _panel(Figure, height, plot) for caption, plot in panels.items()}
+    drawn = {caption: _panel(kind, height, plot) for caption, plot in panels.items()}
     if comparison.predictions:
         caption = (
             "Precision against recall of the rarest class, over the test rows of all folds: the "
             "thresholds of the table of decisions are points of these curves."
         )
         height = 4.2 + 0.12 * len(done)
-        drawn[caption] = _panel(Figure, height, lambda axes: _curves(axes, comparison))
+        drawn[caption] = _panel(kind, height, lambda axes: _curves(axes, comparison))
     return drawn
 
 
@@ -143,7 +155,8 @@ def _before_and_after(axes: Any, done: Any, name: str) -> None:
 def _curves(axes: Any, comparison: Findings) -> None:
     for place, (name, folds) in enumerate(comparison.predictions.items()):
         is_rare, probability = out_of_fold(folds)
-        precision, recall, _ = precision_recall_curve(is_rare, probability)
+        weights = weights_of(folds)
+        precision, recall, _ = precision_recall_curve(is_rare, probability, sample_weight=weights)
         axes.step(
             recall,
             precision,
@@ -153,7 +166,8 @@ def _curves(axes: Any, comparison: Findings) -> None:
             linewidth=3 - 2 * place / len(comparison.predictions),  # shows equal curves
             label=_plain(name),
         )
-    axes.axhline(is_rare.mean(), color="0.5", linewidth=1, linestyle=":", label="chance")
+    share = np.average(is_rare, weights=weights)
+    axes.axhline(share, color="0.5", linewidth=1, linestyle=":", label="chance")
     axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
     axes.grid(color="0.9")
     axes.legend(fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.16), frameon=False)

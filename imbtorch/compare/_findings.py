@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 from imbtorch.compare._alarms import alarms_for
 from imbtorch.compare._code import code
 from imbtorch.compare._metrics import ALARMS_RECALL, Predictions
-from imbtorch.compare._run import Run
+from imbtorch.compare._run import ComparisonRun
 from imbtorch.compare._words import best_of, finished, recommend
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Findings"]
+__all__ = ["INTERRUPTED", "Findings", "has_intervals"]
+
+INTERRUPTED = "Interrupted: "  # how the sentence about an interruption begins
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,16 @@ class Findings:
     interrupted: bool = False
     predictions: dict[str, list[Predictions]] = field(default_factory=dict, repr=False)
     notes: list[str] = field(default_factory=list)
-    run: Run | None = None
+    run: ComparisonRun | None = None
+
+    @property
+    def interruption(self) -> str:
+        """Sentence that says that the comparison was interrupted; empty if it was not."""
+        if not self.interrupted:
+            return ""
+        n_done, n_all = len(finished(self.table)), len(self.table)
+        shown = "strategies were finished. The tables show these only."
+        return f"{INTERRUPTED}{n_done} of {n_all} {shown}"
 
     @property
     def recommendation(self) -> str:
@@ -45,3 +56,8 @@ class Findings:
         folds = self.predictions.get(best)
         threshold = alarms_for(folds, ALARMS_RECALL).threshold if folds else None
         return code(self.run, best, threshold)
+
+
+def has_intervals(comparison: Findings) -> bool:
+    """Return whether the folds can test any difference."""
+    return bool(finished(comparison.table)["p_value"].notna().any())

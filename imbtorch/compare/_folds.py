@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -20,6 +20,7 @@ from imbtorch._fit.estimator import BaseNetEstimator
 from imbtorch.classifier import ImbalancedNetClassifier
 from imbtorch.compare._inner_folds import lost_groups, splitters, with_groups
 from imbtorch.compare._metrics import Predictions, measure, predict
+from imbtorch.compare._row_values import weight_name
 from imbtorch.compare._trees import BoostingOfFoundLength
 from imbtorch.ensemble import NetEnsembleClassifier
 from imbtorch.model_selection._stack_backend import StackBackend
@@ -49,6 +50,7 @@ def evaluate(
     classes: NDArray[Any],
     scorer: tuple[str, Callable[..., float]] | None = None,
     groups: NDArray[Any] | None = None,
+    weights: NDArray[np.float64] | None = None,
 ) -> list[Outcome]:
     """Fit clones on the training rows of all folds, and compute metrics on the test rows.
 
@@ -68,6 +70,8 @@ def evaluate(
         Name and scorer of an additional metric.
     groups : ndarray of shape (n,) or None, default=None
         Group of each row, for the splitters inside of the strategy.
+    weights : ndarray of shape (n,) or None, default=None
+        Weight of each row, in training and in the metrics.
 
     Returns
     -------
@@ -78,43 +82,61 @@ def evaluate(
     _warm_up()
     if groups is not None:
         _warn_of_lost_groups(estimator)
+    by_row = {} if weights is None else {weight_name(estimator): weights}
     if groups is not None and splitters(estimator):
-        fitted = _fit_folds_with_groups(estimator, X, y, folds, groups)
+        fitted = _fit_folds_with_groups(estimator, X, y, folds, groups, by_row)
     else:
-        fitted = _fit_folds(estimator, X, y, folds)
+        fitted = _fit_folds(estimator, X, y, folds, by_row)
     outcomes = []
     for (_, test), (model, seconds) in zip(folds, fitted, strict=True):
         X_test, y_test = _safe_indexing(X, test), y[test]
-        said = predict(model, X_test, y_test, classes)
+        said, weighted = predict(model, X_test, y_test, classes), {}
+        if weights is not None:
+            said, weighted = replace(said, weight=weights[test]), {"sample_weight": weights[test]}
         measures = measure(said)
         if scorer is not None:
-            measures[scorer[0]] = float(scorer[1](model, X_test, y_test))
+            measures[scorer[0]] = float(scorer[1](model, X_test, y_test, **weighted))
         measures["seconds"], measures["epochs"] = float(seconds), epochs_of(model)
         chosen = getattr(model, "best_params_", {})
         outcomes.append(Outcome(said, measures, {_short(k): v for k, v in chosen.items()}))
     return outcomes
 
 
-def _fit_folds(estimator: Any, X: Any, y: NDArray[Any], folds: list[Fold]) -> Fitted:
+def _fit_folds(
+    estimator: Any, X: Any, y: NDArray[Any], folds: list[Fold], by_row: Mapping[str, Any]
+) -> Fitted:
     """Return the model of each fold and the seconds of its fit, of a stack if possible."""
     stacked = can_be_stacked(estimator)
     backend = joblib.parallel_config(backend=StackBackend(_MAX_MEMORY)) if stacked else None
     with backend or nullcontext():
         done = cross_validate(
-            estimator, X, y, cv=folds, scoring=_later, return_estimator=True, error_score="raise"
+            estimator,
+            X,
+            y,
+            cv=folds,
+            params=dict(by_row),
+            scoring=_later,
+            return_estimator=True,
+            error_score="raise",
         )
     return list(zip(done["estimator"], done["fit_time"], strict=True))
 
 
 def _fit_folds_with_groups(
-    estimator: Any, X: Any, y: NDArray[Any], folds: list[Fold], groups: NDArray[Any]
+    estimator: Any,
+    X: Any,
+    y: NDArray[Any],
+    folds: list[Fold],
+    groups: NDArray[Any],
+    by_row: Mapping[str, Any],
 ) -> Fitted:
     """Do the same; the splitters inside of the strategy get the groups of the training rows."""
     fitted = []
     for train, _ in folds:
         model = with_groups(estimator, groups[train])
         start = time.perf_counter()
-        model.fit(_safe_indexing(X, train), y[train])
+        of_fold = {name: values[train] for name, values in by_row.items()}
+        model.fit(_safe_indexing(X, train), y[train], **of_fold)
         fitted.append((model, time.perf_counter() - start))
     return fitted
 

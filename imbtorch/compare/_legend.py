@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from imbtorch.compare._alarms import recall_error
-from imbtorch.compare._findings import Findings
+from imbtorch.compare._findings import Findings, has_intervals
 from imbtorch.compare._metrics import ALARMS_RECALL, PRECISION_RECALL
 
 __all__ = ["legend"]
@@ -13,11 +13,21 @@ _DIFFERENCES = (
     "their number, behind ±. Folds share training rows, so that this number is smaller than the "
     "error of the mean: compare strategies by their differences. A difference is the mean over the "
     "folds of strategy minus reference on the same test rows, and positive if the strategy is "
-    "better. Its 95% confidence interval and p are those of the corrected resampled t-test (Nadeau "
+    "better. "
+)
+_INTERVALS = (
+    "Its 95% confidence interval and p are those of the corrected resampled t-test (Nadeau "
     "and Bengio 2003). The interval covers what the choice of training and test rows changes, for "
     "tables of this size from the same source. It does not cover other seeds, later times or other "
     "sources, nor that the best of several strategies is looked at: p is adjusted for the number "
-    "of comparisons (Holm), the intervals are not. Epochs are those of the fit on one fold (trees "
+    "of comparisons (Holm), the intervals are not. "
+)
+_NO_INTERVALS = (
+    "It has no interval and no p, because fewer than three folds, or folds that all differ by the "
+    "same amount, do not say how much a difference varies. "
+)
+_LENGTHS = (
+    "Epochs are those of the fit on one fold (trees "
     "of gradient boosting). Seconds are the time of this fit, with the search for its length."
 )
 _DECISIONS = (
@@ -43,7 +53,8 @@ def legend(comparison: Findings) -> dict[str, str]:
     comparison : Findings
         Result.
     """
-    found = {"Differences": _DIFFERENCES}
+    tested = _INTERVALS if has_intervals(comparison) else _NO_INTERVALS
+    found = {"Differences": f"{_DIFFERENCES}{tested}{_LENGTHS}"}
     if comparison.predictions:
         found["Decisions"] = f"{_DECISIONS}{_recall_on_new_rows(comparison)}"
     return {**found, "Ranking and probabilities": _OTHERS}
@@ -56,5 +67,6 @@ def _recall_on_new_rows(comparison: Findings) -> str:
     error = recall_error(ALARMS_RECALL, run.n_rare)
     return (
         f"A recall of {ALARMS_RECALL:.0%} that was found with {run.n_rare:,} rows of class "
-        f"{run.rare} has a standard error of about {100 * error:.1f} percentage points."
+        f"{run.rare} has a standard error of about {100 * error:.1f} percentage points"
+        f"{', and a larger one if their weights differ' if run.weights else ''}."
     )

@@ -21,9 +21,19 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import type_of_target
 
+from imbtorch._common.sklearn_private import accepts_sample_weight
 from imbtorch.metrics import adaptive_ece
 
-__all__ = ["METRICS", "Metric", "Predictions", "as_scorer", "by_frequency", "measure", "predict"]
+__all__ = [
+    "METRICS",
+    "Metric",
+    "Predictions",
+    "as_scorer",
+    "by_frequency",
+    "check_weighted",
+    "measure",
+    "predict",
+]
 
 Floats = NDArray[np.float64]
 
@@ -65,6 +75,8 @@ class Predictions:
         Probabilities as trained.
     restated : ndarray of shape (n, n_classes) or None
         Probabilities with ``target_prior="train"``; None if the classifier has no such parameter.
+    weight : ndarray of shape (n,) or None, default=None
+        Weight of each row in all metrics; None if all rows count alike.
     """
 
     truth: NDArray[np.intp]
@@ -72,6 +84,7 @@ class Predictions:
     scores: Floats
     proba: Floats
     restated: Floats | None
+    weight: Floats | None = None
 
 
 def by_frequency(y: ArrayLike) -> tuple[NDArray[Any], NDArray[np.intp]]:
@@ -116,21 +129,27 @@ def predict(model: Any, X: Any, y: NDArray[Any], classes: NDArray[Any]) -> Predi
 
 def measure(said: Predictions) -> dict[str, float]:
     """Compute all metrics of :data:`METRICS`; NaN if they need probabilities that are missing."""
-    truth, n_classes = said.truth, said.proba.shape[1]
-    restated = said.restated
+    truth, classes = said.truth, range(said.proba.shape[1])
+    restated, weight = said.restated, said.weight
     precision, alarms = decisions(said)
     return {
-        "average_precision": float(average_precision_score(truth, said.scores)),
-        "roc_auc": float(roc_auc_score(truth, said.scores, multi_class="ovr")),
+        "average_precision": float(
+            average_precision_score(truth, said.scores, sample_weight=weight)
+        ),
+        "roc_auc": float(
+            roc_auc_score(truth, said.scores, multi_class="ovr", sample_weight=weight)
+        ),
         "precision_at_recall_80": precision,
         "alarms_for_recall_90": alarms,
-        "balanced_accuracy": float(balanced_accuracy_score(truth, said.predicted)),
-        "brier": brier_score(truth, said.proba),
-        "brier_train_prior": np.nan if restated is None else brier_score(truth, restated),
-        "ece": adaptive_ece(truth, said.proba, labels=range(n_classes)),
+        "balanced_accuracy": float(
+            balanced_accuracy_score(truth, said.predicted, sample_weight=weight)
+        ),
+        "brier": brier_score(truth, said.proba, weight),
+        "brier_train_prior": np.nan if restated is None else brier_score(truth, restated, weight),
+        "ece": adaptive_ece(truth, said.proba, labels=classes, sample_weight=weight),
         "ece_train_prior": np.nan
         if restated is None
-        else adaptive_ece(truth, restated, labels=range(n_classes)),
+        else adaptive_ece(truth, restated, labels=classes, sample_weight=weight),
     }
 
 
@@ -164,21 +183,26 @@ def decisions(said: Predictions) -> tuple[float, float]:
             "where some rows have it, and others have not. Use stratified folds, or fewer."
         )
     scores = said.scores if said.scores.ndim == 1 else said.scores[:, -1]
-    false_alarms, recall, _ = roc_curve(rare, scores, drop_intermediate=False)
-    n_right = np.rint(recall * n_rare)
-    n_alarms = n_right + np.rint(false_alarms * (len(rare) - n_rare))
-    reach = {level: n_right / n_rare >= level for level in (PRECISION_RECALL, ALARMS_RECALL)}
-    caught = reach[PRECISION_RECALL]
-    precision = float((n_right[caught] / n_alarms[caught]).max())
-    return precision, 1000 * float(n_alarms[reach[ALARMS_RECALL]].min()) / len(rare)
+    weight = np.ones(len(rare)) if said.weight is None else said.weight
+    of_rare, of_others = weight[rare].sum(), weight[~rare].sum()
+    false_alarms, recall, _ = roc_curve(rare, scores, drop_intermediate=False, sample_weight=weight)
+    right, wrong = recall * of_rare, false_alarms * of_others
+    if said.weight is None:
+        right, wrong = np.rint(right), np.rint(wrong)
+    alarms = right + wrong
+    levels = (PRECISION_RECALL, ALARMS_RECALL)
+    caught, most = (right >= level * of_rare * (1 - 1e-9) for level in levels)  # rounding errors
+    precision = float((right[caught] / alarms[caught]).max())
+    return precision, 1000 * float(alarms[most].min()) / float(weight.sum())
 
 
-def brier_score(truth: NDArray[np.intp], proba: Floats) -> float:
+def brier_score(truth: NDArray[np.intp], proba: Floats, weight: Floats | None = None) -> float:
     """Compute half the mean squared distance of the probabilities from the true classes.
 
     For two classes it equals scikit-learn's ``brier_score_loss``.
     """
-    return float(((proba - np.eye(proba.shape[1])[truth]) ** 2).sum(axis=1).mean() / 2)
+    distances = ((proba - np.eye(proba.shape[1])[truth]) ** 2).sum(axis=1)
+    return float(np.average(distances, weights=weight) / 2)
 
 
 def as_scorer(scoring: str | Callable[..., float], classes: NDArray[Any]) -> Any:
@@ -198,6 +222,15 @@ def as_scorer(scoring: str | Callable[..., float], classes: NDArray[Any]) -> Any
     scorer = get_scorer(scoring)
     _try_out(scorer, scoring, classes)
     return scorer
+
+
+def check_weighted(name: str, scorer: Callable[..., float]) -> None:
+    """Raise ValueError if a scorer takes no weights of rows."""
+    if not accepts_sample_weight(scorer):
+        raise ValueError(
+            f"sample_weight is given, but the scorer {name!r} takes none. Give another one, such "
+            f"as {', '.join(METRICS)}; or compare without weights."
+        )
 
 
 def _try_out(scorer: Callable[..., float], name: str, classes: NDArray[Any]) -> None:

@@ -32,8 +32,7 @@ def html(comparison: Findings) -> str:
         reasons = "; ".join(f"{name}: {status}" for name, status in statuses)
         raise ValueError(f"no strategy was finished, so there is nothing to report ({reasons}).")
     run = comparison.run
-    cut = "Interrupted: not all strategies ran." if comparison.interrupted else ""
-    banners = [cut, run.warning if run is not None else ""]
+    banners = [comparison.interruption, run.warning if run is not None else ""]
     body = [
         *(f'<p class="banner">{escape(text)}</p>' for text in banners if text),
         facts(run.facts) if run is not None else "",

@@ -43,11 +43,13 @@ class StrategyComparison(Findings):
         Predictions of each strategy for the test rows of each fold.
     notes : list of str
         What was decided about the columns of the table, such as an index that was left out.
-    run : Run or None
+    run : ComparisonRun or None
         How the comparison was run: date, versions, seed, folds and length of the training.
 
     Attributes
     ----------
+    interruption : str
+        Sentence that says how many strategies were finished before Ctrl-C; empty if all were.
     recommendation : str
         Recommendation that the numbers support, in a few sentences.
     code : str
@@ -73,11 +75,10 @@ class StrategyComparison(Findings):
 
     def _repr_html_(self) -> str:
         """Show the same in a notebook, as HTML without figures."""
-        cut = "Interrupted: the tables show the strategies that were finished."
         parts = [
             paragraph(f"{self.data} Reference: {self.reference}."),
             paragraph(self.run.warning) if self.run is not None and self.run.reduced else "",
-            paragraph(cut) if self.interrupted else "",
+            paragraph(self.interruption) if self.interrupted else "",
             html_tables(self, heading="h4"),
             paragraph(self.recommendation),
         ]

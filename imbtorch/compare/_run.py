@@ -5,19 +5,17 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from imbtorch._common.versions import versions
+from imbtorch.compare._statistics import FEWEST_FOLDS
 from imbtorch.tables._words import counted
 
-__all__ = ["Run", "installed", "reasons_for_caution", "took"]
-
-_FEWEST_FOLDS = 3
+__all__ = ["ComparisonRun", "installed", "reasons_for_caution", "took"]
 
 
 @dataclass(frozen=True)
-class Run:
-    """How a comparison was run.
+class ComparisonRun:
+    """How a comparison was run: what a reader of its report needs in order to repeat it.
 
     Parameters
     ----------
@@ -46,13 +44,37 @@ class Run:
     file, command, reading : str
         The file, the command line, and Python code that reads the file as ``table``; empty if
         the comparison was called in Python.
+    weights : str
+        Python code of the weights of the rows; empty if all rows count alike.
+    weight_names : dict of str to str
+        For each strategy the parameter of ``fit`` that takes the weights.
+
+    Attributes
+    ----------
+    facts : dict of str to str
+        The lines at the top of the report, by title.
+    warning : str
+        Sentences that say that this was a quick run; empty if it was not.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_classification
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from imbtorch import compare_strategies
+    >>> X, y = make_classification(400, weights=[0.9], random_state=0)
+    >>> strategies = {"logistic": LogisticRegression()}
+    >>> run = compare_strategies(X, y, strategies=strategies, cv=2, random_state=0).run
+    >>> run.facts["Rows"], run.facts["Seed"]
+    ('400, 20 columns', '0')
+    >>> run.reduced
+    ['2 folds instead of 5, which can show very large differences only']
     """
 
     date: str
     seconds: float
     seed: str
     budget: str
-    rare: Any
+    rare: object
     n_rare: int
     reduced: list[str] = field(default_factory=list)
     arguments: Mapping[str, str] = field(default_factory=dict)
@@ -62,6 +84,8 @@ class Run:
     file: str = ""
     command: str = ""
     reading: str = ""
+    weights: str = ""
+    weight_names: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def facts(self) -> dict[str, str]:
@@ -117,7 +141,7 @@ def reasons_for_caution(n_folds: int, max_epochs: int | str, *, is_default: bool
     ['2 folds instead of 5, which can show very large differences only']
     """
     found = []
-    if n_folds < _FEWEST_FOLDS:
+    if n_folds < FEWEST_FOLDS:
         found.append(
             f"{counted(n_folds, 'fold')} instead of 5, which can show very large differences only"
         )

@@ -8,12 +8,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import t as student
 
-__all__ = ["LEVEL", "Difference", "holm", "paired_difference", "standard_error"]
+__all__ = ["FEWEST_FOLDS", "LEVEL", "Difference", "holm", "paired_difference", "standard_error"]
 
 Floats = NDArray[np.float64]
 
 
 LEVEL = 0.95  # of the intervals
+FEWEST_FOLDS = (
+    3  # with two, the t-distribution has one degree of freedom: the interval says nothing
+)
 
 
 @dataclass(frozen=True)
@@ -65,9 +68,9 @@ def paired_difference(values: ArrayLike, reference: ArrayLike, test_share: float
     Returns
     -------
     Difference
-        The difference and its test. A single fold, or folds that all differ by the same amount,
-        do not say how much folds vary: then interval and p-value are NaN. Equal results have the
-        p-value 1.
+        The difference and its test. Fewer than three folds, or folds that all differ by the same
+        amount, do not say how much folds vary: then interval and p-value are NaN. Equal results of
+        three or more folds have the p-value 1.
 
     References
     ----------
@@ -78,9 +81,11 @@ def paired_difference(values: ArrayLike, reference: ArrayLike, test_share: float
     mean, n = float(gain.mean()), len(gain)
     size = max(float(np.abs(gain).max()), 1e-9)
     if n < 2 or np.ptp(gain) <= 1e-9 * size:  # rounding errors are no variation
-        no_difference = n > 1 and mean == 0
+        no_difference = n >= FEWEST_FOLDS and mean == 0
         return Difference(mean, 0.0, np.nan, np.nan, 1.0 if no_difference else np.nan)
     error = float(np.sqrt(gain.var(ddof=1) * (1 / n + test_share)))
+    if n < FEWEST_FOLDS:
+        return Difference(mean, error, np.nan, np.nan, np.nan)
     half = error * float(student.ppf((1 + LEVEL) / 2, n - 1))
     p_value = float(2 * student.sf(abs(mean) / error, n - 1))
     return Difference(mean, error, mean - half, mean + half, p_value)

@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import TransformerMixin, clone
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.pipeline import Pipeline
-from sklearn.utils import column_or_1d
 
 from imbtorch._common.seed import draw_seeds
 from imbtorch._fit.fit import auto_batch_size
@@ -19,6 +18,7 @@ from imbtorch.classifier import ImbalancedNetClassifier
 from imbtorch.compare._boosting import boosting
 from imbtorch.compare._inner_folds import N_INNER, CompleteFolds, with_groups
 from imbtorch.compare._metrics import as_scorer, by_frequency
+from imbtorch.compare._row_values import checked_groups
 from imbtorch.compare._search import ShorterGridSearchCV
 from imbtorch.compare._smote import smote
 from imbtorch.ensemble import NetEnsembleClassifier
@@ -255,7 +255,8 @@ def default_strategies(
     ------
     ValueError
         If ``y`` has one class only, or is not a classification target, ``max_epochs`` is invalid,
-        or a column of ``X`` holds neither numbers nor categories.
+        ``groups`` has another length than ``y``, or a column of ``X`` holds neither numbers nor
+        categories.
 
     Examples
     --------
@@ -272,10 +273,11 @@ def default_strategies(
     """
     check_epochs(max_epochs)
     classes, counts = by_frequency(y)
+    by_group = checked_groups(groups, int(counts.sum()))
     first = "passthrough" if preprocessing is None else preprocessing
     seed = draw_seeds(random_state, 1)[0]
     encoder = TableFeatures().fit(X).encoder_ if X is not None and preprocessing is None else None
-    if inner_cv is None and groups is not None:
+    if inner_cv is None and by_group is not None:
         inner_cv = StratifiedGroupKFold(N_INNER, shuffle=True, random_state=int(seed))
     if inner_cv is not None and not isinstance(inner_cv, CompleteFolds):
         inner_cv = CompleteFolds(inner_cv)
@@ -290,7 +292,6 @@ def default_strategies(
         inner_cv=inner_cv,
     )
     strategies = {name: build(contest) for name, build in STRATEGIES.items()}
-    if groups is None:
+    if by_group is None:
         return strategies
-    known = column_or_1d(groups)
-    return {name: with_groups(one, known) for name, one in strategies.items()}
+    return {name: with_groups(one, by_group) for name, one in strategies.items()}

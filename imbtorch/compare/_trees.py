@@ -72,7 +72,9 @@ class BoostingOfFoundLength(ClassifierMixin, BaseEstimator):
         self.cv = cv
         self.random_state = random_state
 
-    def fit(self, X: Any, y: ArrayLike) -> BoostingOfFoundLength:
+    def fit(
+        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> BoostingOfFoundLength:
         """Find the number of trees, and fit a model to all rows.
 
         Parameters
@@ -81,6 +83,8 @@ class BoostingOfFoundLength(ClassifierMixin, BaseEstimator):
             Table; columns of the type ``category`` are categories, and NaN are gaps.
         y : array-like of shape (n,)
             Labels.
+        sample_weight : array-like of shape (n,) or None, default=None
+            Weights >= 0 of the rows, in training and in the scores of the folds.
 
         Returns
         -------
@@ -94,9 +98,10 @@ class BoostingOfFoundLength(ClassifierMixin, BaseEstimator):
         """
         labels = np.asarray(y)
         codes = np.searchsorted(np.unique(labels), labels)
+        weights = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
         splitter = CompleteFolds(as_folds(N_INNER, codes, self.random_state or 0))
         splits = list((self.cv or splitter).split(np.zeros((len(codes), 1)), codes))
-        folds = [_GrowingFold(self._model(), X, codes, *split) for split in splits]
+        folds = [_GrowingFold(self._model(), X, codes, weights, *split) for split in splits]
         n_trees = _FIRST
         while True:
             for fold in folds:
@@ -107,7 +112,7 @@ class BoostingOfFoundLength(ClassifierMixin, BaseEstimator):
             if n_trees >= min(_PATIENCE * self.n_trees_, _MOST):
                 break
             n_trees = min(2 * n_trees, _MOST)
-        self.model_ = self._model().set_params(max_iter=self.n_trees_).fit(X, labels)
+        self.model_ = self._model().set_params(max_iter=self.n_trees_).fit(X, labels, weights)
         self.classes_ = self.model_.classes_
         return self
 
@@ -156,10 +161,21 @@ class BoostingOfFoundLength(ClassifierMixin, BaseEstimator):
 class _GrowingFold:
     """A model that gets more trees, and its scores on rows that it is not trained on."""
 
-    def __init__(self, model: Any, X: Any, codes: NDArray[np.intp], train: Any, test: Any) -> None:
+    def __init__(
+        self,
+        model: Any,
+        X: Any,
+        codes: NDArray[np.intp],
+        weights: Floats | None,
+        train: Any,
+        test: Any,
+    ) -> None:
+        def of(rows: Any) -> Floats | None:
+            return None if weights is None else weights[rows]
+
         self.model = model.set_params(warm_start=True)
-        self.training = _safe_indexing(X, train), codes[train]
-        self.rows, self.truth = _safe_indexing(X, test), codes[test]
+        self.training = _safe_indexing(X, train), codes[train], of(train)
+        self.rows, self.truth, self.weights = _safe_indexing(X, test), codes[test], of(test)
         self.scores: dict[int, float] = {}
 
     def grow(self, n_trees: int) -> None:
@@ -169,7 +185,7 @@ class _GrowingFold:
         for number, scores in enumerate(self.model.staged_decision_function(self.rows), start=1):
             if number in wanted:
                 flat = scores.ravel() if scores.ndim == 2 and scores.shape[1] == 1 else scores
-                self.scores[number] = mean_average_precision(self.truth, flat)
+                self.scores[number] = mean_average_precision(self.truth, flat, self.weights)
 
 
 def points(n_trees: int) -> NDArray[np.intp]:

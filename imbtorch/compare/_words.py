@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from imbtorch.compare import _numbers
 from imbtorch.compare._metrics import METRICS, Metric
 from imbtorch.tables._words import counted
@@ -119,7 +121,7 @@ def _open(others: pd.DataFrame, metric: Metric, reference: str) -> str:
         f"It remains open whether a strategy is better than {reference} in {metric.title}. The "
         f"largest mean difference is that of {best}: {_gain(others, best, metric)}."
     )
-    if low != low:
+    if np.isnan(low):
         return f"{text} These folds cannot say how much such a difference varies."
     if low <= 0:
         return f"{text} The interval includes 0, and differences in both directions."

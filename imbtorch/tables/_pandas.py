@@ -1,4 +1,4 @@
-"""The import of pandas, which only the reader of tables needs."""
+"""The import of pandas, which only reading tables and comparing strategies need."""
 
 from __future__ import annotations
 
@@ -7,12 +7,23 @@ from typing import Any
 __all__ = ["import_pandas"]
 
 
-def import_pandas() -> Any:
-    """Import pandas, or raise an ImportError that names the extra."""
+def import_pandas(purpose: str = "reading tables") -> Any:
+    """Import pandas.
+
+    Parameters
+    ----------
+    purpose : str, default="reading tables"
+        What pandas is needed for, in words.
+
+    Raises
+    ------
+    ImportError
+        If it is not installed; the message names the purpose and the extra.
+    """
     try:
         import pandas
     except ImportError as error:
         raise ImportError(
-            "reading tables needs pandas, which is not installed: pip install 'imbtorch[compare]'"
+            f"{purpose} needs pandas, which is not installed: pip install 'imbtorch[compare]'"
         ) from error
     return pandas

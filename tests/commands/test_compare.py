@@ -1,5 +1,7 @@
 """``python -m imbtorch compare`` and its report."""
 
+import json
+import os
 import re
 import subprocess
 import sys
@@ -43,7 +45,7 @@ def test_table_report_and_notes(write, capsys, tmp_path):
     path, out = write(amount=gaps, Shop=SHOP, Class=CLASS), tmp_path / "report.html"
     code, output, errors = run(
         capsys, path, "--target", "Class", "--strategies", "cross", "under", "--quick",
-        "--module", "mlp", "--out", out,
+        "--folds", "3", "--module", "mlp", "--out", out,
     )  # fmt: skip
     assert code == 0, errors
     assert "categories, with the number of different ones: Shop (2)" in output
@@ -145,3 +147,127 @@ def test_python_m_imbtorch(write):
     assert done.returncode == 2
     assert "Did you mean 'Class'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+# Files that are read are never written over -------------------------------------------------
+
+
+def other_spelling(path):
+    return path.parent / "sub" / ".." / path.name
+
+
+def symbolic_link(path):
+    (link := path.parent / "link.html").symlink_to(path)
+    return link
+
+
+def hard_link(path):
+    os.link(path, link := path.parent / "link.html")
+    return link
+
+
+@pytest.mark.parametrize("named", [lambda path: path, other_spelling, symbolic_link, hard_link])
+@pytest.mark.parametrize(
+    ("command", "option", "what_is_read"),
+    [
+        ("compare", "--out", "table.csv"),
+        ("fit", "--out", "table.csv"),
+        ("fit", "--onnx", "table.csv"),
+        ("predict", "--out", "table.csv"),
+        ("predict", "--out", "model"),
+        ("evaluate", "--out", "table.csv"),
+        ("evaluate", "--out", "model"),
+        ("card", "--out", "model"),
+    ],
+)
+def test_a_file_that_is_read_is_not_written_over(
+    write, capsys, tmp_path, named, command, option, what_is_read
+):
+    path, model = write(amount=AMOUNT, Class=CLASS), tmp_path / "model"
+    (tmp_path / "sub").mkdir()
+    model.write_bytes(b"not a model, which is looked at later")
+    read_file = tmp_path / what_is_read
+    before, out = read_file.read_bytes(), named(read_file)
+    given = {"compare": [path], "fit": [path], "card": [model]}.get(command, [model, path])
+    target = [] if command in ("predict", "card") else ["--target", "Class"]
+    short = ["--module", "mlp", "--epochs", "1"] if command in ("compare", "fit") else []
+    other = ["--out", tmp_path / "other"] if option == "--onnx" else []
+    code = main([command, *map(str, [*given, *target, *short, *other, option, out])])
+    _, errors = capsys.readouterr()
+    assert code == 2
+    assert f"{option} {out} is the file {read_file} that is read" in errors
+    assert len(errors.strip().splitlines()) == 1
+    assert read_file.read_bytes() == before
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_missing_file_is_still_named_as_such(tmp_path, capsys):
+    path = tmp_path / "no.csv"
+    code, _, errors = run(capsys, path, "--target", "y", "--out", tmp_path / "report.html")
+    assert code == 2
+    assert "there is no file" in errors
+
+
+# Weights ------------------------------------------------------------------------------------
+
+
+def test_a_column_of_weights_counts_in_training_and_in_all_metrics(write, capsys):
+    weight = [1 + row % 3 for row in range(120)]
+    path = write(amount=AMOUNT, weight=weight, Class=CLASS)
+    given = ["--target", "Class", "--strategies", "cross", "smote", "--module", "mlp", "--json"]
+    options = [*given, "--epochs", "1", "--folds", "3"]
+    code, output, errors = run(capsys, path, *options, "--weight", "weight")
+    assert code == 0, errors
+    weighted = json.loads(output)
+    assert weighted["run"]["Rows"] == "120, 1 column, weighted"
+    assert weighted["data"].endswith("each row counts with its weight.")
+    assert weighted["strategies"]["cross-entropy"]["status"] == "ok"
+    assert "no sample_weight" in weighted["strategies"]["SMOTE"]["status"]
+    assert "classify__sample_weight=table.sample_weight" in weighted["code"]
+    code, output, _ = run(capsys, path, *options, "--drop", "weight")
+    plain = json.loads(output)
+    assert code == 0
+    numbers = [one["strategies"]["cross-entropy"]["brier"] for one in (weighted, plain)]
+    assert abs(numbers[0] - numbers[1]) > 1e-6
+
+
+def test_weights_that_cannot_be_used_are_explained(write, capsys):
+    path = write(amount=AMOUNT, weight=[-1] * 120, Class=CLASS)
+    code, _, errors = run(capsys, path, "--target", "Class", "--weight", "weight")
+    assert code == 2
+    assert "the weights in 'weight' must be finite, at least 0" in errors
+    code, _, errors = run(capsys, path, "--target", "Class", "--weight", "Class")
+    assert code == 2
+    assert "cannot be both the target and the weight" in errors
+    code, _, errors = run(capsys, path, "--target", "Class", "--weight", "Weight")
+    assert code == 2
+    assert "'weight'" in errors
+
+
+# What --quick implies, and what is stated ---------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "budget"),
+    [
+        (["--quick"], "2 folds, network 'mlp', epochs 3"),
+        (["--quick", "--folds", "3"], "3 folds, network 'mlp', epochs 3"),
+        (["--quick", "--epochs", "1"], "2 folds, network 'mlp', epochs 1"),
+        (["--folds", "4", "--epochs", "1", "--quick"], "4 folds, network 'mlp', epochs 1"),
+        (["--epochs", "1"], "5 folds, network 'mlp', epochs 1"),
+    ],
+)
+def test_stated_numbers_count_more_than_quick(write, capsys, options, budget):
+    path = write(amount=AMOUNT, Class=CLASS)
+    given = ["--target", "Class", "--strategies", "cross", "--module", "mlp", "--json"]
+    code, output, errors = run(capsys, path, *given, *options)
+    assert code == 0, errors
+    assert budget in json.loads(output)["run"]["Budget"]
+
+
+def test_the_help_says_what_quick_does_beside_folds_and_epochs(capsys):
+    with pytest.raises(SystemExit):
+        main(["compare", "--help"])
+    output = " ".join(capsys.readouterr().out.split())
+    assert "2 folds and 3 epochs, unless --folds or --epochs states another number" in output
+    assert "folds of the outer cross-validation (default: 5)" in output

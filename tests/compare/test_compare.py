@@ -24,7 +24,7 @@ CV = StratifiedKFold(2, shuffle=True, random_state=0)
 
 @pytest.fixture(scope="module")
 def comparison():
-    return compare_strategies(X, y, cv=2, max_epochs=2, random_state=0)
+    return compare_strategies(X, y, cv=3, max_epochs=2, random_state=0)
 
 
 @pytest.mark.slow
@@ -45,7 +45,7 @@ def test_means_and_errors_are_those_of_the_folds(comparison):
     folds = comparison.folds[comparison.folds["strategy"] == "SMOTE"]["roc_auc"]
     row = comparison.table.loc["SMOTE"]
     assert row["roc_auc"] == pytest.approx(folds.mean())
-    assert row["roc_auc_se"] == pytest.approx(folds.std(ddof=1) / np.sqrt(2))
+    assert row["roc_auc_se"] == pytest.approx(folds.std(ddof=1) / np.sqrt(3))
 
 
 def test_gamma_is_chosen_in_each_fold(comparison):
@@ -182,11 +182,25 @@ def test_several_classes_with_names_and_a_scorer_of_scikit_learn():
         ({"max_epochs": 0}, "whole number >= 1, or 'auto'"),
         ({"max_epochs": "long"}, "got 'long'"),
         ({"cv": []}, "cv holds no splits"),
+        ({"groups": np.arange(9)}, "groups has 9 values, but y has 240 rows"),
+        ({"sample_weight": np.ones(1_234)}, "sample_weight has 1,234 values, but y has 240 rows"),
     ],
 )
 def test_bad_input_is_explained(arguments, message):
     with pytest.raises(ValueError, match=message):
         compare_strategies(**{"X": X, "y": y, **arguments})
+
+
+@pytest.mark.parametrize("argument", ["groups", "sample_weight"])
+def test_lengths_are_compared_before_anything_is_trained(argument):
+    untouched = {"a": Broken(AssertionError("this strategy was fitted"))}
+    with pytest.raises(ValueError, match=f"{argument} has 239 values, but y has 240 rows"):
+        compare_strategies(X, y, strategies=untouched, **{argument: np.ones(239)})
+
+
+def test_default_strategies_compare_the_length_of_groups():
+    with pytest.raises(ValueError, match="groups has 3 values, but y has 240 rows"):
+        default_strategies(y, groups=[1, 2, 3])
 
 
 def test_missing_pandas_names_the_extra(monkeypatch):

@@ -15,10 +15,11 @@ from imbtorch import compare_strategies
 from imbtorch._commands import main
 from imbtorch.compare import default_strategies
 from imbtorch.compare._alarms import alarms_for, out_of_fold, rounded_down
-from imbtorch.compare._blocks import blocks
+from imbtorch.compare._blocks import Block, Column, blocks
 from imbtorch.compare._code import code
 from imbtorch.compare._metrics import Predictions
 from imbtorch.compare._strategies import STRATEGIES
+from imbtorch.compare._text import _table
 
 pd = pytest.importorskip("pandas")
 
@@ -218,6 +219,7 @@ def test_the_code_of_the_page_fits_the_best_strategy_and_predicts(quick):
 
 OTHERS = {
     "groups": ["--groups", "patient", "--drop", "day"],
+    "weight": ["--weight", "patient", "--drop", "day"],
     "time": ["--time", "day", "--drop", "patient", "--folds", "3"],
     "separator": [*PLAIN, "--sep", "comma", "--header", "--missing", "c", "--scoring", "roc_auc"],
 }
@@ -228,6 +230,7 @@ OTHERS = {
 def test_the_code_knows_groups_time_and_options(kind, tmp_path, capsys):
     options = ["--strategies", "cross", "gradient boosting", "--epochs", "1"]
     _, program = compared(tmp_path, *options, *OTHERS[kind])
+    assert ("sample_weight=table.sample_weight)" in program) == (kind == "weight")
     assert len(executed(program)["probability"]) == 5
     # without a stated length, folds that know groups and time find it
     found_by_folds = executed(program.replace(", max_epochs=1", ""))
@@ -305,6 +308,48 @@ def test_one_fold_has_no_interval_and_no_p(tmp_path):
     assert found.table[["difference_low", "difference_high", "p_value"]].isna().all(axis=None)
     assert "(95% interval" not in found.recommendation
     assert "Quick run: 1 fold instead of 5" in report(found, tmp_path)
+
+
+@pytest.mark.parametrize("n_folds", [2, 3])
+def test_intervals_are_shown_from_three_folds_on(n_folds, tmp_path):
+    found = compare_strategies(X, Y, strategies=OWN, cv=n_folds, random_state=0)
+    page = report(found, tmp_path)
+    shown = n_folds >= 3
+    for text in (str(found), text_of(page), text_of(found._repr_html_())):
+        assert ("95% interval" in text) == shown
+    assert ('<th scope="col">p</th>' in page) == shown
+    assert ("confidence intervals of the corrected" in text_of(page)) == shown
+    assert ("It has no interval and no p" in " ".join(str(found).split())) == (not shown)
+    assert found.table["p_value"].notna().any() == shown
+
+
+LONG = "a strategy whose name goes on and on, far beyond what a terminal shows beside numbers"
+
+
+@pytest.mark.parametrize("scoring", ["average_precision", "alarms_for_recall_90", "f1_macro"])
+def test_the_text_fits_a_terminal_whatever_the_names(scoring):
+    names = [LONG, "x" * 130, "short", "broken " * 20]
+    models = [DummyClassifier(), LogisticRegression(), DummyClassifier(), Broken()]
+    strategies = dict(zip(names, models, strict=True))
+    found = compare_strategies(X, Y, strategies=strategies, scoring=scoring, random_state=0)
+    text = str(found)
+    assert max(map(len, text.splitlines())) <= 100
+    assert LONG in " ".join(text.split())
+    assert "x" * 130 in re.sub(r"\s+", "", re.sub(r"(?<=x{30}) .*", "", text))
+    # no column is lost where a table takes several parts
+    for block in blocks(found):
+        for column in block.columns:
+            for cell in column.cells.values():
+                assert cell in text
+
+
+def test_a_table_that_is_too_wide_continues_below(own):
+    columns = [Column(f"title {n}", {"a": f"{n}" * 15, "b": "-"}) for n in range(9)]
+    lines = _table(Block("the title", columns)).splitlines()
+    assert max(map(len, lines)) <= 100
+    assert [line for line in lines if line.startswith("a")] == [
+        "a" + "".join("  " + f"{n}" * 15 for n in part) for part in (range(5), range(5, 9))
+    ]
 
 
 def test_several_classes(tmp_path):

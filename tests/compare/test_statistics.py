@@ -39,6 +39,16 @@ def test_folds_that_do_not_vary_test_nothing(values, others):
     assert np.isnan([found.low, found.high, found.p_value]).all()
 
 
+@pytest.mark.parametrize("n_folds", [1, 2])
+def test_fewer_than_three_folds_have_no_interval_and_no_p(n_folds):
+    found = paired_difference(VALUES[:n_folds], OTHERS[:n_folds], 0.25)
+    assert found.mean == pytest.approx((VALUES - OTHERS)[:n_folds].mean())
+    assert np.isnan([found.low, found.high, found.p_value]).all()
+    assert np.isnan(paired_difference(VALUES[:n_folds], VALUES[:n_folds], 0.25).p_value)
+    more = paired_difference(VALUES[:3], OTHERS[:3], 0.25)
+    assert np.isfinite([more.low, more.high, more.p_value]).all()
+
+
 def test_equal_results_show_no_difference():
     found = paired_difference(VALUES, VALUES, 0.25)
     assert (found.mean, found.p_value) == (0, 1)
