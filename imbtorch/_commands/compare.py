@@ -20,12 +20,12 @@ from imbtorch._commands.options import (
     read,
     reading_options,
 )
-from imbtorch.compare._code import call
 from imbtorch.compare._compare import compare_strategies
 from imbtorch.compare._metrics import METRICS
 from imbtorch.compare._result import StrategyComparison
 from imbtorch.compare._run import Run
 from imbtorch.compare._strategies import STRATEGIES
+from imbtorch.compare._written import call
 
 __all__ = ["add_to", "run"]
 
@@ -124,6 +124,7 @@ def _from_file(run: Run | None, arguments: argparse.Namespace) -> Run | None:
         command=arguments.typed,
         reading=f"table = {call('read_table', given, f'{file!r}, {arguments.target!r}')}",
         arguments={**run.arguments, **groups},
+        supplied={},  # the reader of the file has the groups
     )
 
 

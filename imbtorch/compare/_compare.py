@@ -159,7 +159,7 @@ def compare_strategies(
     ['ok', 'ok']
     """
     import_pandas()
-    start, own = time.time(), isinstance(strategies, Mapping)
+    start, own, given = time.time(), isinstance(strategies, Mapping), (X, y)
     if not own and are_sequences(X):
         raise ValueError(
             "X holds sequences of unequal length, but the strategies of this package take a table. "
@@ -208,11 +208,12 @@ def compare_strategies(
     said = {strategy: [outcome.said for outcome in outcomes] for strategy, outcomes in done.items()}
     run = describe_run(
         start=start,
+        given=given,
         X=X,
         y=labels,
         rare=classes.tolist()[-1],
         folds=folds,
-        n_strategies=len(chosen),
+        strategies=chosen,
         random_state=random_state,
         settings=None
         if own

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from imbtorch._common.versions import versions
+from imbtorch.compare._written import Written
 from imbtorch.tables._words import counted
 
 __all__ = ["Run", "installed", "reasons_for_caution", "took"]
@@ -46,6 +47,17 @@ class Run:
     file, command, reading : str
         The file, the command line, and Python code that reads the file as ``table``; empty if
         the comparison was called in Python.
+    is_frame : bool
+        Whether the features were a frame of pandas.
+    preparing, labels : str
+        Python code of a function that makes the columns that were compared, empty if they are those
+        that were given; and an expression of ``y`` that gives the labels that were compared.
+    imports : list of str
+        The import statements that ``arguments`` and ``preparing`` need.
+    supplied : dict of str to str
+        What each name in ``arguments`` stands for that a reader of the code must define.
+    own : dict of str to Written
+        The caller's own strategies as Python code, if they can be written.
     """
 
     date: str
@@ -62,6 +74,12 @@ class Run:
     file: str = ""
     command: str = ""
     reading: str = ""
+    is_frame: bool = False
+    preparing: str = ""
+    labels: str = "y"
+    imports: list[str] = field(default_factory=list)
+    supplied: Mapping[str, str] = field(default_factory=dict)
+    own: Mapping[str, Written] = field(default_factory=dict)
 
     @property
     def facts(self) -> dict[str, str]:
