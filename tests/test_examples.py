@@ -35,6 +35,7 @@ GALLERY = {  # what each script prints, among other things
     "plot_image_and_table.py": ["order and image", "twice the epochs", "focal, balanced weights"],
     "plot_long_tailed_images.py": ["LDAM-DRW", "cRT"],
     "plot_many_labels.py": ["pos_weight, balanced", "asymmetric", "largest relative difference"],
+    "plot_messy_frame_to_onnx.py": ["Not yet: columns of dates", "promised: recall", "100.00%"],
     "plot_rare_prices.py": ["LDS weights", "balanced MSE"],
     "plot_rare_text.py": ["different words", "logit adjustment", "counts of up to 3"],
     "plot_sensor_records.py": ["20 to 70 minutes", "statistics, boosted trees", "together: "],

@@ -20,13 +20,13 @@ from imbtorch._commands.options import (
     read,
     reading_options,
 )
-from imbtorch.compare._code import call
 from imbtorch.compare._compare import compare_strategies
 from imbtorch.compare._findings import INTERRUPTED
 from imbtorch.compare._metrics import METRICS
 from imbtorch.compare._result import StrategyComparison
 from imbtorch.compare._run import ComparisonRun
 from imbtorch.compare._strategies import STRATEGIES
+from imbtorch.compare._written import call
 
 __all__ = ["add_to", "run"]
 
@@ -143,6 +143,7 @@ def _from_file(run: ComparisonRun | None, arguments: argparse.Namespace) -> Comp
         reading=f"table = {call('read_table', given, f'{file!r}, {arguments.target!r}')}",
         arguments={**run.arguments, **groups},
         weights="table.sample_weight" if run.weights else "",
+        supplied={},  # the reader of the file has the groups
     )
 
 

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from inspect import signature
 from typing import Any, TypeVar
 
-from sklearn.base import _fit_context
+from sklearn.base import BaseEstimator, _fit_context
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.model_selection._validation import _fit_and_score
 from sklearn.utils import _safe_indexing
@@ -66,6 +66,23 @@ except ImportError:  # pragma: no cover - depends on the installed scikit-learn
 
 # attribute of an estimator that holds what `set_callbacks` of scikit-learn was given
 CALLBACKS = "_skl_callbacks"
+# attributes that hold what `set_output`, requests of metadata and `set_callbacks` have set
+_BESIDE_PARAMETERS = ("_sklearn_output_config", "_metadata_request", CALLBACKS)
+
+
+def is_known_by_its_parameters(value: Any) -> bool:
+    """Return whether the parameters of an object are all that ``sklearn.base.clone`` keeps of it.
+
+    They are not after ``set_output``, requests of metadata or ``set_callbacks``, and not for
+    estimators of other packages that decide by themselves what their clone is, such as
+    ``FrozenEstimator``.
+    """
+    if any(name in getattr(value, "__dict__", {}) for name in _BESIDE_PARAMETERS):
+        return False
+    usual = (None, getattr(BaseEstimator, "__sklearn_clone__", None))
+    is_usual = getattr(type(value), "__sklearn_clone__", None) in usual
+    return is_usual or type(value).__module__.startswith("imbtorch.")  # clones by parameters, too
+
 
 __all__ = [
     "CALLBACKS",
@@ -85,6 +102,7 @@ __all__ = [
     "asks_for_labels",
     "callback_management_context",
     "fit_context",
+    "is_known_by_its_parameters",
     "metric_of",
     "validate_parameter_constraints",
 ]

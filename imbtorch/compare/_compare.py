@@ -165,9 +165,8 @@ def compare_strategies(
     >>> comparison.table["status"].tolist()
     ['ok', 'ok']
     """
-    start = time.time()
+    start, own, given = time.time(), isinstance(strategies, Mapping), (X, y)
     import_pandas("comparing strategies")
-    own = isinstance(strategies, Mapping)
     if not own:
         _refuse_sequences(X)
     labels, notes = _labels(y, check_columns)
@@ -209,11 +208,12 @@ def compare_strategies(
         notes=notes,
         run=describe_run(
             start=start,
+            given=given,
             X=X,
             y=labels,
             rare=classes.tolist()[-1],
             folds=folds,
-            n_strategies=len(chosen),
+            strategies=chosen,
             random_state=random_state,
             settings=None if own else {"groups": groups, **settings, "random_state": random_state},
             weighted_by=weighted_by,

@@ -53,7 +53,10 @@ class StrategyComparison(Findings):
     recommendation : str
         Recommendation that the numbers support, in a few sentences.
     code : str
-        Python code that fits the strategy with the best mean to the whole table, and predicts.
+        Python code that fits the strategy with the best mean to the whole table, and predicts. It
+        uses ``X`` and ``y`` as they were given to the comparison, and repeats what was decided
+        about columns and labels. A comment lists the names that its reader must define, because
+        code cannot write what they stand for, such as a module with its weights.
 
     Examples
     --------

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from imbtorch._common.versions import versions
 from imbtorch.compare._statistics import FEWEST_FOLDS
+from imbtorch.compare._written import Written
 from imbtorch.tables._words import counted
 
 __all__ = ["ComparisonRun", "installed", "reasons_for_caution", "took"]
@@ -48,6 +49,17 @@ class ComparisonRun:
         Python code of the weights of the rows; empty if all rows count alike.
     weight_names : dict of str to str
         For each strategy the parameter of ``fit`` that takes the weights.
+    is_frame : bool
+        Whether the features were a frame of pandas.
+    preparing, labels : str
+        Python code of a function that makes the columns that were compared, empty if they are those
+        that were given; and an expression of ``y`` that gives the labels that were compared.
+    imports : list of str
+        The import statements that ``arguments`` and ``preparing`` need.
+    supplied : dict of str to str
+        What each name in ``arguments`` stands for that a reader of the code must define.
+    own : dict of str to Written
+        The caller's own strategies as Python code, if they can be written.
 
     Attributes
     ----------
@@ -86,6 +98,12 @@ class ComparisonRun:
     reading: str = ""
     weights: str = ""
     weight_names: Mapping[str, str] = field(default_factory=dict)
+    is_frame: bool = False
+    preparing: str = ""
+    labels: str = "y"
+    imports: list[str] = field(default_factory=list)
+    supplied: Mapping[str, str] = field(default_factory=dict)
+    own: Mapping[str, Written] = field(default_factory=dict)
 
     @property
     def facts(self) -> dict[str, str]:
