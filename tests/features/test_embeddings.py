@@ -122,7 +122,7 @@ def test_vectors_of_what_training_does_not_have_stay_zero():
 
 
 def test_codes_of_a_sparse_matrix_are_looked_up_in_dense_batches(monkeypatch):
-    monkeypatch.setattr("imbtorch.training.data.rows.sparse_products_pay", lambda *a: True)
+    monkeypatch.setattr("imbtorch.training.data.features.sparse_products_pay", lambda *a: True)
     numbers = np.random.default_rng(0).normal(size=len(Y)) * (np.arange(len(Y)) % 3 == 0)
     X = np.c_[numbers, np.arange(len(Y)) % 5]
     net = nn.Sequential(CategoryEmbeddings(1, (5,), 2), nn.Linear(3, 2))
