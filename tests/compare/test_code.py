@@ -420,7 +420,7 @@ VALUES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("value", VALUES, ids=lambda value: repr(value)[:25])
+@pytest.mark.parametrize("value", VALUES, ids=[type(value).__name__ for value in VALUES])
 def test_values_are_the_same_when_they_are_read_again(value):
     writer = Writer()
     text = writer.of(value, "value")
