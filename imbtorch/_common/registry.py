@@ -109,7 +109,7 @@ class Registry(dict[str, type[T]], Generic[T]):
         known = sorted(self)
         raise ValueError(unknown_name(self.noun, name, known, self.otherwise, self.elsewhere))
 
-    def register(self, cls: type[T]) -> None:
+    def register(self, cls: type[Any]) -> None:
         """Register a class under its attribute ``name``.
 
         Parameters
@@ -122,7 +122,7 @@ class Registry(dict[str, type[T]], Generic[T]):
         ValueError
             If the name belongs to another class.
         """
-        name: str = cls.name  # type: ignore[attr-defined]
+        name: str = cls.name
         holder = self.get(name)
         if holder is not None and _full_name(holder) != _full_name(cls):
             raise ValueError(

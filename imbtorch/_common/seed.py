@@ -210,10 +210,11 @@ def drawn_apart(values: Iterable[T], seed: int) -> Iterator[T]:
 
 
 def _states() -> States:
-    return torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
+    of_numpy = np.random.get_state()  # noqa: NPY002 - items may draw from it
+    return torch.get_rng_state(), of_numpy, random.getstate()
 
 
 def _set_states(states: States) -> None:
     torch.set_rng_state(states[0])
-    np.random.set_state(states[1])  # noqa: NPY002
+    np.random.set_state(states[1])  # noqa: NPY002 - items may draw from it
     random.setstate(states[2])

@@ -43,14 +43,14 @@ def asks_for_labels(scorer: Callable[..., Any]) -> bool:
     return getattr(scorer, "_response_method", None) == "predict"
 
 
-def metric_of(scorer: Callable[..., Any]) -> tuple[Callable[..., Any], dict[str, Any]] | None:
+def metric_of(scorer: Any) -> tuple[Callable[..., Any], dict[str, Any]] | None:
     """Return the metric of predicted labels that a scorer computes, and its arguments.
 
     None if this is not known, or if smaller values of the metric are better.
     """
     if not asks_for_labels(scorer) or getattr(scorer, "_sign", None) != 1:
         return None
-    return scorer._score_func, dict(scorer._kwargs)  # type: ignore[attr-defined]
+    return scorer._score_func, dict(scorer._kwargs)
 
 
 try:  # scikit-learn >= 1.9; it is experimental, so imbtorch must work without it
@@ -58,7 +58,7 @@ try:  # scikit-learn >= 1.9; it is experimental, so imbtorch must work without i
     from sklearn.callback._callback_support import callback_management_context
 except ImportError:  # pragma: no cover - depends on the installed scikit-learn
 
-    class CallbackSupportMixin:  # type: ignore[no-redef]
+    class CallbackSupportMixin:  # type: ignore[no-redef] # only one of the two exists
         """Stand-in for scikit-learn before 1.9, which has no callbacks."""
 
     callback_management_context = nullcontext

@@ -60,13 +60,13 @@ class VersionStampMixin:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state with the present package versions."""
-        state: dict[str, Any] = super().__getstate__()  # type: ignore[assignment]
+        state: dict[str, Any] = super().__getstate__()  # type: ignore[assignment] # a dict
         return {**state, "_versions": versions()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore the state; warn if other major or minor versions made it."""
         changed = changed_versions(state.pop("_versions", {}))
-        super().__setstate__(state)  # type: ignore[misc]
+        super().__setstate__(state)  # type: ignore[misc] # of the next base
         if changed:
             warnings.warn(
                 f"This {type(self).__name__} was pickled with {', '.join(changed)}. Predictions "

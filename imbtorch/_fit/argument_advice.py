@@ -90,7 +90,7 @@ def refuse_arguments(cls: type, method: str, unknown: Iterable[str]) -> NoReturn
     )
 
 
-def advice_on_argument(cls: type, name: str, method: str = "__init__") -> str:
+def advice_on_argument(cls: type[Any], name: str, method: str = "__init__") -> str:
     """Say what an argument of another library is called here.
 
     Parameters
@@ -116,7 +116,7 @@ def advice_on_argument(cls: type, name: str, method: str = "__init__") -> str:
     """
     here = _CALLED_HERE.get(name.lower(), name)
     own = list(signature(cls).parameters)
-    of_fit = list(signature(cls.fit).parameters)[1:]  # type: ignore[attr-defined]
+    of_fit = list(signature(cls.fit).parameters)[1:]
     if method == "fit" and here in of_fit:
         return f"Its name here is {here}: fit(X, y, {_shown(here)})."
     if here in own:

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from functools import wraps
 from inspect import signature
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, cast
 
 import numpy as np
 import torch
@@ -77,7 +77,7 @@ def explains_arguments(method: Method) -> Method:
             refuse_arguments(type(self), method.__name__, kwargs.keys() - known)
         return method(self, *args, **kwargs)
 
-    return explained  # type: ignore[return-value]
+    return cast(Method, explained)
 
 
 class NamedComponentsMixin:
@@ -105,7 +105,7 @@ class NamedComponentsMixin:
         dict
             Parameter names mapped to their values.
         """
-        params: dict[str, Any] = super().get_params(deep=deep)  # type: ignore[misc]
+        params: dict[str, Any] = super().get_params(deep=deep)  # type: ignore[misc] # BaseEstimator
         if not deep:
             return params
         params |= nested_parameters(params.get("features"))
@@ -156,7 +156,7 @@ class NamedComponentsMixin:
                 )
             if written_out is not component:
                 params[key] = written_out
-        return super().set_params(**params)  # type: ignore[misc]
+        return super().set_params(**params)  # type: ignore[misc] # BaseEstimator
 
 
 def _is_short(key: str, component: Any) -> bool:

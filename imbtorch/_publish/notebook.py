@@ -40,7 +40,7 @@ class NotebookMixin:
     @property
     def _repr_html_(self) -> Callable[[], str]:
         """Notebooks ask for this method; it is absent where scikit-learn shows texts."""
-        diagram: Callable[[], str] = super()._repr_html_  # type: ignore[misc]
+        diagram: Callable[[], str] = super()._repr_html_  # type: ignore[misc] # BaseEstimator
         return lambda: self._with_parts(diagram())
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, str]:

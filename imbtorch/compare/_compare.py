@@ -254,7 +254,7 @@ def _labels(y: Any, check: bool) -> tuple[NDArray[Any], list[str]]:
 def _scorer(
     scoring: str | Callable[..., float], classes: NDArray[Any], is_weighted: bool
 ) -> tuple[str, tuple[str, Callable[..., float]] | None]:
-    """Return the name of the metric that decides, and its scorer if it is none of ``METRICS``.
+    """Return the name of the deciding metric, and a scorer if ``METRICS`` does not contain it.
 
     Raises
     ------

@@ -10,7 +10,7 @@ from sklearn.base import clone
 
 from imbtorch._common.inputs import Inputs, is_one_sequence
 from imbtorch.features import TableEncoder
-from imbtorch.samplers._tables import SampledTable
+from imbtorch.samplers._tables import SampledTable, in_one_line
 
 __all__ = ["drawn_rows", "refuse_looking", "resample"]
 
@@ -103,15 +103,15 @@ def resample(
     lost = np.setdiff1d(codes, codes_new)
     if lost.size:
         raise ValueError(
-            f"sampler {sampler!r} removed every row of the classes {classes[lost].tolist()}; "
-            "training needs rows of each."
+            f"sampler {in_one_line(sampler)} removed every row of the classes "
+            f"{classes[lost].tolist()}; training needs rows of each."
         )
     if weights is not None:
         if not is_drawn:
             raise ValueError(
-                f"sampler {sampler!r} makes rows that have no sample_weight. Use one that selects "
-                "or repeats rows (RandomUnderSampler, RandomOverSampler), or leave out one of "
-                "sampler and sample_weight."
+                f"sampler {in_one_line(sampler)} makes rows that have no sample_weight. Use one "
+                "that selects or repeats rows (RandomUnderSampler, RandomOverSampler), or leave "
+                "out one of sampler and sample_weight."
             )
         weights = weights[source]
     if len(shape) > 1:
@@ -174,7 +174,7 @@ def refuse_looking(sampler: Any, what: str) -> None:
     ):
         return
     raise ValueError(
-        f"sampler {sampler!r} computes with the columns of one table, but X {what}. "
+        f"sampler {in_one_line(sampler)} computes with the columns of one table, but X {what}. "
         "Use one that only draws rows: RandomOverSampler or RandomUnderSampler of "
         "imbalanced-learn without shrinkage, or one of imbtorch.samplers."
     )
@@ -202,7 +202,8 @@ def _failure(
     """Say why a sampler may have failed: the rows that it got, and its neighbours."""
     counts = np.bincount(codes, minlength=len(classes))
     rows = dict(zip(classes.tolist(), counts.tolist(), strict=True))
-    message = f"sampler {sampler!r} failed on a training part with these rows of each class: {rows}"
+    message = f"sampler {in_one_line(sampler)} failed on a training part with these rows of each "
+    message += f"class: {rows}"
     if n_held_out:
         message += (
             f" ({n_held_out} rows were held out for validation before: state sampling_strategy as "

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from imbtorch.features import TableEncoder
 from imbtorch.features._columns import positions_of
 
-__all__ = ["SampledTable", "refuse_mixed_codes"]
+__all__ = ["SampledTable", "in_one_line", "refuse_mixed_codes"]
 
 
 class SampledTable:
@@ -81,8 +81,8 @@ class SampledTable:
         if (codes != np.floor(codes)).any():
             names = self.encoder.names()[len(self.encoder.names()) - codes.shape[1] :]
             raise ValueError(
-                f"sampler {self.sampler!r} makes rows between others, but the columns {names} hold "
-                "codes of categories, between which there is nothing. Use SMOTENC("
+                f"sampler {in_one_line(self.sampler)} makes rows between others, but the columns "
+                f"{names} hold codes of categories, between which there is nothing. Use SMOTENC("
                 "categorical_features='auto'), RandomOverSampler, or TableFeatures("
                 "embedding_size=None), which gives each category a column of its own."
             )
@@ -98,3 +98,11 @@ def refuse_mixed_codes(sampler: Any, encoder: TableEncoder | None) -> None:
             "which the net embeds. Use features=TableFeatures(embedding_size=None), which gives "
             "each category a column of its own."
         )
+
+
+def in_one_line(sampler: Any) -> str:
+    """Return how a sampler was made, without the line breaks that scikit-learn puts into it.
+
+    Whoever shows the first line of a message shows the reason then, too.
+    """
+    return " ".join(repr(sampler).split())

@@ -26,35 +26,24 @@ _KNOWN = {
     nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.Softplus, CategoryEmbeddings, PeriodicEmbeddings,
     BatchEnsembleLinear, MemberHeads,
 }  # fmt: skip
+_OF_LINEAR = {"weight", "bias"}
 
 
 def outputs_of(module: nn.Module, rows: Callable[[], Any]) -> Tensor:
-    """Return what a module gives in evaluation mode, without a graph.
+    """Return what a module gives in evaluation mode, ``(n, n_outputs)``, without a graph.
 
     Parameters
     ----------
-    module : torch.nn.Module
-        Module of any class.
-    rows : callable() -> Tensor
-        Function that returns a new copy of the rows, because the module may write into them.
-
-    Returns
-    -------
-    Tensor
-        Outputs, detached.
-
-    Raises
-    ------
-    ValueError
-        If an embedding lacks an identifier.
+    module, rows
+        As for :func:`imbtorch.modules._build.without_graph`, which raises the same errors.
     """
     layers: Any = module._modules.values()
     if type(module) is not nn.Sequential or not _is_plain(module) or not _are_plain(layers):
         return without_graph(in_evaluation(module), rows)
     x: Tensor = rows()
     for layer in layers:
-        if type(layer) is nn.Linear:  # its attributes are looked up slowly
-            own: Any = layer._parameters
+        own = layer._parameters
+        if type(layer) is nn.Linear and own.keys() == _OF_LINEAR:  # attributes are looked up slowly
             x = F.linear(x, own["weight"], own["bias"])
         else:
             x = layer.forward(x)

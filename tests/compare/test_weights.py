@@ -133,6 +133,19 @@ def test_smote_says_why_it_takes_no_weights():
     assert "makes rows that have no sample_weight" in found.table.loc["SMOTE", "status"]
 
 
+def test_smote_says_so_too_where_its_repr_has_several_lines():
+    pd = pytest.importorskip("pandas")
+    shops = {
+        f"shop {i}": pd.Categorical.from_codes(np.arange(N) % 3, list("abc")) for i in range(5)
+    }
+    table = pd.DataFrame({"amount": X[:, 0], **shops})
+    given = {"module": "mlp", "max_epochs": 1, "random_state": 0, "cv": 3}
+    found = compare_strategies(
+        table, y, strategies=["cross-entropy", "SMOTE"], sample_weight=WEIGHTS + 1, **given
+    )
+    assert "makes rows that have no sample_weight" in found.table.loc["SMOTE", "status"]
+
+
 def test_the_number_of_trees_is_found_with_the_weights(monkeypatch):
     monkeypatch.setattr(_trees, "_FIRST", 8)
     monkeypatch.setattr(_trees, "_MOST", 8)

@@ -135,6 +135,15 @@ def test_anything_else_is_called(name):
     assert torch.equal(found, expected)
 
 
+def test_a_weight_that_is_no_parameter_is_found():
+    module = sequence(nn.ReLU())
+    weight = module[0].weight.detach() * 2
+    del module[0].weight
+    module[0].register_buffer("weight", weight)
+    with torch.no_grad():
+        assert torch.equal(outputs_of(module, ROWS.clone), module(ROWS))
+
+
 def test_hooks_of_all_modules_are_called():
     seen = []
     handle = torch_hooks.register_module_forward_hook(lambda layer, *_: seen.append(type(layer)))

@@ -12,6 +12,7 @@ from imbtorch._common.inputs import Inputs
 from imbtorch._data.datasets_as_rows import DatasetReader
 from imbtorch.samplers import resample
 from imbtorch.samplers._imblearn import drawn_rows
+from imbtorch.samplers._tables import in_one_line
 
 __all__ = ["UNREAD", "resampled_split"]
 
@@ -45,7 +46,7 @@ def resampled_split(source: Any, sampler: Any, seed: int, names: NDArray[Any] | 
     task, split = source.task, source.split
     if task.n_labels:
         raise ValueError(
-            f"sampler {sampler!r} works on one label per row, but y has {task.n_labels} "
+            f"sampler {in_one_line(sampler)} works on one label per row, but y has {task.n_labels} "
             "labels; use RepeatFactorSampler from imbtorch.samplers."
         )
     codes, classes = split.targets[split.chosen], task.classes

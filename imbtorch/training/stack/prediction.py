@@ -140,7 +140,9 @@ def _mapped(
     everything = vmap(one, in_dims=(0, None), randomness="different")
     tried: list[bool] = []
 
-    def forward(x: Tensor) -> Any:
+    def forward(x: Any) -> Any:
+        if isinstance(x, SparseRows):  # which vmap cannot take
+            return one_by_one(x)
         if not tried:
             tried.append(_agree(everything, stacked, one_by_one, x[:4]))
         try:
